@@ -1,0 +1,181 @@
+"""ML and REML criterion of a linear mixed model, with its gradient and Newton matrix.
+
+The criterion is minus twice the (restricted) log-likelihood with the residual variance and the
+fixed effects profiled out, all constants included, as lme4 prints it.  It is a function of the
+templates, evaluated here in the working basis of the cross-products.
+
+For optimisation a correlated term has all ``k^2`` entries of a square template free: a rotation
+``T -> T Q`` leaves the criterion alone, so these directions are flat rather than curved, and a
+singular optimum is an ordinary stationary point (Newton leaves the flat directions out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from interlace.crossprod import CrossProducts
+from interlace.solver.exact import Factor, TermDerivatives, factorize
+from interlace.solver.plan import Plan, make_plan
+from interlace.terms import Floats, ReTerm, canonical, join_theta, split_theta
+
+
+@dataclass(frozen=True, eq=False)
+class Criterion:
+    """The function to be minimised: cross-products and the choice of ML or REML."""
+
+    A: CrossProducts
+    reml: bool
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Order of elimination, chosen once."""
+        return make_plan(self.A)
+
+    @property
+    def nu(self) -> int:
+        """Degrees of freedom of the residual variance: ``n - p`` for REML, ``n`` for ML."""
+        return self.A.n - self.A.p if self.reml else self.A.n
+
+    def at(self, templates: Sequence[Floats]) -> Evaluation:
+        """Evaluate at working templates, one ``(k, k)`` per term."""
+        return Evaluation(self, factorize(self.A, self.plan, templates))
+
+    def at_theta(self, theta: Floats) -> Evaluation:
+        """Evaluate at ``theta`` in lme4's order and the user's units."""
+        return self.at(self.working(split_theta(self.A.terms, theta)))
+
+    def working(self, templates: Sequence[Floats]) -> list[Floats]:
+        """Templates in the user's units to working ones: ``Z T = (Z B) (B^-1 T)``."""
+        bases = self.A.basis.random
+        return [np.linalg.solve(B, T) for B, T in zip(bases, templates, strict=True)]
+
+    def theta(self, templates: Sequence[Floats]) -> Floats:
+        """The canonical ``theta``, in the user's units, of working templates."""
+        bases = self.A.basis.random
+        users = [canonical(B @ T) for B, T in zip(bases, templates, strict=True)]
+        return join_theta(self.A.terms, users)
+
+    # -------------------------------------------------------------- packing, for the optimiser
+
+    def pack(self, templates: Sequence[Floats]) -> Floats:
+        """Free entries of square working templates as one vector, row by row."""
+        return np.concatenate(
+            [T.ravel() if t.correlated else np.diag(T) for t, T in zip(self.A.terms, templates, strict=True)]
+        )
+
+    def unpack(self, x: Floats) -> list[Floats]:
+        """Inverse of :meth:`pack`."""
+        templates, start = [], 0
+        for term in self.A.terms:
+            size = n_free(term)
+            part = x[start : start + size]
+            templates.append(part.reshape(term.k, term.k) if term.correlated else np.diag(part))
+            start += size
+        return templates
+
+    def __call__(self, x: Floats) -> Evaluation:
+        """Evaluate at a packed vector."""
+        return self.at(self.unpack(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The criterion at one point; derivatives are computed when asked for."""
+
+    criterion: Criterion
+    factor: Factor
+
+    @cached_property
+    def value(self) -> float:
+        """Minus twice the profiled (restricted) log-likelihood."""
+        A, nu = self.criterion.A, self.criterion.nu
+        r2 = self.factor.r2 / A.basis.response_scale**2
+        value = self.factor.logdet_u + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) - A.sum_log_w
+        if self.criterion.reml:
+            value += self.factor.logdet_x - 2.0 * A.basis.log_det_fixed
+        return float(value)
+
+    @cached_property
+    def derivatives(self) -> tuple[TermDerivatives, ...]:
+        """Trace parts of the derivatives, per term."""
+        return self.factor.derivatives(reml=self.criterion.reml)
+
+    @cached_property
+    def gradients(self) -> tuple[Floats, ...]:
+        """Gradient with respect to every entry of every working template, ``(k, k)`` each."""
+        rate = self.criterion.nu / self.factor.r2
+        return tuple(
+            2.0 * (d.W - rate * (f.e.T @ f.u))
+            for d, f in zip(self.derivatives, self.factor.effects, strict=True)
+        )
+
+    @cached_property
+    def variance_gradients(self) -> tuple[Floats, ...]:
+        """Derivative ``Gamma`` with respect to ``T T'``, symmetric ``(k, k)`` each."""
+        rate = self.criterion.nu / self.factor.r2
+        return tuple(
+            d.PZZ - rate * (f.e.T @ f.e)
+            for d, f in zip(self.derivatives, self.factor.effects, strict=True)
+        )
+
+    @property
+    def gradient(self) -> Floats:
+        """Gradient with respect to the packed vector."""
+        return self.criterion.pack(self.gradients)
+
+    @cached_property
+    def theta_gradient(self) -> Floats:
+        """Gradient with respect to ``theta`` in lme4's order and the user's units."""
+        bases = self.criterion.A.basis.random
+        users = [np.linalg.solve(B.T, G) for B, G in zip(bases, self.gradients, strict=True)]
+        return join_theta(self.criterion.A.terms, users)
+
+    @cached_property
+    def newton_matrix(self) -> Floats:
+        """Average information plus the second-order part of the parametrisation.
+
+        Average of the observed and the expected second derivatives, in which the traces of products
+        of two derivatives cancel [1]_, for the packed vector.
+
+        .. [1] Gilmour, Thompson and Cullis (1995), Biometrics 51, 1440-1450.
+        """
+        nu, r2 = self.criterion.nu, self.factor.r2
+        terms = self.criterion.A.terms
+        effects = self.factor.effects
+        H = [
+            directions(t, T, f.u, f.e)
+            for t, T, f in zip(terms, self.factor.templates, effects, strict=True)
+        ]
+        a = np.concatenate([np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)])
+        information = nu * (self.factor.projected(H) / r2 - np.outer(a, a) / r2**2)
+        second = [
+            np.kron(2.0 * g, np.eye(t.k)) if t.correlated else np.diag(2.0 * np.diag(g))
+            for t, g in zip(terms, self.variance_gradients, strict=True)
+        ]
+        return information + block_diag(*second)
+
+
+def n_free(term: ReTerm) -> int:
+    """Entries of a term in the packed vector."""
+    return term.k**2 if term.correlated else term.k
+
+
+def directions(term: ReTerm, T: Floats, u: Floats, e: Floats) -> Floats:
+    """Working vectors ``h = D u + T D' e`` for every free entry ``D`` of a template.
+
+    ``Z h`` is the change of ``V`` in the direction of that entry, applied to ``P y``.  For entry
+    ``(a, b)`` it is ``u_b`` in row ``a`` plus ``e_a`` times column ``b`` of ``T``.
+    Returns ``(l, k, c)`` with ``c`` the free entries.
+    """
+    l, k = u.shape
+    eye = np.eye(k)
+    if not term.correlated:
+        scale = u + np.diag(T) * e
+        return eye[None] * scale[:, None, :]
+    h = eye[None, :, :, None] * u[:, None, None, :] + T[None, :, None, :] * e[:, None, :, None]
+    return h.reshape(l, k, k * k)

@@ -1,0 +1,215 @@
+"""Trust-region Newton for smooth functions with exact gradients; knows nothing of mixed models.
+
+Made for functions with flat directions (exact symmetries) and with saddle points at symmetric
+places: curvature enters by absolute value, so saddles are left rather than approached; directions
+without curvature and without slope are left out of the step; a point with neither slope nor
+predicted gain, but with a direction of negative curvature, is stepped off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Relative size below which an eigenvalue of the Newton matrix counts as flat.
+_FLAT = 1e-7
+
+
+class Point(Protocol):
+    """What the optimiser needs to know of the function at one point."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def gradient(self) -> Floats: ...
+    @property
+    def newton_matrix(self) -> Floats: ...
+
+
+P = TypeVar("P", bound=Point)
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum(Generic[P]):
+    """Where the optimiser stopped, and its certificate.
+
+    ``eigenvalues`` are those of the Newton matrix at ``x``; ``predicted_gain`` is what its quadratic
+    model still promises there.
+    """
+
+    x: Floats
+    point: P
+    gradient: Floats
+    eigenvalues: Floats
+    predicted_gain: float
+    n_evaluations: int
+    converged: bool
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Quadratic model around a point, in the eigenvectors of the Newton matrix."""
+
+    eigenvalues: Floats
+    vectors: Floats
+    slope: Floats
+    noise: float
+
+    @property
+    def curvature(self) -> Floats:
+        """Absolute eigenvalues."""
+        return np.abs(self.eigenvalues)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Directions that are not flat."""
+        largest = self.curvature.max(initial=0.0)
+        steep = np.abs(self.slope) > 1e-6 * np.sqrt(max(largest, 1e-300))
+        return (self.curvature > _FLAT * largest) | steep
+
+    @property
+    def gain(self) -> float:
+        """Reduction promised by the full step."""
+        live = self.live
+        floor = _FLAT * self.curvature.max(initial=0.0)
+        return float((0.5 * self.slope[live] ** 2 / np.maximum(self.curvature[live], floor)).sum())
+
+    def step(self, radius: float) -> tuple[Floats, float]:
+        """Step inside the radius and the reduction that the model promises for it."""
+        live, curvature, slope = self.live, self.curvature, self.slope
+        shift = _shift(curvature[live], slope[live], radius)
+        s = np.zeros_like(slope)
+        s[live] = -slope[live] / (curvature[live] + shift)
+        promised = -float(slope @ s + 0.5 * (self.eigenvalues * s) @ s)
+        return self.vectors @ s, promised
+
+    def escape(self) -> Floats | None:
+        """Unit direction of negative curvature without slope, if there is one."""
+        worst = int(np.argmin(self.eigenvalues))
+        if self.eigenvalues[worst] < -max(1e-5 * self.curvature.max(), self.noise):
+            return self.vectors[:, worst]
+        return None
+
+
+def minimize(
+    function: Callable[[Floats], P],
+    start: Floats,
+    *,
+    gain_tolerance: float = 1e-9,
+    max_evaluations: int = 200,
+    radius: float = 1.0,
+    watch: Callable[[int, P, float], None] | None = None,
+) -> Minimum[P]:
+    """Minimise by trust-region Newton.
+
+    Stops when the predicted reduction is below ``gain_tolerance`` (raised to the rounding error of
+    the value where that is larger), confirmed by one more evaluation.  ``watch`` is called with the
+    number of evaluations, the point and its predicted gain after every accepted step.
+    """
+    x, point, n = start, function(start), 1
+    confirmed = False
+    while True:
+        noise = 4e-16 * (abs(point.value) + len(x))
+        tolerance = max(gain_tolerance, 10.0 * noise)
+        model = _model(point, noise)
+        if watch is not None:
+            watch(n, point, model.gain)
+        done = model.gain < tolerance
+        if done and confirmed:
+            away = _step_off(function, x, point, model, radius)
+            n += away.tried
+            if away.point is None:
+                return _minimum(x, point, model, n, True, "predicted gain below tolerance")
+            x, point, confirmed = away.x, away.point, False
+            continue
+        accepted = False
+        while not accepted:
+            if n >= max_evaluations:
+                return _minimum(x, point, model, n, False, f"no convergence in {n} evaluations")
+            step, promised = model.step(radius)
+            trial = function(x + step)
+            n += 1
+            actual = point.value - trial.value
+            length = float(np.linalg.norm(step))
+            if done:
+                accepted = confirmed = True
+                if actual < -tolerance:
+                    trial, step = point, np.zeros_like(step)
+            elif actual > 0.05 * promised or abs(promised) < 10.0 * noise:
+                accepted = True
+            ratio = actual / promised if promised > 0.0 else 0.0
+            radius = _next_radius(radius, ratio, length)
+            if radius < 1e-12:
+                return _minimum(x, point, model, n, False, "no step reduces the criterion")
+        x, point = x + step, trial
+
+
+def _model(point: Point, noise: float) -> _Model:
+    """Eigen-decomposition of the Newton matrix."""
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    return _Model(values, vectors, vectors.T @ point.gradient, noise)
+
+
+def _shift(curvature: Floats, slope: Floats, radius: float) -> float:
+    """Smallest shift >= 0 of the curvature that keeps the step inside the radius."""
+
+    def length(shift: float) -> float:
+        return float(np.linalg.norm(slope / (curvature + shift)))
+
+    if not len(slope) or length(1e-300) <= radius:
+        return 0.0
+    low, high = 0.0, float(np.linalg.norm(slope)) / radius
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if length(middle) > radius else (low, middle)
+        if high - low < 1e-3 * high:
+            break
+    return high
+
+
+def _next_radius(radius: float, ratio: float, length: float) -> float:
+    """Grow after good steps that reached the boundary, shrink after bad ones."""
+    if ratio < 0.25:
+        return 0.25 * length
+    if ratio > 0.75 and length > 0.8 * radius:
+        return 2.5 * radius
+    return radius
+
+
+@dataclass(frozen=True, eq=False)
+class _Away:
+    """Outcome of an attempt to leave a stationary point."""
+
+    x: Floats
+    point: object | None
+    tried: int
+
+
+def _step_off(
+    function: Callable[[Floats], P], x: Floats, point: P, model: _Model, radius: float
+) -> _Away:
+    """Try to leave along negative curvature, with shorter and shorter steps."""
+    direction = model.escape()
+    if direction is None:
+        return _Away(x, None, 0)
+    for tried, length in enumerate((0.3, 0.1, 0.03, 0.01, 0.003), start=1):
+        trial = function(x + length * direction)
+        if trial.value < point.value - 1e-8:
+            return _Away(x + length * direction, trial, tried)
+    return _Away(x, None, tried)
+
+
+def _minimum(
+    x: Floats, point: P, model: _Model, n: int, converged: bool, message: str
+) -> Minimum[P]:
+    """Certificate at the point reached."""
+    return Minimum(
+        x, point, point.gradient, model.eigenvalues, model.gain, n, converged, message
+    )

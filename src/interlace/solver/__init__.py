@@ -1,0 +1,1 @@
+"""Factorisations of the mixed-model equations at given templates."""

@@ -1,0 +1,73 @@
+"""Small dense blocks, one per level, handled for all levels at once.
+
+Arrays are ``(l, k, m)``: ``l`` levels, ``k`` columns of the term.  ``k`` is small and ``l`` may be
+large, so loops run over ``k`` and numpy runs over ``l``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interlace.terms import Floats
+
+# Beyond this many blocks one pass of numpy per column beats a matrix product per block.
+_MANY = 200
+
+
+def multiply(A: Floats, B: Floats) -> Floats:
+    """``A[l] @ B[l]`` for every level, ``(l, k, j) x (l, j, m) -> (l, k, m)``."""
+    inner = A.shape[2]
+    if inner == 1:
+        return A * B
+    if len(A) < _MANY or inner > 4:
+        return A @ B
+    total = A[:, :, :1] * B[:, :1, :]
+    for j in range(1, inner):
+        total += A[:, :, j : j + 1] * B[:, j : j + 1, :]
+    return total
+
+
+def rows_times(A: Floats, M: Floats) -> Floats:
+    """``A[l] @ M`` for every level with one matrix ``M``."""
+    l, k, j = A.shape
+    if j == 1 and M.shape[1] == 1:
+        return A * M[0, 0]
+    return (A.reshape(l * k, j) @ M).reshape(l, k, M.shape[1])
+
+
+def congruence(A: Floats, T: Floats) -> Floats:
+    """``T' A[l] T`` for symmetric blocks ``A[l]``."""
+    if T.shape == (1, 1):
+        return A * (T[0, 0] ** 2)
+    half = rows_times(A, T)
+    return rows_times(np.ascontiguousarray(half.transpose(0, 2, 1)), T)
+
+
+def sum_product(A: Floats, B: Floats) -> Floats:
+    """``sum over l of A[l] @ B[l]``, ``(l, k, j) x (l, j, m) -> (k, m)``."""
+    l, k, j = A.shape
+    return A.transpose(1, 0, 2).reshape(k, l * j) @ B.reshape(l * j, B.shape[2])
+
+
+def spd_inverse(D: Floats) -> tuple[Floats, float]:
+    """Inverses of symmetric positive definite blocks, and the sum of their log determinants.
+
+    Gauss-Jordan without pivoting, over all levels at once; the blocks met here are ``I`` plus a
+    positive semidefinite matrix, for which that is stable.
+    """
+    k = D.shape[1]
+    if k == 1:
+        return 1.0 / D, float(np.log(D).sum())
+    A = D.copy()
+    logdet = 0.0
+    for j in range(k):
+        pivot = A[:, j, j].copy()
+        logdet += float(np.log(pivot).sum())
+        row = A[:, j, :] / pivot[:, None]
+        column = A[:, :, j].copy()
+        column[:, j] = 0.0
+        A -= column[:, :, None] * row[:, None, :]
+        A[:, j, :] = row
+        A[:, :, j] = -column / pivot[:, None]
+        A[:, j, j] = 1.0 / pivot
+    return A, logdet

@@ -1,0 +1,412 @@
+"""Exact solver: eliminate the chain by level, factor the dense remainder, and go back.
+
+Notation as in the rest of the core.  ``V^-1`` below is relative to ``sigma^2``; ``P`` is ``V^-1``
+with the fixed effects projected out (for ML, ``V^-1`` itself in traces).  For an eliminated level
+with ``N = Z'Z`` (after earlier eliminations), template ``T`` and rows ``R`` against what is left,
+``D = T'NT + I`` and ``K = T D^-1 T'`` is its share of the inverse; elimination is ``S - R'KR``.
+
+The reverse pass needs ``C~ = Lambda M^-1 Lambda'`` only where the cross-products are nonzero: in
+the remainder, and per eliminated level through ``Y = R C~ R'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from interlace.crossprod import CrossProducts, group_sums
+from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
+from interlace.solver.plan import Link, Plan
+from interlace.solver.tails import DenseTail, SparseTail
+from interlace.terms import Floats
+
+# Templates better conditioned than this get Gamma from the gradient instead of a matrix product.
+_WELL_CONDITIONED = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Eliminated:
+    """One chain term after elimination: ``N, K`` (l, k, k), ``TD = T D^-1``, links and tail."""
+
+    N: Floats
+    K: Floats
+    TD: Floats
+    links: dict[int, Link]
+    tail: DenseTail | SparseTail
+
+
+@dataclass(frozen=True, eq=False)
+class TermEffects:
+    """Per level ``(l, k)``: random effects ``b``, and ``e = Z'(y - X beta - Z b)``, ``u = T' e``."""
+
+    b: Floats
+    e: Floats
+    u: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class TermDerivatives:
+    """Derivatives with respect to one template.
+
+    ``W`` and ``gamma`` are the trace parts of half the gradient and of the derivative with respect
+    to ``T T'``; ``C`` the diagonal blocks of ``C~`` (l, k, k).
+    """
+
+    W: Floats
+    PZZ: Floats
+    C: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """The mixed-model equations factored at given templates (working basis).
+
+    ``logdet_u, logdet_x, r2`` are the parts of the criterion; ``solution`` is ``[-b, -beta, 1]`` on
+    the remainder.
+    """
+
+    A: CrossProducts
+    plan: Plan
+    templates: tuple[Floats, ...]
+    steps: dict[int, Eliminated]
+    S: Floats
+    L: Floats
+    logdet_u: float
+    logdet_x: float
+    r2: float
+
+    @cached_property
+    def solution(self) -> Floats:
+        """``[-b, -beta, 1]`` on the dense remainder, ``(m,)``."""
+        x = solve_triangular(
+            self.L[:-1, :-1], self.L[-1, :-1], lower=True, trans=1, check_finite=False
+        )
+        b = self._times_template(x[: self.plan.q_dense, None])[:, 0]
+        return np.concatenate((-b, -x[self.plan.q_dense :], [1.0]))
+
+    @property
+    def beta(self) -> Floats:
+        """Fixed effects in the working basis, ``(p,)``."""
+        return -self.solution[self.plan.q_dense : -1]
+
+    @cached_property
+    def effects(self) -> tuple[TermEffects, ...]:
+        """Random effects and residual cross-products of every term."""
+        found: dict[int, TermEffects] = {}
+        v = self.solution[:, None]
+        for j in self.plan.dense:
+            term, a = self.A.terms[j], self.plan.offsets[j]
+            e = (self.S[a : a + term.q] @ v).reshape(term.l, term.k)
+            b = -v[a : a + term.q].reshape(term.l, term.k)
+            found[j] = TermEffects(b, e, e @ self.templates[j])
+        for s in reversed(self.plan.chain):
+            step = self.steps[s]
+            g = step.tail.apply(v)
+            for t, link in step.links.items():
+                g = g - multiply(link.R, found[t].b[link.parents][:, :, None])
+            b = multiply(step.K, g)
+            e = (g - multiply(step.N, b))[:, :, 0]
+            found[s] = TermEffects(b[:, :, 0], e, e @ self.templates[s])
+        return tuple(found[j] for j in range(len(self.A.terms)))
+
+    def _times_template(self, M: Floats) -> Floats:
+        """``Lambda M`` on the rows of the dense terms, ``(q_dense, c)``."""
+        blocks = []
+        for j in self.plan.dense:
+            term, a = self.A.terms[j], self.plan.offsets[j]
+            rows = M[a : a + term.q].reshape(term.l, term.k, -1)
+            blocks.append(np.matmul(self.templates[j], rows).reshape(term.q, -1))
+        return np.concatenate(blocks) if blocks else M[:0]
+
+    def _transposed_template_times(self, M: Floats) -> Floats:
+        """``Lambda' M`` on the rows of the dense terms, ``(q_dense, c)``."""
+        blocks = []
+        for j in self.plan.dense:
+            term, a = self.A.terms[j], self.plan.offsets[j]
+            rows = M[a : a + term.q].reshape(term.l, term.k, -1)
+            blocks.append(np.matmul(self.templates[j].T, rows).reshape(term.q, -1))
+        return np.concatenate(blocks) if blocks else M[:0]
+
+    @cached_property
+    def vcov(self) -> Floats:
+        """``(X' V^-1 X)^-1`` in the working basis, ``(p, p)``."""
+        q = self.plan.q_dense
+        inverse = solve_triangular(
+            self.L[q:-1, q:-1], np.eye(self.A.p), lower=True, check_finite=False
+        )
+        return inverse.T @ inverse
+
+    # -------------------------------------------------------------- reverse pass
+
+    def derivatives(self, *, reml: bool) -> tuple[TermDerivatives, ...]:
+        """Trace parts of the derivatives with respect to every template."""
+        C, CL = self._inverse(fixed=reml)
+        found = {j: self._dense_derivatives(j, C, CL) for j in self.plan.dense}
+        blocks: dict[tuple[int, int], Floats] = {}
+        rows: dict[int, Floats] = {}
+        for s in reversed(self.plan.chain):
+            found[s] = self._chain_derivatives(s, C, blocks, rows)
+        return tuple(found[j] for j in range(len(self.A.terms)))
+
+    def _inverse(self, *, fixed: bool) -> tuple[Floats, Floats]:
+        """``C~ = Lambda C Lambda'`` and ``C Lambda'`` on the remainder, zero in the row of ``y``.
+
+        ``C`` is the inverse of the u-and-X block, or of the u-block alone.
+        """
+        q, m = self.plan.q_dense, len(self.S)
+        size = m - 1 if fixed else q
+        CL = np.zeros((m, m))
+        if size:
+            lower, info = dpotri(np.asfortranarray(self.L[:size, :size]), lower=1, overwrite_c=1)
+            if info:
+                raise np.linalg.LinAlgError(f"dpotri failed with info {info}")
+            upper = np.triu(lower.T)
+            np.add(upper, upper.T, out=CL[:size, :size])
+            diagonal = np.arange(size)
+            CL[diagonal, diagonal] *= 0.5
+        _scale_columns(self, CL, transposed=True)
+        C = CL.copy()
+        _scale_rows(self, C, transposed=False)
+        return C, CL
+
+    def _dense_derivatives(self, j: int, C: Floats, CL: Floats) -> TermDerivatives:
+        """Derivatives for a term of the remainder."""
+        term, a = self.A.terms[j], self.plan.offsets[j]
+        rows = slice(a, a + term.q)
+        S_rows = self.S[rows].reshape(term.l, term.k, -1)
+        CL_rows = CL[rows].reshape(term.l, term.k, -1)
+        W = np.tensordot(S_rows, CL_rows, axes=((0, 2), (0, 2)))
+        index = a + np.arange(term.q).reshape(term.l, term.k)
+        pick = (index[:, :, None], index[:, None, :])
+        T = self.templates[j]
+        singular = np.linalg.svd(T, compute_uv=False)
+        if term.correlated and singular[-1] > _WELL_CONDITIONED * max(1.0, singular[0]):
+            PZZ = np.linalg.solve(T.T, W.T).T
+        elif not term.correlated and np.abs(np.diag(T)).min() > _WELL_CONDITIONED:
+            PZZ = W / np.diag(T)
+        else:
+            SC = (self.S[rows] @ C).reshape(term.l, term.k, -1)
+            PZZ = self.S[pick].sum(axis=0) - np.tensordot(SC, S_rows, axes=((0, 2), (0, 2)))
+        return TermDerivatives(W, 0.5 * (PZZ + PZZ.T), C[pick])
+
+    def _chain_derivatives(
+        self,
+        s: int,
+        C: Floats,
+        blocks: dict[tuple[int, int], Floats],
+        rows: dict[int, Floats],
+    ) -> TermDerivatives:
+        """Derivatives for an eliminated term; adds its blocks of ``C~`` for those nested in it.
+
+        ``blocks[s, t]`` is ``C~`` between each level of ``s`` and its parent in ``t`` (itself for
+        ``t = s``); ``rows[s]`` is ``C~`` between ``s`` and the remainder.
+        """
+        step = self.steps[s]
+        Y, around = self._sandwich(step, C, blocks, rows)
+        CKY = multiply(step.K, Y)
+        blocks[s, s] = step.K + multiply(CKY, step.K)
+        if len(self.plan.chain) > 1:
+            rows[s] = -multiply(step.K, around.pop(-1))
+            for t, Q in around.items():
+                blocks[s, t] = -multiply(step.K, Q)
+        k = step.N.shape[1]
+        E = np.eye(k) - multiply(step.N, step.K)
+        EY = multiply(E, Y)
+        W = sum_product(step.N, step.TD) - sum_product(EY, step.TD)
+        PZZ = sum_product(E, step.N) - sum_product(EY, _transposed(E))
+        return TermDerivatives(W, PZZ, blocks[s, s])
+
+    def _sandwich(
+        self,
+        step: Eliminated,
+        C: Floats,
+        blocks: dict[tuple[int, int], Floats],
+        rows: dict[int, Floats],
+    ) -> tuple[Floats, dict[int, Floats]]:
+        """``Y = R C~ R'`` over the remainder and the later chain terms, and ``R C~`` by part.
+
+        Key ``-1`` is the remainder.
+        """
+        if len(self.plan.chain) == 1:
+            return step.tail.quadratic(C), {}
+        tail = step.tail
+        assert isinstance(tail, DenseTail)
+        around = {-1: tail.apply(C)}
+        for t, link in step.links.items():
+            around[-1] = around[-1] + multiply(link.R, rows[t][link.parents])
+        for t, link in step.links.items():
+            Q = multiply(tail.R, _transposed(rows[t][link.parents]))
+            for other, via in step.links.items():
+                Q = Q + multiply(via.R, _between_parents(blocks, other, t, step.links))
+            around[t] = Q
+        Y = multiply(around[-1], _transposed(tail.R))
+        for t, link in step.links.items():
+            Y = Y + multiply(around[t], _transposed(link.R))
+        return Y, around
+
+    # -------------------------------------------------------------- quadratic forms
+
+    def projected(self, H: Sequence[Floats]) -> Floats:
+        """``H' Z' P Z H`` for columns of random-effects coefficients, ``(c, c)``.
+
+        ``H[j]`` is ``(l, k, c_j)``: columns that are zero outside term ``j``; they are stacked
+        side by side.  Fixed effects are projected out.
+        """
+        sizes = np.cumsum([0, *(h.shape[2] for h in H)])
+        columns = [slice(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        rhs = [self._gathered(i, H, columns) for i in range(len(H))]
+        B = np.empty((sizes[-1], sizes[-1]))
+        for h, r, part in zip(H, rhs, columns, strict=True):
+            B[part] = np.tensordot(h, r, axes=((0, 1), (0, 1)))
+        XZH = [np.tensordot(zv[..., :-1], h, ((0, 1), (0, 1))) for zv, h in zip(self.A.zv, H, strict=True)]
+        return B - self._explained(rhs, np.concatenate(XZH, axis=1))
+
+    def _gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
+        """``Z_i' Z H``, ``(l_i, k_i, c)``."""
+        term = self.A.terms[i]
+        total = np.empty((term.l, term.k, columns[-1].stop))
+        for j, (h, part) in enumerate(zip(H, columns, strict=True)):
+            if i == j:
+                total[:, :, part] = multiply(self.A.zz[i], h)
+            else:
+                flat = self.plan.cross[i, j] @ h.reshape(-1, h.shape[2])
+                total[:, :, part] = flat.reshape(term.l, term.k, -1)
+        return total
+
+    def _explained(self, rhs: list[Floats], fixed: Floats) -> Floats:
+        """The part ``c' C c`` that the random and fixed effects take, ``c = [Z'Z H; X'Z H]``."""
+        plan, c = self.plan, fixed.shape[1]
+        total = np.zeros((c, c))
+        y_row = np.zeros((1, c))
+        dense = [rhs[j].reshape(-1, c) for j in plan.dense]
+        rest = np.concatenate([*dense, fixed, y_row])
+        waiting = dict(enumerate(rhs))
+        for s in plan.chain:
+            step, r = self.steps[s], waiting[s]
+            Kr = multiply(step.K, r)
+            total += np.tensordot(r, Kr, axes=((0, 1), (0, 1)))
+            rest = rest - step.tail.adjoint(Kr)
+            for t, link in step.links.items():
+                waiting[t] = waiting[t] - _scatter(link, multiply(_transposed(link.R), Kr), self.A, t)
+        q = plan.q_dense
+        scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:-1]))
+        half = solve_triangular(self.L[:-1, :-1], scaled, lower=True, check_finite=False)
+        return total + half.T @ half
+
+
+def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Factor:
+    """Eliminate and factor at the given working templates.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the equations are not positive definite: the model leaves no residual variance.
+    """
+    N = {s: A.zz[s] for s in plan.chain}
+    links = {s: {t: plan.links[s, t] for t in plan.chain[i + 1 :]} for i, s in enumerate(plan.chain)}
+    tails = dict(plan.tails)
+    S = plan.S
+    steps: dict[int, Eliminated] = {}
+    logdet = 0.0
+    for s in plan.chain:
+        T = templates[s]
+        k = len(T)
+        inverse, logs = spd_inverse(congruence(N[s], T) + np.eye(k))
+        logdet += logs
+        K = congruence(inverse, T.T)
+        TD = _transposed(rows_times(inverse, np.ascontiguousarray(T.T)))
+        steps[s] = Eliminated(N[s], K, TD, links[s], tails[s])
+        S = S - tails[s].gram(K)
+        for t, link in links[s].items():
+            RK = multiply(_transposed(link.R), K)
+            N[t] = N[t] - _scatter(link, multiply(RK, link.R), A, t)
+            tail, later = tails[s], tails[t]
+            assert isinstance(tail, DenseTail) and isinstance(later, DenseTail)
+            tails[t] = DenseTail(later.R - _scatter(link, multiply(RK, tail.R), A, t))
+            for u in links[t]:
+                via = links[s][u]
+                shift = _scatter(link, multiply(RK, via.R), A, t)
+                links[t] = {**links[t], u: Link(links[t][u].parents, links[t][u].R - shift)}
+    return _factor_remainder(A, plan, tuple(templates), steps, S, logdet)
+
+
+def _factor_remainder(
+    A: CrossProducts,
+    plan: Plan,
+    templates: tuple[Floats, ...],
+    steps: dict[int, Eliminated],
+    S: Floats,
+    logdet: float,
+) -> Factor:
+    """Cholesky factor of the scaled remainder ``[u, X, y]``."""
+    partial = Factor(A, plan, templates, steps, S, S, 0.0, 0.0, 1.0)
+    M = S.copy()
+    _scale_columns(partial, M, transposed=False)
+    _scale_rows(partial, M, transposed=True)
+    q = plan.q_dense
+    diagonal = np.arange(q)
+    M[diagonal, diagonal] += 1.0
+    L, info = dpotrf(M.T, lower=1, clean=1, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")
+    pivots = np.diag(L)
+    return Factor(
+        A,
+        plan,
+        templates,
+        steps,
+        S,
+        L,
+        logdet + 2.0 * float(np.log(pivots[:q]).sum()),
+        2.0 * float(np.log(pivots[q:-1]).sum()),
+        float(pivots[-1] ** 2),
+    )
+
+
+def _scale_columns(factor: Factor, M: Floats, *, transposed: bool) -> None:
+    """``M Lambda`` (or ``M Lambda'``) in place, on the columns of the dense terms."""
+    for j in factor.plan.dense:
+        term, a = factor.A.terms[j], factor.plan.offsets[j]
+        T = factor.templates[j].T if transposed else factor.templates[j]
+        columns = M[:, a : a + term.q]
+        if term.k == 1:
+            columns *= T[0, 0]
+        else:
+            columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
+
+
+def _scale_rows(factor: Factor, M: Floats, *, transposed: bool) -> None:
+    """``Lambda M`` (or ``Lambda' M``) in place, on the rows of the dense terms."""
+    for j in factor.plan.dense:
+        term, a = factor.A.terms[j], factor.plan.offsets[j]
+        T = factor.templates[j].T if transposed else factor.templates[j]
+        rows = M[a : a + term.q]
+        if term.k == 1:
+            rows *= T[0, 0]
+        else:
+            rows[:] = np.matmul(T, rows.reshape(term.l, term.k, -1)).reshape(term.q, -1)
+
+
+def _scatter(link: Link, blocks: Floats, A: CrossProducts, t: int) -> Floats:
+    """Sum the blocks of all levels that share a parent in term ``t``."""
+    l, k, m = A.terms[t].l, blocks.shape[1], blocks.shape[2]
+    return group_sums(link.parents, l, blocks.reshape(len(blocks), k * m)).reshape(l, k, m)
+
+
+def _between_parents(
+    blocks: dict[tuple[int, int], Floats], i: int, j: int, links: dict[int, Link]
+) -> Floats:
+    """``C~`` between the parents in terms ``i`` and ``j`` of every level."""
+    if (i, j) in blocks:
+        return blocks[i, j][links[i].parents]
+    return _transposed(blocks[j, i][links[j].parents])
+
+
+def _transposed(blocks: Floats) -> Floats:
+    """Every block transposed."""
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1))

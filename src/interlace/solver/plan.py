@@ -1,0 +1,209 @@
+"""Which terms to eliminate one level at a time, and which to factor as one dense matrix.
+
+The term with the most columns goes first: its block is block diagonal.  A term in which every
+level of the last eliminated one is nested stays block diagonal and can follow (the *chain*).  What
+is left, with ``X`` and ``y``, is the *dense* remainder.  All of this depends on the pattern of the
+cross-products alone and is done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix, hstack
+
+from interlace.crossprod import Cells, Codes, CrossProducts
+from interlace.errors import InterlaceError
+from interlace.solver.tails import DenseTail, SparseTail, count_pairs, list_pairs
+from interlace.terms import Floats
+
+# Predicted seconds per unit of work on one core: a flop of a matrix product, a listed pair.
+_FLOP, _PAIR = 4e-11, 4e-9
+_MAX_BYTES = 12e9
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """Chain term nested in a later one: the ``parents`` code and ``(l, k, k_parent)`` block of each level."""
+
+    parents: Codes
+    R: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Static structure and theta-free numbers of the exact solver.
+
+    Attributes
+    ----------
+    chain, dense
+        Indices of the terms eliminated by level, in order, and of the terms factored together.
+    offsets
+        First row in the remainder of each dense term, then of ``X``; ``y`` is the last row.
+    links
+        ``links[s, t]`` couples chain term ``s`` with the later chain term ``t``.
+    tails
+        Per chain term, its rows against the remainder.
+    S
+        Cross-products of the remainder ``[dense terms, X, y]``, ``(m, m)``.
+    cross
+        ``Z_i' Z_j`` flattened to ``(q_i, q_j)``, for all ``i != j``; dense where well filled.
+    """
+
+    chain: tuple[int, ...]
+    dense: tuple[int, ...]
+    offsets: Mapping[int, int]
+    q_dense: int
+    links: Mapping[tuple[int, int], Link]
+    tails: Mapping[int, DenseTail | SparseTail]
+    S: Floats
+    cross: Mapping[tuple[int, int], Floats | csr_matrix]
+
+
+def make_plan(A: CrossProducts) -> Plan:
+    """Choose the order of elimination by predicted work, and lay out its numbers."""
+    chain, sparse = _choose(A)
+    dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
+    sizes = [A.terms[j].q for j in dense]
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int)
+    offsets = dict(zip(dense, starts[:-1].tolist(), strict=True))
+    links = {
+        (s, t): Link(cells.cols, cells.values)
+        for i, s in enumerate(chain)
+        for t in chain[i + 1 :]
+        for cells in [between(A, s, t)]
+    }
+    return Plan(
+        chain=chain,
+        dense=dense,
+        offsets=offsets,
+        q_dense=int(starts[-1]),
+        links=links,
+        tails={s: _tail(A, s, dense, sparse) for s in chain},
+        S=_remainder(A, dense, offsets, int(starts[-1])),
+        cross=_flat_cross(A),
+    )
+
+
+def between(A: CrossProducts, i: int, j: int) -> Cells:
+    """Nonzero blocks of ``Z_i' Z_j`` for any ``i != j``."""
+    return A.cells[i, j] if i < j else A.cells[j, i].transpose()
+
+
+def nested(A: CrossProducts, i: int, j: int) -> bool:
+    """Whether every level of term ``i`` meets exactly one level of term ``j``."""
+    cells = between(A, i, j)
+    l = A.terms[i].l  # noqa: E741
+    return len(cells.rows) == l and bool((cells.rows == np.arange(l)).all())
+
+
+def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
+    """The chain, and whether its (single) tail is sparse."""
+    chain = _longest_chain(A)
+    first = chain[0]
+    dense_work, dense_bytes = _dense_cost(A, chain)
+    sparse_work, sparse_bytes = _sparse_cost(A, first)
+    fits = [
+        (work, choice)
+        for work, size, choice in (
+            (dense_work, dense_bytes, (chain, False)),
+            (sparse_work, sparse_bytes, ((first,), True)),
+        )
+        if size <= _MAX_BYTES
+    ]
+    if not fits:
+        sizes = ", ".join(f"{t.group}: {t.l} levels x {t.k}" for t in A.terms)
+        raise InterlaceError(
+            f"the exact solver would need {min(dense_bytes, sparse_bytes) / 1e9:.0f} GB for these "
+            f"terms ({sizes}); it is meant for models whose second-largest factor has up to a few "
+            f"thousand levels. Leave out or coarsen a factor"
+        )
+    return min(fits, key=lambda fit: fit[0])[1]
+
+
+def _longest_chain(A: CrossProducts) -> tuple[int, ...]:
+    """Largest term first, then each time the largest term that the last one is nested in."""
+    rest = sorted(range(len(A.terms)), key=lambda j: -A.terms[j].q)
+    chain = [rest.pop(0)]
+    while True:
+        parents = [j for j in rest if nested(A, chain[-1], j)]
+        if not parents:
+            return tuple(chain)
+        chain.append(parents[0])
+        rest.remove(parents[0])
+
+
+def _dense_cost(A: CrossProducts, chain: tuple[int, ...]) -> tuple[float, float]:
+    """Predicted seconds per evaluation and bytes with dense tails."""
+    eliminated = sum(A.terms[j].q for j in chain)
+    m = sum(t.q for t in A.terms) - eliminated + A.p + 1
+    return (4.0 * eliminated * m**2 + 2.0 * m**3) * _FLOP, 16.0 * eliminated * m + 40.0 * m**2
+
+
+def _sparse_cost(A: CrossProducts, first: int) -> tuple[float, float]:
+    """As :func:`_dense_cost` for one eliminated term with a sparse tail."""
+    term = A.terms[first]
+    m = sum(t.q for t in A.terms) - term.q + A.p + 1
+    lengths = np.zeros(term.l)
+    for j in set(range(len(A.terms))) - {first}:
+        lengths += np.bincount(between(A, first, j).rows, minlength=term.l) * A.terms[j].k
+    pairs = float(count_pairs(lengths, term.k))
+    return pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + 5e-5, 50.0 * pairs + 40.0 * m**2
+
+
+def _flat(cells: Cells, shape: tuple[int, int]) -> csr_matrix:
+    """One ``Z_i' Z_j`` as a sparse ``(q_i, q_j)`` matrix."""
+    _, ki, kj = cells.values.shape
+    rows = np.broadcast_to((cells.rows[:, None] * ki + np.arange(ki))[:, :, None], cells.values.shape)
+    cols = np.broadcast_to((cells.cols[:, None] * kj + np.arange(kj))[:, None, :], cells.values.shape)
+    return csr_matrix((cells.values.ravel(), (rows.ravel(), cols.ravel())), shape=shape)
+
+
+def _flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
+    """``Z_i' Z_j`` for all ``i != j``."""
+    cross: dict[tuple[int, int], Floats | csr_matrix] = {}
+    for (i, j), cells in A.cells.items():
+        flat = _flat(cells, (A.terms[i].q, A.terms[j].q))
+        if flat.nnz > 0.1 * flat.shape[0] * flat.shape[1]:
+            full = flat.toarray()
+            cross[i, j], cross[j, i] = full, full.T
+        else:
+            cross[i, j], cross[j, i] = flat, flat.T.tocsr()
+    return cross
+
+
+def _tail(
+    A: CrossProducts, s: int, dense: tuple[int, ...], sparse: bool
+) -> DenseTail | SparseTail:
+    """Rows of chain term ``s`` against ``[dense terms, X, y]``."""
+    term = A.terms[s]
+    flat = [_flat(between(A, s, j), (term.q, A.terms[j].q)) for j in dense]
+    if sparse:
+        R = hstack(flat, format="csr") if flat else csr_matrix((term.q, 0))
+        R.sort_indices()
+        return SparseTail(R, A.zv[s], list_pairs(R, term.k))
+    full = [block.toarray() for block in flat] + [A.zv[s].reshape(term.q, -1)]
+    return DenseTail(np.concatenate(full, axis=1).reshape(term.l, term.k, -1))
+
+
+def _remainder(
+    A: CrossProducts, dense: tuple[int, ...], offsets: Mapping[int, int], q: int
+) -> Floats:
+    """Cross-products of ``[dense terms, X, y]``."""
+    S = np.zeros((q + A.p + 1, q + A.p + 1))
+    S[q:, q:] = A.vv
+    for j in dense:
+        term, a = A.terms[j], offsets[j]
+        rows = a + np.arange(term.q).reshape(term.l, term.k)
+        S[rows[:, :, None], rows[:, None, :]] = A.zz[j]
+        S[a : a + term.q, q:] = A.zv[j].reshape(term.q, -1)
+        S[q:, a : a + term.q] = S[a : a + term.q, q:].T
+        for i in dense:
+            if i < j:
+                b = offsets[i]
+                block = _flat(between(A, j, i), (term.q, A.terms[i].q)).toarray()
+                S[a : a + term.q, b : b + A.terms[i].q] = block
+                S[b : b + A.terms[i].q, a : a + term.q] = block.T
+    return S
