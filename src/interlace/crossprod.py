@@ -8,26 +8,24 @@ columns of each random-effects term are orthonormal too.  :class:`Basis` remembe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 
-from interlace.design import Design
+from interlace.columns import Block, Pool, working_fixed, working_random
 from interlace.errors import InterlaceError
-from interlace.terms import ReTerm
+from interlace.terms import Floats, ReTerm
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from interlace.design import Design
+
 Codes = NDArray[np.intp]
 
-# A column counts as dependent when less than this share of its norm is left after the columns
-# before it are projected out (R's value for least squares).
-RANK_TOLERANCE = 1e-7
-# Below this squared share the Gram matrix has lost too many digits to judge; look at the rows.
-GRAM_SUSPECT = 1e-5
 _CHUNK = 1 << 16
 
 
@@ -137,48 +135,43 @@ def cross_products(design: Design) -> CrossProducts:
     Raises
     ------
     InterlaceError
-        If no fixed-effects column is left, or the response is an exact linear function of the
-        fixed effects, so that there is no residual variance to divide.
+        If the response is an exact linear function of the fixed effects, so that there is no
+        residual variance to divide.
     """
     w = design.weights
-    kept, V, fixed = _working_fixed(design)
-    working = [_working_random(Z, term, w) for Z, term in zip(design.Z, design.terms, strict=True)]
-    root = None if w is None else np.sqrt(w)
-    Z = [_scaled(z, root) for z, _ in working]
+    pool = Pool(len(design.y), w, design.X.shape[1] + 1 + sum(t.k for t in design.terms))
+    y = design.y if design.offset is None else design.y - design.offset
+    kept, fixed = working_fixed(pool, design.X, y)
+    random = [
+        working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)
+    ]
+    sums = [
+        _level_sums(pool, codes, term.l, block.index, fixed.index)
+        for codes, term, block in zip(design.codes, design.terms, random, strict=True)
+    ]
+    V = fixed.finish
+    names = np.array(design.names, dtype=object)
     return CrossProducts(
         n=len(design.y),
-        names=tuple(np.array(design.names, dtype=object)[kept]),
-        dropped=tuple(np.array(design.names, dtype=object)[~kept]),
+        names=tuple(names[kept]),
+        dropped=tuple(names[~kept]),
         terms=design.terms,
-        basis=Basis(fixed, tuple(a for _, a in working)),
-        vv=V.T @ V,
-        zv=tuple(
-            _sum_products(c, t.l, z, V)
-            for c, t, z in zip(design.codes, design.terms, Z, strict=True)
-        ),
-        zz=tuple(
-            _sum_squares(c, t.l, z) for c, t, z in zip(design.codes, design.terms, Z, strict=True)
-        ),
-        cells=dict(_all_cells(design, Z)),
+        basis=Basis(fixed.shift @ V, tuple(b.shift @ b.finish for b in random)),
+        vv=V.T @ pool.gram(fixed.index) @ V,
+        zv=tuple(b.finish.T @ zv @ V for b, (_, zv) in zip(random, sums, strict=True)),
+        zz=tuple(b.finish.T @ zz @ b.finish for b, (zz, _) in zip(random, sums, strict=True)),
+        cells={
+            (i, j): _cells(pool, design, (i, j), (random[i], random[j]))
+            for i in range(len(random))
+            for j in range(i + 1, len(random))
+        },
         sum_log_w=0.0 if w is None else float(np.log(w).sum()),
     )
 
 
 def with_response(A: CrossProducts, design: Design, y: Floats) -> CrossProducts:
     """Cross-products with the response ``y`` (n,) in place of the design's; ``Z`` and ``X`` kept."""
-    root = None if design.weights is None else np.sqrt(design.weights)
-    _, V, fixed = _working_fixed(replace(design, y=y))
-    column = np.ascontiguousarray(V[:, -1:])
-    zy = [
-        _sum_products(c, t.l, _scaled(z @ a, root), column)
-        for c, t, z, a in zip(design.codes, design.terms, design.Z, A.basis.random, strict=True)
-    ]
-    return replace(
-        A,
-        basis=Basis(fixed, A.basis.random),
-        vv=V.T @ V,
-        zv=tuple(np.concatenate((zv[..., :-1], b), axis=2) for zv, b in zip(A.zv, zy, strict=True)),
-    )
+    return cross_products(replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names))
 
 
 def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:  # noqa: E741
@@ -189,130 +182,44 @@ def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:  # noqa: E741
     return csc_matrix((np.ones(n), codes, np.arange(n + 1)), shape=(l, n)) @ columns
 
 
-# ------------------------------------------------------------------ working basis
+# ------------------------------------------------------------------ sums over rows
 
 
-def _scaled(columns: Floats, root: Floats | None) -> Floats:
-    """Columns (or a vector) with row ``i`` times ``root[i]``."""
-    if root is None:
-        return columns
-    return columns * (root if columns.ndim == 1 else root[:, None])
+def _level_sums(
+    pool: Pool, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]  # noqa: E741
+) -> tuple[Floats, Floats]:
+    """``Z'Z`` (l, k, k) and ``Z'V`` (l, k, m) by level, of columns of the pool.
 
-
-def _centred(M: Floats, w: Floats | None) -> tuple[Floats, Floats]:
-    """``M @ C`` and ``C``: the other columns less their means, where ``M`` has a constant column."""
-    C = np.eye(M.shape[1])
-    for j in np.flatnonzero(M[0]):
-        if (M[:, j] == M[0, j]).all():
-            means = np.average(M, axis=0, weights=w)
-            means[j] = 0.0
-            C[j] -= means / M[0, j]
-            return M - means, C
-    return M, C
-
-
-def _orthonormal(M: Floats, w: Floats | None) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Columns of ``M`` that do not depend on earlier ones, made orthonormal.
-
-    Returns the mask of kept columns, the working columns (rows weighted by ``sqrt(w)``, mean square
-    1) and the map to them from the kept columns.
+    Every product of two columns is formed and summed once, however many blocks it enters.
     """
-    n = len(M)
-    centred, C = _centred(M, w)
-    rows = _scaled(centred, None if w is None else np.sqrt(w))
-    norms = np.sqrt(np.einsum("ij,ij->j", rows, rows))
-    noise = 1e-13 * np.abs(M).max(axis=0) * np.sqrt(n if w is None else w.sum())
-    varies = norms > noise
-    rows = rows[:, varies] / norms[varies]
-    R, independent = _triangular(rows)
-    kept = varies.copy()
-    kept[varies] = independent
-    to_working = np.linalg.inv(R) * np.sqrt(n)
-    scaled = C[np.ix_(kept, kept)] / norms[kept]
-    return kept, rows[:, independent] @ to_working, scaled @ to_working
+    pairs = sorted({(min(a, b), max(a, b)) for a in z for b in (*z, *v)})
+    position = {pair: i for i, pair in enumerate(pairs)}
+    totals = _pair_sums(pool, codes, l, pairs)
+
+    def block(columns: Sequence[int]) -> Floats:
+        index = [[position[min(a, b), max(a, b)] for b in columns] for a in z]
+        return totals[:, np.array(index, dtype=np.intp)]
+
+    return block(z), block(v)
 
 
-def _triangular(rows: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Upper factor ``R`` of the independent columns (unit norm), and their mask.
-
-    The Cholesky factor of the Gram matrix serves unless a pivot says that digits were lost there;
-    then the rows themselves are orthogonalised.
-    """
-    try:
-        R = np.linalg.cholesky(rows.T @ rows).T
-    except np.linalg.LinAlgError:
-        return _gram_schmidt(rows)
-    if (np.diag(R) ** 2 < GRAM_SUSPECT).any():
-        return _gram_schmidt(rows)
-    return R, np.ones(rows.shape[1], dtype=bool)
-
-
-def _gram_schmidt(rows: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """As :func:`_triangular`, by twice-repeated Gram-Schmidt, leaving out dependent columns."""
-    Q = np.empty(rows.shape, order="F")
-    R = np.zeros((rows.shape[1], rows.shape[1]))
-    kept: list[int] = []
-    for j, column in enumerate(rows.T):
-        basis = Q[:, : len(kept)]
-        first = basis.T @ column
-        rest = column - basis @ first
-        again = basis.T @ rest
-        rest = rest - basis @ again
-        norm = float(np.sqrt(rest @ rest))
-        if norm > RANK_TOLERANCE:
-            Q[:, len(kept)] = rest / norm
-            R[: len(kept), j] = first + again
-            R[len(kept), j] = norm
-            kept.append(j)
-    mask = np.zeros(rows.shape[1], dtype=bool)
-    mask[kept] = True
-    return R[: len(kept), kept], mask
-
-
-def _working_fixed(design: Design) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Kept columns, working ``[Q r]`` (n, p + 1), rows weighted, and the map to it."""
-    w = design.weights
-    kept, Q, to_working = _orthonormal(design.X, w)
-    y = design.y if design.offset is None else design.y - design.offset
-    V, fixed = _with_residual(Q, to_working, _scaled(y, None if w is None else np.sqrt(w)), len(y))
-    return kept, V, fixed
-
-
-def _with_residual(Q: Floats, to_working: Floats, y: Floats, n: int) -> tuple[Floats, Floats]:
-    """Append the least-squares residual of ``y``, mean square 1, to working columns ``Q``."""
-    unit = float(np.abs(y).max())
-    r, coefficients = y / unit, np.zeros(Q.shape[1])
-    for _ in range(2):  # twice, so that r is orthogonal to Q to the last digit
-        step = Q.T @ r / n
-        r, coefficients = r - Q @ step, coefficients + step
-    scale = float(np.sqrt(r @ r / n))
-    if scale < 1e-13:
-        raise InterlaceError(
-            "the fixed effects reproduce the response exactly: there is no variance left for "
-            "random effects and residuals; check the response and the fixed side of the formula"
-        )
-    p = Q.shape[1]
-    fixed = np.zeros((p + 1, p + 1))
-    fixed[:p, :p] = to_working
-    fixed[:p, p] = -(to_working @ coefficients) / scale
-    fixed[p, p] = 1.0 / (scale * unit)
-    return np.column_stack((Q, r / scale)), fixed
-
-
-def _working_random(Z: Floats, term: ReTerm, w: Floats | None) -> tuple[Floats, Floats]:
-    """Working columns of a term (rows not yet weighted) and the map to them."""
-    if term.correlated:
-        kept, _, to_working = _orthonormal(Z, w)
-        if kept.all():
-            return Z @ to_working, to_working
-    squares = np.average(Z**2, axis=0, weights=w) * (1.0 if w is None else float(w.mean()))
-    scale = 1.0 / np.sqrt(np.where(squares > 0.0, squares, 1.0))
-    if (scale == 1.0).all():
-        return Z, np.eye(term.k)
-    return Z * scale, np.diag(scale)
-
-
-# ------------------------------------------------------------------ sums
+def _pair_sums(
+    pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]  # noqa: E741
+) -> Floats:
+    """Sums by level of products of two columns of the pool, ``(l, number of pairs)``."""
+    totals = np.zeros((l, len(pairs)))
+    counted = [i for i, (a, b) in enumerate(pairs) if pool.ones == a == b]
+    summed = [i for i in range(len(pairs)) if i not in counted]
+    for i in counted:
+        totals[:, i] = np.bincount(codes, minlength=l)
+    if not summed:
+        return totals
+    for rows in _chunks(len(codes), l):
+        products = np.empty((rows.stop - rows.start, len(summed)))
+        for column, i in enumerate(summed):
+            pool.product(rows, *pairs[i], out=products[:, column])
+        totals[:, summed] += group_sums(codes[rows], l, products)
+    return totals
 
 
 def _chunks(n: int, l: int) -> Iterator[slice]:  # noqa: E741
@@ -322,65 +229,41 @@ def _chunks(n: int, l: int) -> Iterator[slice]:  # noqa: E741
         yield slice(start, min(start + step, n))
 
 
-def _sum_products(codes: Codes, l: int, Z: Floats, V: Floats) -> Floats:  # noqa: E741
-    """``Z' V`` by level, ``(l, k, m)``."""
-    k, m = Z.shape[1], V.shape[1]
-    total = np.zeros((l, k * m))
-    for rows in _chunks(len(codes), l):
-        v = V[rows]
-        columns = v if _is_ones(Z) else (Z[rows, :, None] * v[:, None, :]).reshape(len(v), k * m)
-        total += group_sums(codes[rows], l, columns)
-    return total.reshape(l, k, m)
-
-
-def _sum_squares(codes: Codes, l: int, Z: Floats) -> Floats:  # noqa: E741
-    """Diagonal blocks of ``Z' Z``, ``(l, k, k)``."""
-    if _is_ones(Z):
-        return np.bincount(codes, minlength=l).astype(np.float64)[:, None, None]
-    return _sum_products(codes, l, Z, Z)
-
-
-def _is_ones(Z: Floats) -> bool:
-    """Whether ``Z`` is the unweighted intercept column, stored without memory."""
-    return Z.shape[1] == 1 and Z.strides[0] == 0 and bool(Z[0, 0] == 1.0)
-
-
-def _all_cells(design: Design, Z: list[Floats]) -> Iterator[tuple[tuple[int, int], Cells]]:
-    """Cross blocks of every pair of terms."""
-    for i in range(len(Z)):
-        for j in range(i + 1, len(Z)):
-            yield (
-                (i, j),
-                _cells(
-                    (design.codes[i], design.codes[j]),
-                    (design.terms[i].l, design.terms[j].l),
-                    (Z[i], Z[j]),
-                ),
-            )
-
-
 def _cells(
-    codes: tuple[Codes, Codes], sizes: tuple[int, int], Z: tuple[Floats, Floats]
+    pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Block, Block]
 ) -> Cells:
     """Sums of ``z_i z_j'`` over the rows of each pair of levels that occurs."""
-    key = codes[0].astype(np.int64) * sizes[1] + codes[1]
-    space = sizes[0] * sizes[1]
-    ones = _is_ones(Z[0]) and _is_ones(Z[1])
-    if space <= max(4 * len(key), 1 << 20):
-        counts = np.bincount(key, minlength=space)
-        present = np.flatnonzero(counts)
-        where = np.cumsum(counts > 0) - 1 if not ones else counts
-        counts, index = counts[present], None if ones else where[key]
-    elif ones:
-        (present, counts), index = np.unique(key, return_counts=True), None
-    else:
-        present, index = np.unique(key, return_inverse=True)
-    rows, cols = np.divmod(present, sizes[1])
+    i, j = pair
+    left, right = blocks
+    counting = left.index == right.index == (pool.ones,)
+    present, counts, index = _distinct(
+        design.codes[i], design.codes[j], design.terms[i].l, design.terms[j].l, not counting
+    )
     if index is None:
         values = counts.astype(np.float64)[:, None, None]
     else:
-        values = _sum_products(index, len(present), Z[0], Z[1])
-    return Cells(rows.astype(np.intp), cols.astype(np.intp), values)
+        products = [(a, b) for a in left.index for b in right.index]
+        sums = _pair_sums(pool, index, len(present), products)
+        values = sums.reshape(len(present), len(left.index), len(right.index))
+    rows, cols = np.divmod(present, design.terms[j].l)
+    return Cells(rows, cols, left.finish.T @ values @ right.finish)
+
+
+def _distinct(
+    first: Codes, second: Codes, l1: int, l2: int, want_index: bool
+) -> tuple[Codes, Codes, Codes | None]:
+    """Pairs of codes that occur, as ``first * l2 + second``; how often; and the pair of every row."""
+    key = first.astype(np.int64) * l2 + second
+    if l1 * l2 <= max(4 * len(key), 1 << 20):
+        table = np.bincount(key, minlength=l1 * l2)
+        present = np.flatnonzero(table)
+        index = (np.cumsum(table > 0) - 1)[key] if want_index else None
+        return present, table[present], index
+    if want_index:
+        present, index, counts = np.unique(key, return_inverse=True, return_counts=True)
+        return present, counts, index
+    present, counts = np.unique(key, return_counts=True)
+    return present, counts, None
 
 
 # ------------------------------------------------------------------ the monoid

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.blas import dsymv
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 from interlace.crossprod import CrossProducts, group_sums
 from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
@@ -25,8 +27,8 @@ from interlace.solver.plan import Link, Plan
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.terms import Floats
 
-# Templates better conditioned than this get Gamma from the gradient instead of a matrix product.
-_WELL_CONDITIONED = 1e-4
+# Templates with singular values above this may be divided by; others take the longer way.
+_WELL_CONDITIONED = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,8 @@ class TermEffects:
 class TermDerivatives:
     """Derivatives with respect to one template.
 
-    ``W`` and ``gamma`` are the trace parts of half the gradient and of the derivative with respect
-    to ``T T'``; ``C`` the diagonal blocks of ``C~`` (l, k, k).
+    ``W`` is the trace part of half the gradient, ``PZZ`` the sum over levels of ``Z' P Z``, the trace
+    part of the derivative with respect to ``T T'``; ``C`` the diagonal blocks of ``C~`` (l, k, k).
     """
 
     W: Floats
@@ -66,8 +68,9 @@ class TermDerivatives:
 class Factor:
     """The mixed-model equations factored at given templates (working basis).
 
-    ``logdet_u, logdet_x, r2`` are the parts of the criterion; ``solution`` is ``[-b, -beta, 1]`` on
-    the remainder.
+    ``S`` is the remainder ``[Z, X, y]`` after elimination and ``L`` its scaled Cholesky factor; only
+    the upper triangle of ``S`` and the lower one of ``L`` count.  ``logdet_u, logdet_x, r2`` are the
+    parts of the criterion.
     """
 
     A: CrossProducts
@@ -83,11 +86,11 @@ class Factor:
     @cached_property
     def solution(self) -> Floats:
         """``[-b, -beta, 1]`` on the dense remainder, ``(m,)``."""
-        x = solve_triangular(
-            self.L[:-1, :-1], self.L[-1, :-1], lower=True, trans=1, check_finite=False
-        )
-        b = self._times_template(x[: self.plan.q_dense, None])[:, 0]
-        return np.concatenate((-b, -x[self.plan.q_dense :], [1.0]))
+        rhs = np.zeros(len(self.L))
+        rhs[-1] = self.L[-1, -1]
+        z, _ = dtrtrs(self.L, rhs, lower=1, trans=1)
+        q = self.plan.q_dense
+        return np.concatenate((self._times_template(z[:q, None])[:, 0], z[q:]))
 
     @property
     def beta(self) -> Floats:
@@ -99,9 +102,10 @@ class Factor:
         """Random effects and residual cross-products of every term."""
         found: dict[int, TermEffects] = {}
         v = self.solution[:, None]
+        Sv = dsymv(1.0, self.S.T, v[:, 0], lower=1)
         for j in self.plan.dense:
             term, a = self.A.terms[j], self.plan.offsets[j]
-            e = (self.S[a : a + term.q] @ v).reshape(term.l, term.k)
+            e = Sv[a : a + term.q].reshape(term.l, term.k)
             b = -v[a : a + term.q].reshape(term.l, term.k)
             found[j] = TermEffects(b, e, e @ self.templates[j])
         for s in reversed(self.plan.chain):
@@ -145,54 +149,69 @@ class Factor:
 
     def derivatives(self, *, reml: bool) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives with respect to every template."""
-        C, CL = self._inverse(fixed=reml)
-        found = {j: self._dense_derivatives(j, C, CL) for j in self.plan.dense}
+        C, unscaled = self._inverse(fixed=reml)
+        found = {j: self._dense_derivatives(j, C, unscaled[j]) for j in self.plan.dense}
         blocks: dict[tuple[int, int], Floats] = {}
         rows: dict[int, Floats] = {}
         for s in reversed(self.plan.chain):
             found[s] = self._chain_derivatives(s, C, blocks, rows)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
-    def _inverse(self, *, fixed: bool) -> tuple[Floats, Floats]:
-        """``C~ = Lambda C Lambda'`` and ``C Lambda'`` on the remainder, zero in the row of ``y``.
+    def _inverse(self, *, fixed: bool) -> tuple[Floats, dict[int, Floats]]:
+        """``C~ = Lambda C Lambda'`` on the remainder, and ``C`` itself on each dense term.
 
-        ``C`` is the inverse of the u-and-X block, or of the u-block alone.
+        ``C`` is the inverse of the u-and-X block, or of the u-block alone, and zero elsewhere.  Of a
+        term with a well-conditioned template the second part holds the diagonal blocks (l, k, k),
+        of others the rows of ``C Lambda'`` (l, k, m).  ``C~`` is complete if anything asks for
+        more than its upper triangle.
         """
-        q, m = self.plan.q_dense, len(self.S)
-        size = m - 1 if fixed else q
-        CL = np.zeros((m, m))
-        if size:
-            lower, info = dpotri(np.asfortranarray(self.L[:size, :size]), lower=1, overwrite_c=1)
-            if info:
-                raise np.linalg.LinAlgError(f"dpotri failed with info {info}")
-            upper = np.triu(lower.T)
-            np.add(upper, upper.T, out=CL[:size, :size])
-            diagonal = np.arange(size)
-            CL[diagonal, diagonal] *= 0.5
-        _scale_columns(self, CL, transposed=True)
-        C = CL.copy()
-        _scale_rows(self, C, transposed=False)
-        return C, CL
-
-    def _dense_derivatives(self, j: int, C: Floats, CL: Floats) -> TermDerivatives:
-        """Derivatives for a term of the remainder."""
-        term, a = self.A.terms[j], self.plan.offsets[j]
-        rows = slice(a, a + term.q)
-        S_rows = self.S[rows].reshape(term.l, term.k, -1)
-        CL_rows = CL[rows].reshape(term.l, term.k, -1)
-        W = np.tensordot(S_rows, CL_rows, axes=((0, 2), (0, 2)))
-        index = a + np.arange(term.q).reshape(term.l, term.k)
-        pick = (index[:, :, None], index[:, None, :])
-        T = self.templates[j]
-        singular = np.linalg.svd(T, compute_uv=False)
-        if term.correlated and singular[-1] > _WELL_CONDITIONED * max(1.0, singular[0]):
-            PZZ = np.linalg.solve(T.T, W.T).T
-        elif not term.correlated and np.abs(np.diag(T)).min() > _WELL_CONDITIONED:
-            PZZ = W / np.diag(T)
+        plan, m = self.plan, len(self.S)
+        size = m - 1 if fixed else plan.q_dense
+        L = self.L.copy(order="F")
+        L[size:] = 0.0
+        rest = np.arange(size, m)
+        L[rest, rest] = 1.0
+        lower, info = dpotri(L, lower=1, overwrite_c=1)
+        if info:
+            raise np.linalg.LinAlgError(f"pivot {info} of {m} is zero")
+        C: Floats = lower.T
+        C[rest, rest] = 0.0
+        dense_tails = all(isinstance(plan.tails[s], DenseTail) for s in plan.chain)
+        ill = {j for j in plan.dense if not _divisible(self.templates[j])}
+        if dense_tails or ill:
+            C = np.triu(C) + np.triu(C, 1).T
         else:
-            SC = (self.S[rows] @ C).reshape(term.l, term.k, -1)
-            PZZ = self.S[pick].sum(axis=0) - np.tensordot(SC, S_rows, axes=((0, 2), (0, 2)))
+            _mirror_blocks(self.A, plan, C)
+        well = {j: C[_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
+        _scale_columns(self, C, transposed=True)
+        rows = {
+            j: C[a : a + term.q].reshape(term.l, term.k, m).copy()
+            for j in ill
+            for term, a in [(self.A.terms[j], plan.offsets[j])]
+        }
+        _scale_rows(self, C, transposed=False)
+        return C, well | rows
+
+    def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
+        """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
+        term, T = self.A.terms[j], self.templates[j]
+        pick = _blocks(self.A, self.plan, j)
+        if _divisible(T):
+            W = np.linalg.solve(T.T, term.l * np.eye(term.k) - unscaled.sum(axis=0))
+            PZZ = np.linalg.solve(T.T, W.T).T
+        else:
+            a = self.plan.offsets[j]
+            S_rows = self.complete[a : a + term.q]
+            blocks = S_rows.reshape(term.l, term.k, -1)
+            W = np.tensordot(blocks, unscaled, axes=((0, 2), (0, 2)))
+            SC = (S_rows @ C).reshape(term.l, term.k, -1)
+            PZZ = self.complete[pick].sum(axis=0) - np.tensordot(SC, blocks, ((0, 2), (0, 2)))
         return TermDerivatives(W, 0.5 * (PZZ + PZZ.T), C[pick])
+
+    @cached_property
+    def complete(self) -> Floats:
+        """``S`` with both triangles."""
+        return np.triu(self.S) + np.triu(self.S, 1).T
 
     def _chain_derivatives(
         self,
@@ -294,8 +313,8 @@ class Factor:
             for t, link in step.links.items():
                 waiting[t] = waiting[t] - _scatter(link, multiply(_transposed(link.R), Kr), self.A, t)
         q = plan.q_dense
-        scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:-1]))
-        half = solve_triangular(self.L[:-1, :-1], scaled, lower=True, check_finite=False)
+        scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:]))
+        half = dtrtrs(self.L, scaled, lower=1)[0][:-1]
         return total + half.T @ half
 
 
@@ -345,13 +364,14 @@ def _factor_remainder(
 ) -> Factor:
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
     partial = Factor(A, plan, templates, steps, S, S, 0.0, 0.0, 1.0)
+    _mirror_blocks(A, plan, S)
     M = S.copy()
     _scale_columns(partial, M, transposed=False)
     _scale_rows(partial, M, transposed=True)
     q = plan.q_dense
     diagonal = np.arange(q)
     M[diagonal, diagonal] += 1.0
-    L, info = dpotrf(M.T, lower=1, clean=1, overwrite_a=1)
+    L, info = dpotrf(M.T, lower=1, clean=0, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")
     pivots = np.diag(L)
@@ -390,6 +410,29 @@ def _scale_rows(factor: Factor, M: Floats, *, transposed: bool) -> None:
             rows *= T[0, 0]
         else:
             rows[:] = np.matmul(T, rows.reshape(term.l, term.k, -1)).reshape(term.q, -1)
+
+
+def _divisible(T: Floats) -> bool:
+    """Whether a template is well enough conditioned to divide by."""
+    if len(T) == 1:
+        return bool(abs(T[0, 0]) > _WELL_CONDITIONED)
+    return bool(np.linalg.svd(T, compute_uv=False)[-1] > _WELL_CONDITIONED)
+
+
+def _blocks(A: CrossProducts, plan: Plan, j: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Index of the diagonal blocks of a dense term in the remainder, giving ``(l, k, k)``."""
+    term = A.terms[j]
+    index = plan.offsets[j] + np.arange(term.q).reshape(term.l, term.k)
+    return index[:, :, None], index[:, None, :]
+
+
+def _mirror_blocks(A: CrossProducts, plan: Plan, M: Floats) -> None:
+    """Complete the diagonal blocks of the dense terms from their upper triangles, in place."""
+    for j in plan.dense:
+        if A.terms[j].k > 1:
+            pick = _blocks(A, plan, j)
+            upper = np.triu(M[pick])
+            M[pick] = upper + np.triu(upper, 1).transpose(0, 2, 1)
 
 
 def _scatter(link: Link, blocks: Floats, A: CrossProducts, t: int) -> Floats:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, hstack
 
 from interlace.crossprod import Cells, Codes, CrossProducts
 from interlace.errors import InterlaceError
-from interlace.solver.tails import DenseTail, SparseTail, count_pairs, list_pairs
+from interlace.solver.tails import DenseTail, SparseTail, count_pairs, sparse_tail
 from interlace.terms import Floats
 
 # Predicted seconds per unit of work on one core: a flop of a matrix product, a listed pair.
@@ -149,7 +149,7 @@ def _sparse_cost(A: CrossProducts, first: int) -> tuple[float, float]:
     lengths = np.zeros(term.l)
     for j in set(range(len(A.terms))) - {first}:
         lengths += np.bincount(between(A, first, j).rows, minlength=term.l) * A.terms[j].k
-    pairs = float(count_pairs(lengths, term.k))
+    pairs = count_pairs(lengths, term.k)
     return pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + 5e-5, 50.0 * pairs + 40.0 * m**2
 
 
@@ -183,7 +183,7 @@ def _tail(
     if sparse:
         R = hstack(flat, format="csr") if flat else csr_matrix((term.q, 0))
         R.sort_indices()
-        return SparseTail(R, A.zv[s], list_pairs(R, term.k))
+        return sparse_tail(R, A.zv[s])
     full = [block.toarray() for block in flat] + [A.zv[s].reshape(term.q, -1)]
     return DenseTail(np.concatenate(full, axis=1).reshape(term.l, term.k, -1))
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from numpy.typing import NDArray
+from scipy.sparse import csc_matrix, csr_matrix
 
 from interlace.solver.blocks import multiply
 from interlace.terms import Floats
+
+Codes = NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,17 @@ class DenseTail:
 class SparseTail:
     """Rows with few nonzeros among the other terms' columns.
 
-    ``pairs`` maps the blocks ``K[l]``, flattened, to the flattened upper triangle of
-    ``sum R' K R`` on those columns: the pairs of nonzeros of every row, listed once, so that each
-    evaluation is one sparse matrix-vector product and its transpose the reverse pass.
+    ``pairs`` maps the blocks ``K[l]`` to the flattened upper triangle of ``sum R' K R``: the pairs
+    of nonzeros of every row, listed once, so that an evaluation is one sparse matrix-vector product
+    and its transpose the reverse pass.  Its columns are ordered ``(i, j, l)`` over the entries
+    ``K[l, i, j]``, its rows are the entries of an ``(m, m)`` matrix; ``squares`` (l k^2, q) holds
+    the pairs of a column with itself once more.  Only the upper triangle of ``C`` is read.
     """
 
     R: csr_matrix
     fixed: Floats
-    pairs: csr_matrix
+    pairs: csc_matrix
+    squares: csr_matrix
 
     @property
     def m(self) -> int:
@@ -76,64 +82,75 @@ class SparseTail:
         return np.concatenate((self.R.T @ flat, self.fixed.reshape(l * k, width).T @ flat))
 
     def gram(self, K: Floats) -> Floats:
-        """``sum over l of R[l]' K[l] R[l]``, ``(m, m)``."""
-        l, k, width = self.fixed.shape
+        """Upper triangle of ``sum over l of R[l]' K[l] R[l]``, ``(m, m)``."""
         q = self.R.shape[1]
-        total = np.empty((self.m, self.m))
-        upper = (self.pairs @ K.ravel()).reshape(q, q)
-        np.add(upper, upper.T, out=total[:q, :q])
-        diagonal = np.arange(q)
-        total[diagonal, diagonal] *= 0.5
+        total = (self.pairs @ K.transpose(1, 2, 0).ravel()).reshape(self.m, self.m)
         total[:, q:] = self.adjoint(multiply(K, self.fixed))
-        total[q:, :q] = total[:q, q:].T
         return total
 
     def quadratic(self, C: Floats) -> Floats:
-        """``R[l] C R[l]'`` for symmetric ``C`` (m, m): ``(l, k, k)``."""
+        """``R[l] C R[l]'`` for symmetric ``C`` (m, m), upper triangle: ``(l, k, k)``."""
         l, k, width = self.fixed.shape
         q = self.R.shape[1]
-        twice = C[:q, :q] * 2.0
-        diagonal = np.arange(q)
-        twice[diagonal, diagonal] *= 0.5
-        among = (self.pairs.T @ twice.ravel()).reshape(l, k, k)
-        among = 0.5 * (among + among.transpose(0, 2, 1))
+        among = (self.pairs.T @ C.ravel()).reshape(k, k, l).transpose(2, 0, 1)
+        among = among + among.transpose(0, 2, 1)
+        among -= (self.squares @ np.diag(C)[:q]).reshape(k, k, l).transpose(2, 0, 1)
+        corner = np.triu(C[q:, q:]) + np.triu(C[q:, q:], 1).T
         half = (self.R @ C[:q, q:]).reshape(l, k, width)
-        half += 0.5 * (self.fixed.reshape(l * k, width) @ C[q:, q:]).reshape(l, k, width)
+        half += 0.5 * (self.fixed.reshape(l * k, width) @ corner).reshape(l, k, width)
         cross = multiply(half, np.ascontiguousarray(self.fixed.transpose(0, 2, 1)))
         return among + cross + cross.transpose(0, 2, 1)
 
 
-def count_pairs(lengths: np.ndarray, k: int) -> int:
+def count_pairs(lengths: Floats, k: int) -> float:
     """Nonzeros of :attr:`SparseTail.pairs` for rows with ``lengths`` nonzero columns."""
-    counts = lengths.astype(np.float64)
-    return int((counts * (counts + 1) / 2).sum()) * k * k
+    return float((lengths * (lengths + 1) / 2).sum()) * k * k
 
 
-def list_pairs(R: csr_matrix, k: int) -> csr_matrix:
-    """Pairs of nonzero columns of each block row of ``R`` (l * k, q); see :class:`SparseTail`."""
-    l, q = R.shape[0] // k, R.shape[1]
+def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
+    """Rows ``R`` (l k, q) against the other terms and ``fixed`` (l, k, p + 1) against ``[X y]``."""
+    l, k, width = fixed.shape
+    q = R.shape[1]
     columns, starts, values = _block_rows(R, k)
     lengths = np.diff(starts)
-    position = np.arange(len(columns)) - np.repeat(starts[:-1], lengths)
-    partners = np.repeat(lengths, lengths) - position
-    first = np.repeat(np.arange(len(columns)), partners)
-    second = first + np.arange(len(first)) - np.repeat(np.cumsum(partners) - partners, partners)
-    level = np.repeat(np.repeat(np.arange(l), lengths), partners)
-    products = values[first][:, :, None] * values[second][:, None, :]
-    rows = np.repeat(columns[first].astype(np.int64) * q + columns[second], k * k)
-    cols = (level[:, None] * (k * k) + np.arange(k * k)).ravel()
-    return coo_matrix((products.ravel(), (rows, cols)), shape=(q * q, l * k * k)).tocsr()
+    partners = np.repeat(starts[1:], lengths) - np.arange(len(columns))
+    before = np.cumsum(partners) - partners
+    first = np.repeat(np.arange(len(columns), dtype=np.int32), partners)
+    second = np.arange(len(first), dtype=np.int32)
+    second -= np.repeat((before - np.arange(len(columns))).astype(np.int32), partners)
+    rows = columns[first].astype(np.int32) * np.int32(q + width) + columns[second]
+    pair_starts = np.append(before, len(first))[starts]
+    parts, selves = [], []
+    for i in range(k):
+        for j in range(k):
+            parts.append(values[first, i] * values[second, j])
+            selves.append(values[:, i] * values[:, j])
+    indptr = _stacked_starts(pair_starts, k * k)
+    pairs = csc_matrix(
+        (np.concatenate(parts), np.tile(rows, k * k), indptr),
+        shape=((q + width) ** 2, l * k * k),
+    )
+    squares = csr_matrix(
+        (np.concatenate(selves), np.tile(columns, k * k), _stacked_starts(starts, k * k)),
+        shape=(l * k * k, q),
+    )
+    return SparseTail(R, fixed, pairs, squares)
 
 
-def _block_rows(R: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray, Floats]:
+def _stacked_starts(starts: Codes, copies: int) -> Codes:
+    """Row starts of ``copies`` matrices with the same pattern, one below the other."""
+    size = int(starts[-1])
+    return np.concatenate([starts[:-1] + c * size for c in range(copies)] + [[copies * size]])
+
+
+def _block_rows(R: csr_matrix, k: int) -> tuple[Codes, Codes, Floats]:
     """Columns met by each block of ``k`` rows, where each block starts, and their values (., k)."""
     if k == 1:
         return R.indices, R.indptr, R.data[:, None]
-    l = R.shape[0] // k  # noqa: E741
     coo = R.tocoo()
     key = (coo.row // k).astype(np.int64) * R.shape[1] + coo.col
     present, index = np.unique(key, return_inverse=True)
     values = np.zeros((len(present), k))
     values[index, coo.row % k] = coo.data
     level, columns = np.divmod(present, R.shape[1])
-    return columns, np.searchsorted(level, np.arange(l + 1)), values
+    return columns, np.searchsorted(level, np.arange(R.shape[0] // k + 1)), values

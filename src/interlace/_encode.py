@@ -1,0 +1,351 @@
+"""Sides of a formula and groups + plain columns -> matrices and codes; the same again later.
+
+Columns and products of numeric columns have no state, so numpy forms them; formulaic evaluates all
+else and keeps factor levels and states of transforms in a ``ModelSpec``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from formulaic import ModelSpec
+from formulaic.errors import DataMismatchWarning, FormulaicError
+from formulaic.materializers import PandasMaterializer
+from formulaic.model_spec import ModelSpecs
+from formulaic.parser.types import Factor
+from formulaic.transforms import TRANSFORMS
+from numpy.typing import NDArray
+
+from interlace._frame import (
+    Codes,
+    Column,
+    Levels,
+    Table,
+    factorize,
+    hint,
+    is_numeric,
+    kind,
+    recode,
+    texts,
+)
+from interlace.errors import InterlaceError
+from interlace.formula import model_terms, names_in
+
+Floats: TypeAlias = NDArray[np.float64]
+Columns: TypeAlias = Mapping[str, Column]
+Context: TypeAlias = Mapping[str, object]
+
+# What a transform may raise on data it was not made for; formulaic wraps only some of it.
+_EVALUATION_ERRORS = (FormulaicError, ValueError, TypeError, KeyError, AttributeError)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a formula, with the encoding of the data it was fitted to.
+
+    Parameters
+    ----------
+    text
+        Formulaic text of the side.
+    names
+        ``p`` column names.
+    spec
+        Factor levels and states of transforms; ``None`` for numeric columns and their products.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    spec: ModelSpec | None
+
+    @property
+    def categorical(self) -> bool:
+        """Whether the first factor of the side was encoded as categories."""
+        if self.spec is None:
+            return False
+        expr = model_terms(self.text)[0].factors[0].expr
+        return self.spec.encoder_state.get(expr, (None,))[0] is Factor.Kind.CATEGORICAL
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A side and its ``(n, p)`` matrix."""
+
+    side: Side
+    matrix: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """A grouping factor: its columns, their levels, and the combinations that occur.
+
+    Parameters
+    ----------
+    columns
+        Names of the columns, several for an interaction.
+    levels
+        Per column, the distinct values.
+    cells
+        ``(l,)`` sorted numbers of the combinations that occur, the last column running fastest.
+    """
+
+    columns: tuple[str, ...]
+    levels: tuple[Levels, ...]
+    cells: Codes
+
+    @property
+    def labels(self) -> Levels:
+        """``(l,)`` labels of the levels: the values, or ``"a1:b2"`` for an interaction."""
+        shape = [len(levels) for levels in self.levels]
+        if len(shape) == 1:
+            return self.levels[0]
+        parts = [
+            np.array(texts(levels), object)[at]
+            for levels, at in zip(self.levels, np.unravel_index(self.cells, shape), strict=True)
+        ]
+        return np.array([":".join(cell) for cell in zip(*parts, strict=True)], object)
+
+
+def columns_read(texts: Iterable[str], table: Table, context: Context | None) -> list[str]:
+    """Columns of the table that the sides read.
+
+    Raises
+    ------
+    InterlaceError
+        A name is neither a column, nor in the context, nor known to formulaic or Python.
+    """
+    present = set(table.names)
+    known = {*TRANSFORMS, *dir(builtins), *(context or {})}
+    values: dict[str, None] = {}
+    for text in texts:
+        read, called = names_in(text)
+        for name in sorted(called - known - present):
+            raise InterlaceError(
+                f"the formula calls '{name}', which is not a function it knows"
+                f"{hint(name, [*TRANSFORMS, *(context or {})])}"
+            )
+        for name in sorted(read - known - present):
+            raise InterlaceError(f"{table.title} has no column '{name}'{hint(name, table.names)}")
+        values.update(dict.fromkeys(sorted(read & present | (called & present) - known)))
+    return list(values)
+
+
+def encode(
+    texts: Sequence[str], columns: Columns, n: int, context: Context | None = None
+) -> list[Encoded]:
+    """Matrices of several sides, evaluated together, so that a shared factor is evaluated once.
+
+    Parameters
+    ----------
+    texts
+        Formulaic texts.
+    columns
+        Plain columns of ``n`` complete rows.
+    n
+        Number of rows.
+    context
+        Further names that the texts may use.
+
+    Raises
+    ------
+    InterlaceError
+        A side cannot be evaluated on these columns.
+    """
+    wanted = dict.fromkeys(texts)
+    done = {text: _products_encoded(text, columns, n) for text in wanted}
+    rest = [text for text in wanted if done[text] is None]
+    if rest:
+        done.update(zip(rest, _formulaic_encoded(rest, columns, n, context), strict=True))
+    return [encoded for text in texts if (encoded := done[text]) is not None]
+
+
+def replay(side: Side, columns: Columns, n: int, context: Context | None = None) -> Floats:
+    """Matrix ``(n, p)`` of a side for other rows: same levels, same states of transforms.
+
+    Raises
+    ------
+    InterlaceError
+        A category that was not there in fitting, or a column of another kind.
+    """
+    if side.spec is None:
+        return _products_replayed(side, columns, n)
+    materializer = PandasMaterializer(_frame_of([side.text], columns, n), context=context)
+    with _evaluating(materializer, side.spec):
+        return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__)
+
+
+def first_nonfinite(encoded: Encoded) -> tuple[str, int, float] | None:
+    """Column, row, and value of the first entry that is not finite, ``None`` without one."""
+    if encoded.side.spec is None:
+        return None  # products of columns that were checked
+    finite = np.isfinite(encoded.matrix)
+    if finite.all():
+        return None
+    row, column = (int(i) for i in np.argwhere(~finite)[0])
+    return encoded.side.names[column], row, float(encoded.matrix[row, column])
+
+
+# Columns and their products -----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _products(text: str) -> tuple[tuple[str, ...], ...] | None:
+    """Columns multiplied in each term, if all terms are products of columns (``()``: intercept)."""
+    products: list[tuple[str, ...]] = []
+    for factors in (term.factors for term in model_terms(text)):
+        if all(factor.eval_method is Factor.EvalMethod.LOOKUP for factor in factors):
+            products.append(tuple(factor.expr for factor in factors))
+        elif [factor.expr for factor in factors] == ["1"]:
+            products.append(())
+        else:
+            return None
+    return tuple(products)
+
+
+def _products_encoded(text: str, columns: Columns, n: int) -> Encoded | None:
+    products = _products(text)
+    if products is None or not all(
+        name in columns and is_numeric(columns[name]) for names in products for name in names
+    ):
+        return None
+    names = tuple(":".join(product) or "Intercept" for product in products)
+    return Encoded(Side(text, names, None), _multiplied(products, columns, n))
+
+
+def _products_replayed(side: Side, columns: Columns, n: int) -> Floats:
+    products = _products(side.text) or ()
+    for name in (name for names in products for name in names):
+        if not is_numeric(columns[name]):
+            raise InterlaceError(
+                f"the column '{name}' was numeric when the model was fitted, "
+                f"but now holds {kind(columns[name])}"
+            )
+    return _multiplied(products, columns, n)
+
+
+def _multiplied(products: Sequence[tuple[str, ...]], columns: Columns, n: int) -> Floats:
+    matrix = np.empty((n, len(products)), order="F")
+    for j, names in enumerate(products):
+        matrix[:, j] = np.asarray(columns[names[0]], dtype=np.float64) if names else 1.0
+        for name in names[1:]:
+            matrix[:, j] *= np.asarray(columns[name], dtype=np.float64)
+    return matrix
+
+
+# All else, by formulaic ---------------------------------------------------------------------------
+
+
+def _formulaic_encoded(
+    texts: Sequence[str], columns: Columns, n: int, context: Context | None
+) -> Iterator[Encoded]:
+    # One state for all sides: formulaic records the levels of a factor where it meets it first.
+    transform_state: dict[str, object] = {}
+    encoder_state: dict[str, object] = {}
+    specs = ModelSpecs(
+        **{
+            f"side{i}": ModelSpec(
+                model_terms(text),
+                output="numpy",
+                na_action="ignore",
+                transform_state=transform_state,
+                encoder_state=encoder_state,
+            )
+            for i, text in enumerate(texts)
+        }
+    )
+    materializer = PandasMaterializer(_frame_of(texts, columns, n), context=context)
+    with _evaluating(materializer, specs.side0):
+        matrices = materializer.get_model_matrix(specs)
+        results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
+        floats = [_as_floats(result.__wrapped__) for result in results]
+    for text, result, matrix in zip(texts, results, floats, strict=True):
+        yield Encoded(Side(text, tuple(result.model_spec.column_names), result.model_spec), matrix)
+
+
+@contextmanager
+def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[None]:
+    """What goes wrong inside formulaic, as an ``InterlaceError``; results are checked later."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error", DataMismatchWarning)
+            yield
+    except DataMismatchWarning as error:
+        raise InterlaceError(_unknown_level(spec, materializer)) from error
+    except _EVALUATION_ERRORS as error:
+        text = str(error).replace("`", "'")
+        if "same shape" in text:  # numpy's words when formulaic stacks the columns
+            text = "a term does not give one value for each row"
+        raise InterlaceError(f"the formula cannot be evaluated on this data: {text}") from error
+
+
+def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
+    """Frame of the columns that the sides read; formulaic takes what is not text for numbers."""
+    read: dict[str, Column] = {}
+    for text in texts:
+        looked_up = {f.expr for term in model_terms(text) for f in term.factors}
+        for name in sorted(frozenset.union(*names_in(text)) & set(columns)):
+            column = columns[name]
+            if name in looked_up and not (is_numeric(column) or isinstance(column, pd.Categorical)):
+                raise InterlaceError(
+                    f"the column '{name}' holds {kind(column)}: convert it to numbers or text"
+                )
+            read[name] = column
+    return pd.DataFrame(read, index=pd.RangeIndex(n), copy=False)
+
+
+def _as_floats(matrix: object) -> Floats:
+    return np.asarray(matrix, dtype=np.float64, order="F")
+
+
+def _unknown_level(spec: ModelSpec, materializer: PandasMaterializer) -> str:
+    for expr, (_, state) in spec.encoder_state.items():
+        known = state.get("categories")
+        if known is None or expr not in materializer.factor_cache:
+            continue
+        for value in pd.unique(np.asarray(materializer.factor_cache[expr].values)):
+            if value not in known:
+                return (
+                    f"'{expr}' has the value {value!r}, which was not there when the model was "
+                    f"fitted; known values: {', '.join(map(repr, known))}"
+                )
+    return "the levels given to C() do not include all values of the column"
+
+
+# Groups -------------------------------------------------------------------------------------------
+
+
+def group_rows(names: tuple[str, ...], columns: Columns) -> tuple[Grouping, Codes]:
+    """Grouping factor of plain columns, and ``(n,)`` positions in its levels."""
+    parts = [factorize(columns[name]) for name in names]
+    levels = tuple(values for _, values in parts)
+    if len(parts) == 1:
+        return Grouping(names, levels, np.arange(len(levels[0]))), parts[0][0]
+    numbers = _cell_numbers([codes for codes, _ in parts], levels)
+    codes, cells = factorize(numbers)
+    return Grouping(names, levels, cells.astype(np.intp)), codes
+
+
+def _cell_numbers(codes: Sequence[Codes], levels: Sequence[Levels]) -> Codes:
+    """Number of each row's combination of levels; -1 where one of them is."""
+    numbers = codes[0]
+    for part, values in zip(codes[1:], levels[1:], strict=True):
+        numbers = np.where((numbers < 0) | (part < 0), -1, numbers * len(values) + part)
+    return numbers
+
+
+def recode_rows(group: Grouping, columns: Columns) -> Codes:
+    """Levels of other rows: ``(m,)`` positions, -1 where a value is missing or not known."""
+    parts = [
+        recode(columns[name], values)
+        for name, values in zip(group.columns, group.levels, strict=True)
+    ]
+    numbers = _cell_numbers(parts, group.levels)
+    at = np.searchsorted(group.cells, numbers).clip(max=len(group.cells) - 1)
+    return np.where(group.cells[at] == numbers, at, -1)

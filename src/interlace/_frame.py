@@ -1,0 +1,401 @@
+"""Frames in, plain columns out: the only module that touches narwhals.
+
+A column is a numpy array or a pandas extension array, without an index.  ``plain`` reduces the many
+ways to store one to three kinds: numpy numbers, ``pandas.Categorical`` (text included), dates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
+
+from interlace.errors import InterlaceError
+
+Column: TypeAlias = NDArray[np.generic] | ExtensionArray
+Mask: TypeAlias = NDArray[np.bool_]
+Codes: TypeAlias = NDArray[np.intp]
+Levels: TypeAlias = NDArray[np.generic]
+# What the caller owns is of any type; it goes no further than this module.
+Foreign: TypeAlias = Any
+ForeignSeries: TypeAlias = "nw.Series[Any]"
+
+_NUMBERS_IN_OBJECTS = ("integer", "floating", "mixed-integer-float", "boolean")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The caller's frame, opened: its column names, its number of rows, and how to read a column.
+
+    Parameters
+    ----------
+    names
+        Column names in the order of the frame.
+    n
+        Number of rows.
+    read
+        Name -> column; call it through :func:`pick`, which checks the name.
+    title
+        What messages call the frame.
+    """
+
+    names: tuple[str, ...]
+    n: int
+    read: Callable[[str], Column]
+    title: str = "the data"
+
+
+def open_table(data: Foreign, *, title: str = "the data") -> Table:
+    """Open a pandas, Polars or PyArrow table, a dict of columns, or what narwhals takes.
+
+    Raises
+    ------
+    InterlaceError
+        ``data`` is none of these, is lazy, or is a dict with columns of different lengths.
+    """
+    if isinstance(data, pd.DataFrame):
+        return Table(tuple(data.columns), len(data), partial(_pandas_column, data), title)
+    if isinstance(data, Mapping):
+        return _open_mapping(data, title)
+    try:
+        frame = nw.from_native(data, pass_through=False)
+    except TypeError as error:
+        raise InterlaceError(
+            f"{title} must be a data frame (pandas, Polars, PyArrow or another that narwhals "
+            f"knows) or a dict of columns, not {type(data).__name__}"
+        ) from error
+    if isinstance(frame, nw.LazyFrame):
+        raise InterlaceError(f"{title} is lazy ({type(data).__name__}): collect it first")
+    return Table(
+        tuple(frame.columns), len(frame), lambda name: _narwhals_column(frame[name]), title
+    )
+
+
+def pick(table: Table, names: Iterable[str]) -> dict[str, Column]:
+    """Columns of a table by name, each as stored.
+
+    Raises
+    ------
+    InterlaceError
+        A name is not a column (the nearest is suggested), or is the name of several.
+    """
+    present = Counter(table.names)
+    for name in (wanted := list(dict.fromkeys(names))):
+        if name not in present:
+            raise InterlaceError(f"{table.title} has no column '{name}'{hint(name, table.names)}")
+        if present[name] > 1:
+            raise InterlaceError(
+                f"{table.title} has {present[name]} columns named '{name}': rename all but one"
+            )
+    return {name: table.read(name) for name in wanted}
+
+
+def as_column(values: Foreign, name: str) -> Column:
+    """Values given as an array, a list or a series, by position (an index is ignored)."""
+    if isinstance(values, np.ndarray | ExtensionArray):
+        column: Column = values
+    elif isinstance(values, pd.Series):
+        column = _stored(values)
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        column = _stored(pd.Series(values))
+    else:
+        try:
+            column = _narwhals_column(nw.from_native(values, series_only=True))
+        except TypeError as error:
+            raise InterlaceError(
+                f"{name} must be a column name or an array, not {type(values).__name__}"
+            ) from error
+    if column.ndim != 1:
+        raise InterlaceError(f"{name} must have one dimension, not shape {column.shape}")
+    return column
+
+
+def hint(name: str, names: Sequence[object]) -> str:
+    """The nearest name, or all of them if they are few."""
+    texts = [str(n) for n in names]
+    near = get_close_matches(name, texts, n=1, cutoff=0.6) or [
+        text for text in texts if text.lower() == name.lower()
+    ]
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; it has {', '.join(repr(t) for t in texts)}" if 0 < len(texts) <= 12 else ""
+
+
+# Missing and infinite values ----------------------------------------------------------------------
+
+
+def missing(column: Column) -> Mask | None:
+    """Where a column is ``None``, NaN, NaT or ``pd.NA``: a mask, or ``None`` for nowhere."""
+    if isinstance(column, pd.Categorical):
+        mask = np.asarray(column.codes < 0)
+    elif not isinstance(column, np.ndarray):
+        mask = np.asarray(column.isna())
+        if column.dtype.kind == "f":  # a Float64 or an Arrow column can hold NaN beside NA
+            mask = mask | np.isnan(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    elif column.dtype.kind in "iub" or (
+        column.dtype.kind == "f" and np.isfinite(cast(NDArray[np.float64], column)).all()
+    ):
+        return None
+    else:
+        mask = np.asarray(pd.isna(column))
+    return mask if mask.any() else None
+
+
+def first_infinite(column: Column) -> int | None:
+    """Row of the first infinite value of a plain column, ``None`` without one."""
+    if not isinstance(column, np.ndarray) or column.dtype.kind != "f":
+        return None
+    finite = np.isfinite(cast(NDArray[np.float64], column))
+    return None if finite.all() else int(np.argmin(finite))
+
+
+# Plain columns ------------------------------------------------------------------------------------
+
+
+def plain(column: Column, name: str) -> Column:
+    """Column without missing values, as numpy numbers, a ``Categorical`` in use, or dates.
+
+    Text becomes a ``Categorical`` with sorted categories; categories that do not occur are dropped;
+    numbers and booleans in extension types or objects become numpy's.
+
+    Raises
+    ------
+    InterlaceError
+        Values of different types in one column, such as ``1`` and ``"1"``.
+    """
+    if isinstance(column, pd.Categorical):
+        return _used_categories(column)
+    if not isinstance(column, np.ndarray):
+        column = _without_extension(column)
+        if isinstance(column, pd.Categorical):
+            return _used_categories(column)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "OUST":
+        return _from_objects(column, name)
+    return column
+
+
+def is_numeric(column: Column) -> bool:
+    """Whether a plain column holds numbers or booleans."""
+    return isinstance(column, np.ndarray) and column.dtype.kind in "fiub"
+
+
+def kind(column: Column) -> str:
+    """What a plain column holds, in words."""
+    if isinstance(column, pd.Categorical):
+        return "text or categories"
+    return "numbers" if is_numeric(column) else f"{column.dtype} values"
+
+
+def numeric(column: Column, name: str) -> NDArray[np.float64]:
+    """Plain column as floats.
+
+    Raises
+    ------
+    InterlaceError
+        The column holds text, categories or dates.
+    """
+    if is_numeric(column):
+        return np.asarray(column, dtype=np.float64)
+    raise InterlaceError(f"{name} must be numeric, but holds {kind(column)}")
+
+
+def factorize(column: Column) -> tuple[Codes, Levels]:
+    """Codes and levels of a plain column: categories in their order, all else sorted.
+
+    Returns
+    -------
+    codes
+        ``(n,)`` positions in ``levels``.
+    levels
+        ``(l,)`` distinct values, of the type they have in Python.
+    """
+    if isinstance(column, pd.Categorical):
+        column = _used_categories(column)
+        return column.codes.astype(np.intp), np.asarray(column.categories)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iub" and len(column):
+        low, high = int(column.min()), int(column.max())
+        if high - low < 4 * len(column) + 1024:
+            return _factorize_range(cast(NDArray[np.integer], column), low, high)
+    codes, levels = pd.factorize(pd.Index(column), sort=True)
+    return codes.astype(np.intp, copy=False), np.asarray(levels)
+
+
+def recode(column: Column, levels: Levels) -> Codes:
+    """Codes of a column on known levels, ``-1`` where a value is missing or is none of them.
+
+    Values are compared as they are, or by their text where one side is text and the other not
+    (``"308"`` is ``308``).
+    """
+    codes = np.full(len(column), -1, dtype=np.intp)
+    gaps = missing(column)
+    rows = slice(None) if gaps is None else ~gaps
+    if not isinstance(column, pd.Categorical | np.ndarray):
+        column = _without_extension(column[rows])
+        gaps, found = None, column
+    else:
+        found = column[rows]
+    if len(found):
+        part, values = _distinct(found)
+        codes[rows] = _positions(values, levels)[part]
+    return codes
+
+
+def _distinct(column: Column) -> tuple[Codes, Levels]:
+    """As ``factorize``, in any order, and for objects of mixed types too."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "OUST":
+        codes, values = pd.factorize(column.astype(object))
+        return codes.astype(np.intp, copy=False), values
+    return factorize(column)
+
+
+def _positions(values: Levels, levels: Levels) -> Codes:
+    if _has_text(levels) != _has_text(values) or values.dtype.kind == "O":
+        known = pd.Index(texts(levels))
+        if known.is_unique:
+            return np.asarray(known.get_indexer(pd.Index(texts(values))), dtype=np.intp)
+    return np.asarray(pd.Index(levels).get_indexer(pd.Index(values)), dtype=np.intp)
+
+
+def _has_text(values: Levels) -> bool:
+    return values.dtype.kind in "UST" or (
+        values.dtype.kind == "O" and any(isinstance(value, str) for value in values)
+    )
+
+
+def texts(values: Levels) -> list[str]:
+    """Labels as text; whole numbers stored as floats lose their ``.0``."""
+    if values.dtype.kind == "f":
+        return [str(int(v)) if float(v).is_integer() else str(v) for v in values.tolist()]
+    return [str(value) for value in values.tolist()]
+
+
+def _factorize_range(
+    column: NDArray[np.integer] | NDArray[np.bool_], low: int, high: int
+) -> tuple[Codes, Levels]:
+    """Integers in a short range: a table of those present replaces hashing and sorting."""
+    shifted = column.astype(np.intp)
+    if low:
+        shifted -= low
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[shifted] = True
+    values = np.flatnonzero(present) + low
+    if present.all():
+        return shifted, values.astype(column.dtype)
+    return (np.cumsum(present) - 1)[shifted], values.astype(column.dtype)
+
+
+def _used_categories(column: pd.Categorical[Any]) -> pd.Categorical[Any]:
+    k = len(column.categories)
+    used = np.bincount(column.codes[column.codes >= 0], minlength=k) > 0
+    if used.all():
+        return column
+    renumbered = np.append(np.cumsum(used) - 1, -1)  # the last entry serves the code -1
+    return pd.Categorical.from_codes(
+        renumbered[column.codes], categories=column.categories[used], ordered=column.ordered
+    )
+
+
+def _without_extension(column: ExtensionArray) -> Column:
+    """Numpy values of an extension array without missing values; text as a ``Categorical``."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.StringDtype) or str(dtype) in (
+        "string[pyarrow]",
+        "large_string[pyarrow]",
+    ):
+        return pd.Categorical(column)
+    if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
+        return pd.Categorical(cast(Foreign, column).__arrow_array__().to_pandas())
+    target = getattr(dtype, "numpy_dtype", None)
+    if target is None and dtype.kind in "fiub":
+        target = getattr(dtype, "subtype", None)
+    return column if target is None else column.to_numpy(dtype=target)
+
+
+def _from_objects(column: NDArray[np.generic], name: str) -> Column:
+    held = "string" if column.dtype.kind != "O" else pd.api.types.infer_dtype(column, skipna=False)
+    if held in _NUMBERS_IN_OBJECTS:
+        return np.array(column.tolist())
+    if held == "decimal":
+        return column.astype(np.float64)
+    if held.startswith("mixed"):
+        _refuse_mixed(column, name)
+    try:
+        return pd.Categorical(column)
+    except TypeError as error:
+        held = type(column[0]).__name__
+        raise InterlaceError(
+            f"the column '{name}' holds values of the type {held}, which cannot be compared"
+        ) from error
+
+
+def _refuse_mixed(column: NDArray[np.generic], name: str) -> None:
+    types = sorted({type(value).__name__ for value in column})
+    if len(types) > 1:
+        raise InterlaceError(
+            f"the column '{name}' mixes values of the types {' and '.join(types)}: "
+            f"convert it to one type, for instance data['{name}'].astype(str)"
+        )
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def _pandas_column(data: pd.DataFrame, name: str) -> Column:
+    return _stored(data[name])
+
+
+def _stored(series: pd.Series[Any]) -> Column:
+    return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+
+
+def _open_mapping(data: Mapping[str, Foreign], title: str) -> Table:
+    columns = {
+        name: as_column(np.atleast_1d(v) if np.isscalar(v) else v, name) for name, v in data.items()
+    }
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InterlaceError(f"the columns of {title} have different lengths: {lengths}")
+    return Table(tuple(columns), next(iter(lengths.values()), 0), columns.__getitem__, title)
+
+
+def _narwhals_column(series: ForeignSeries) -> Column:
+    """Column of Polars, PyArrow and others; nulls in integers and booleans keep the type."""
+    dtype = series.dtype
+    if isinstance(dtype, nw.Categorical | nw.Enum):
+        return _narwhals_categorical(series)
+    nulls = series.is_null().to_numpy()
+    if dtype.is_integer() and nulls.any():
+        return pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), nulls.copy())
+    if dtype == nw.Boolean and nulls.any():
+        values = series.fill_null(False).to_numpy().astype(bool)
+        return pd.arrays.BooleanArray(values, nulls.copy())
+    if dtype.is_decimal():
+        series = series.cast(nw.Float64)
+    return series.to_numpy()
+
+
+def _narwhals_categorical(series: ForeignSeries) -> pd.Categorical[Any]:
+    if series.implementation.is_polars():
+        return _polars_categorical(series)
+    return pd.Categorical(series.to_pandas())
+
+
+def _polars_categorical(series: ForeignSeries) -> pd.Categorical[Any]:
+    """Polars orders a Categorical by its text and an Enum as declared; so does this."""
+    distinct = series.unique().drop_nulls()
+    texts = np.array(distinct.to_list(), dtype=object)
+    physical = distinct.to_native().to_physical().to_numpy()
+    order = np.argsort(physical if isinstance(series.dtype, nw.Enum) else texts)
+    codes = np.full(int(physical.max(initial=0)) + 2, -1)  # the last entry serves nulls
+    codes[physical[order]] = np.arange(len(order))
+    rows = series.to_native().to_physical().fill_null(len(codes) - 1).to_numpy()
+    return pd.Categorical.from_codes(codes[rows], categories=pd.Index(texts[order]))

@@ -1,0 +1,456 @@
+"""MixedFormula + frame -> :class:`Design`: the rows of a model; new rows encoded alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from interlace import _frame
+from interlace._encode import (
+    Columns,
+    Context,
+    Encoded,
+    Grouping,
+    Side,
+    columns_read,
+    encode,
+    first_nonfinite,
+    group_rows,
+    recode_rows,
+    replay,
+)
+from interlace._frame import Codes, Column, Mask, Table
+from interlace.errors import InterlaceError
+from interlace.formula import MixedFormula, RandomTerm, expression
+from interlace.terms import ReTerm, diagonal, full
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """All that is needed to encode new rows as the fitted ones were.
+
+    ``slopes`` and ``groups`` follow the order of ``Design.terms``.  ``offset_column`` names the
+    column given as ``offset=``; ``offset_array`` says that values were given instead.
+    """
+
+    formula: MixedFormula
+    response: Side
+    fixed: Side
+    offset: tuple[Side, ...]
+    slopes: tuple[Side, ...]
+    groups: tuple[Grouping, ...]
+    offset_column: str | None
+    offset_array: bool
+    context: Context | None
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Rows of a mixed model as arrays.
+
+    Parameters
+    ----------
+    y
+        ``(n,)`` response.
+    X
+        ``(n, p)`` fixed-effects columns, redundant ones included.
+    names
+        Names of the columns of ``X``.
+    terms
+        Random-effects terms, by decreasing number of levels.
+    codes
+        Per term, ``(n,)`` positions in its levels; terms of one group share the array.
+    Z
+        Per term, ``(n, k)`` columns left of the bar.
+    weights, offset
+        ``(n,)`` or ``None``; ``offset`` sums the argument and the ``offset()`` terms.
+    kept
+        ``(n_total,)`` mask of the rows of the data that are used.
+    encoding
+        How new rows are encoded alike.
+    """
+
+    y: Floats
+    X: Floats
+    names: tuple[str, ...]
+    terms: tuple[ReTerm, ...]
+    codes: tuple[Codes, ...]
+    Z: tuple[Floats, ...]
+    weights: Floats | None
+    offset: Floats | None
+    kept: Mask
+    encoding: Encoding
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out because a value is missing."""
+        return len(self.kept) - len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Plain columns of the rows used, and which rows of the data they are."""
+
+    columns: Columns
+    kept: Mask
+    n: int
+
+    def position(self, row: int) -> int:
+        """Row of the data, from a row of the columns."""
+        return int(np.flatnonzero(self.kept)[row])
+
+
+def assemble(
+    formula: MixedFormula,
+    data: object,
+    *,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    missing: str = "drop",
+    context: Context | None = None,
+) -> Design:
+    """Read the rows of a model from a data frame.
+
+    Parameters
+    ----------
+    formula
+        The parsed formula.
+    data
+        A pandas, Polars or PyArrow table, a dict of columns, or what narwhals takes.
+    weights, offset
+        A column of ``data``, or ``(n_total,)`` values.
+    missing
+        ``"drop"`` leaves out rows with a missing value in any column used, ``"raise"`` refuses.
+    context
+        Values and functions that the formula may use beside the columns.
+
+    Raises
+    ------
+    InterlaceError
+        Data that cannot be used; the message names the column, term or value.
+
+    Examples
+    --------
+    >>> from interlace.formula import parse
+    >>> data = {"y": [1.0, 2.5, 4.0, 3.0, 2.0], "x": [0, 1, 0, 1, 1], "g": list("abbaa")}
+    >>> design = assemble(parse("y ~ x + (1 | g)"), data)
+    >>> design.names
+    ('Intercept', 'x')
+    >>> design.codes[0]
+    array([0, 1, 1, 0, 0])
+    """
+    extra = {"weights": weights, "offset": offset}
+    rows = _read_rows(formula, data, extra, missing, context)
+    sides = _sides(formula)
+    encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
+    _refuse_nonfinite(encoded.values(), rows)
+    design = _design(formula, rows, encoded, extra, context)
+    _refuse_unidentifiable(design)
+    return design
+
+
+def replay_fixed(
+    encoding: Encoding, newdata: object, *, offset: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Fixed-effects columns and offset of new rows, with the stored encoding.
+
+    Parameters
+    ----------
+    encoding
+        ``Design.encoding`` of the fitted model.
+    newdata
+        A frame of ``m`` rows with the columns of the fixed side; no response, no groups needed.
+    offset
+        ``(m,)`` values in place of the ``offset=`` of the fit; ``offset()`` terms come on top.
+
+    Returns
+    -------
+    X
+        ``(m, p)``, with NaN in rows that have a missing value.
+    offset
+        ``(m,)``, zeros for a model without offset, NaN likewise.
+
+    Raises
+    ------
+    InterlaceError
+        A column is missing, holds an infinite value or an unknown category, or the model was
+        fitted with an array as offset and none is given.
+    """
+    table = _frame.open_table(newdata, title="the new data")
+    sides = [encoding.fixed, *encoding.offset]
+    wanted = columns_read([side.text for side in sides], table, encoding.context)
+    stored = _frame.pick(table, wanted)
+    if offset is not None:
+        stored["offset="] = _argument("offset", offset, table)
+    elif encoding.offset_column is not None:
+        stored |= _frame.pick(table, [encoding.offset_column])
+    elif encoding.offset_array:
+        raise InterlaceError(
+            "the model was fitted with an array as offset, which new data does not carry: pass "
+            "offset= with one value a row, or fit with a column of the data as offset"
+        )
+    rows = _complete_rows(stored, table)
+    X, *offsets = (_spread(replay(s, rows.columns, rows.n, encoding.context), rows) for s in sides)
+    total = np.zeros(table.n) + sum(part[:, 0] for part in offsets)
+    label = "offset=" if offset is not None else encoding.offset_column
+    if label is not None:
+        total += _spread(_frame.numeric(rows.columns[label], "the offset")[:, None], rows)[:, 0]
+    return X, total
+
+
+def replay_random(encoding: Encoding, newdata: object) -> list[tuple[Codes, Floats]]:
+    """Levels and columns of each random term for new rows, with the stored encoding.
+
+    Parameters
+    ----------
+    encoding
+        ``Design.encoding`` of the fitted model.
+    newdata
+        A frame of ``m`` rows with the grouping columns and the columns left of the bars.
+
+    Returns
+    -------
+    list of (codes, Z)
+        In the order of ``Design.terms``.  ``codes`` ``(m,)`` is -1 for a level that is missing or
+        was not there in fitting; ``Z`` ``(m, k)`` has NaN in rows with a missing value.
+
+    Raises
+    ------
+    InterlaceError
+        A grouping column or a column left of a bar is not in the new data.
+    """
+    table = _frame.open_table(newdata, title="the new data")
+    codes = {
+        group.columns: recode_rows(group, _frame.pick(table, group.columns))
+        for group in encoding.groups
+    }
+    return [
+        (codes[group.columns], _replay_slopes(side, table, encoding.context))
+        for group, side in zip(encoding.groups, encoding.slopes, strict=True)
+    ]
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def _sides(formula: MixedFormula) -> list[str]:
+    """Texts of all sides, each once."""
+    texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
+    return list(dict.fromkeys([*texts, *(term.expr for term in formula.random)]))
+
+
+def _read_rows(
+    formula: MixedFormula,
+    data: object,
+    extra: Mapping[str, str | ArrayLike | None],
+    missing: str,
+    context: Context | None,
+) -> _Rows:
+    table = _frame.open_table(data)
+    if table.n == 0:
+        raise InterlaceError("the data has no rows")
+    if missing not in ("drop", "raise"):
+        raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
+    wanted = columns_read(_sides(formula), table, context)
+    wanted += [name for term in formula.random for name in term.group]
+    wanted += [name for name in extra.values() if isinstance(name, str)]
+    stored = _frame.pick(table, wanted)
+    for argument, values in extra.items():
+        if values is not None and not isinstance(values, str):
+            stored[f"{argument}="] = _argument(argument, values, table)
+    rows = _complete_rows(stored, table, refuse=missing == "raise")
+    if not rows.n:
+        raise InterlaceError(f"no row is complete: {_missing_counts(stored)} of {table.n} rows")
+    return rows
+
+
+def _argument(name: str, values: ArrayLike, table: Table) -> Column:
+    column = _frame.as_column(values, name)
+    if len(column) != table.n:
+        raise InterlaceError(f"{name} has {len(column)} values, but {table.title} {table.n} rows")
+    return column
+
+
+def _complete_rows(stored: Columns, table: Table, *, refuse: bool = False) -> _Rows:
+    masks = [mask for column in stored.values() if (mask := _frame.missing(column)) is not None]
+    if not masks:
+        kept = np.broadcast_to(np.True_, table.n)
+        rows = _Rows({k: _frame.plain(v, k) for k, v in stored.items()}, kept, table.n)
+    elif refuse:
+        raise InterlaceError(f"{_missing_counts(stored)} rows; missing='drop' leaves them out")
+    else:
+        kept = ~np.logical_or.reduce(masks)
+        columns = {name: _frame.plain(column[kept], name) for name, column in stored.items()}
+        rows = _Rows(columns, kept, int(np.count_nonzero(kept)))
+    for name, column in rows.columns.items():
+        if (row := _frame.first_infinite(column)) is not None:
+            raise InterlaceError(
+                f"{_title(name)} is infinite in row {rows.position(row)} of {table.title} "
+                "(counted from 0): make it missing or correct it"
+            )
+    return rows
+
+
+def _missing_counts(stored: Columns) -> str:
+    counts = {name: _frame.missing(column) for name, column in stored.items()}
+    parts = [f"{_title(name)} in {int(m.sum())}" for name, m in counts.items() if m is not None]
+    return f"values are missing: {', '.join(parts)}"
+
+
+def _title(name: str) -> str:
+    return f"the argument {name[:-1]}" if name.endswith("=") else f"the column '{name}'"
+
+
+def _refuse_nonfinite(encoded: Iterable[Encoded], rows: _Rows) -> None:
+    for one in encoded:
+        if (found := first_nonfinite(one)) is not None:
+            name, row, value = found
+            raise InterlaceError(
+                f"'{name}' is {value} in row {rows.position(row)} of the data (counted from 0): "
+                "change the expression, or make the row's value missing to leave it out"
+            )
+
+
+def _spread(matrix: Floats, rows: _Rows) -> Floats:
+    """Matrix of the complete rows with NaN for the others."""
+    if len(rows.kept) == rows.n:
+        return matrix
+    full_size = np.full((len(rows.kept), matrix.shape[1]), np.nan, order="F")
+    full_size[rows.kept] = matrix
+    return full_size
+
+
+def _replay_slopes(side: Side, table: Table, context: Context | None) -> Floats:
+    stored = _frame.pick(table, columns_read([side.text], table, context))
+    rows = _complete_rows(stored, table)
+    return _spread(replay(side, rows.columns, rows.n, context), rows)
+
+
+# Parts of a design --------------------------------------------------------------------------------
+
+
+def _design(
+    formula: MixedFormula,
+    rows: _Rows,
+    encoded: Mapping[str, Encoded],
+    extra: Mapping[str, str | ArrayLike | None],
+    context: Context | None,
+) -> Design:
+    fixed = encoded[formula.fixed]
+    offsets = [encoded[expression(text)] for text in formula.offset]
+    found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
+    random = sorted(formula.random, key=lambda term: -len(found[term.group][0].cells))
+    slopes = [encoded[term.expr] for term in random]
+    offset = _offset(offsets, rows.columns, extra["offset"])
+    return Design(
+        y=_response(formula, encoded[expression(formula.response)], offset),
+        X=fixed.matrix,
+        names=fixed.side.names,
+        terms=tuple(map(_term, random, slopes, [found[term.group][0] for term in random])),
+        codes=tuple(found[term.group][1] for term in random),
+        Z=tuple(_slopes(one, fixed) for one in slopes),
+        weights=_weights(rows, extra["weights"]),
+        offset=offset,
+        kept=rows.kept,
+        encoding=Encoding(
+            formula=formula,
+            response=encoded[expression(formula.response)].side,
+            fixed=fixed.side,
+            offset=tuple(one.side for one in offsets),
+            slopes=tuple(one.side for one in slopes),
+            groups=tuple(found[term.group][0] for term in random),
+            offset_column=extra["offset"] if isinstance(extra["offset"], str) else None,
+            offset_array=not isinstance(extra["offset"], str | None),
+            context=context,
+        ),
+    )
+
+
+def _response(formula: MixedFormula, encoded: Encoded, offset: Floats | None) -> Floats:
+    name = formula.response
+    if encoded.side.categorical:
+        raise InterlaceError(f"the response '{name}' must be numeric, but holds text or categories")
+    if encoded.matrix.shape[1] != 1:
+        raise InterlaceError(
+            f"the response '{name}' has {encoded.matrix.shape[1]} columns, but must have one"
+        )
+    y = encoded.matrix[:, 0]
+    around = y if offset is None else y - offset
+    if around.min() == around.max():
+        raise InterlaceError(f"the response '{name}' is constant ({y[0]:g}): nothing varies")
+    return y
+
+
+def _slopes(encoded: Encoded, fixed: Encoded) -> Floats:
+    if encoded.side.names == ("Intercept",):
+        return np.broadcast_to(1.0, encoded.matrix.shape)
+    return fixed.matrix if encoded.side.names == fixed.side.names else encoded.matrix
+
+
+def _term(term: RandomTerm, encoded: Encoded, group: Grouping) -> ReTerm:
+    columns = encoded.side.names
+    if not columns:
+        raise InterlaceError(f"'{term.expr}' of the random term {term.label} gives no column")
+    free = full(len(columns)) if term.correlated else diagonal(len(columns))
+    return ReTerm(term.key, columns, group.labels, free)
+
+
+def _offset(
+    terms: Sequence[Encoded], columns: Columns, argument: str | ArrayLike | None
+) -> Floats | None:
+    parts = [one.matrix[:, 0] for one in terms]
+    if argument is not None:
+        label = argument if isinstance(argument, str) else "offset="
+        parts.append(_frame.numeric(columns[label], "the offset"))
+    return np.sum(parts, axis=0) if parts else None
+
+
+def _weights(rows: _Rows, argument: str | ArrayLike | None) -> Floats | None:
+    if argument is None:
+        return None
+    column = rows.columns[argument if isinstance(argument, str) else "weights="]
+    weights = _frame.numeric(column, "the weights")
+    if weights.min() <= 0:
+        row = int(np.argmax(weights <= 0))
+        raise InterlaceError(
+            f"weights must be positive, but row {rows.position(row)} of the data (counted from 0) "
+            f"has {weights[row]:g}: leave such rows out"
+        )
+    return weights
+
+
+def _refuse_unidentifiable(design: Design) -> None:
+    n = len(design.y)
+    for term, group in zip(design.terms, design.encoding.groups, strict=True):
+        columns = "columns" if len(group.columns) > 1 else "column"
+        what = f"the grouping {columns} '{term.group}'"
+        if term.l < 2:
+            raise InterlaceError(
+                f"{what} has one level ({term.levels.tolist()[0]!r}): "
+                "a variance between levels needs two"
+            )
+        if term.l >= n:
+            raise InterlaceError(
+                f"{what} has as many levels ({term.l}) as there are rows ({n}): its variance and "
+                "the residual variance cannot be told apart"
+            )
+        if term.correlated and term.q >= n:
+            raise InterlaceError(
+                f"the random term of '{term.group}' has {term.q} effects ({term.l} levels x "
+                f"{term.k} columns) for {n} rows: leave out columns ({', '.join(term.columns)})"
+            )
+    _refuse_saturated(design.X)
+
+
+def _refuse_saturated(X: Floats) -> None:
+    n, p = X.shape
+    if p >= n and np.linalg.matrix_rank(X) >= n:
+        raise InterlaceError(
+            f"the fixed effects have {p} coefficients for {n} rows: leave out predictors"
+        )
