@@ -386,7 +386,8 @@ def _narwhals_column(series: ForeignSeries) -> Column:
 def _narwhals_categorical(series: ForeignSeries) -> pd.Categorical[Any]:
     if series.implementation.is_polars():
         return _polars_categorical(series)
-    return pd.Categorical(series.to_pandas())
+    arrow = series.implementation.is_pyarrow()  # whose own conversion keeps the dictionary
+    return pd.Categorical(series.to_native().to_pandas() if arrow else series.to_pandas())
 
 
 def _polars_categorical(series: ForeignSeries) -> pd.Categorical[Any]:

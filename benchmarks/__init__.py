@@ -1,0 +1,1 @@
+"""Times interlace beside the mixed-model packages that are installed: ``python -m benchmarks``."""

@@ -1,0 +1,69 @@
+"""What is known of one package on one problem."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+from benchmarks.worker_process import Reply
+
+Status = Literal["ok", "disagrees", "limit", "failed", "unsupported"]
+Covariances = dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One package on one problem.
+
+    ``seconds`` are the timed runs, ``warm_up`` the first, uncounted one. ``peak_mb`` is the highest
+    resident memory during a fit, ``before_mb`` that just before it, with the frame loaded.
+    ``excess`` is the criterion above the lowest one of the same method.
+    """
+
+    peer: str
+    version: str
+    method: str
+    status: Status = "ok"
+    reason: str = ""
+    seconds: tuple[float, ...] = ()
+    warm_up: float | None = None
+    peak_mb: float | None = None
+    before_mb: float | None = None
+    criterion: float | None = None
+    scale: float | None = None
+    covariances: Covariances | None = None
+    evaluations: int | None = None
+    excess: float | None = None
+    untimed: bool = False
+
+    @property
+    def median(self) -> float | None:
+        """Median seconds; of a fit whose only run was the warm-up, that one."""
+        if self.seconds:
+            return statistics.median(self.seconds)
+        return self.warm_up
+
+    def line(self) -> str:
+        """One line for someone who waits."""
+        if self.status != "ok" or self.median is None:
+            return f"{self.peer}: {self.reason}"
+        return f"{self.peer}: {self.median:.3g} s, criterion {self.criterion}"
+
+
+def extend(outcome: Outcome, reply: Reply) -> Outcome:
+    """``outcome`` with the reply of one more fit."""
+    if "unsupported" in reply:
+        return replace(outcome, status="unsupported", reason=str(reply["unsupported"]))
+    if "error" in reply:
+        return replace(outcome, status="failed", reason=str(reply["error"]))
+    return replace(
+        outcome,
+        seconds=(*outcome.seconds, cast(float, reply["seconds"])),
+        peak_mb=max(outcome.peak_mb or 0.0, cast(float, reply["peak_mb"])),
+        before_mb=outcome.before_mb or cast("float | None", reply["before_mb"]),
+        criterion=cast("float | None", reply["criterion"]),
+        scale=cast(float, reply["scale"]),
+        covariances=cast(Covariances, reply["covariances"]),
+        evaluations=cast("int | None", reply["evaluations"]),
+    )

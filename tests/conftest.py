@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # no window, whatever the machine
+
+from hypothesis import HealthCheck, settings
+
+# The same examples on every run: a failure that appears only sometimes helps nobody.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("default")
