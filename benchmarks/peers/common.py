@@ -50,7 +50,7 @@ def pandas_frame(stored: Stored, *, codes: tuple[str, ...] = ()) -> pd.DataFrame
             return value
         if name in codes:
             return value.codes.astype(np.int64)
-        return pd.Categorical.from_codes(value.codes, list(value.labels))
+        return pd.Categorical.from_codes(value.codes, pd.Index(value.labels))
 
     return pd.DataFrame({name: column(name) for name in stored.columns})
 

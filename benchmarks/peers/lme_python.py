@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import lme_python
@@ -39,7 +40,7 @@ def spelled_out(stored: Stored) -> str:
 
 
 def product(stored: Stored, names: tuple[str, ...]) -> Floats:
-    return np.prod([stored.numbers(name) for name in names], axis=0)
+    return functools.reduce(np.multiply, map(stored.numbers, names))
 
 
 def answer(result: lme_python.PyLmeFit) -> Answer:

@@ -174,9 +174,12 @@ def replay(side: Side, columns: Columns, n: int, context: Context | None = None)
     InterlaceError
         A category that was not there in fitting, or a column of another kind.
     """
+    if not n:
+        return np.empty((0, len(side.names)))
+    fitted = _as_fitted(side, columns)
     if side.spec is None:
-        return _products_replayed(side, columns, n)
-    materializer = PandasMaterializer(_frame_of([side.text], columns, n), context=context)
+        return _multiplied(_products(side.text) or (), fitted, n)
+    materializer = PandasMaterializer(_frame_of([side.text], fitted, n), context=context)
     with _evaluating(materializer, side.spec):
         return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__)
 
@@ -217,17 +220,6 @@ def _products_encoded(text: str, columns: Columns, n: int) -> Encoded | None:
         return None
     names = tuple(":".join(product) or "Intercept" for product in products)
     return Encoded(Side(text, names, None), _multiplied(products, columns, n))
-
-
-def _products_replayed(side: Side, columns: Columns, n: int) -> Floats:
-    products = _products(side.text) or ()
-    for name in (name for names in products for name in names):
-        if not is_numeric(columns[name]):
-            raise InterlaceError(
-                f"the column '{name}' was numeric when the model was fitted, "
-                f"but now holds {kind(columns[name])}"
-            )
-    return _multiplied(products, columns, n)
 
 
 def _multiplied(products: Sequence[tuple[str, ...]], columns: Columns, n: int) -> Floats:
@@ -277,7 +269,7 @@ def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[N
             warnings.simplefilter("error", DataMismatchWarning)
             yield
     except DataMismatchWarning as error:
-        raise InterlaceError(_unknown_level(spec, materializer)) from error
+        raise InterlaceError(_mismatch(spec, materializer)) from error
     except _EVALUATION_ERRORS as error:
         text = str(error).replace("`", "'")
         if "same shape" in text:  # numpy's words when formulaic stacks the columns
@@ -289,7 +281,7 @@ def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
     """Frame of the columns that the sides read; formulaic takes what is not text for numbers."""
     read: dict[str, Column] = {}
     for text in texts:
-        looked_up = {f.expr for term in model_terms(text) for f in term.factors}
+        looked_up = _looked_up(text)
         for name in sorted(frozenset.union(*names_in(text)) & set(columns)):
             column = columns[name]
             if name in looked_up and not (is_numeric(column) or isinstance(column, pd.Categorical)):
@@ -300,21 +292,57 @@ def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
     return pd.DataFrame(read, index=pd.RangeIndex(n), copy=False)
 
 
+def _looked_up(text: str) -> set[str]:
+    """Names that are factors of the side by themselves, outside any expression."""
+    factors = [factor for term in model_terms(text) for factor in term.factors]
+    return {f.expr for f in factors if f.eval_method is Factor.EvalMethod.LOOKUP}
+
+
+def _as_fitted(side: Side, columns: Columns) -> Columns:
+    """Columns of the kind they had in fitting: numbers, or categories on the known levels."""
+    states = {} if side.spec is None else side.spec.encoder_state
+    fitted = dict(columns)
+    for name in _looked_up(side.text) & set(columns):
+        known = states[name][1].get("categories") if name in states else None
+        if known is not None:
+            fitted[name] = _on_levels(name, columns[name], known)
+        elif not is_numeric(columns[name]):
+            raise InterlaceError(
+                f"the column '{name}' was numeric when the model was fitted, "
+                f"but now holds {kind(columns[name])}"
+            )
+    return fitted
+
+
+def _on_levels(name: str, column: Column, known: list[str]) -> Column:
+    levels = pd.Index(known)
+    codes = recode(column, np.asarray(levels))
+    if codes.min(initial=0) < 0:
+        raise InterlaceError(_unknown_level(f"the column '{name}'", column[codes < 0], known))
+    return pd.Categorical.from_codes(codes, categories=levels)
+
+
+def _unknown_level(what: str, values: Column, known: list[str]) -> str:
+    value = values.tolist()[0]
+    return (
+        f"{what} has the value {value!r}, which was not there when the model was fitted; "
+        f"known values: {', '.join(map(repr, known))}"
+    )
+
+
 def _as_floats(matrix: object) -> Floats:
     return np.asarray(matrix, dtype=np.float64, order="F")
 
 
-def _unknown_level(spec: ModelSpec, materializer: PandasMaterializer) -> str:
+def _mismatch(spec: ModelSpec, materializer: PandasMaterializer) -> str:
+    """What formulaic warns of: an expression (``C(x)``) has a value outside its levels."""
     for expr, (_, state) in spec.encoder_state.items():
         known = state.get("categories")
-        if known is None or expr not in materializer.factor_cache:
-            continue
-        for value in pd.unique(np.asarray(materializer.factor_cache[expr].values)):
-            if value not in known:
-                return (
-                    f"'{expr}' has the value {value!r}, which was not there when the model was "
-                    f"fitted; known values: {', '.join(map(repr, known))}"
-                )
+        if known is not None and expr in materializer.factor_cache:
+            values = pd.unique(np.asarray(materializer.factor_cache[expr].values))
+            unknown = values[~np.isin(values, known)]
+            if len(unknown):
+                return _unknown_level(f"'{expr}'", unknown, known)
     return "the levels given to C() do not include all values of the column"
 
 

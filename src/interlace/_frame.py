@@ -372,6 +372,9 @@ def _narwhals_column(series: ForeignSeries) -> Column:
     dtype = series.dtype
     if isinstance(dtype, nw.Categorical | nw.Enum):
         return _narwhals_categorical(series)
+    if dtype == nw.String:
+        texts = _narwhals_categorical(series.cast(nw.Categorical))
+        return texts.reorder_categories(texts.categories.sort_values())
     nulls = series.is_null().to_numpy()
     if dtype.is_integer() and nulls.any():
         return pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), nulls.copy())

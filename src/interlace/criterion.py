@@ -31,6 +31,10 @@ class Criterion:
     A: CrossProducts
     reml: bool
 
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: the plan is made again when asked for."""
+        return {"A": self.A, "reml": self.reml}
+
     @cached_property
     def plan(self) -> Plan:
         """Order of elimination, chosen once."""

@@ -266,7 +266,7 @@ def _read_rows(
             stored[f"{argument}="] = _argument(argument, values, table)
     rows = _complete_rows(stored, table, refuse=missing == "raise")
     if not rows.n:
-        raise InterlaceError(f"no row is complete: {_missing_counts(stored)} of {table.n} rows")
+        raise InterlaceError(f"none of the {table.n} rows is complete: {_missing_counts(stored)}")
     return rows
 
 
@@ -283,7 +283,7 @@ def _complete_rows(stored: Columns, table: Table, *, refuse: bool = False) -> _R
         kept = np.broadcast_to(np.True_, table.n)
         rows = _Rows({k: _frame.plain(v, k) for k, v in stored.items()}, kept, table.n)
     elif refuse:
-        raise InterlaceError(f"{_missing_counts(stored)} rows; missing='drop' leaves them out")
+        raise InterlaceError(f"{_missing_counts(stored)}; missing='drop' leaves these rows out")
     else:
         kept = ~np.logical_or.reduce(masks)
         columns = {name: _frame.plain(column[kept], name) for name, column in stored.items()}
@@ -299,8 +299,8 @@ def _complete_rows(stored: Columns, table: Table, *, refuse: bool = False) -> _R
 
 def _missing_counts(stored: Columns) -> str:
     counts = {name: _frame.missing(column) for name, column in stored.items()}
-    parts = [f"{_title(name)} in {int(m.sum())}" for name, m in counts.items() if m is not None]
-    return f"values are missing: {', '.join(parts)}"
+    parts = [f"{_title(name)} ({m.sum()} rows)" for name, m in counts.items() if m is not None]
+    return f"values are missing in {', '.join(parts)}"
 
 
 def _title(name: str) -> str:

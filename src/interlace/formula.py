@@ -21,6 +21,8 @@ from formulaic.utils.code import sanitize_variable_names
 from interlace._scan import Mark, Piece, Source, summands, trimmed
 from interlace.errors import InterlaceError
 
+# What formulaic raises on text it cannot read; the last two slip through it on odd input.
+_READING_ERRORS = (FormulaicError, SyntaxError, IndexError, ValueError)
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*")
 _GROUP_TOKEN = re.compile(r"\s*(?:`(?P<quoted>[^`]+)`|(?P<name>[\w.]+)|(?P<sign>\S))")
 
@@ -414,20 +416,19 @@ def _checked_text(source: Source, pieces: tuple[Piece, ...]) -> str:
 def _check(source: Source, text: str, start: int) -> None:
     try:
         names_in(text)
-    except (FormulaicError, SyntaxError) as error:
+    except _READING_ERRORS as error:
         message, shift = _explained(error)
         raise source.error(message, min(start + shift, len(source.text))) from error
 
 
 def _explained(error: Exception) -> tuple[str, int]:
     """Formulaic's message, and the position it marks in the text it was given."""
-    message, _, context = str(error).partition("\n\n")
-    marked = re.sub(r"\x1b\[[\d;]*m", "", context).find("\u29db")
     if isinstance(error, SyntaxError):
         return f"the formula cannot be read: {error.msg}", 0
-    return f"the formula cannot be read: {message.rstrip('.').replace('`', chr(39))}", max(
-        marked, 0
-    )
+    message, _, context = str(error).partition("\n\n")
+    marked = re.sub(r"\x1b\[[\d;]*m", "", context).find("\u29db")
+    message = message.rstrip(".").replace("`", "'")
+    return f"the formula cannot be read: {message}", max(marked, 0)
 
 
 def _quoted(name: str) -> str:

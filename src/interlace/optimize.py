@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 # Relative size below which an eigenvalue of the Newton matrix counts as flat.
 _FLAT = 1e-7
+# A step that promised less than this and kept its promise confirms that the model can be trusted.
+_SHORT = 1e-5
 
 
 class Point(Protocol):
@@ -102,7 +104,7 @@ def minimize(
     function: Callable[[Floats], P],
     start: Floats,
     *,
-    gain_tolerance: float = 1e-9,
+    gain_tolerance: float = 1e-12,
     max_evaluations: int = 200,
     radius: float = 1.0,
     watch: Callable[[int, P, float], None] | None = None,
@@ -110,44 +112,43 @@ def minimize(
     """Minimise by trust-region Newton.
 
     Stops when the predicted reduction is below ``gain_tolerance`` (raised to the rounding error of
-    the value where that is larger), confirmed by one more evaluation.  ``watch`` is called with the
-    number of evaluations, the point and its predicted gain after every accepted step.
+    the value where that is larger) at a point reached by a step that was short and went as
+    predicted; without such a step, one more is taken.  ``watch`` is called with the number of
+    evaluations, the point and its predicted gain after every accepted step.
     """
     x, point, n = start, function(start), 1
-    confirmed = False
+    trusted = False
     while True:
         noise = 4e-16 * (abs(point.value) + len(x))
         tolerance = max(gain_tolerance, 10.0 * noise)
         model = _model(point, noise)
         if watch is not None:
             watch(n, point, model.gain)
-        done = model.gain < tolerance
-        if done and confirmed:
-            away = _step_off(function, x, point, model, radius)
+        if model.gain < tolerance and trusted:
+            away = _step_off(function, x, point, model)
             n += away.tried
             if away.point is None:
                 return _minimum(x, point, model, n, True, "predicted gain below tolerance")
-            x, point, confirmed = away.x, away.point, False
+            x, point, trusted = away.x, away.point, False
             continue
-        accepted = False
-        while not accepted:
+        while True:
             if n >= max_evaluations:
                 return _minimum(x, point, model, n, False, f"no convergence in {n} evaluations")
             step, promised = model.step(radius)
             trial = function(x + step)
             n += 1
             actual = point.value - trial.value
-            length = float(np.linalg.norm(step))
-            if done:
-                accepted = confirmed = True
-                if actual < -tolerance:
-                    trial, step = point, np.zeros_like(step)
-            elif actual > 0.05 * promised or abs(promised) < 10.0 * noise:
-                accepted = True
-            ratio = actual / promised if promised > 0.0 else 0.0
-            radius = _next_radius(radius, ratio, length)
+            trusted = model.gain < _SHORT
+            if trusted and abs(actual - promised) > 0.5 * abs(promised) + tolerance:
+                trusted = False
+            if model.gain < tolerance or actual > 0.05 * promised or abs(promised) < 10.0 * noise:
+                break
+            radius = 0.25 * float(np.linalg.norm(step))
             if radius < 1e-12:
                 return _minimum(x, point, model, n, False, "no step reduces the criterion")
+        if actual < -tolerance:
+            return _minimum(x, point, model, n, True, "predicted gain below tolerance")
+        radius = _next_radius(radius, actual, promised, float(np.linalg.norm(step)))
         x, point = x + step, trial
 
 
@@ -174,36 +175,37 @@ def _shift(curvature: Floats, slope: Floats, radius: float) -> float:
     return high
 
 
-def _next_radius(radius: float, ratio: float, length: float) -> float:
-    """Grow after good steps that reached the boundary, shrink after bad ones."""
-    if ratio < 0.25:
-        return 0.25 * length
-    if ratio > 0.75 and length > 0.8 * radius:
+def _next_radius(radius: float, actual: float, promised: float, length: float) -> float:
+    """Grow after good steps that reached the boundary, shrink after poor ones."""
+    if actual < 0.25 * promised:
+        return 0.5 * length
+    if actual > 0.75 * promised and length > 0.8 * radius:
         return 2.5 * radius
     return radius
 
 
 @dataclass(frozen=True, eq=False)
-class _Away:
-    """Outcome of an attempt to leave a stationary point."""
+class _Away(Generic[P]):
+    """Outcome of an attempt to leave a stationary point; no ``point`` if it stays."""
 
     x: Floats
-    point: object | None
+    point: P | None
     tried: int
 
 
 def _step_off(
-    function: Callable[[Floats], P], x: Floats, point: P, model: _Model, radius: float
-) -> _Away:
+    function: Callable[[Floats], P], x: Floats, point: P, model: _Model
+) -> _Away[P]:
     """Try to leave along negative curvature, with shorter and shorter steps."""
     direction = model.escape()
     if direction is None:
         return _Away(x, None, 0)
-    for tried, length in enumerate((0.3, 0.1, 0.03, 0.01, 0.003), start=1):
+    lengths = (0.3, 0.1, 0.03, 0.01, 0.003)
+    for tried, length in enumerate(lengths, start=1):
         trial = function(x + length * direction)
         if trial.value < point.value - 1e-8:
             return _Away(x + length * direction, trial, tried)
-    return _Away(x, None, tried)
+    return _Away(x, None, len(lengths))
 
 
 def _minimum(

@@ -1,0 +1,38 @@
+"""Progress of long fits, shown when a person is watching."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from interlace.criterion import Evaluation
+
+# A fit that takes longer than this is worth a line on the terminal.
+_PATIENCE_SECONDS = 2.0
+
+Watch = Callable[[int, Evaluation, float], None]
+
+
+@contextmanager
+def watcher(progress: bool | None) -> Iterator[Watch | None]:
+    """Something to call after each evaluation; ``None`` if nobody wants to see it."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield None
+        return
+    from tqdm import tqdm  # noqa: PLC0415 - needed by long fits alone
+
+    delay = 0.0 if progress else _PATIENCE_SECONDS
+    bar = tqdm(desc="fit", unit=" evaluations", file=sys.stderr, leave=False, delay=delay)
+    began = time.perf_counter()
+
+    def watch(n: int, point: Evaluation, gain: float) -> None:
+        if time.perf_counter() - began >= delay:
+            bar.set_postfix_str(f"criterion {point.value:.6g}, to gain {gain:.1e}", refresh=False)
+        bar.update(n - bar.n)
+
+    try:
+        yield watch
+    finally:
+        bar.close()

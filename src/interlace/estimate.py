@@ -1,0 +1,217 @@
+"""Estimation of theta, and everything that follows from (cross-products, theta)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from interlace.criterion import Criterion, Evaluation
+from interlace.crossprod import CrossProducts
+from interlace.optimize import minimize
+from interlace.terms import Floats, split_theta
+
+# lme4's limit on the diagonal of the templates below which a fit is called singular.
+SINGULAR_TOLERANCE = 1e-4
+
+# Bounds on the moment estimate of a template, in units of the residual standard deviation.
+_LOWEST, _HIGHEST = 0.1, 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Certificate of an optimum.
+
+    Attributes
+    ----------
+    converged, message
+        Whether the optimiser met its tolerance, and in which words.
+    gradient
+        Of the criterion at the optimum, with respect to the square working templates.
+    newton_eigenvalues
+        Eigenvalues of the Newton matrix there; zeros belong to rotations that change nothing.
+    predicted_gain
+        Reduction of the criterion that a further Newton step would bring.
+    n_evaluations
+        Evaluations of the criterion.
+    solver
+        ``"exact"``.
+    monte_carlo_error
+        Standard error of ``theta`` from random probes; ``None`` for the exact solver.
+    """
+
+    converged: bool
+    message: str
+    gradient: Floats
+    newton_eigenvalues: Floats
+    predicted_gain: float
+    n_evaluations: int
+    solver: str = "exact"
+    monte_carlo_error: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """An optimum of a criterion, in the user's units.
+
+    ``templates`` are the working templates; everything else is derived from them.
+    """
+
+    criterion: Criterion
+    templates: tuple[Floats, ...]
+    convergence: Convergence
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is derived is computed again when asked for."""
+        return {name: getattr(self, name) for name in ("criterion", "templates", "convergence")}
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The criterion at the optimum."""
+        return self.criterion.at(self.templates)
+
+    @property
+    def A(self) -> CrossProducts:
+        """The cross-products of the data."""
+        return self.criterion.A
+
+    @cached_property
+    def theta(self) -> Floats:
+        """Relative covariance parameters in lme4's order."""
+        return self.criterion.theta(self.templates)
+
+    @cached_property
+    def user_templates(self) -> list[Floats]:
+        """Lower-triangular template of every term."""
+        return split_theta(self.A.terms, self.theta)
+
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        r2 = self.evaluation.factor.r2 / self.A.basis.response_scale**2
+        return float(np.sqrt(r2 / self.criterion.nu))
+
+    @cached_property
+    def beta(self) -> Floats:
+        """Fixed effects, ``(p,)``."""
+        F = self.A.basis.fixed
+        return (F[:-1, :-1] @ self.evaluation.factor.beta - F[:-1, -1]) / F[-1, -1]
+
+    @cached_property
+    def vcov(self) -> Floats:
+        """Covariance of the fixed effects at the estimated theta, ``(p, p)``."""
+        F = self.A.basis.fixed[:-1, :-1]
+        return self.sigma**2 * (F @ self.evaluation.factor.vcov @ F.T)
+
+    @cached_property
+    def b(self) -> tuple[Floats, ...]:
+        """Conditional modes (BLUPs) of the random effects, ``(l, k)`` per term."""
+        scale = self.A.basis.response_scale
+        return tuple(
+            f.b @ B.T / scale
+            for f, B in zip(self.evaluation.factor.effects, self.A.basis.random, strict=True)
+        )
+
+    @cached_property
+    def b_cov(self) -> tuple[Floats, ...]:
+        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``."""
+        parts = self.evaluation.factor.derivatives(reml=False)
+        return tuple(
+            self.sigma**2 * (B @ part.C @ B.T)
+            for part, B in zip(parts, self.A.basis.random, strict=True)
+        )
+
+    @property
+    def covariances(self) -> list[Floats]:
+        """Covariance of the random effects of one level, ``sigma^2 T T'``, per term."""
+        return [self.sigma**2 * (T @ T.T) for T in self.user_templates]
+
+    @property
+    def value(self) -> float:
+        """Criterion at the optimum."""
+        return self.evaluation.value
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a diagonal entry of a template is (nearly) zero, as lme4 tells it."""
+        return bool(self.singular_groups)
+
+    @property
+    def singular_groups(self) -> tuple[str, ...]:
+        """Keys of the grouping factors whose template has a (nearly) zero diagonal entry."""
+        return tuple(
+            dict.fromkeys(
+                term.group
+                for term, T in zip(self.A.terms, self.user_templates, strict=True)
+                if (np.diag(T) < SINGULAR_TOLERANCE).any()
+            )
+        )
+
+
+def estimate_theta(
+    criterion: Criterion,
+    *,
+    theta0: Floats | None = None,
+    watch: Callable[[int, Evaluation, float], None] | None = None,
+) -> Estimate:
+    """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order."""
+    if theta0 is None:
+        start: Sequence[Floats] = moment_start(criterion.A)
+    else:
+        start = criterion.working(split_theta(criterion.A.terms, theta0))
+    found = minimize(criterion, criterion.pack(start), watch=watch)
+    estimate = Estimate(
+        criterion,
+        tuple(criterion.unpack(found.x)),
+        Convergence(
+            converged=found.converged,
+            message=found.message,
+            gradient=found.gradient,
+            newton_eigenvalues=found.eigenvalues,
+            predicted_gain=found.predicted_gain,
+            n_evaluations=found.n_evaluations,
+        ),
+    )
+    estimate.__dict__["evaluation"] = found.point  # known already: fill the cache
+    return estimate
+
+
+def moment_start(A: CrossProducts) -> list[Floats]:
+    """Templates ``c I`` per term from a method of moments.
+
+    With ``M`` the projection off the fixed effects and ``r = M y``, the expectations of
+    ``|Z_j' r|^2`` and ``r'r`` are linear in the variances ``s_j`` and ``s_0`` (MINQUE(0) with one
+    variance a term, Rao 1972); the ratios ``s_j / s_0``, kept within bounds, start the search.
+    """
+    size = len(A.terms)
+    M = np.empty((size + 1, size + 1))
+    for i in range(size):
+        for j in range(size):
+            M[i, j] = _squared_norm(A, i, j)
+        M[i, size] = M[size, i] = np.einsum("lii->", A.zz[i]) - (A.zv[i][..., :-1] ** 2).sum() / A.n
+    M[size, size] = A.n - A.p
+    rhs = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
+    scale = np.sqrt(np.diag(M))
+    s = np.linalg.lstsq(M / np.outer(scale, scale), rhs / scale, rcond=None)[0] / scale
+    residual = max(s[-1], 0.02 * A.vv[-1, -1] / M[size, size])
+    ratios = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
+
+
+def _squared_norm(A: CrossProducts, i: int, j: int) -> float:
+    """Sum of squares of ``Z_i' M Z_j``, ``M`` projecting off the fixed effects."""
+    if i > j:
+        i, j = j, i
+    Bi, Bj = A.zv[i][..., :-1], A.zv[j][..., :-1]
+    if i == j:
+        rows = cols = np.arange(A.terms[i].l)
+        values = A.zz[i]
+    else:
+        cells = A.cells[i, j]
+        rows, cols, values = cells.rows, cells.cols, cells.values
+    cross = np.einsum("cab,cap,cbp->", values, Bi[rows], Bj[cols], optimize=True)
+    gram_i = np.tensordot(Bi, Bi, ((0, 1), (0, 1)))
+    gram_j = np.tensordot(Bj, Bj, ((0, 1), (0, 1)))
+    return float((values**2).sum() - 2.0 * cross / A.n + (gram_i * gram_j).sum() / A.n**2)

@@ -1,0 +1,212 @@
+"""``fit``: formula and data to a result."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from interlace._progress import watcher
+from interlace.criterion import Criterion
+from interlace.crossprod import CrossProducts, cross_products, with_response
+from interlace.design import Design, assemble
+from interlace.errors import (
+    ConvergenceWarning,
+    InterlaceError,
+    RankDeficiencyWarning,
+    SingularFitWarning,
+)
+from interlace.estimate import Estimate, estimate_theta
+from interlace.formula import parse
+from interlace.result import CrossedLMEResult, Options
+from interlace.terms import Floats
+
+METHODS = ("REML", "ML")
+DDF = ("normal",)
+SOLVERS = ("auto", "exact")
+
+
+def fit(
+    formula: str,
+    data: object,
+    groups: str | Sequence[str] | None = None,
+    *,
+    random: str | Sequence[str] | None = None,
+    method: str = "REML",
+    ddf: str = "normal",
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    missing: str = "drop",
+    solver: str = "auto",
+    theta0: ArrayLike | None = None,
+    progress: bool | None = None,
+) -> CrossedLMEResult:
+    """Fit a linear mixed model with crossed or nested random effects.
+
+    Parameters
+    ----------
+    formula
+        ``"y ~ x"``, with random terms as bars if you like: ``"y ~ x + (1 + x | g) + (1 | a/b)"``.
+    data
+        A pandas, Polars or PyArrow table, a dict of columns, or any frame that narwhals takes.
+    groups
+        Grouping columns that get a random intercept each: ``"g"`` or ``["g", "h"]``.
+    random
+        Random terms such as ``"(1 + x | g)"``.  Terms from all three places add up.
+    method
+        ``"REML"`` or ``"ML"``.
+    ddf
+        Reference distribution of the tests: ``"normal"``.
+    weights
+        Column or ``(n,)`` values; the residual variance of row ``i`` is ``scale / weights[i]``.
+    offset
+        Column or ``(n,)`` values that enter the linear predictor with coefficient 1.
+    missing
+        ``"drop"`` leaves out (and counts) rows with a missing value in a column used, ``"raise"``
+        refuses them.
+    solver
+        ``"auto"`` or ``"exact"``.
+    theta0
+        Where to start the search, in lme4's order; by default a moment estimate.
+    progress
+        ``True`` shows the evaluations, ``False`` never does, ``None`` does when the fit takes long
+        and standard error is a terminal.
+
+    Returns
+    -------
+    CrossedLMEResult
+
+    Raises
+    ------
+    InterlaceError
+        The formula or the data cannot be used; the message names what is at fault.
+
+    Warns
+    -----
+    RankDeficiencyWarning, SingularFitWarning, ConvergenceWarning
+
+    Notes
+    -----
+    The model is ``y = X beta + Z b + e`` with ``b ~ N(0, scale T T')`` for every level of a term
+    and ``e ~ N(0, scale / weights)``.  The criterion, with ``beta`` and ``scale`` profiled out, is
+    that of Bates et al. (2015, Journal of Statistical Software 67(1)); it is minimised by a
+    trust-region Newton method with exact gradients and average information.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> result.fe_params.round(3).to_dict()
+    {'Intercept': 251.405, 'Days': 10.467}
+    """
+    _choose("method", method, METHODS)
+    _choose("ddf", ddf, DDF)
+    _choose("solver", solver, SOLVERS)
+    spec = parse(formula, groups=groups, random=random)
+    design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
+    options = Options(
+        formula, groups, random, method, ddf, weights, offset, missing, solver, theta0, progress
+    )
+    return _result(design, cross_products(design), options, data)
+
+
+def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
+    """Fit the model of a result to another response for the same rows; see its method ``refit``."""
+    response = np.asarray(y, dtype=np.float64)
+    if response.shape != (result.nobs,):
+        raise InterlaceError(
+            f"the new response has shape {response.shape}, but the model was fitted to "
+            f"{result.nobs} rows: pass one value for each row used"
+        )
+    if not np.isfinite(response).all():
+        row = int(np.argmax(~np.isfinite(response)))
+        raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
+    if response.min() == response.max():
+        raise InterlaceError(f"the new response is constant ({response[0]:g}): nothing varies")
+    design = replace(result.design, y=response)
+    A = with_response(result.estimate.A, design, response)
+    return _result(design, A, result.options, None)
+
+
+def update(
+    result: CrossedLMEResult,
+    formula: str | None = None,
+    data: object = None,
+    changes: Mapping[str, object] | None = None,
+) -> CrossedLMEResult:
+    """Fit again with some arguments changed; see the method ``update``."""
+    arguments = result.options.arguments() | dict(changes or {})
+    if formula is not None:
+        arguments["formula"] = formula
+    source = result.data if data is None else data
+    if source is None:
+        raise InterlaceError(
+            "the result no longer holds its data (it was unpickled, or fitted by refit): pass data="
+        )
+    return fit(data=source, **arguments)  # type: ignore[arg-type]
+
+
+def _choose(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices."""
+    if value not in choices:
+        known = " or ".join(repr(c) for c in choices)
+        raise InterlaceError(f"{name} must be {known}, not {value!r}")
+
+
+def _result(
+    design: Design, A: CrossProducts, options: Options, data: object
+) -> CrossedLMEResult:
+    """Estimate theta, warn of what the user should know, and label."""
+    if A.dropped:
+        warnings.warn(
+            f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}",
+            RankDeficiencyWarning,
+            stacklevel=3,
+        )
+    theta0 = None if options.theta0 is None else _start(A, options.theta0)
+    criterion = Criterion(A, options.method == "REML")
+    try:
+        with watcher(options.progress) as watch:
+            estimate = estimate_theta(criterion, theta0=theta0, watch=watch)
+    except np.linalg.LinAlgError as error:
+        raise InterlaceError(
+            "the random effects leave no residual variance: the model reproduces the response "
+            "(a grouping factor, or several together, may tell every row apart); leave out a term"
+        ) from error
+    _warn(estimate)
+    return CrossedLMEResult(design.encoding.formula, design, estimate, options, data)
+
+
+def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:
+    """Check a starting value."""
+    theta = np.asarray(theta0, dtype=np.float64)
+    expected = sum(t.n_theta for t in A.terms)
+    if theta.shape != (expected,) or not np.isfinite(theta).all():
+        raise InterlaceError(
+            f"theta0 must hold {expected} finite numbers, one for each free entry of the "
+            f"templates, not {np.asarray(theta0).tolist()!r}"
+        )
+    return theta
+
+
+def _warn(estimate: Estimate) -> None:
+    """Warn of a fit that did not converge or is singular."""
+    if not estimate.convergence.converged:
+        warnings.warn(
+            f"the fit did not converge: {estimate.convergence.message}; a further step would "
+            f"reduce the criterion by {estimate.convergence.predicted_gain:.2g}",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    if estimate.is_singular:
+        terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
+        warnings.warn(
+            f"singular fit: a variance, or a combination of random effects, of {terms} is "
+            f"estimated as zero; the estimates are valid, a simpler random part would do as well",
+            SingularFitWarning,
+            stacklevel=4,
+        )
