@@ -68,14 +68,15 @@ def compared(outcome: Outcome, best: Outcome | None, *, tolerance: float) -> Out
 def sd_gap(outcome: Outcome, best: Outcome) -> float:
     """Largest relative difference of the standard deviations of two fits of one model."""
     pairs = zip(deviations(outcome), deviations(best), strict=True)
-    return max(abs(a - b) / max(b, 1e-12) for a, b in pairs)
+    return float(max(abs(a - b) / max(b, 1e-12) for a, b in pairs))
 
 
 def deviations(outcome: Outcome) -> Floats:
     """Standard deviations: random effects by key, then the residual."""
     covariances = outcome.covariances or {}
     variances = [np.diag(np.asarray(covariances[key])) for key in sorted(covariances)]
-    return np.sqrt(np.concatenate([*variances, [outcome.scale or 0.0]]))
+    out: Floats = np.sqrt(np.concatenate([*variances, [outcome.scale or 0.0]]))
+    return out
 
 
 def refereed(outcome: Outcome, stored: Stored) -> Outcome:

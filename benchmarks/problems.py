@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class Problem:
         return f"{self.response} ~ {self.fixed} + {bars}"
 
 
-def numbered(codes: NDArray[np.integer], prefix: str, *, count: int) -> Factor:
+def numbered(codes: NDArray[np.integer[Any]], prefix: str, *, count: int) -> Factor:
     """Codes 0..count-1 as a factor with labels ``prefix`` + number."""
     return Factor(codes.astype(np.int32), tuple(f"{prefix}{i}" for i in range(1, count + 1)))
 
@@ -89,7 +89,7 @@ def shipped(name: str, *columns: str) -> Columns:
 def plain(series: pd.Series) -> Floats | Factor:
     if series.dtype.name == "category":
         labels = tuple(str(label) for label in series.cat.categories)
-        return Factor(series.cat.codes.to_numpy(np.int32), labels)
+        return Factor(series.cat.codes.to_numpy().astype(np.int32), labels)
     return series.to_numpy(np.float64)
 
 
@@ -120,7 +120,8 @@ def covariance_root(rng: np.random.Generator, *, size: int, rank: int) -> Floats
     root = rng.normal(size=(size, rank))
     root /= np.linalg.norm(root, axis=1, keepdims=True)
     sds = np.r_[1.0, np.full(size - 1, 0.6)]
-    return sds[:, None] * root
+    scaled: Floats = sds[:, None] * root
+    return scaled
 
 
 def maximal(n_factors: int, *, rank: int, seed: int) -> Columns:

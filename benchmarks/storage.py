@@ -45,10 +45,13 @@ def write(problem: Problem, directory: Path) -> None:
     columns = problem.make()
     meta: dict[str, list[str] | None] = {}
     for name, column in columns.items():
-        factor = isinstance(column, Factor)
-        values = column.codes if factor else column.astype(np.float64)
-        values.tofile(directory / f"{name}.bin")
-        meta[name] = list(column.labels) if factor else None
+        path = directory / f"{name}.bin"
+        if isinstance(column, Factor):
+            column.codes.tofile(path)
+            meta[name] = list(column.labels)
+        else:
+            column.tofile(path)
+            meta[name] = None
     head = {
         "name": problem.name,
         "formula": problem.formula,

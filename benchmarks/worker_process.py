@@ -145,5 +145,6 @@ class Worker:
     def last_error(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        text = self.errors.read().decode(errors="replace").strip()
+        lines = [line for line in text.splitlines() if not line.startswith("note:")]
         return lines[-1][:300] if lines else f"ended with code {code}"

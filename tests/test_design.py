@@ -109,8 +109,7 @@ def test_names_that_python_does_not_allow() -> None:
     assert design.terms[0].columns == ("Intercept", "my x")
 
 
-@pytest.mark.parametrize("missing", ["interpreted", "context"])
-def test_functions_of_the_caller(missing: str) -> None:
+def test_functions_of_the_caller() -> None:
     design = build("y ~ twice(x) + (1 | g)", context={"twice": lambda v: 2 * v})
     assert_array_equal(design.X[:, 1], 2 * frame()["x"])
 
@@ -320,10 +319,11 @@ ERRORS: dict[str, tuple[str, Callable[[], Any], dict[str, Any], str]] = {
         "the response 'f' must be numeric, but holds text or categories",
     ),
     "text from an expression": (
-        "np.where(t > 2, 'a', 'b') ~ x + (1 | g)",
+        "np.where(t > 0, 'a', 'b') ~ x + (1 | g)",
         frame,
         {},
-        "the response 'np.where(t > 2, 'a', 'b')' must be numeric",
+        "the formula cannot be evaluated on this data: 'np.where(t > 0, 'a', 'b')' "
+        "does not give numbers",
     ),
     "wide response": (
         "poly(t, 2) ~ x + (1 | g)",
@@ -367,7 +367,8 @@ ERRORS: dict[str, tuple[str, Callable[[], Any], dict[str, Any], str]] = {
         "y ~ x + np.mean(x) + (1 | g)",
         frame,
         {},
-        "the formula cannot be evaluated on this data: a term does not give one value for each row",
+        "the formula cannot be evaluated on this data: "
+        "'np.mean(x)' does not give one value for each row",
     ),
     "levels left out": (
         "y ~ C(f, levels=['low']) + (1 | g)",
@@ -386,20 +387,20 @@ ERRORS: dict[str, tuple[str, Callable[[], Any], dict[str, Any], str]] = {
         MODEL,
         changed(g=7),
         {},
-        "the grouping column 'g' has one level (7): a variance between levels needs two",
+        "the grouping factor 'g' has one level (7): a variance between levels needs two",
     ),
     "level a row": (
         MODEL,
         changed(g=range(N)),
         {},
-        "the grouping column 'g' has as many levels (48) as there are rows (48): "
+        "the grouping factor 'g' has as many levels (48) as there are rows (48): "
         "its variance and the residual variance cannot be told apart",
     ),
     "cell a row": (
         "y ~ (1 | g:h:f)",
         lambda: frame().drop_duplicates(["g", "h", "f"]).head(20),
         {},
-        "the grouping columns 'g:h:f' has as many levels (20)",
+        "the grouping factor 'g:h:f' has as many levels (20)",
     ),
     "effects": (
         "y ~ (x + t | g)",
@@ -482,8 +483,8 @@ def test_error(name: str) -> None:
 
 
 def test_redundant_columns_are_no_error_here() -> None:
-    design = build("y ~ C(g) * f * C(h) * b + (1 | k)")
-    assert design.X.shape[1] > N  # of rank 32 at most: the solver drops the rest
+    design = build("y ~ C(h) * f * b * o * C(k) + (1 | g)")
+    assert design.X.shape[1] > N  # but of rank 12: the solver drops the rest
 
 
 # ------------------------------------------------------------ new rows
@@ -522,7 +523,7 @@ def test_no_rows_and_missing_rows(formula: str) -> None:
     X, offset = replay_fixed(design.encoding, empty)
     assert X.shape == (2, p)
     assert np.isnan(X).all()
-    assert np.isnan(offset).all()
+    assert np.isnan(offset).all() or design.offset is None
     assert all((codes == -1).all() for codes, _ in replay_random(design.encoding, empty))
 
 

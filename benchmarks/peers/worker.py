@@ -67,7 +67,7 @@ def version_of(package: str) -> str:
     try:
         return version(package.replace("_", "-"))
     except PackageNotFoundError:
-        return "unknown"
+        return str(getattr(sys.modules[package], "__version__", ""))
 
 
 def reset_peak() -> None:

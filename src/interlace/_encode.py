@@ -271,10 +271,20 @@ def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[N
     except DataMismatchWarning as error:
         raise InterlaceError(_mismatch(spec, materializer)) from error
     except _EVALUATION_ERRORS as error:
-        text = str(error).replace("`", "'")
-        if "same shape" in text:  # numpy's words when formulaic stacks the columns
-            text = "a term does not give one value for each row"
-        raise InterlaceError(f"the formula cannot be evaluated on this data: {text}") from error
+        reason = _unusable_values(materializer) or str(error).replace("`", "'")
+        raise InterlaceError(f"the formula cannot be evaluated on this data: {reason}") from error
+
+
+def _unusable_values(materializer: PandasMaterializer) -> str | None:
+    """The expression whose values formulaic took for numbers, but that no column can hold."""
+    for expr, factor in materializer.factor_cache.items():
+        if factor.metadata.kind is Factor.Kind.NUMERICAL and not isinstance(factor.values, dict):
+            values = np.asarray(factor.values)
+            if values.dtype.kind not in "fiub":
+                return f"'{expr}' does not give numbers"
+            if values.shape[:1] != (materializer.nrows,):
+                return f"'{expr}' does not give one value for each row"
+    return None
 
 
 def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:

@@ -427,9 +427,8 @@ def _weights(rows: _Rows, argument: str | ArrayLike | None) -> Floats | None:
 
 def _refuse_unidentifiable(design: Design) -> None:
     n = len(design.y)
-    for term, group in zip(design.terms, design.encoding.groups, strict=True):
-        columns = "columns" if len(group.columns) > 1 else "column"
-        what = f"the grouping {columns} '{term.group}'"
+    for term in design.terms:
+        what = f"the grouping factor '{term.group}'"
         if term.l < 2:
             raise InterlaceError(
                 f"{what} has one level ({term.levels.tolist()[0]!r}): "

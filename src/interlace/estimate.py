@@ -11,13 +11,14 @@ import numpy as np
 from interlace.criterion import Criterion, Evaluation
 from interlace.crossprod import CrossProducts
 from interlace.optimize import minimize
+from interlace.solver.blocks import multiply
 from interlace.terms import Floats, split_theta
 
 # lme4's limit on the diagonal of the templates below which a fit is called singular.
 SINGULAR_TOLERANCE = 1e-4
 
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
-_LOWEST, _HIGHEST = 0.1, 6.0
+_LOWEST, _HIGHEST = 0.05, 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,7 @@ def estimate_theta(
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order."""
     if theta0 is None:
-        start: Sequence[Floats] = moment_start(criterion.A)
+        start: Sequence[Floats] = moment_start(criterion)
     else:
         start = criterion.working(split_theta(criterion.A.terms, theta0))
     found = minimize(criterion, criterion.pack(start), watch=watch)
@@ -178,18 +179,18 @@ def estimate_theta(
     return estimate
 
 
-def moment_start(A: CrossProducts) -> list[Floats]:
+def moment_start(criterion: Criterion) -> list[Floats]:
     """Templates ``c I`` per term from a method of moments.
 
     With ``M`` the projection off the fixed effects and ``r = M y``, the expectations of
     ``|Z_j' r|^2`` and ``r'r`` are linear in the variances ``s_j`` and ``s_0`` (MINQUE(0) with one
     variance a term, Rao 1972); the ratios ``s_j / s_0``, kept within bounds, start the search.
     """
-    size = len(A.terms)
+    A, size = criterion.A, len(criterion.A.terms)
     M = np.empty((size + 1, size + 1))
     for i in range(size):
         for j in range(size):
-            M[i, j] = _squared_norm(A, i, j)
+            M[i, j] = _squared_norm(criterion, i, j)
         M[i, size] = M[size, i] = np.einsum("lii->", A.zz[i]) - (A.zv[i][..., :-1] ** 2).sum() / A.n
     M[size, size] = A.n - A.p
     rhs = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
@@ -200,18 +201,15 @@ def moment_start(A: CrossProducts) -> list[Floats]:
     return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
 
 
-def _squared_norm(A: CrossProducts, i: int, j: int) -> float:
+def _squared_norm(criterion: Criterion, i: int, j: int) -> float:
     """Sum of squares of ``Z_i' M Z_j``, ``M`` projecting off the fixed effects."""
-    if i > j:
-        i, j = j, i
-    Bi, Bj = A.zv[i][..., :-1], A.zv[j][..., :-1]
+    A = criterion.A
+    Bi, Bj = (A.zv[t][..., :-1].reshape(A.terms[t].q, A.p) for t in (i, j))
     if i == j:
-        rows = cols = np.arange(A.terms[i].l)
-        values = A.zz[i]
+        squares = (A.zz[i] ** 2).sum()
+        image = multiply(A.zz[i], A.zv[i][..., :-1]).reshape(Bi.shape)
     else:
-        cells = A.cells[i, j]
-        rows, cols, values = cells.rows, cells.cols, cells.values
-    cross = np.einsum("cab,cap,cbp->", values, Bi[rows], Bj[cols], optimize=True)
-    gram_i = np.tensordot(Bi, Bi, ((0, 1), (0, 1)))
-    gram_j = np.tensordot(Bj, Bj, ((0, 1), (0, 1)))
-    return float((values**2).sum() - 2.0 * cross / A.n + (gram_i * gram_j).sum() / A.n**2)
+        squares = (A.cells[min(i, j), max(i, j)].values ** 2).sum()
+        image = criterion.plan.cross[i, j] @ Bj
+    fixed = ((Bi.T @ Bi) * (Bj.T @ Bj)).sum()
+    return float(squares - 2.0 * (Bi * image).sum() / A.n + fixed / A.n**2)

@@ -113,28 +113,32 @@ def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
     q = R.shape[1]
     columns, starts, values = _block_rows(R, k)
     lengths = np.diff(starts)
-    partners = np.repeat(starts[1:], lengths) - np.arange(len(columns))
+    entries = np.arange(len(columns))
+    partners = np.repeat(starts[1:], lengths) - entries
     before = np.cumsum(partners) - partners
-    first = np.repeat(np.arange(len(columns), dtype=np.int32), partners)
-    second = np.arange(len(first), dtype=np.int32)
-    second -= np.repeat((before - np.arange(len(columns))).astype(np.int32), partners)
-    rows = columns[first].astype(np.int32) * np.int32(q + width) + columns[second]
-    pair_starts = np.append(before, len(first))[starts]
-    parts, selves = [], []
-    for i in range(k):
-        for j in range(k):
-            parts.append(values[first, i] * values[second, j])
-            selves.append(values[:, i] * values[:, j])
+    total = int(partners.sum())
+    second = np.arange(total) - np.repeat(before - entries, partners)
+    rows = np.repeat(columns.astype(np.int32) * np.int32(q + width), partners)
+    rows += columns.astype(np.int32)[second]
+    pair_starts = np.append(before, total)[starts]
+    left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
+    parts = [np.repeat(a, partners) * b[second] for a in left for b in left]
+    selves = [a * b for a in left for b in left]
     indptr = _stacked_starts(pair_starts, k * k)
     pairs = csc_matrix(
-        (np.concatenate(parts), np.tile(rows, k * k), indptr),
+        (_stacked(parts), _stacked([rows] * (k * k)), indptr),
         shape=((q + width) ** 2, l * k * k),
     )
     squares = csr_matrix(
-        (np.concatenate(selves), np.tile(columns, k * k), _stacked_starts(starts, k * k)),
+        (_stacked(selves), _stacked([columns] * (k * k)), _stacked_starts(starts, k * k)),
         shape=(l * k * k, q),
     )
     return SparseTail(R, fixed, pairs, squares)
+
+
+def _stacked(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """Parts one after the other, without a copy of a single one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _stacked_starts(starts: Codes, copies: int) -> Codes:
