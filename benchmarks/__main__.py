@@ -84,16 +84,20 @@ def chosen_peers(text: str | None) -> list[Peer]:
 
 
 def chosen_problems(text: str | None, *, quick: bool) -> tuple[list[Problem], list[str]]:
-    """Problems and extras whose names begin as asked; SystemExit if nothing does."""
+    """Problems and extras asked for, in the order of the tables."""
     if text is None:
         return [p for p in PROBLEMS if p.quick or not quick], list(EXTRAS)
-    prefixes = tuple(text.split(","))
-    problems = [p for p in PROBLEMS if p.name.startswith(prefixes)]
-    extras = [name for name in EXTRAS if name.startswith(prefixes)]
-    for prefix in prefixes:
-        if not any(n.startswith(prefix) for n in [*(p.name for p in PROBLEMS), *EXTRAS]):
-            raise SystemExit(f"unknown problem: {prefix}")
-    return problems, extras
+    known = [*(p.name for p in PROBLEMS), *EXTRAS]
+    wanted = {name for part in text.split(",") for name in named(part, known)}
+    return [p for p in PROBLEMS if p.name in wanted], [e for e in EXTRAS if e in wanted]
+
+
+def named(part: str, known: Sequence[str]) -> list[str]:
+    """The name ``part``, or else all that begin with it; SystemExit if none does."""
+    found = [part] if part in known else [name for name in known if name.startswith(part)]
+    if not found:
+        raise SystemExit(f"unknown problem: {part}; known: {', '.join(known)}")
+    return found
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def ns() -> dict[str, Any]:
 
 def shown_by(text: str) -> Any:
     """What the one cell that contains `text` shows."""
-    (value,) = (v for source, v in zip(code_cells(), tutorial()[1], strict=True) if text in source)
+    (value,) = (
+        v for source, v in zip(code_cells(), tutorial()[1], strict=True) if source.strip() == text
+    )
     return value
 
 

@@ -21,7 +21,7 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield None
         return
-    from tqdm import tqdm  # noqa: PLC0415 - needed by long fits alone
+    from tqdm import tqdm
 
     delay = 0.0 if progress else _PATIENCE_SECONDS
     bar = tqdm(desc="fit", unit=" evaluations", file=sys.stderr, leave=False, delay=delay)

@@ -48,7 +48,7 @@ class Pool:
     _raw: list[tuple[Floats, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.table = np.empty((self.n, self.capacity))
+        self.table = np.empty((self.capacity, self.n))
         self.root = None if self.w is None else np.sqrt(self.w)
 
     def add(self, column: Floats, shift: float = 0.0) -> int:
@@ -57,45 +57,52 @@ class Pool:
             if shift == known_shift and _same(known, column):
                 return i
         i = len(self._raw)
-        if i == self.table.shape[1]:
-            self.table = np.concatenate((self.table, np.empty((self.n, 1 + i))), axis=1)
-        target = self.table[:, i]
-        np.subtract(column, shift, out=target)
+        self._grow(i + 1)
+        np.subtract(column, shift, out=self.table[i])
         if self.root is not None:
-            target *= self.root
-        elif shift == 0.0 and column[0] == 1.0 and (column.strides[0] == 0 or (column == 1.0).all()):
+            self.table[i] *= self.root
+        elif shift == 0.0 and _all_equal(column) and column[0] == 1.0:
             self.ones = i
         self._raw.append((column, shift))
         return i
 
     def add_weighted(self, columns: Floats) -> tuple[int, ...]:
-        """Places of new columns whose rows are weighted already."""
+        """Places of new columns (n, c) whose rows are weighted already."""
         first = len(self._raw)
-        missing = first + columns.shape[1] - self.table.shape[1]
-        if missing > 0:
-            self.table = np.concatenate((self.table, np.empty((self.n, missing))), axis=1)
-        self.table[:, first : first + columns.shape[1]] = columns
-        self._raw.extend((column, np.nan) for column in columns.T)
-        return tuple(range(first, first + columns.shape[1]))
+        last = first + columns.shape[1]
+        self._grow(last)
+        self.table[first:last] = columns.T
+        self._raw.extend((column, np.nan) for column in self.table[first:last])
+        return tuple(range(first, last))
+
+    def _grow(self, size: int) -> None:
+        """Make room for ``size`` columns."""
+        if size > len(self.table):
+            more = np.empty((size - len(self.table), self.n))
+            self.table = np.concatenate((self.table, more))
 
     def rows(self, index: tuple[int, ...]) -> Floats:
         """The columns at ``index``, ``(n, len(index))``."""
-        return self.table[:, list(index)]
+        return self.table[list(index)].T
 
     def gram(self, index: tuple[int, ...]) -> Floats:
         """Cross-products of the columns at ``index``."""
         low, high = min(index, default=0), max(index, default=-1) + 1
-        part = self.table[:, low:high]
-        every = part.T @ part
+        part = self.table[low:high]
         where = np.array(index, dtype=np.intp) - low
-        return every[np.ix_(where, where)]
+        return (part @ part.T)[np.ix_(where, where)]
 
     def product(self, rows: slice, a: int, b: int, out: Floats) -> None:
         """Product of columns ``a`` and ``b`` on some rows."""
         if a == self.ones or b == self.ones:
-            out[:] = self.table[rows, b if a == self.ones else a]
+            out[:] = self.table[b if a == self.ones else a, rows]
         else:
-            np.multiply(self.table[rows, a], self.table[rows, b], out=out)
+            np.multiply(self.table[a, rows], self.table[b, rows], out=out)
+
+
+def _all_equal(column: Floats) -> bool:
+    """Whether all values of a column are the same."""
+    return column.strides[0] == 0 or bool((column == column[0]).all())
 
 
 def _same(known: Floats, column: Floats) -> bool:
@@ -155,7 +162,8 @@ def _independent(pool: Pool, M: Floats) -> tuple[Block, NDArray[np.bool_], int |
     gram = pool.gram(index)
     norms = np.sqrt(np.diag(gram))
     total = float(pool.n) if pool.w is None else float(pool.w.sum())
-    varies = norms > 1e-13 * np.abs(M).max(axis=0, initial=0.0) * np.sqrt(total)
+    largest = np.array([max(c.max(), -c.min()) for c in M.T])
+    varies = norms > 1e-13 * np.sqrt(total) * largest
     R = _triangular(gram / np.outer(norms, norms)) if varies.all() else None
     if R is not None:
         finish = np.linalg.inv(R) * (np.sqrt(pool.n) / norms[:, None])
@@ -172,14 +180,14 @@ def _independent(pool: Pool, M: Floats) -> tuple[Block, NDArray[np.bool_], int |
 def _constant_column(M: Floats) -> int | None:
     """First column with one value other than 0 in every row."""
     for j in np.flatnonzero(M[0]):
-        if M.strides[0] == 0 or bool((M[:, j] == M[0, j]).all()):
+        if _all_equal(M[:, j]):
             return int(j)
     return None
 
 
 def _means(M: Floats, w: Floats | None) -> Floats:
     """Column means, weighted."""
-    return np.ones(len(M)) @ M / len(M) if w is None else w @ M / w.sum()
+    return np.array([c.mean() if w is None else w @ c / w.sum() for c in M.T])
 
 
 def _triangular(gram: Floats) -> Floats | None:

@@ -69,7 +69,10 @@ class Criterion:
     def pack(self, templates: Sequence[Floats]) -> Floats:
         """Free entries of square working templates as one vector, row by row."""
         return np.concatenate(
-            [T.ravel() if t.correlated else np.diag(T) for t, T in zip(self.A.terms, templates, strict=True)]
+            [
+                T.ravel() if t.correlated else np.diag(T)
+                for t, T in zip(self.A.terms, templates, strict=True)
+            ]
         )
 
     def unpack(self, x: Floats) -> list[Floats]:
@@ -155,7 +158,9 @@ class Evaluation:
             directions(t, T, f.u, f.e)
             for t, T, f in zip(terms, self.factor.templates, effects, strict=True)
         ]
-        a = np.concatenate([np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)])
+        a = np.concatenate(
+            [np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)]
+        )
         information = nu * (self.factor.projected(H) / r2 - np.outer(a, a) / r2**2)
         second = [
             np.kron(2.0 * g, np.eye(t.k)) if t.correlated else np.diag(2.0 * np.diag(g))

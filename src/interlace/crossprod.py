@@ -142,9 +142,7 @@ def cross_products(design: Design) -> CrossProducts:
     pool = Pool(len(design.y), w, design.X.shape[1] + 1 + sum(t.k for t in design.terms))
     y = design.y if design.offset is None else design.y - design.offset
     kept, fixed = working_fixed(pool, design.X, y)
-    random = [
-        working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)
-    ]
+    random = [working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)]
     sums = [
         _level_sums(pool, codes, term.l, block.index, fixed.index)
         for codes, term, block in zip(design.codes, design.terms, random, strict=True)
@@ -171,10 +169,12 @@ def cross_products(design: Design) -> CrossProducts:
 
 def with_response(A: CrossProducts, design: Design, y: Floats) -> CrossProducts:
     """Cross-products with the response ``y`` (n,) in place of the design's; ``Z`` and ``X`` kept."""
-    return cross_products(replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names))
+    return cross_products(
+        replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names)
+    )
 
 
-def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:  # noqa: E741
+def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
     """Sums of ``columns`` (n, m) within each of ``l`` groups, ``(l, m)``."""
     n, m = columns.shape
     if m == 1:
@@ -186,7 +186,7 @@ def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:  # noqa: E741
 
 
 def _level_sums(
-    pool: Pool, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]  # noqa: E741
+    pool: Pool, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]
 ) -> tuple[Floats, Floats]:
     """``Z'Z`` (l, k, k) and ``Z'V`` (l, k, m) by level, of columns of the pool.
 
@@ -203,9 +203,7 @@ def _level_sums(
     return block(z), block(v)
 
 
-def _pair_sums(
-    pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]  # noqa: E741
-) -> Floats:
+def _pair_sums(pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]) -> Floats:
     """Sums by level of products of two columns of the pool, ``(l, number of pairs)``."""
     totals = np.zeros((l, len(pairs)))
     counted = [i for i, (a, b) in enumerate(pairs) if pool.ones == a == b]
@@ -222,16 +220,14 @@ def _pair_sums(
     return totals
 
 
-def _chunks(n: int, l: int) -> Iterator[slice]:  # noqa: E741
+def _chunks(n: int, l: int) -> Iterator[slice]:
     """Slices of rows small enough for the cache, yet longer than the table they add to."""
     step = max(_CHUNK, 4 * l)
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
 
-def _cells(
-    pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Block, Block]
-) -> Cells:
+def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Block, Block]) -> Cells:
     """Sums of ``z_i z_j'`` over the rows of each pair of levels that occurs."""
     i, j = pair
     left, right = blocks
@@ -280,9 +276,7 @@ def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossPro
         vv=left.vv + sign * other.vv,
         zv=tuple(a + sign * b for a, b in zip(left.zv, other.zv, strict=True)),
         zz=tuple(a + sign * b for a, b in zip(left.zz, other.zz, strict=True)),
-        cells={
-            key: _merge(cells, other.cells[key], sign) for key, cells in left.cells.items()
-        },
+        cells={key: _merge(cells, other.cells[key], sign) for key, cells in left.cells.items()},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,8 +104,8 @@ def fit(
     {'Intercept': 251.405, 'Days': 10.467}
     """
     _choose("method", method, METHODS)
-    _choose("ddf", ddf, DDF)
-    _choose("solver", solver, SOLVERS)
+    _choose("ddf", ddf, DDF, later=("satterthwaite", "kenward-roger"))
+    _choose("solver", solver, SOLVERS, later=("iterative",))
     spec = parse(formula, groups=groups, random=random)
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
     options = Options(
@@ -150,16 +150,17 @@ def update(
     return fit(data=source, **arguments)  # type: ignore[arg-type]
 
 
-def _choose(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is not among the choices."""
-    if value not in choices:
-        known = " or ".join(repr(c) for c in choices)
-        raise InterlaceError(f"{name} must be {known}, not {value!r}")
+def _choose(name: str, value: str, choices: Sequence[str], *, later: Sequence[str] = ()) -> None:
+    """Refuse a value that is not among the choices, and say which ones are still to come."""
+    if value in choices:
+        return
+    known = " or ".join(repr(c) for c in choices)
+    planned = " and ".join(repr(c) for c in later)
+    more = f" ({planned}: not in this version)" if later else ""
+    raise InterlaceError(f"{name} must be {known}, not {value!r}{more}")
 
 
-def _result(
-    design: Design, A: CrossProducts, options: Options, data: object
-) -> CrossedLMEResult:
+def _result(design: Design, A: CrossProducts, options: Options, data: object) -> CrossedLMEResult:
     """Estimate theta, warn of what the user should know, and label."""
     if A.dropped:
         warnings.warn(

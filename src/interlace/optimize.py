@@ -193,9 +193,7 @@ class _Away(Generic[P]):
     tried: int
 
 
-def _step_off(
-    function: Callable[[Floats], P], x: Floats, point: P, model: _Model
-) -> _Away[P]:
+def _step_off(function: Callable[[Floats], P], x: Floats, point: P, model: _Model) -> _Away[P]:
     """Try to leave along negative curvature, with shorter and shorter steps."""
     direction = model.escape()
     if direction is None:
@@ -212,6 +210,4 @@ def _minimum(
     x: Floats, point: P, model: _Model, n: int, converged: bool, message: str
 ) -> Minimum[P]:
     """Certificate at the point reached."""
-    return Minimum(
-        x, point, point.gradient, model.eigenvalues, model.gain, n, converged, message
-    )
+    return Minimum(x, point, point.gradient, model.eigenvalues, model.gain, n, converged, message)

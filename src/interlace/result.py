@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from interlace.design import Design
 from interlace.errors import InterlaceError
@@ -124,7 +124,7 @@ class CrossedLMEResult:
     @cached_property
     def fe_pvalues(self) -> pd.Series:
         """Two-sided p-values, normal approximation."""
-        return self._by_coefficient(2.0 * stats.norm.sf(np.abs(self.fe_tvalues)), "p")
+        return self._by_coefficient(2.0 * ndtr(-np.abs(self.fe_tvalues.to_numpy())), "p")
 
     @cached_property
     def fe_conf_int(self) -> pd.DataFrame:
@@ -167,7 +167,7 @@ class CrossedLMEResult:
         if not 0.0 < level < 1.0:
             raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
         tail = (1.0 - level) / 2.0
-        reach = stats.norm.isf(tail) * self.fe_bse
+        reach = -ndtri(tail) * self.fe_bse
         low, high = round(tail, 12), round(1.0 - tail, 12)
         return pd.DataFrame({low: self.fe_params - reach, high: self.fe_params + reach})
 

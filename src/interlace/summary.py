@@ -129,7 +129,9 @@ def _fixed_table(result: CrossedLMEResult) -> Table:
         )
         for name, row in zip(
             result.fe_params.index,
-            coefficient_frame(result).set_axis([*"estimate se z p low high".split()], axis=1).itertuples(),
+            coefficient_frame(result)
+            .set_axis([*["estimate", "se", "z", "p", "low", "high"]], axis=1)
+            .itertuples(),
             strict=True,
         )
     )
@@ -199,7 +201,9 @@ def as_html(summary: Summary) -> str:
     for table in summary.tables:
         head = "".join(_html_cell(c, i, table.labels, "th") for i, c in enumerate(table.header))
         body = "".join(
-            "<tr>" + "".join(_html_cell(c, i, table.labels, "td") for i, c in enumerate(r)) + "</tr>"
+            "<tr>"
+            + "".join(_html_cell(c, i, table.labels, "td") for i, c in enumerate(r))
+            + "</tr>"
             for r in table.rows
         )
         caption = f'<caption style="text-align:left"><b>{escape(table.title)}</b></caption>'

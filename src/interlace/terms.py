@@ -45,7 +45,7 @@ class ReTerm:
         return len(self.columns)
 
     @property
-    def l(self) -> int:  # noqa: E743 - the paper's symbol
+    def l(self) -> int:
         """Number of levels."""
         return len(self.levels)
 

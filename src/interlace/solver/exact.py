@@ -282,7 +282,10 @@ class Factor:
         B = np.empty((sizes[-1], sizes[-1]))
         for h, r, part in zip(H, rhs, columns, strict=True):
             B[part] = np.tensordot(h, r, axes=((0, 1), (0, 1)))
-        XZH = [np.tensordot(zv[..., :-1], h, ((0, 1), (0, 1))) for zv, h in zip(self.A.zv, H, strict=True)]
+        XZH = [
+            np.tensordot(zv[..., :-1], h, ((0, 1), (0, 1)))
+            for zv, h in zip(self.A.zv, H, strict=True)
+        ]
         return B - self._explained(rhs, np.concatenate(XZH, axis=1))
 
     def _gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
@@ -311,7 +314,9 @@ class Factor:
             total += np.tensordot(r, Kr, axes=((0, 1), (0, 1)))
             rest = rest - step.tail.adjoint(Kr)
             for t, link in step.links.items():
-                waiting[t] = waiting[t] - _scatter(link, multiply(_transposed(link.R), Kr), self.A, t)
+                waiting[t] = waiting[t] - _scatter(
+                    link, multiply(_transposed(link.R), Kr), self.A, t
+                )
         q = plan.q_dense
         scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:]))
         half = dtrtrs(self.L, scaled, lower=1)[0][:-1]
@@ -327,7 +332,9 @@ def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Fact
         If the equations are not positive definite: the model leaves no residual variance.
     """
     N = {s: A.zz[s] for s in plan.chain}
-    links = {s: {t: plan.links[s, t] for t in plan.chain[i + 1 :]} for i, s in enumerate(plan.chain)}
+    links = {
+        s: {t: plan.links[s, t] for t in plan.chain[i + 1 :]} for i, s in enumerate(plan.chain)
+    }
     tails = dict(plan.tails)
     S = plan.S
     steps: dict[int, Eliminated] = {}

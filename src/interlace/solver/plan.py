@@ -95,7 +95,7 @@ def between(A: CrossProducts, i: int, j: int) -> Cells:
 def nested(A: CrossProducts, i: int, j: int) -> bool:
     """Whether every level of term ``i`` meets exactly one level of term ``j``."""
     cells = between(A, i, j)
-    l = A.terms[i].l  # noqa: E741
+    l = A.terms[i].l
     return len(cells.rows) == l and bool((cells.rows == np.arange(l)).all())
 
 
@@ -156,8 +156,12 @@ def _sparse_cost(A: CrossProducts, first: int) -> tuple[float, float]:
 def _flat(cells: Cells, shape: tuple[int, int]) -> csr_matrix:
     """One ``Z_i' Z_j`` as a sparse ``(q_i, q_j)`` matrix."""
     _, ki, kj = cells.values.shape
-    rows = np.broadcast_to((cells.rows[:, None] * ki + np.arange(ki))[:, :, None], cells.values.shape)
-    cols = np.broadcast_to((cells.cols[:, None] * kj + np.arange(kj))[:, None, :], cells.values.shape)
+    rows = np.broadcast_to(
+        (cells.rows[:, None] * ki + np.arange(ki))[:, :, None], cells.values.shape
+    )
+    cols = np.broadcast_to(
+        (cells.cols[:, None] * kj + np.arange(kj))[:, None, :], cells.values.shape
+    )
     return csr_matrix((cells.values.ravel(), (rows.ravel(), cols.ravel())), shape=shape)
 
 
@@ -174,9 +178,7 @@ def _flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
     return cross
 
 
-def _tail(
-    A: CrossProducts, s: int, dense: tuple[int, ...], sparse: bool
-) -> DenseTail | SparseTail:
+def _tail(A: CrossProducts, s: int, dense: tuple[int, ...], sparse: bool) -> DenseTail | SparseTail:
     """Rows of chain term ``s`` against ``[dense terms, X, y]``."""
     term = A.terms[s]
     flat = [_flat(between(A, s, j), (term.q, A.terms[j].q)) for j in dense]
