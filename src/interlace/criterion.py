@@ -101,8 +101,8 @@ class Evaluation:
     def value(self) -> float:
         """Minus twice the profiled (restricted) log-likelihood."""
         A, nu = self.criterion.A, self.criterion.nu
-        r2 = self.factor.r2 / A.basis.response_scale**2
-        value = self.factor.logdet_u + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) - A.sum_log_w
+        log_r2 = np.log(self.factor.r2) - 2.0 * np.log(A.basis.response_scale)
+        value = self.factor.logdet_u + nu * (1.0 + np.log(2.0 * np.pi / nu) + log_r2) - A.sum_log_w
         if self.criterion.reml:
             value += self.factor.logdet_x - 2.0 * A.basis.log_det_fixed
         return float(value)

@@ -14,7 +14,7 @@ from interlace.optimize import minimize
 from interlace.solver.blocks import multiply
 from interlace.terms import Floats, split_theta
 
-# lme4's limit on the diagonal of the templates below which a fit is called singular.
+# lme4's limit on the diagonal of a template below which a fit is called singular.
 SINGULAR_TOLERANCE = 1e-4
 
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
@@ -91,8 +91,8 @@ class Estimate:
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation."""
-        r2 = self.evaluation.factor.r2 / self.A.basis.response_scale**2
-        return float(np.sqrt(r2 / self.criterion.nu))
+        r2 = self.evaluation.factor.r2
+        return float(np.sqrt(r2 / self.criterion.nu) / self.A.basis.response_scale)
 
     @cached_property
     def beta(self) -> Floats:
@@ -136,19 +136,23 @@ class Estimate:
 
     @property
     def is_singular(self) -> bool:
-        """Whether a diagonal entry of a template is (nearly) zero, as lme4 tells it."""
+        """Whether any template has a (nearly) zero diagonal entry."""
         return bool(self.singular_groups)
 
     @property
     def singular_groups(self) -> tuple[str, ...]:
-        """Keys of the grouping factors whose template has a (nearly) zero diagonal entry."""
-        return tuple(
-            dict.fromkeys(
-                term.group
-                for term, T in zip(self.A.terms, self.user_templates, strict=True)
-                if (np.diag(T) < SINGULAR_TOLERANCE).any()
-            )
-        )
+        """Keys of the grouping factors whose template has a (nearly) zero diagonal entry.
+
+        Entries are taken per root mean square of their column of ``Z`` (1 for an intercept), so
+        that neither units nor a constant in the weights matter.
+        """
+        parts = zip(self.A.terms, self.user_templates, self.A.basis.random, strict=True)
+        found = []
+        for term, T, basis in parts:
+            root_mean_squares = np.sqrt((np.linalg.inv(basis) ** 2).sum(axis=0))
+            if (np.diag(T) * root_mean_squares < SINGULAR_TOLERANCE).any():
+                found.append(term.group)
+        return tuple(dict.fromkeys(found))
 
 
 def estimate_theta(
