@@ -23,6 +23,10 @@ from interlace.solver.exact import Factor, TermDerivatives, factorize
 from interlace.solver.plan import Plan, make_plan
 from interlace.terms import Floats, ReTerm, canonical, join_theta, split_theta
 
+# Entries of a template, per root mean square of their column, that count as zero: the criterion is
+# even in them, so that a change of this size is below its rounding error.
+_ZERO = 1e-7
+
 
 @dataclass(frozen=True, eq=False)
 class Criterion:
@@ -59,9 +63,15 @@ class Criterion:
         return [np.linalg.solve(B, T) for B, T in zip(bases, templates, strict=True)]
 
     def theta(self, templates: Sequence[Floats]) -> Floats:
-        """The canonical ``theta``, in the user's units, of working templates."""
-        bases = self.A.basis.random
-        users = [canonical(B @ T) for B, T in zip(bases, templates, strict=True)]
+        """The canonical ``theta``, in the user's units, of working templates.
+
+        Diagonal entries that are zero to the accuracy of the optimum are reported as 0.
+        """
+        basis = self.A.basis
+        users = [
+            canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
+            for B, T, size in zip(basis.random, templates, basis.root_mean_squares, strict=True)
+        ]
         return join_theta(self.A.terms, users)
 
     # -------------------------------------------------------------- packing, for the optimiser

@@ -45,6 +45,11 @@ class Basis:
         """Log of the absolute determinant of the map of ``X``."""
         return float(np.linalg.slogdet(self.fixed[:-1, :-1])[1])
 
+    @cached_property
+    def root_mean_squares(self) -> tuple[Floats, ...]:
+        """Root mean square of every column of ``Z_j``, weighted, ``(k_j,)`` each."""
+        return tuple(np.sqrt((np.linalg.inv(B) ** 2).sum(axis=0)) for B in self.random)
+
     @property
     def response_scale(self) -> float:
         """Working units of the response in one unit of ``y``."""

@@ -146,12 +146,9 @@ class Estimate:
         Entries are taken per root mean square of their column of ``Z`` (1 for an intercept), so
         that neither units nor a constant in the weights matter.
         """
-        parts = zip(self.A.terms, self.user_templates, self.A.basis.random, strict=True)
-        found = []
-        for term, T, basis in parts:
-            root_mean_squares = np.sqrt((np.linalg.inv(basis) ** 2).sum(axis=0))
-            if (np.diag(T) * root_mean_squares < SINGULAR_TOLERANCE).any():
-                found.append(term.group)
+        sizes = self.A.basis.root_mean_squares
+        parts = zip(self.A.terms, self.user_templates, sizes, strict=True)
+        found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
         return tuple(dict.fromkeys(found))
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from interlace.result import CrossedLMEResult
 
+Floats = NDArray[np.float64]
 Row = tuple[str, ...]
 
 
@@ -89,24 +91,20 @@ def _facts(result: CrossedLMEResult) -> tuple[tuple[str, str], ...]:
 
 def _random_table(result: CrossedLMEResult) -> Table:
     """Variances, standard deviations and correlations of the random effects."""
-    blocks = [
-        (key, value if isinstance(value, pd.DataFrame) else _one(value))
-        for key, value in result.variance_components.items()
-    ]
-    widest = max(len(frame) for _, frame in blocks)
+    components = result.variance_components
+    frames = {k: v if isinstance(v, pd.DataFrame) else _one(v) for k, v in components.items()}
+    widest = max(len(frame) for frame in frames.values())
+    variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), [result.scale]])
+    numbers = list(zip(_aligned(variances), _aligned(np.sqrt(variances)), strict=True))
     rows: list[Row] = []
-    for key, frame in blocks:
-        variances = np.diag(frame)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            correlations = frame.to_numpy() / np.sqrt(np.outer(variances, variances))
+    for key, frame in frames.items():
+        correlations = _correlations(frame.to_numpy())
         for i, name in enumerate(frame.index):
-            shown = [_correlation(r) for r in correlations[i, :i]]
-            cells = (_number(variances[i]), _number(np.sqrt(variances[i])))
             label = (key if i == 0 else "", str(name))
-            rows.append((*label, *cells, *shown, *[""] * (widest - 1 - len(shown))))
-    residual = (_number(result.scale), _number(np.sqrt(result.scale)))
-    rows.append(("Residual", "", *residual, *[""] * (widest - 1)))
-    correlation = ("Corr.", *[""] * (widest - 2)) if widest > 1 else ()
+            blank = ("",) * (widest - 1 - i)
+            rows.append((*label, *numbers[len(rows)], *correlations[i], *blank))
+    rows.append(("Residual", "", *numbers[-1], *("",) * (widest - 1)))
+    correlation = ("Corr.", *("",) * (widest - 2)) if widest > 1 else ()
     header = ("Group", "Effect", "Variance", "Std. dev.", *correlation)
     return Table("Random effects", header, tuple(rows), labels=2)
 
@@ -115,27 +113,28 @@ def _one(variance: float) -> pd.DataFrame:
     return pd.DataFrame([[variance]], index=["Intercept"], columns=["Intercept"])
 
 
+def _correlations(covariance: Floats) -> list[Row]:
+    """Per row, correlations with the rows above; empty where a variance is zero."""
+    sd = np.sqrt(np.diag(covariance))
+    return [
+        tuple(f"{c / (sd[i] * sd[j]):.3f}" if sd[i] * sd[j] > 0 else "" for j, c in enumerate(row))
+        for i, row in enumerate(covariance[i, :i] for i in range(len(sd)))
+    ]
+
+
 def _fixed_table(result: CrossedLMEResult) -> Table:
     header = ("", "Estimate", "Std. error", "z", "P>|z|", "[0.025", "0.975]")
-    rows = tuple(
-        (
-            str(name),
-            _number(row.estimate),
-            _number(row.se),
-            f"{row.z:.3f}",
-            f"{row.p:.3f}" if row.p >= 0.0005 else "<0.001",
-            _number(row.low),
-            _number(row.high),
-        )
-        for name, row in zip(
-            result.fe_params.index,
-            coefficient_frame(result)
-            .set_axis([*["estimate", "se", "z", "p", "low", "high"]], axis=1)
-            .itertuples(),
-            strict=True,
-        )
-    )
-    return Table("Fixed effects", header, rows, labels=1)
+    interval = result.fe_conf_int.to_numpy()
+    columns = [
+        [str(name) for name in result.fe_params.index],
+        _aligned(result.fe_params.to_numpy()),
+        _aligned(result.fe_bse.to_numpy()),
+        [f"{z:.3f}" for z in result.fe_tvalues],
+        [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
+        _aligned(interval[:, 0]),
+        _aligned(interval[:, 1]),
+    ]
+    return Table("Fixed effects", header, tuple(zip(*columns, strict=True)), labels=1)
 
 
 def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
@@ -151,16 +150,14 @@ def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _number(value: float) -> str:
-    """Six significant digits, plainly where that is readable."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        decimals = 4 if value == 0 else int(np.clip(5 - np.floor(np.log10(abs(value))), 0, 6))
-        return f"{value:.{decimals}f}"
-    return f"{value:.4e}"
-
-
-def _correlation(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3f}"
+def _aligned(values: Floats) -> list[str]:
+    """One column of numbers with the same decimals: six digits of the largest."""
+    largest = float(np.abs(values).max(initial=0.0))
+    smallest = float(np.abs(values[values != 0]).min(initial=largest))
+    if not 1e-4 <= largest < 1e7 or smallest < 1e-6 * largest:
+        return [f"{v:.4e}" if v else "0" for v in values]
+    decimals = int(np.clip(5 - np.floor(np.log10(largest)), 2, 6))
+    return [f"{v:.{decimals}f}" for v in values]
 
 
 def as_text(summary: Summary) -> str:

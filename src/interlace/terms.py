@@ -103,13 +103,14 @@ def join_theta(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
     return np.concatenate([t.theta(T) for t, T in zip(terms, templates, strict=True)])
 
 
-def canonical(template: Floats) -> Floats:
+def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
     """Lower-triangular template with a diagonal >= 0 and the same ``T T'``.
 
     ``T T'`` does not change under ``T -> T Q`` with orthogonal ``Q``.  Rows of ``T`` are
     orthogonalised in turn (twice, for accuracy); a row that depends on those above it gets a zero
     on the diagonal and leaves its column empty, as the Cholesky factor of a singular covariance
-    matrix does, so the representative is unique at singular templates too.
+    matrix does, so the representative is unique at singular templates too.  Diagonal entries of at
+    most ``floor`` become exactly 0.
     """
     k = len(template)
     lower, basis = np.zeros((k, k)), np.zeros((k, k))
@@ -121,7 +122,7 @@ def canonical(template: Floats) -> Floats:
         rest = rest - again @ basis
         norm = float(np.sqrt(rest @ rest))
         lower[i] = first + again
-        if norm > 1e-12 * scale:
+        if norm > max(1e-12 * scale, floor):
             lower[i, i] = norm
             basis[i] = rest / norm
     return lower
