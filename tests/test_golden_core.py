@@ -163,6 +163,14 @@ def check_predictions(f: Fitted) -> None:
     assert_allclose(marginal, golden["re_form_NA"], rtol=0, atol=1e-5 * f.sigma)
 
 
+def check_partial_predictions(f: Fitted) -> None:
+    new, partial = cases.newdata(f.case, f.method), f.golden["predict"]["partial"] or {}
+    for label, golden in partial.items():
+        key = cases.group_key(label.strip("()").split("| ")[1], f.result.ngroups)
+        ours = f.result.predict(new, include_re=key)
+        assert_allclose(ours, golden, rtol=0, atol=1e-5 * f.sigma)
+
+
 def check_evaluations(f: Fitted) -> None:
     assert 1 <= f.result.convergence.n_evaluations <= 12
 

@@ -17,10 +17,18 @@ def prepare(stored: Stored, *, method: str) -> Callable[[], mixedlm.LmerResult]:
 
 def answer(result: mixedlm.LmerResult) -> Answer:
     components = result.VarCorr()
-    keys = components.as_dict()
     return Answer(
         criterion=float(result.deviance),
         scale=float(result.sigma) ** 2,
-        covariances={k: square(components.get_cov(k)) for k in keys},
+        covariances={
+            key: in_order(square(components.get_cov(key)), list(variances))
+            for key, variances in components.as_dict().items()
+        },
         evaluations=int(result.function_evals),
     )
+
+
+def in_order(covariance: list[list[float]], names: list[str]) -> list[list[float]]:
+    """Main effects before interactions: ``a*b*c`` comes as a, b, a:b, c, ..."""
+    order = sorted(range(len(names)), key=lambda i: names[i].count(":"))
+    return [[covariance[i][j] for j in order] for i in order]

@@ -190,7 +190,7 @@ def _text_rows(table: Table) -> list[str]:
 def as_html(summary: Summary) -> str:
     """HTML rendering, without styles of its own beyond alignment."""
     facts = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        f'<tr><th style="text-align:left;padding:0.1em 0.7em">{escape(name)}</th>'
         f'<td style="text-align:left">{escape(value)}</td></tr>'
         for name, value in summary.facts
     )
@@ -203,7 +203,7 @@ def as_html(summary: Summary) -> str:
             + "</tr>"
             for r in table.rows
         )
-        caption = f'<caption style="text-align:left"><b>{escape(table.title)}</b></caption>'
+        caption = f'<caption style="text-align:left;padding:0.7em 0.7em 0.1em"><b>{escape(table.title)}</b></caption>'
         parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
     parts += [f"<p>{escape(note)}</p>" for note in summary.notes]
     return "".join(parts) + "</div>"
@@ -211,4 +211,4 @@ def as_html(summary: Summary) -> str:
 
 def _html_cell(text: str, column: int, labels: int, tag: str) -> str:
     side = "left" if column < labels else "right"
-    return f'<{tag} style="text-align:{side}">{escape(text)}</{tag}>'
+    return f'<{tag} style="text-align:{side};padding:0.1em 0.7em">{escape(text)}</{tag}>'
