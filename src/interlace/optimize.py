@@ -147,7 +147,9 @@ def minimize(
             if radius < 1e-12:
                 return _minimum(x, point, model, n, False, "no step reduces the criterion")
         if actual < -tolerance:
-            return _minimum(x, point, model, n, True, "predicted gain below tolerance")
+            done = model.gain < tolerance
+            message = "predicted gain below tolerance" if done else "no step reduces the criterion"
+            return _minimum(x, point, model, n, done, message)
         radius = _next_radius(radius, actual, promised, float(np.linalg.norm(step)))
         x, point = x + step, trial
 

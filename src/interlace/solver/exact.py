@@ -347,7 +347,8 @@ def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Fact
         K = congruence(inverse, T.T)
         TD = _transposed(rows_times(inverse, np.ascontiguousarray(T.T)))
         steps[s] = Eliminated(N[s], K, TD, links[s], tails[s])
-        S = S - tails[s].gram(K)
+        G = tails[s].gram(K)
+        S = np.subtract(S, G, out=G)
         for t, link in links[s].items():
             RK = multiply(_transposed(link.R), K)
             N[t] = N[t] - _scatter(link, multiply(RK, link.R), A, t)

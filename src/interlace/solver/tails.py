@@ -8,6 +8,7 @@ well-filled rows, :class:`SparseTail` where each level meets few of the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from interlace.solver.blocks import multiply
 from interlace.terms import Floats
 
 Codes = NDArray[np.integer]
+
+# Pairs listed at a time.
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,27 +117,47 @@ def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
     q = R.shape[1]
     columns, starts, values = _block_rows(R, k)
     lengths = np.diff(starts)
-    entries = np.arange(len(columns))
-    partners = np.repeat(starts[1:], lengths) - entries
-    before = np.cumsum(partners) - partners
-    total = int(partners.sum())
-    second = np.arange(total) - np.repeat(before - entries, partners)
-    rows = np.repeat(columns.astype(np.int32) * np.int32(q + width), partners)
-    rows += columns.astype(np.int32)[second]
-    pair_starts = np.append(before, total)[starts]
-    left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
-    parts = [np.repeat(a, partners) * b[second] for a in left for b in left]
-    selves = [a * b for a in left for b in left]
-    indptr = _stacked_starts(pair_starts, k * k)
+    partners = np.repeat(starts[1:], lengths) - np.arange(len(columns))
+    rows, products = _list_pairs(columns, values, partners, q + width)
+    pair_starts = np.append(np.cumsum(partners) - partners, len(rows))[starts]
     pairs = csc_matrix(
-        (_stacked(parts), _stacked([rows] * (k * k)), indptr),
+        (products.ravel(), _stacked([rows] * (k * k)), _stacked_starts(pair_starts, k * k)),
         shape=((q + width) ** 2, l * k * k),
     )
+    selves = [values[:, i] * values[:, j] for i in range(k) for j in range(k)]
     squares = csr_matrix(
         (_stacked(selves), _stacked([columns] * (k * k)), _stacked_starts(starts, k * k)),
         shape=(l * k * k, q),
     )
     return SparseTail(R, fixed, pairs, squares)
+
+
+def _list_pairs(
+    columns: Codes, values: Floats, partners: Codes, m: int
+) -> tuple[NDArray[np.int32], Floats]:
+    """Flat position in an ``(m, m)`` matrix of every pair of entries, and products ``(k^2, .)``.
+
+    Entry ``e`` is paired with itself and the ``partners[e] - 1`` entries that follow in its row.
+    Listed in pieces that stay in the cache.
+    """
+    k, total = values.shape[1], int(partners.sum())
+    before = np.cumsum(partners) - partners
+    position = columns.astype(np.int32)
+    left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
+    rows = np.empty(total, dtype=np.int32)
+    products = np.empty((k * k, total))
+    edges = np.unique(np.append(np.searchsorted(before, np.arange(0, total, _PIECE)), len(columns)))
+    for a, b in pairwise(edges.tolist()):
+        count = partners[a:b]
+        out = slice(int(before[a]), int(before[b - 1] + partners[b - 1]))
+        second = np.arange(out.start, out.stop)
+        second -= np.repeat(before[a:b] - np.arange(a, b), count)
+        rows[out] = np.repeat(position[a:b] * np.int32(m), count) + position[second]
+        for i in range(k):
+            first = np.repeat(left[i][a:b], count)
+            for j in range(k):
+                np.multiply(first, left[j][second], out=products[i * k + j, out])
+    return rows, products
 
 
 def _stacked(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
