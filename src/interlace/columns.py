@@ -114,7 +114,7 @@ def _same(known: Floats, column: Floats) -> bool:
 def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], Block]:
     """Mask of the columns of ``X`` kept, and the block of ``[X y]``.
 
-    Working columns are orthonormal (mean square 1); the last is the least-squares residual of ``y``.
+    Working columns are orthonormal (mean square 1), the last the least-squares residual of ``y``.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _means(M: Floats, w: Floats | None) -> Floats:
 def _triangular(gram: Floats) -> Floats | None:
     """Upper Cholesky factor of a Gram matrix of unit columns, or None if digits were lost in it."""
     try:
-        R = np.linalg.cholesky(gram).T
+        R = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
     return None if (np.diag(R) ** 2 < _GRAM_SUSPECT).any() else R

@@ -60,7 +60,7 @@ class Criterion:
     def working(self, templates: Sequence[Floats]) -> list[Floats]:
         """Templates in the user's units to working ones: ``Z T = (Z B) (B^-1 T)``."""
         bases = self.A.basis.random
-        return [np.linalg.solve(B, T) for B, T in zip(bases, templates, strict=True)]
+        return [solved(B, T) for B, T in zip(bases, templates, strict=True)]
 
     def theta(self, templates: Sequence[Floats]) -> Floats:
         """The canonical ``theta``, in the user's units, of working templates.
@@ -149,7 +149,7 @@ class Evaluation:
     def theta_gradient(self) -> Floats:
         """Gradient with respect to ``theta`` in lme4's order and the user's units."""
         bases = self.criterion.A.basis.random
-        users = [np.linalg.solve(B.T, G) for B, G in zip(bases, self.gradients, strict=True)]
+        users = [solved(B.T, G) for B, G in zip(bases, self.gradients, strict=True)]
         return join_theta(self.criterion.A.terms, users)
 
     @cached_property
@@ -177,6 +177,11 @@ class Evaluation:
             for t, g in zip(terms, self.variance_gradients, strict=True)
         ]
         return information + block_diag(*second)
+
+
+def solved(A: Floats, B: Floats) -> Floats:
+    """``A^-1 B``."""
+    return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
 
 
 def n_free(term: ReTerm) -> int:

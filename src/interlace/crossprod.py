@@ -88,7 +88,7 @@ class CrossProducts:
     vv
         ``V' V`` for ``V = [X y]``, ``(p + 1, p + 1)``.
     zv, zz
-        Per term ``Z_j' V`` as ``(l, k, p + 1)`` and the diagonal blocks of ``Z_j' Z_j``, ``(l, k, k)``.
+        Per term ``Z_j' V`` (l, k, p + 1), and the diagonal blocks of ``Z_j' Z_j`` (l, k, k).
     cells
         ``Z_i' Z_j`` for every pair of terms ``i < j``.
     """
@@ -173,7 +173,7 @@ def cross_products(design: Design) -> CrossProducts:
 
 
 def with_response(A: CrossProducts, design: Design, y: Floats) -> CrossProducts:
-    """Cross-products with the response ``y`` (n,) in place of the design's; ``Z`` and ``X`` kept."""
+    """Cross-products with the response ``y`` (n,) in place of the design's."""
     return cross_products(
         replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names)
     )
@@ -183,8 +183,10 @@ def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
     """Sums of ``columns`` (n, m) within each of ``l`` groups, ``(l, m)``."""
     n, m = columns.shape
     if m == 1:
-        return np.bincount(codes, weights=columns[:, 0], minlength=l)[:, None]
-    return csc_matrix((np.ones(n), codes, np.arange(n + 1)), shape=(l, n)) @ columns
+        single = np.bincount(codes, weights=columns[:, 0], minlength=l)
+        return np.asarray(single[:, None], dtype=np.float64)
+    members = csc_matrix((np.ones(n), codes, np.arange(n + 1)), shape=(l, n))
+    return np.asarray(members @ columns, dtype=np.float64)
 
 
 # ------------------------------------------------------------------ sums over rows
@@ -253,7 +255,7 @@ def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Bloc
 def _distinct(
     first: Codes, second: Codes, l1: int, l2: int, want_index: bool
 ) -> tuple[Codes, Codes, Codes | None]:
-    """Pairs of codes that occur, as ``first * l2 + second``; how often; and the pair of every row."""
+    """Pairs of codes that occur, as ``first * l2 + second``, how often, and that of every row."""
     key = first.astype(np.int64) * l2 + second
     if l1 * l2 <= max(4 * len(key), 1 << 20):
         table = np.bincount(key, minlength=l1 * l2)

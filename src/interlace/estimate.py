@@ -98,7 +98,8 @@ class Estimate:
     def beta(self) -> Floats:
         """Fixed effects, ``(p,)``."""
         F = self.A.basis.fixed
-        return (F[:-1, :-1] @ self.evaluation.factor.beta - F[:-1, -1]) / F[-1, -1]
+        working: Floats = F[:-1, :-1] @ self.evaluation.factor.beta
+        return (working - F[:-1, -1]) / float(F[-1, -1])
 
     @cached_property
     def vcov(self) -> Floats:

@@ -41,7 +41,7 @@ P = TypeVar("P", bound=Point)
 class Minimum(Generic[P]):
     """Where the optimiser stopped, and its certificate.
 
-    ``eigenvalues`` are those of the Newton matrix at ``x``; ``predicted_gain`` is what its quadratic
+    ``eigenvalues`` are those of the Newton matrix at ``x``, ``predicted_gain`` what its quadratic
     model still promises there.
     """
 
@@ -74,7 +74,9 @@ class _Model:
         """Directions that are not flat."""
         largest = self.curvature.max(initial=0.0)
         steep = np.abs(self.slope) > 1e-6 * np.sqrt(max(largest, 1e-300))
-        return (self.curvature > _FLAT * largest) | steep
+        curved: NDArray[np.bool_] = self.curvature > _FLAT * largest
+        live: NDArray[np.bool_] = np.logical_or(curved, steep)
+        return live
 
     @property
     def gain(self) -> float:

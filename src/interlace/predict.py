@@ -70,11 +70,13 @@ def _fixed_part(X: Floats, names: tuple[str, ...], estimate: Estimate) -> Floats
     """``X beta``; columns dropped for rank contribute nothing."""
     beta = np.zeros(len(names))
     beta[np.isin(names, estimate.A.names)] = estimate.beta
-    return X @ beta
+    product: Floats = X @ beta
+    return product
 
 
 def _random_part(codes: np.ndarray, Z: Floats, b: Floats) -> Floats:
     """``Z b`` by row."""
     if Z.strides[0] == 0:
-        return b[codes, 0]
-    return np.einsum("ij,ij->i", Z, b[codes])
+        return np.asarray(b[codes, 0], dtype=np.float64)
+    total: Floats = np.einsum("ij,ij->i", Z, b[codes])
+    return total

@@ -399,9 +399,12 @@ class CrossedLMEResult:
         Examples
         --------
         >>> import interlace
-        >>> result = interlace.fit("score ~ 1", interlace.datasets.load("exam"), groups="school_id")
-        >>> round(result.bootstrap_se("mean", seed=1), 2)
-        0.3
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
+        >>> result.bootstrap_se("mean", seed=1) > result.bootstrap_se(
+        ...     "mean", resample_level="observation", seed=1
+        ... )
+        True
         """
         from interlace.inference.bootstrap import bootstrap_se
 

@@ -203,7 +203,8 @@ def as_html(summary: Summary) -> str:
             + "</tr>"
             for r in table.rows
         )
-        caption = f'<caption style="text-align:left;padding:0.7em 0.7em 0.1em"><b>{escape(table.title)}</b></caption>'
+        title = f"<b>{escape(table.title)}</b>"
+        caption = f'<caption style="text-align:left;padding:0.7em 0.7em 0.1em">{title}</caption>'
         parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
     parts += [f"<p>{escape(note)}</p>" for note in summary.notes]
     return "".join(parts) + "</div>"

@@ -31,14 +31,15 @@ def rows_times(A: Floats, M: Floats) -> Floats:
     """``A[l] @ M`` for every level with one matrix ``M``."""
     l, k, j = A.shape
     if j == 1 and M.shape[1] == 1:
-        return A * M[0, 0]
-    return (A.reshape(l * k, j) @ M).reshape(l, k, M.shape[1])
+        return A * float(M[0, 0])
+    product: Floats = A.reshape(l * k, j) @ M
+    return product.reshape(l, k, M.shape[1])
 
 
 def congruence(A: Floats, T: Floats) -> Floats:
     """``T' A[l] T`` for symmetric blocks ``A[l]``."""
     if T.shape == (1, 1):
-        return A * (T[0, 0] ** 2)
+        return A * float(T[0, 0]) ** 2
     half = rows_times(A, T)
     return rows_times(np.ascontiguousarray(half.transpose(0, 2, 1)), T)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Eliminated:
 
 @dataclass(frozen=True, eq=False)
 class TermEffects:
-    """Per level ``(l, k)``: random effects ``b``, and ``e = Z'(y - X beta - Z b)``, ``u = T' e``."""
+    """Per level ``(l, k)``: effects ``b``, ``e = Z'(y - X beta - Z b)`` and ``u = T' e``."""
 
     b: Floats
     e: Floats
@@ -55,7 +56,7 @@ class TermEffects:
 class TermDerivatives:
     """Derivatives with respect to one template.
 
-    ``W`` is the trace part of half the gradient, ``PZZ`` the sum over levels of ``Z' P Z``, the trace
+    ``W`` is the trace part of half the gradient, ``PZZ`` the sum over levels of ``Z' P Z``, that
     part of the derivative with respect to ``T T'``; ``C`` the diagonal blocks of ``C~`` (l, k, k).
     """
 
@@ -68,9 +69,9 @@ class TermDerivatives:
 class Factor:
     """The mixed-model equations factored at given templates (working basis).
 
-    ``S`` is the remainder ``[Z, X, y]`` after elimination and ``L`` its scaled Cholesky factor; only
-    the upper triangle of ``S`` and the lower one of ``L`` count.  ``logdet_u, logdet_x, r2`` are the
-    parts of the criterion.
+    ``S`` is the remainder ``[Z, X, y]`` after elimination and ``L`` its scaled Cholesky factor;
+    only the upper triangle of ``S`` and the lower one of ``L`` count.  ``logdet_u, logdet_x, r2``
+    are the parts of the criterion.
     """
 
     A: CrossProducts
@@ -160,8 +161,8 @@ class Factor:
     def _inverse(self, *, fixed: bool) -> tuple[Floats, dict[int, Floats]]:
         """``C~ = Lambda C Lambda'`` on the remainder, and ``C`` itself on each dense term.
 
-        ``C`` is the inverse of the u-and-X block, or of the u-block alone, and zero elsewhere.  Of a
-        term with a well-conditioned template the second part holds the diagonal blocks (l, k, k),
+        ``C`` is the inverse of the u-and-X block, or of the u-block alone, and zero elsewhere.  Of
+        a term with a well-conditioned template the second part holds the diagonal blocks (l, k, k),
         of others the rows of ``C Lambda'`` (l, k, m).  ``C~`` is complete if anything asks for
         more than its upper triangle.
         """
@@ -277,7 +278,7 @@ class Factor:
         side by side.  Fixed effects are projected out.
         """
         sizes = np.cumsum([0, *(h.shape[2] for h in H)])
-        columns = [slice(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        columns = [slice(a, b) for a, b in pairwise(sizes)]
         rhs = [self._gathered(i, H, columns) for i in range(len(H))]
         B = np.empty((sizes[-1], sizes[-1]))
         for h, r, part in zip(H, rhs, columns, strict=True):
@@ -320,7 +321,7 @@ class Factor:
         q = plan.q_dense
         scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:]))
         half = dtrtrs(self.L, scaled, lower=1)[0][:-1]
-        return total + half.T @ half
+        return total + np.asarray(half.T @ half, dtype=np.float64)
 
 
 def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Factor:

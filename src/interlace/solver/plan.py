@@ -26,7 +26,7 @@ _MAX_BYTES = 12e9
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """Chain term nested in a later one: the ``parents`` code and ``(l, k, k_parent)`` block of each level."""
+    """Chain term nested in a later one: parent and ``(l, k, k_parent)`` block of every level."""
 
     parents: Codes
     R: Floats

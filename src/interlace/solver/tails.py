@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from interlace.solver.blocks import multiply
 from interlace.terms import Floats
 
 Codes = NDArray[np.integer]
+N = TypeVar("N", bound=np.generic)
 
 # Pairs listed at a time.
 _PIECE = 1 << 16
@@ -47,7 +49,8 @@ class DenseTail:
         """``R[l] C R[l]'`` for symmetric ``C`` (m, m): ``(l, k, k)``."""
         RC = self.apply(C)
         if RC.shape[1] == 1:
-            return np.einsum("lim,lim->l", RC, self.R)[:, None, None]
+            squares: Floats = np.einsum("lim,lim->l", RC, self.R)
+            return squares[:, None, None]
         return RC @ self.R.transpose(0, 2, 1)
 
 
@@ -70,7 +73,7 @@ class SparseTail:
     @property
     def m(self) -> int:
         """Number of remaining columns."""
-        return int(self.R.shape[1]) + self.fixed.shape[2]
+        return int(self.R.shape[1] + self.fixed.shape[2])
 
     def apply(self, V: Floats) -> Floats:
         """``R[l] @ V`` for ``V`` (m, c): ``(l, k, c)``."""
@@ -96,8 +99,9 @@ class SparseTail:
         """``R[l] C R[l]'`` for symmetric ``C`` (m, m), upper triangle: ``(l, k, k)``."""
         l, k, width = self.fixed.shape
         q = self.R.shape[1]
-        among = (self.pairs.T @ C.ravel()).reshape(k, k, l).transpose(2, 0, 1)
-        among = among + among.transpose(0, 2, 1)
+        flat = self.pairs.T @ C.ravel()
+        one: Floats = flat.reshape(k, k, l).transpose(2, 0, 1)
+        among = one + one.transpose(0, 2, 1)
         among -= (self.squares @ np.diag(C)[:q]).reshape(k, k, l).transpose(2, 0, 1)
         corner = np.triu(C[q:, q:]) + np.triu(C[q:, q:], 1).T
         half = (self.R @ C[:q, q:]).reshape(l, k, width)
@@ -125,7 +129,7 @@ def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
         shape=((q + width) ** 2, l * k * k),
     )
     selves = [values[:, i] * values[:, j] for i in range(k) for j in range(k)]
-    squares = csr_matrix(
+    squares: csr_matrix = csr_matrix(
         (_stacked(selves), _stacked([columns] * (k * k)), _stacked_starts(starts, k * k)),
         shape=(l * k * k, q),
     )
@@ -160,7 +164,7 @@ def _list_pairs(
     return rows, products
 
 
-def _stacked(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stacked(parts: list[NDArray[N]]) -> NDArray[N]:
     """Parts one after the other, without a copy of a single one."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
