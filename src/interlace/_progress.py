@@ -24,7 +24,14 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
     from tqdm import tqdm
 
     delay = 0.0 if progress else _PATIENCE_SECONDS
-    bar = tqdm(desc="fit", unit=" evaluations", file=sys.stderr, leave=False, delay=delay)
+    bar = tqdm(
+        desc="fit",
+        unit=" evaluations",
+        file=sys.stderr,
+        leave=progress is True,
+        delay=delay,
+        mininterval=0.0,
+    )
     began = time.perf_counter()
 
     def watch(n: int, point: Evaluation, gain: float) -> None:
