@@ -185,9 +185,7 @@ class Dense:
                     D = np.zeros((term.k, term.k))
                     D[a, b] = 1.0
                     S = D @ T.T + T @ D.T
-                    changes.append(
-                        np.einsum("nla,ab,mlb,m->n", Z, S, Z, self.Py, optimize=True)
-                    )
+                    changes.append(np.einsum("nla,ab,mlb,m->n", Z, S, Z, self.Py, optimize=True))
         H = np.array(changes)
         a = H @ self.Py
         return self.nu * (H @ self.P @ H.T / self.r2 - np.outer(a, a) / self.r2**2)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from dense import FORMULAS, MODELS, Dense, design, identity, random_templates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
+from dense import FORMULAS, MODELS, Dense, design, identity, random_templates
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products
 from interlace.design import Design
@@ -135,9 +136,9 @@ def test_too_large_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equations_that_are_not_positive_definite() -> None:
     _, A = model("crossed", False)
-    bad = [np.array([[np.nan]]), np.array([[1.0]])]
+    bad = replace(A, vv=-A.vv)
     with pytest.raises(np.linalg.LinAlgError, match="not positive"):
-        factorize(A, plan.make_plan(A), bad)
+        factorize(bad, plan.make_plan(bad), random_templates(A, 1))
 
 
 # ------------------------------------------------------------ tails

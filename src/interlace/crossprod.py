@@ -294,6 +294,11 @@ def _check_alike(left: CrossProducts, right: CrossProducts) -> None:
             f"cross-products of different fixed effects cannot be combined: "
             f"{', '.join(left.names)} and {', '.join(right.names)}"
         )
+    if len(left.terms) != len(right.terms):
+        raise InterlaceError(
+            f"cross-products of different random effects cannot be combined: "
+            f"{len(left.terms)} and {len(right.terms)} terms"
+        )
     for a, b in zip(left.terms, right.terms, strict=True):
         if a.group != b.group or a.columns != b.columns or not np.array_equal(a.levels, b.levels):
             raise InterlaceError(

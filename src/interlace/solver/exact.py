@@ -90,8 +90,9 @@ class Factor:
         rhs = np.zeros(len(self.L))
         rhs[-1] = self.L[-1, -1]
         z, _ = dtrtrs(self.L, rhs, lower=1, trans=1)
-        q = self.plan.q_dense
-        return np.concatenate((self._times_template(z[:q, None])[:, 0], z[q:]))
+        solution = np.array(z)[:, None]
+        _scale_rows(self, solution, transposed=False)
+        return solution[:, 0]
 
     @property
     def beta(self) -> Floats:
@@ -118,24 +119,6 @@ class Factor:
             e = (g - multiply(step.N, b))[:, :, 0]
             found[s] = TermEffects(b[:, :, 0], e, e @ self.templates[s])
         return tuple(found[j] for j in range(len(self.A.terms)))
-
-    def _times_template(self, M: Floats) -> Floats:
-        """``Lambda M`` on the rows of the dense terms, ``(q_dense, c)``."""
-        blocks = []
-        for j in self.plan.dense:
-            term, a = self.A.terms[j], self.plan.offsets[j]
-            rows = M[a : a + term.q].reshape(term.l, term.k, -1)
-            blocks.append(np.matmul(self.templates[j], rows).reshape(term.q, -1))
-        return np.concatenate(blocks) if blocks else M[:0]
-
-    def _transposed_template_times(self, M: Floats) -> Floats:
-        """``Lambda' M`` on the rows of the dense terms, ``(q_dense, c)``."""
-        blocks = []
-        for j in self.plan.dense:
-            term, a = self.A.terms[j], self.plan.offsets[j]
-            rows = M[a : a + term.q].reshape(term.l, term.k, -1)
-            blocks.append(np.matmul(self.templates[j].T, rows).reshape(term.q, -1))
-        return np.concatenate(blocks) if blocks else M[:0]
 
     @cached_property
     def vcov(self) -> Floats:
@@ -318,9 +301,8 @@ class Factor:
                 waiting[t] = waiting[t] - _scatter(
                     link, multiply(_transposed(link.R), Kr), self.A, t
                 )
-        q = plan.q_dense
-        scaled = np.concatenate((self._transposed_template_times(rest[:q]), rest[q:]))
-        half = dtrtrs(self.L, scaled, lower=1)[0][:-1]
+        _scale_rows(self, rest, transposed=True)
+        half = dtrtrs(self.L, rest, lower=1)[0][:-1]
         return total + np.asarray(half.T @ half, dtype=np.float64)
 
 
