@@ -116,7 +116,10 @@ def fit(
 
 def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
     """Fit the model of a result to another response for the same rows; see its method ``refit``."""
-    response = np.asarray(y, dtype=np.float64)
+    try:
+        response = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InterlaceError(f"the new response must be numbers: {error}") from error
     if response.shape != (result.nobs,):
         raise InterlaceError(
             f"the new response has shape {response.shape}, but the model was fitted to "

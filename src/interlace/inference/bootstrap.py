@@ -40,8 +40,16 @@ def bootstrap_se(
         raise InterlaceError(f"n_bootstrap must be at least 2, not {n_bootstrap}")
     rng = np.random.default_rng(seed)
     draw = _sampler(len(y), groups, resample_level, group)
-    values = np.array([compute(y[draw(rng)]) for _ in range(n_bootstrap)], dtype=np.float64)
+    values = np.array([_number(compute(y[draw(rng)])) for _ in range(n_bootstrap)])
     return float(np.std(values, ddof=1))
+
+
+def _number(value: object) -> float:
+    """The value of a statistic; arrays are refused, their spread is no standard error."""
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise InterlaceError(f"the statistic must return one number, not {value!r}")
+    return float(array.reshape(()))
 
 
 def _statistic(statistic: str | Statistic) -> Statistic:
