@@ -26,6 +26,7 @@ FORMULAS = {
     "nested slopes": "y ~ x + (1 + x | a/b/c)",
     "nested and crossed": "y ~ x + (1 + z | a/b) + (1 + x | h)",
     "factor slopes": "y ~ f + (0 + f | g)",
+    "no fixed effects": "y ~ 0 + (1 | g) + (1 | h)",
 }
 MODELS = [(name, weighted) for name in FORMULAS for weighted in (False, True)]
 

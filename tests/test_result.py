@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, frame
-from interlace import InterlaceError, datasets
+from interlace import InterlaceError, SingularFitWarning, datasets
 from interlace.summary import Summary, Table, coefficient_frame
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
@@ -287,7 +287,7 @@ def test_refit_equals_a_fit_to_the_new_response(name: str, weights: str | None) 
             "value for each row used",
         ),
         (
-            np.array(["a"] * 180),
+            ["a"] * 180,
             "the new response must be numbers: could not convert string to float: 'a'",
         ),
         (np.full(180, 2.0), "the new response is constant (2): nothing varies"),
@@ -297,7 +297,7 @@ def test_refit_equals_a_fit_to_the_new_response(name: str, weights: str | None) 
         ),
     ],
 )
-def test_refit_refuses(y: np.ndarray, message: str) -> None:
+def test_refit_refuses(y: object, message: str) -> None:
     with pytest.raises(InterlaceError) as caught:
         sleep().refit(y)
     assert str(caught.value) == message
@@ -336,3 +336,29 @@ def test_update_without_data() -> None:
 def test_update_refuses_an_unknown_argument() -> None:
     with pytest.raises((InterlaceError, TypeError), match="methud"):
         sleep().update(methud="ML")
+
+
+# ------------------------------------------------------------ progress
+
+
+def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    data = interlace.datasets.load("sleepstudy")
+    interlace.fit("Reaction ~ Days", data, "Subject", progress=True)
+    assert "criterion" in capsys.readouterr().err
+    interlace.fit("Reaction ~ Days", data, "Subject")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["theta", "fe_cov", "fittedvalues", "resid"])
+def test_arrays_cannot_be_written_to(name: str) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(sleep(), name)[...] = 0.0
+
+
+def test_warnings_point_at_the_caller() -> None:
+    data = datasets.load("dyestuff2")
+    with pytest.warns(SingularFitWarning) as from_fit:
+        result = interlace.fit("Yield ~ 1", data, "Batch")
+    with pytest.warns(SingularFitWarning) as from_refit:
+        result.refit(data["Yield"].to_numpy())
+    assert [w.filename for w in (*from_fit, *from_refit)] == [__file__, __file__]

@@ -132,7 +132,7 @@ def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
         raise InterlaceError(f"the new response is constant ({response[0]:g}): nothing varies")
     design = replace(result.design, y=response)
     A = with_response(result.estimate.A, design, response)
-    return _result(design, A, result.options, None)
+    return _result(design, A, result.options, None, stacklevel=4)
 
 
 def update(
@@ -163,13 +163,15 @@ def _choose(name: str, value: str, choices: Sequence[str], *, later: Sequence[st
     raise InterlaceError(f"{name} must be {known}, not {value!r}{more}")
 
 
-def _result(design: Design, A: CrossProducts, options: Options, data: object) -> CrossedLMEResult:
+def _result(
+    design: Design, A: CrossProducts, options: Options, data: object, *, stacklevel: int = 3
+) -> CrossedLMEResult:
     """Estimate theta, warn of what the user should know, and label."""
     if A.dropped:
         warnings.warn(
             f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}",
             RankDeficiencyWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
     criterion = Criterion(A, options.method == "REML")
@@ -181,7 +183,7 @@ def _result(design: Design, A: CrossProducts, options: Options, data: object) ->
             "the random effects leave no residual variance: the model reproduces the response "
             "(a grouping factor, or several together, may tell every row apart); leave out a term"
         ) from error
-    _warn(estimate)
+    _warn(estimate, stacklevel + 1)
     return CrossedLMEResult(design.encoding.formula, design, estimate, options, data)
 
 
@@ -197,14 +199,14 @@ def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:
     return theta
 
 
-def _warn(estimate: Estimate) -> None:
+def _warn(estimate: Estimate, stacklevel: int) -> None:
     """Warn of a fit that did not converge or is singular."""
     if not estimate.convergence.converged:
         warnings.warn(
             f"the fit did not converge: {estimate.convergence.message}; a further step would "
             f"reduce the criterion by {estimate.convergence.predicted_gain:.2g}",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     if estimate.is_singular:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
@@ -212,5 +214,5 @@ def _warn(estimate: Estimate) -> None:
             f"singular fit: a variance, or a combination of random effects, of {terms} is "
             f"estimated as zero; the estimates are valid, a simpler random part would do as well",
             SingularFitWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

@@ -104,7 +104,7 @@ class CrossedLMEResult:
     @cached_property
     def fe_cov(self) -> NDArray[np.float64]:
         """Covariance of the coefficients, ``scale * (X' Omega^-1 X)^-1``, ``(p, p)``."""
-        return self.estimate.vcov
+        return _read_only(self.estimate.vcov)
 
     @cached_property
     def fe_bse(self) -> pd.Series:
@@ -236,7 +236,7 @@ class CrossedLMEResult:
     @property
     def theta(self) -> NDArray[np.float64]:
         """Relative covariance parameters in lme4's order."""
-        return self.estimate.theta
+        return _read_only(self.estimate.theta)
 
     # -------------------------------------------------------------- the fit
 
@@ -303,12 +303,12 @@ class CrossedLMEResult:
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional predictions for the rows used, ``(nobs,)``."""
-        return self.predict()
+        return _read_only(self.predict())
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return self.design.y - self.fittedvalues
+        return _read_only(self.design.y - self.fittedvalues)
 
     # -------------------------------------------------------------- verbs
 
@@ -446,6 +446,13 @@ class CrossedLMEResult:
         from interlace.fit import update
 
         return update(self, formula, data, changes)
+
+
+def _read_only(array: Floats) -> Floats:
+    """A view that cannot be written to: a result does not change."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _block_diagonal(blocks: list[Floats]) -> Floats:
