@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 import interlace
 from dense import FORMULAS, frame
 from interlace import InterlaceError, SingularFitWarning, datasets
-from interlace.summary import Summary, Table, coefficient_frame
+from interlace.summary import Summary, Table
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
@@ -116,16 +116,6 @@ def test_repr_is_one_line() -> None:
         "<CrossedLMEResult Reaction ~ Days + (1 + Days | Subject) | REML, 180 rows, "
         "criterion 1743.6283>"
     )
-
-
-def test_coefficient_frame() -> None:
-    table = coefficient_frame(sleep())
-    assert list(table.columns) == ["estimate", "se", "z", "p", 0.025, 0.975]
-    assert list(table.index) == ["Intercept", "Days"]
-    assert_allclose(table["z"], table["estimate"] / table["se"])
-
-
-# ------------------------------------------------------------ fixed effects
 
 
 def test_names_of_statsmodels() -> None:

@@ -56,19 +56,6 @@ def summarize(result: CrossedLMEResult) -> Summary:
     )
 
 
-def coefficient_frame(result: CrossedLMEResult) -> pd.DataFrame:
-    """Estimate, standard error, statistic, p-value and 95 % interval of every coefficient."""
-    frame = pd.DataFrame(
-        {
-            "estimate": result.fe_params,
-            "se": result.fe_bse,
-            "z": result.fe_tvalues,
-            "p": result.fe_pvalues,
-        }
-    )
-    return frame.join(result.fe_conf_int)
-
-
 def _facts(result: CrossedLMEResult) -> tuple[tuple[str, str], ...]:
     criterion = "REML criterion" if result.method == "REML" else "-2 log-likelihood"
     groups = ", ".join(f"{key} {size:,}" for key, size in result.ngroups.items())
