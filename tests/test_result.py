@@ -352,3 +352,12 @@ def test_warnings_point_at_the_caller() -> None:
     with pytest.warns(SingularFitWarning) as from_refit:
         result.refit(data["Yield"].to_numpy())
     assert [w.filename for w in (*from_fit, *from_refit)] == [__file__, __file__]
+
+
+def test_a_constant_response_is_judged_less_its_offset() -> None:
+    data = frame().assign(level=1.0)
+    result = interlace.fit("y ~ x", data, "g", offset="o")
+    again = interlace.fit("level ~ x", data, "g", offset="o")
+    assert_allclose(result.refit(np.ones(result.nobs)).criterion, again.criterion, atol=1e-9)
+    with pytest.raises(InterlaceError, match="the new response is constant"):
+        result.refit(result.design.offset)

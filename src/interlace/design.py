@@ -381,10 +381,15 @@ def _response(formula: MixedFormula, encoded: Encoded, offset: Floats | None) ->
             f"the response '{name}' has {encoded.matrix.shape[1]} columns, but must have one"
         )
     y = encoded.matrix[:, 0]
+    refuse_constant(y, offset, f"the response '{name}'")
+    return y
+
+
+def refuse_constant(y: Floats, offset: Floats | None, what: str) -> None:
+    """Refuse a response that, less its offset, is the same in every row."""
     around = y if offset is None else y - offset
     if around.min() == around.max():
-        raise InterlaceError(f"the response '{name}' is constant ({y[0]:g}): nothing varies")
-    return y
+        raise InterlaceError(f"{what} is constant ({y[0]:g}): nothing varies")
 
 
 def _slopes(encoded: Encoded, fixed: Encoded) -> Floats:

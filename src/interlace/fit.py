@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from interlace._progress import watcher
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products, with_response
-from interlace.design import Design, assemble
+from interlace.design import Design, assemble, refuse_constant
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -128,8 +128,7 @@ def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
     if not np.isfinite(response).all():
         row = int(np.argmax(~np.isfinite(response)))
         raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
-    if response.min() == response.max():
-        raise InterlaceError(f"the new response is constant ({response[0]:g}): nothing varies")
+    refuse_constant(response, result.design.offset, "the new response")
     design = replace(result.design, y=response)
     A = with_response(result.estimate.A, design, response)
     return _result(design, A, result.options, None, stacklevel=4)
