@@ -191,8 +191,8 @@ def moment_start(criterion: Criterion) -> list[Floats]:
     A, size = criterion.A, len(criterion.A.terms)
     M = np.empty((size + 1, size + 1))
     for i in range(size):
-        for j in range(size):
-            M[i, j] = _squared_norm(criterion, i, j)
+        for j in range(i + 1):
+            M[i, j] = M[j, i] = _squared_norm(criterion, i, j)
         M[i, size] = M[size, i] = np.einsum("lii->", A.zz[i]) - (A.zv[i][..., :-1] ** 2).sum() / A.n
     M[size, size] = A.n - A.p
     rhs = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from interlace.terms import Floats
 
 if TYPE_CHECKING:
     from interlace.result import CrossedLMEResult
 
-Floats = NDArray[np.float64]
 Row = tuple[str, ...]
 
 

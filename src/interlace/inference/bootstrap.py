@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
+from interlace.terms import Floats
 
-Floats = NDArray[np.float64]
 Codes = NDArray[np.integer]
 Statistic = Callable[[Floats], float]
 

@@ -91,7 +91,7 @@ class Factor:
         rhs[-1] = self.L[-1, -1]
         z, _ = dtrtrs(self.L, rhs, lower=1, trans=1)
         solution = np.array(z)[:, None]
-        _scale_rows(self, solution, transposed=False)
+        _scale_rows(self.A, self.plan, self.templates, solution)
         return solution[:, 0]
 
     @property
@@ -161,26 +161,27 @@ class Factor:
         C: Floats = lower.T
         C[rest, rest] = 0.0
         dense_tails = all(isinstance(plan.tails[s], DenseTail) for s in plan.chain)
-        ill = {j for j in plan.dense if not _divisible(self.templates[j])}
+        ill = self.ill_conditioned
         if dense_tails or ill:
             C = np.triu(C) + np.triu(C, 1).T
         else:
             _mirror_blocks(self.A, plan, C)
         well = {j: C[_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
-        _scale_columns(self, C, transposed=True)
+        transposed = [T.T for T in self.templates]
+        _scale_columns(self.A, plan, transposed, C)
         rows = {
             j: C[a : a + term.q].reshape(term.l, term.k, m).copy()
             for j in ill
             for term, a in [(self.A.terms[j], plan.offsets[j])]
         }
-        _scale_rows(self, C, transposed=False)
+        _scale_rows(self.A, plan, self.templates, C)
         return C, well | rows
 
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
         term, T = self.A.terms[j], self.templates[j]
         pick = _blocks(self.A, self.plan, j)
-        if _divisible(T):
+        if j not in self.ill_conditioned:
             W = np.linalg.solve(T.T, term.l * np.eye(term.k) - unscaled.sum(axis=0))
             PZZ = np.linalg.solve(T.T, W.T).T
         else:
@@ -191,6 +192,11 @@ class Factor:
             SC = (S_rows @ C).reshape(term.l, term.k, -1)
             PZZ = self.complete[pick].sum(axis=0) - np.tensordot(SC, blocks, ((0, 2), (0, 2)))
         return TermDerivatives(W, 0.5 * (PZZ + PZZ.T), C[pick])
+
+    @cached_property
+    def ill_conditioned(self) -> frozenset[int]:
+        """Dense terms whose template must not be divided by."""
+        return frozenset(j for j in self.plan.dense if not _divisible(self.templates[j]))
 
     @cached_property
     def complete(self) -> Floats:
@@ -301,7 +307,7 @@ class Factor:
                 waiting[t] = waiting[t] - _scatter(
                     link, multiply(_transposed(link.R), Kr), self.A, t
                 )
-        _scale_rows(self, rest, transposed=True)
+        _scale_rows(self.A, plan, [T.T for T in self.templates], rest)
         half = dtrtrs(self.L, rest, lower=1)[0][:-1]
         return total + np.asarray(half.T @ half, dtype=np.float64)
 
@@ -354,11 +360,10 @@ def _factor_remainder(
     logdet: float,
 ) -> Factor:
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
-    partial = Factor(A, plan, templates, steps, S, S, 0.0, 0.0, 1.0)
     _mirror_blocks(A, plan, S)
     M = S.copy()
-    _scale_columns(partial, M, transposed=False)
-    _scale_rows(partial, M, transposed=True)
+    _scale_columns(A, plan, templates, M)
+    _scale_rows(A, plan, [T.T for T in templates], M)
     q = plan.q_dense
     diagonal = np.arange(q)
     M[diagonal, diagonal] += 1.0
@@ -379,11 +384,10 @@ def _factor_remainder(
     )
 
 
-def _scale_columns(factor: Factor, M: Floats, *, transposed: bool) -> None:
-    """``M Lambda`` (or ``M Lambda'``) in place, on the columns of the dense terms."""
-    for j in factor.plan.dense:
-        term, a = factor.A.terms[j], factor.plan.offsets[j]
-        T = factor.templates[j].T if transposed else factor.templates[j]
+def _scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+    """``M Lambda`` in place, on the columns of the dense terms."""
+    for j in plan.dense:
+        term, a, T = A.terms[j], plan.offsets[j], templates[j]
         columns = M[:, a : a + term.q]
         if term.k == 1:
             columns *= T[0, 0]
@@ -391,11 +395,10 @@ def _scale_columns(factor: Factor, M: Floats, *, transposed: bool) -> None:
             columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
 
 
-def _scale_rows(factor: Factor, M: Floats, *, transposed: bool) -> None:
-    """``Lambda M`` (or ``Lambda' M``) in place, on the rows of the dense terms."""
-    for j in factor.plan.dense:
-        term, a = factor.A.terms[j], factor.plan.offsets[j]
-        T = factor.templates[j].T if transposed else factor.templates[j]
+def _scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+    """``Lambda M`` in place, on the rows of the dense terms."""
+    for j in plan.dense:
+        term, a, T = A.terms[j], plan.offsets[j], templates[j]
         rows = M[a : a + term.q]
         if term.k == 1:
             rows *= T[0, 0]

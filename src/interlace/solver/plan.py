@@ -8,7 +8,7 @@ cross-products alone and is done once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,7 @@ class Plan:
 def make_plan(A: CrossProducts) -> Plan:
     """Choose the order of elimination by predicted work, and lay out its numbers."""
     chain, sparse = _choose(A)
+    cross = _flat_cross(A)
     dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
     sizes = [A.terms[j].q for j in dense]
     starts = np.concatenate(([0], np.cumsum(sizes))).astype(int)
@@ -81,9 +82,9 @@ def make_plan(A: CrossProducts) -> Plan:
         offsets=offsets,
         q_dense=int(starts[-1]),
         links=links,
-        tails={s: _tail(A, s, dense, sparse) for s in chain},
-        S=_remainder(A, dense, offsets, int(starts[-1])),
-        cross=_flat_cross(A),
+        tails={s: _tail(A, s, [cross[s, j] for j in dense], sparse) for s in chain},
+        S=_remainder(A, dense, offsets, cross),
+        cross=cross,
     )
 
 
@@ -178,22 +179,33 @@ def _flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
     return cross
 
 
-def _tail(A: CrossProducts, s: int, dense: tuple[int, ...], sparse: bool) -> DenseTail | SparseTail:
-    """Rows of chain term ``s`` against ``[dense terms, X, y]``."""
+def _full(block: Floats | csr_matrix) -> Floats:
+    """A block of ``cross`` as an array."""
+    return block if isinstance(block, np.ndarray) else np.asarray(block.toarray())
+
+
+def _tail(
+    A: CrossProducts, s: int, blocks: Sequence[Floats | csr_matrix], sparse: bool
+) -> DenseTail | SparseTail:
+    """Rows of chain term ``s`` against ``[dense terms, X, y]``; ``blocks`` for the former."""
     term = A.terms[s]
-    flat = [_flat(between(A, s, j), (term.q, A.terms[j].q)) for j in dense]
     if sparse:
-        R = hstack(flat, format="csr") if flat else csr_matrix((term.q, 0))
+        parts = [csr_matrix(block) for block in blocks]
+        R = hstack(parts, format="csr") if parts else csr_matrix((term.q, 0))
         R.sort_indices()
         return sparse_tail(R, A.zv[s])
-    full = [block.toarray() for block in flat] + [A.zv[s].reshape(term.q, -1)]
+    full = [_full(block) for block in blocks] + [A.zv[s].reshape(term.q, -1)]
     return DenseTail(np.concatenate(full, axis=1).reshape(term.l, term.k, -1))
 
 
 def _remainder(
-    A: CrossProducts, dense: tuple[int, ...], offsets: Mapping[int, int], q: int
+    A: CrossProducts,
+    dense: tuple[int, ...],
+    offsets: Mapping[int, int],
+    cross: Mapping[tuple[int, int], Floats | csr_matrix],
 ) -> Floats:
     """Cross-products of ``[dense terms, X, y]``."""
+    q = sum(A.terms[j].q for j in dense)
     S = np.zeros((q + A.p + 1, q + A.p + 1))
     S[q:, q:] = A.vv
     for j in dense:
@@ -205,7 +217,7 @@ def _remainder(
         for i in dense:
             if i < j:
                 b = offsets[i]
-                block = _flat(between(A, j, i), (term.q, A.terms[i].q)).toarray()
+                block = _full(cross[j, i])
                 S[a : a + term.q, b : b + A.terms[i].q] = block
                 S[b : b + A.terms[i].q, a : a + term.q] = block.T
     return S
