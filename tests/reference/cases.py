@@ -31,14 +31,21 @@ class Case:
         return load_data(self.data_name)
 
 
-def case_names() -> list[str]:
-    """All cases that have a golden file."""
-    return sorted(p.name.removesuffix(".core.json") for p in (HERE / "golden").glob("*.core.json"))
+def case_names(kind: str = "core") -> list[str]:
+    """All cases that have a golden file of a kind."""
+    ending = f".{kind}.json"
+    return sorted(p.name.removesuffix(ending) for p in (HERE / "golden").glob(f"*{ending}"))
+
+
+@functools.cache
+def load_golden(name: str, kind: str) -> dict[str, Any]:
+    """The golden file of a case and a kind."""
+    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
 
 
 @functools.cache
 def load_case(name: str) -> Case:
-    golden = json.loads((HERE / "golden" / f"{name}.core.json").read_text())
+    golden = load_golden(name, "core")
     arguments = {key: golden[key] for key in ("weights", "offset") if golden[key]}
     formula = python_formula(golden["formula"], polynomial=name == "cake_poly")
     data_name = Path(golden["data_file"]).name.split(".")[0]
