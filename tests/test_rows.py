@@ -59,7 +59,8 @@ def any_rows(A: CrossProducts, m: int = 40, seed: int = 5) -> Rows:
     rng = np.random.default_rng(seed)
     codes = [np.where(rng.random(m) < 0.2, -1, rng.integers(0, t.l, m)) for t in A.terms]
     Z = [
-        np.where((c >= 0)[:, None], rng.normal(size=(m, t.k)), 0.0) for c, t in zip(codes, A.terms)
+        np.where((c >= 0)[:, None], rng.normal(size=(m, t.k)), 0.0)
+        for c, t in zip(codes, A.terms, strict=True)
     ]
     return Rows(tuple(codes), tuple(Z), rng.normal(size=(m, A.p)))
 
