@@ -53,6 +53,12 @@ def load_case(name: str) -> Case:
 
 
 @functools.cache
+def golden(name: str, kind: str) -> dict[str, Any]:
+    """Another golden file of a case: `kind` is "inference", "diagnostics", "profile", ..."""
+    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
+
+
+@functools.cache
 def solver_checks() -> list[dict[str, Any]]:
     """Criterion and gradient at fixed values of theta."""
     return json.loads((HERE / "solver_checks.json").read_text())["cases"]
@@ -97,10 +103,11 @@ def newdata(case: Case, method: str) -> pd.DataFrame:
 
 def group_key(lme4_key: str, keys: dict[str, Any]) -> str:
     """Our key of a grouping factor: lme4 writes `a/b` as `b:a`, we write `a:b`."""
-    return lme4_key if lme4_key in keys else _reversed(lme4_key)
+    return lme4_key if lme4_key in keys else reversed_label(lme4_key)
 
 
-def _reversed(label: str) -> str:
+def reversed_label(label: str) -> str:
+    """`b1:a1` for `a1:b1`."""
     return ":".join(reversed(label.split(":")))
 
 
@@ -111,7 +118,7 @@ def random_effects_table(case: Case, method: str, column: str, keys: dict[str, A
     for lme4_key, rows in long.groupby("grpvar", sort=False):
         key = group_key(lme4_key, keys)
         wide = rows.pivot(index="grp", columns="term", values=column)[rows["term"].unique()]
-        tables[key] = wide if key == lme4_key else wide.rename(index=_reversed)
+        tables[key] = wide if key == lme4_key else wide.rename(index=reversed_label)
     return tables
 
 
