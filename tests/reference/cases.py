@@ -53,12 +53,6 @@ def load_case(name: str) -> Case:
 
 
 @functools.cache
-def golden(name: str, kind: str) -> dict[str, Any]:
-    """Another golden file of a case: `kind` is "inference", "diagnostics", "profile", ..."""
-    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
-
-
-@functools.cache
 def solver_checks() -> list[dict[str, Any]]:
     """Criterion and gradient at fixed values of theta."""
     return json.loads((HERE / "solver_checks.json").read_text())["cases"]
