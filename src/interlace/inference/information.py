@@ -78,21 +78,23 @@ def vcov_theta(estimate: Estimate) -> Floats:
     numbers describe the criterion around the boundary, and are no more than indicative.
     """
     H = observed_information(estimate)
-    terms = estimate.A.terms
     distances = np.append(_bending(estimate.criterion, estimate.theta), estimate.sigma)
-    assert len(distances) == sum(t.n_theta for t in terms) + 1
+    return 2.0 * unit_inverse(H, floor=_FLAT / distances**2)
+
+
+def unit_inverse(H: Floats, *, floor: Floats) -> Floats:
+    """Generalised inverse of a symmetric matrix, as if its diagonal were scaled to 1.
+
+    Rows whose diagonal entry is at most ``floor`` are left out, and so are directions whose
+    eigenvalue, after scaling, is at most 1e-8.
+    """
     diagonal = np.diag(H)
-    steep = diagonal * distances**2 > _FLAT
-    unit = np.where(steep, 1.0 / np.sqrt(np.where(steep, diagonal, 1.0)), distances)
-    return 2.0 * np.outer(unit, unit) * positive_inverse(H * np.outer(unit, unit))
-
-
-def positive_inverse(H: Floats) -> Floats:
-    """Generalised inverse of a symmetric matrix of unit scale; eigenvalues <= 1e-8 left out."""
-    values, vectors = np.linalg.eigh(H)
+    steep = diagonal > floor
+    unit = np.where(steep, 1.0 / np.sqrt(np.where(steep, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(H * np.outer(unit, unit))
     kept = values > _FLAT
-    found: Floats = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
-    return found
+    vectors = unit[:, None] * vectors[:, kept]
+    return np.asarray((vectors / values[kept]) @ vectors.T, dtype=np.float64)
 
 
 def variance_errors(estimate: Estimate) -> VarianceErrors:

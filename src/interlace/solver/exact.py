@@ -176,7 +176,7 @@ class Factor:
             _mirror_blocks(self.A, plan, C)
         well = {j: C[_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
         transposed = [T.T for T in self.templates]
-        _scale_columns(self.A, plan, transposed, C)
+        scale_columns(self.A, plan, transposed, C)
         rows = {
             j: C[a : a + term.q].reshape(term.l, term.k, m).copy()
             for j in ill
@@ -377,7 +377,7 @@ def _factor_remainder(
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
     _mirror_blocks(A, plan, S)
     M = S.copy()
-    _scale_columns(A, plan, templates, M)
+    scale_columns(A, plan, templates, M)
     scale_rows(A, plan, [T.T for T in templates], M)
     q = plan.q_dense
     diagonal = np.arange(q)
@@ -399,7 +399,7 @@ def _factor_remainder(
     )
 
 
-def _scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+def scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
     """``M Lambda`` in place, on the columns of the dense terms."""
     for j in plan.dense:
         term, a, T = A.terms[j], plan.offsets[j], templates[j]
