@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -146,9 +147,9 @@ def _difference(criterion: Criterion, theta: Floats, i: int, h: float) -> Floats
     """Change of the gradient from ``theta_i - h`` to ``theta_i + h``."""
     d = np.zeros(len(theta))
     d[i] = h
-    return criterion.at_theta(theta + d).theta_gradient - criterion.at_theta(
-        theta - d
-    ).theta_gradient
+    return (
+        criterion.at_theta(theta + d).theta_gradient - criterion.at_theta(theta - d).theta_gradient
+    )
 
 
 def _bending(criterion: Criterion, theta: Floats) -> Floats:
@@ -172,7 +173,7 @@ def _bending(criterion: Criterion, theta: Floats) -> Floats:
 def _positions(terms: Sequence[ReTerm]) -> list[slice]:
     """Where each term's entries stand in ``theta``."""
     ends = np.cumsum([0, *(t.n_theta for t in terms)]).tolist()
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 def _term_errors(
@@ -197,7 +198,7 @@ def _term_errors(
 
 
 def _covariance_slopes(term: ReTerm, T: Floats, sigma: float) -> Floats:
-    """Derivatives of ``sigma^2 T T'`` by the term's entries of theta and by sigma, ``(., k, k)``."""
+    """Derivatives of ``sigma^2 T T'`` by the term's theta and by sigma, ``(., k, k)``."""
     slopes = np.zeros((term.n_theta + 1, term.k, term.k))
     for slope, a, b in zip(slopes[:-1], *term.free_index, strict=True):
         slope[a] += sigma**2 * T[:, b]

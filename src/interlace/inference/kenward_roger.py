@@ -166,10 +166,11 @@ def scaled_f(A1: float, A2: float, q: int) -> tuple[float, float]:
     c = np.array([g, q - g, q + 2 - g]) / (3 * q + 2 * (1 - g))
     V0, V1, V2 = 1.0 + c[0] * B, 1.0 - c[1] * B, 1.0 - c[2] * B
     shrink = 1.0 - A2 / q
-    ratio = 1.0 if max(abs(shrink), abs(V1)) < 1e-10 else shrink / V1
-    # q rho = ratio^2 V0 / V2, which grows without bound as V2 -> 0.
-    m = 4.0 + (q + 2) * V2 / (ratio**2 * V0 - V2)
-    return float(m), 1.0 if abs(m - 2.0) < _NEAR_TWO else float(m * shrink / (m - 2.0))
+    exact = max(abs(shrink), abs(V1)) < 1e-10
+    near, far = (V0, V2) if exact else (V0 * shrink**2, V2 * V1**2)
+    # q rho = near / far, which grows without bound as V1 or V2 -> 0.
+    m = 4.0 + (q + 2) * far / (near - far)
+    return m, 1.0 if abs(m - 2.0) < _NEAR_TWO else m * shrink / (m - 2.0)
 
 
 def directions(term: ReTerm) -> Floats:

@@ -38,6 +38,4 @@ def level_products(images: Sequence[Floats], v: Floats) -> list[Floats]:
 
     ``images`` are the ``Z_j' Omega^-1 X`` (l, k, p); ``v`` is (p, c).
     """
-    return [
-        np.einsum("lac,lbc->cab", E, E) for E in (np.asarray(image @ v) for image in images)
-    ]
+    return [np.einsum("lac,lbc->cab", E, E) for E in (np.asarray(image @ v) for image in images)]

@@ -1,8 +1,8 @@
 """Traces of products of ``Z' P Z``, eliminating the largest term and holding the others in full.
 
-``P`` is ``Omega^-1`` with the fixed effects projected out.  Call the largest term 1 and the others,
-``m`` columns together, the rest.  After elimination of term 1, with ``M_l = I - N_l K_l`` per level,
-``A_l = M_l R_l`` its rows and ``S`` the remainder, both against ``[rest, X]``:
+``P`` is ``Omega^-1`` with the fixed effects projected out.  Call the largest term 1, and the others
+(``m`` columns together) the rest.  After elimination of term 1, with ``M_l = I - N_l K_l`` for
+every level, ``A_l = M_l R_l`` its rows and ``S`` the remainder, both against ``[rest, X]``:
 
 * ``F_11 = D - A C A'`` with ``D_l = M_l N_l`` block diagonal,
 * ``F_1r = A J``, the columns of the rest in ``J = I - C S``,
@@ -53,9 +53,7 @@ def projected_traces(factor: Factor, directions: Sequence[Floats]) -> tuple[Floa
     images = Images(factor)
     blocks = images.second(directions)
     order = range(len(directions))
-    second = [
-        [blocks[i, j] if (i, j) in blocks else blocks[j, i].T for j in order] for i in order
-    ]
+    second = [[blocks[i, j] if (i, j) in blocks else blocks[j, i].T for j in order] for i in order]
     traces = [np.einsum("rab,ab->r", E, images.diagonal(j)) for j, E in enumerate(directions)]
     return np.concatenate(traces), np.block(second)
 
