@@ -83,17 +83,17 @@ def vcov_theta(estimate: Estimate) -> Floats:
     return 2.0 * unit_inverse(H, floor=_FLAT / distances**2)
 
 
-def unit_inverse(H: Floats, *, floor: Floats) -> Floats:
+def unit_inverse(H: Floats, *, floor: Floats, flat: float = _FLAT) -> Floats:
     """Generalised inverse of a symmetric matrix, as if its diagonal were scaled to 1.
 
     Rows whose diagonal entry is at most ``floor`` are left out, and so are directions whose
-    eigenvalue, after scaling, is at most 1e-8.
+    eigenvalue, after scaling, is at most ``flat``.
     """
     diagonal = np.diag(H)
     steep = diagonal > floor
     unit = np.where(steep, 1.0 / np.sqrt(np.where(steep, diagonal, 1.0)), 0.0)
     values, vectors = np.linalg.eigh(H * np.outer(unit, unit))
-    kept = values > _FLAT
+    kept = values > flat
     vectors = unit[:, None] * vectors[:, kept]
     return np.asarray((vectors / values[kept]) @ vectors.T, dtype=np.float64)
 
@@ -102,6 +102,14 @@ def variance_errors(estimate: Estimate) -> VarianceErrors:
     """Standard errors of variances, covariances, standard deviations and correlations.
 
     From :func:`vcov_theta` by the delta method, with ``Sigma = sigma^2 T T'``.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> dyestuff = interlace.datasets.load("dyestuff")
+    >>> errors = variance_errors(interlace.fit("Yield ~ 1 + (1 | Batch)", dyestuff).estimate)
+    >>> round(float(errors.sds[0][0]), 2), round(errors.sigma, 2)
+    (17.06, 7.15)
     """
     V, sigma = vcov_theta(estimate), estimate.sigma
     parts = [

@@ -35,16 +35,30 @@ from interlace.terms import Floats, ReTerm
 _NEAR_TWO = 1e-2
 # Information on a variance, relative to that of data without any other effect, that counts as 0.
 _ROUNDING = 1e-20
+# Eigenvalues of the information, scaled to a unit diagonal, that count as zero.
+_FLAT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class KenwardRoger:
     """t and F tests of Kenward and Roger (1997), for fits by REML.
 
+    Prior weights enter as they do in the model.  In very small designs the approximation may have
+    no solution with positive degrees of freedom; it is returned as it is, with a p-value of nan.
+
     Raises
     ------
     InterlaceError
         If the estimate is by ML, or if the work arrays would not fit in memory.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> machines = interlace.datasets.load("machines")
+    >>> result = interlace.fit("score ~ Machine + (Machine | Worker)", machines)
+    >>> test = KenwardRoger(result.estimate).f_test(np.eye(3)[1:])
+    >>> round(test.denominator_df, 6), round(test.scaling, 6), round(test.statistic, 2)
+    (4.0, 0.8, 32.8)
     """
 
     estimate: Estimate
@@ -111,7 +125,7 @@ class KenwardRoger:
         information[:size, :size] = second
         information[size, :size] = information[:size, size] = first
         information[size, size] = estimate.A.n - estimate.A.p
-        return 2.0 * unit_inverse(information, floor=self._floor)
+        return 2.0 * unit_inverse(information, floor=self._floor, flat=_FLAT)
 
     @property
     def _floor(self) -> Floats:
@@ -163,8 +177,8 @@ def scaled_f(A1: float, A2: float, q: int) -> tuple[float, float]:
         return 2.0 / A1, 1.0
     B = (A1 + 6.0 * A2) / (2.0 * q)
     g = ((q + 1) * A1 - (q + 4) * A2) / ((q + 2) * A2)
-    c = np.array([g, q - g, q + 2 - g]) / (3 * q + 2 * (1 - g))
-    V0, V1, V2 = 1.0 + c[0] * B, 1.0 - c[1] * B, 1.0 - c[2] * B
+    unit = B / (3 * q + 2 * (1 - g))
+    V0, V1, V2 = 1.0 + g * unit, 1.0 - (q - g) * unit, 1.0 - (q + 2 - g) * unit
     shrink = 1.0 - A2 / q
     exact = max(abs(shrink), abs(V1)) < 1e-10
     near, far = (V0, V2) if exact else (V0 * shrink**2, V2 * V1**2)

@@ -33,6 +33,14 @@ class Satterthwaite:
     The covariance of the variance parameters ``(theta, sigma)`` is twice the inverse of the
     observed information (:func:`~interlace.inference.information.vcov_theta`); the derivatives of
     ``l' V l`` are analytic.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> Satterthwaite(result.estimate).df(np.eye(2)).round(3).tolist()
+    [17.0, 17.0]
     """
 
     estimate: Estimate
