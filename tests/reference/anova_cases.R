@@ -18,6 +18,8 @@ d$e[d$a == "q" & d$e == "m"] <- "l"
 d$f <- d$e                                                # cells a:f not connected: p, q with k, l; r with m, o
 d$f[d$a != "r" & d$f %in% c("m", "o")] <- "k"
 d$f[d$a == "r"] <- rep(c("m", "o"), length.out = sum(d$a == "r"))
+d$h <- d$e                                               # as e, but with one row in q with m
+d$h[which(d$a == "q" & d$h == "l")[1]] <- "m"
 d$y <- round(5 + as.integer(d$a) * (as.integer(d$c) + .4 * d$x) + .5 * as.integer(d$b) + .3 * d$z +
   rnorm(12)[as.integer(d$g)] + rnorm(n), 4)
 
@@ -75,10 +77,12 @@ cases <- list(
   list(id = "unconnected_additive_reversed", fixed = "f + a", contrasts = "contr.helmert"),
   list(id = "empty_cells_three_way_sum", fixed = "a * e * c", contrasts = "contr.helmert"),
   list(id = "missing_margin_sum", fixed = "a + c + a:c:e", contrasts = "contr.sum"),
+  list(id = "one_row_in_a_cell", fixed = "a * h * x"),
+  list(id = "one_row_in_a_cell_sum", fixed = "a * h * x", contrasts = "contr.sum"),
   list(id = "missing_margin", fixed = "a + c + a:c:e"))
 
 fitted_case <- function(case, reml) {
-  factors <- intersect(all.vars(as.formula(paste("~", case$fixed))), c("a", "b", "c", "e", "f"))
+  factors <- intersect(all.vars(as.formula(paste("~", case$fixed))), c("a", "b", "c", "e", "f", "h"))
   contrasts <- if (!is.null(case$contrasts)) setNames(as.list(rep(case$contrasts, length(factors))), factors)
   control <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhobeg = .05, rhoend = 1e-10))
   arguments <- list(as.formula(paste("y ~", case$fixed, "+ (1 | g)")), d, REML = reml, control = control, contrasts = contrasts)

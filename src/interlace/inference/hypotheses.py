@@ -83,7 +83,10 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     >>> from interlace.formula import parse
     >>> design = assemble(parse("distance ~ age * Sex + (1 | Subject)"), datasets.load("orthodont"))
     >>> for term, L in term_hypotheses(design, design.names, type=3).items():
-    ...     print(term, L.round(2).tolist())
+    ...     print(term, (L.round(2) + 0.0).tolist())
+    age [[0.0, 1.0, 0.0, 0.5]]
+    Sex [[0.0, 0.0, 1.0, 0.0]]
+    age:Sex [[0.0, 0.0, 0.0, 1.0]]
     """
     kind = TYPES.get(type)
     if kind is None:

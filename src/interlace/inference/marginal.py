@@ -21,7 +21,7 @@ from interlace.terms import Floats
 
 # A column is dependent if less than this share of its norm is left after those before it.
 _DEPENDENT = 1e-8
-# What rounding may leave of a matrix that the fitted columns should span, per unit of its norm.
+# Share of a column's norm that rounding may leave although the basis spans it.
 _ROUNDING = 1e-6
 
 
@@ -38,10 +38,12 @@ class _Compressed:
 class _Overparametrised:
     """Columns for all levels ``(r, P)``, the effect of each, and the order to choose them in.
 
-    Every effect's columns of its contrasts to the first level come before its others.
+    Every effect's columns of its contrasts to the first level come before its others.  ``columns``
+    are the data's over ``scale``.
     """
 
     columns: Floats
+    scale: Floats
     owner: Codes
     order: Codes
 
@@ -57,18 +59,7 @@ def marginal(design: Design, effects: Sequence[Effect], X: Floats) -> list[Float
     p = X.shape[1]
     if not any(effect.categorical for effect in effects):
         return [np.eye(p)[effect.kept] for effect in effects]
-    rows, full = _overparametrised(design, effects, X)
-    basis = _treatment_basis(full, p)
-    joint = np.concatenate((full.columns, rows.X), axis=1)
-    solved = np.linalg.lstsq(full.columns[:, basis], joint, rcond=None)[0]
-    if not np.allclose(full.columns[:, basis] @ solved, joint, rtol=0.0, atol=_ROUNDING):
-        raise InterlaceError(
-            "type III hypotheses need contrasts that span all differences of levels, but a factor "
-            "has fewer columns than that: use type 2, or other contrasts"
-        )
-    # Functions in the treatment basis: their coefficients on all levels, and on the fitted columns.
-    on_levels, on_fitted = solved[:, : len(full.owner)], solved[:, len(full.owner) :]
-    owner = full.owner[basis]
+    owner, on_levels, on_fitted = _treatment_coefficients(*_overparametrised(design, effects, X))
     found = []
     for i, effect in enumerate(effects):
         above = [j for j, other in enumerate(effects) if effect.within(other)]
@@ -78,6 +69,38 @@ def marginal(design: Design, effects: Sequence[Effect], X: Floats) -> list[Float
             own = own - share.T @ containing
         found.append(own @ on_fitted)
     return found
+
+
+def _treatment_coefficients(
+    rows: _Compressed, full: _Overparametrised
+) -> tuple[Codes, Floats, Floats]:
+    """Coefficients of treatment contrasts as functions of others.
+
+    Returns
+    -------
+    owner
+        ``(p,)`` effect of each.
+    on_levels, on_fitted
+        Weights ``(p, P)`` of the coefficients of all levels, and ``(p, p)`` of the fitted ones.
+    """
+    p = rows.X.shape[1]
+    basis = _treatment_basis(full, p)
+    if len(basis) < p:
+        raise InterlaceError(
+            f"type III hypotheses cannot tell the {p} fixed effects apart: leave out a nearly "
+            "redundant one, or centre numeric columns"
+        )
+    joint = np.concatenate((full.columns, rows.X), axis=1)
+    solved: Floats = np.linalg.lstsq(full.columns[:, basis], joint, rcond=None)[0]
+    rest = np.linalg.norm(joint - full.columns[:, basis] @ solved, axis=0)
+    if (rest > _ROUNDING * np.linalg.norm(joint, axis=0)).any():
+        raise InterlaceError(
+            "type III hypotheses need contrasts that span all differences of levels, but a factor "
+            "has fewer columns than that: use type 2, or other contrasts"
+        )
+    solved = solved / full.scale[basis, None]
+    P = len(full.owner)
+    return full.owner[basis], solved[:, :P] * full.scale, solved[:, P:]
 
 
 def _treatment_basis(full: _Overparametrised, p: int) -> Codes:
@@ -107,24 +130,31 @@ def _overparametrised(
     numbers = _numbers(design, effects)
     products = {_numeric_part(effect): _product(numbers, effect, design.X) for effect in effects}
     cell, first = _combinations(list(codes.values()), len(X))
-    rows = _compressed(cell, first, np.column_stack(list(products.values())), X)
+    numeric = np.column_stack(list(products.values()))
+    size = np.sqrt(np.einsum("nm,nm->m", numeric, numeric) / len(X))
+    size[size == 0.0] = 1.0
+    rows = _compressed(cell, first, numeric / size, X)
     at_cell = {expr: values[first] for expr, values in codes.items()}
     ends = np.cumsum([product.shape[1] for product in products.values()])
-    part = dict(zip(products, np.split(rows.M, ends[:-1], axis=1), strict=True))
+    part = dict(zip(products, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
     blocks: list[Floats] = []
     order: list[Codes] = []
+    scale: list[Floats] = []
     for effect, contrasted in zip(effects, _contrasted(effects), strict=True):
         # Levels of the first factor run fastest.
         used = [f for f in reversed(effect.factors) if f in effect.categorical]
         level, one = _combinations([at_cell[f] for f in used], len(first))
         usual = np.all([at_cell[f][one] > 0 for f in contrasted] or [one >= 0], axis=0)
         indicator = (level[rows.cell, None] == np.arange(len(one))).astype(np.float64)
-        M = part[_numeric_part(effect)]
+        at = part[_numeric_part(effect)]
         start = sum(block.shape[1] for block in blocks)
-        blocks.append((indicator[:, :, None] * M[:, None, :]).reshape(len(M), -1))
-        order.append(start + np.argsort(np.repeat(~usual, M.shape[1]), kind="stable"))
+        blocks.append((indicator[:, :, None] * rows.M[:, None, at]).reshape(len(indicator), -1))
+        order.append(start + np.argsort(np.repeat(~usual, len(at)), kind="stable"))
+        scale.append(np.tile(size[at], len(one)))
     owner = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
-    return rows, _Overparametrised(np.column_stack(blocks), owner, np.concatenate(order))
+    return rows, _Overparametrised(
+        np.column_stack(blocks), np.concatenate(scale), owner, np.concatenate(order)
+    )
 
 
 def _contrasted(effects: Sequence[Effect]) -> list[frozenset[str]]:
@@ -167,7 +197,7 @@ def _numbers(design: Design, effects: Sequence[Effect]) -> dict[str, Floats]:
 
 
 def _product(numbers: Mapping[str, Floats], effect: Effect, X: Floats) -> Floats:
-    """Products of the numeric columns of an effect, ``(n, m)`` of mean square 1."""
+    """Products of the numeric columns of an effect, ``(n, m)``."""
     numeric, crossed = _numeric_part(effect)
     if numeric and not crossed:
         product = X[:, list(effect.columns)]
@@ -175,8 +205,7 @@ def _product(numbers: Mapping[str, Floats], effect: Effect, X: Floats) -> Floats
         product = np.ones((len(X), 1))
         for expr in sorted(numeric):
             product = (product[:, :, None] * numbers[expr][:, None, :]).reshape(len(X), -1)
-    size = np.sqrt(np.einsum("nm,nm->m", product, product) / len(X))
-    return np.asarray(product / np.where(size > 0, size, 1.0), dtype=np.float64)
+    return np.asarray(product, dtype=np.float64)
 
 
 def _combinations(codes: Sequence[Codes], n: int) -> tuple[Codes, Codes]:
