@@ -91,16 +91,16 @@ def _treatment_coefficients(
             "redundant one, or centre numeric columns"
         )
     joint = np.concatenate((full.columns, rows.X), axis=1)
-    solved: Floats = np.linalg.lstsq(full.columns[:, basis], joint, rcond=None)[0]
+    solved = np.linalg.lstsq(full.columns[:, basis], joint, rcond=None)[0]
     rest = np.linalg.norm(joint - full.columns[:, basis] @ solved, axis=0)
     if (rest > _ROUNDING * np.linalg.norm(joint, axis=0)).any():
         raise InterlaceError(
             "type III hypotheses need contrasts that span all differences of levels, but a factor "
             "has fewer columns than that: use type 2, or other contrasts"
         )
-    solved = solved / full.scale[basis, None]
+    functions = np.asarray(solved / full.scale[basis, None], dtype=np.float64)
     P = len(full.owner)
-    return full.owner[basis], solved[:, :P] * full.scale, solved[:, P:]
+    return full.owner[basis], functions[:, :P] * full.scale, functions[:, P:]
 
 
 def _treatment_basis(full: _Overparametrised, p: int) -> Codes:
