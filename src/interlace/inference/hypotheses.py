@@ -57,14 +57,15 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     Raises
     ------
     InterlaceError
-        An unknown type, or contrasts that do not span the differences of the levels (type 3).
+        An unknown type; for type 3, contrasts that do not span the differences of the levels, or
+        numeric columns so far from zero that effects cannot be told apart.
 
     Notes
     -----
     The three types are those of SAS (SAS Institute, *The Four Types of Estimable Functions*), as
-    lmerTest computes them for mixed models; rows and weights enter types 1 and 2 by ``X'X``,
-    unweighted, of which ``L`` are rows of the Cholesky factor (for type 2 with the terms that
-    contain the term moved behind it).
+    lmerTest computes them for mixed models.  For types 1 and 2, ``L`` are rows of the Cholesky
+    factor of ``X'X``, without weights, for type 2 with the terms that contain the term moved behind
+    it.
 
     For type 3 take the functions of the effect and of all effects that contain it, and there the
     orthogonal complement of those of the latter alone, the coefficients being those of the model
@@ -73,8 +74,9 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     too and does not contain ``a``.  A transform of several columns (``poly(x, 2)``) counts as a
     factor there, as in lmerTest; a column of booleans is a number.
 
-    An effect that nothing contains is tested by its own coefficients.  Where the intercept or
-    connections between cells are missing, these are contrasts to the first level that has one.
+    An effect that nothing contains is tested by its own coefficients.  Where the intercept, a
+    margin (``a + a:b``) or connections between cells are missing, these are treatment contrasts for
+    type 3, and for type 2 those of the fit.
 
     Examples
     --------
