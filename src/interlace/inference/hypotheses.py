@@ -15,7 +15,7 @@ from interlace.design import Design
 from interlace.errors import InterlaceError
 from interlace.inference.effects import Effect, effects_of
 from interlace.inference.expressions import linear
-from interlace.inference.marginal import marginal
+from interlace.inference.estimable import marginal
 from interlace.terms import Floats
 
 Hypothesis: TypeAlias = (
