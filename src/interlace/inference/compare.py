@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -49,34 +49,35 @@ class ModelComparison:
         return self.table.copy()
 
     def __str__(self) -> str:
-        body = self.table.to_string(float_format=_number, na_rep="", formatters=self._formatters)
+        body = _shown(self.table).to_string()
         return "\n".join([self.title, "=" * len(self.title), *self.notes, "", body])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        body = self.table.to_html(float_format=_number, na_rep="", formatters=self._formatters)
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<div><h4>{escape(self.title)}</h4>{notes}{body}</div>"
-
-    @property
-    def _formatters(self) -> dict[Hashable, Callable[[float], str]]:
-        known: dict[Hashable, Callable[[float], str]] = {"p": _p_value, "Df": _whole}
-        return {name: known[name] for name in known if name in self.table}
+        return f"<div><h4>{escape(self.title)}</h4>{notes}{_shown(self.table).to_html()}</div>"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4f}"
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its numbers as text."""
+    return pd.DataFrame(
+        {
+            name: [_text(str(name), value) for value in table[name].tolist()]
+            for name in table.columns
+        },
+        index=table.index.rename(None),
+    )
 
 
-def _whole(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.0f}"
-
-
-def _p_value(value: float) -> str:
+def _text(column: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
     if np.isnan(value):
         return ""
-    return f"{value:.4f}" if value >= 0.00005 else "<0.0001"
+    if column == "Df":
+        return f"{value:.0f}"
+    return "<0.0001" if column == "p" and value < 0.00005 else f"{value:.4f}"
 
 
 def anova_models(

@@ -68,5 +68,5 @@ def random_term(design: Design, j: int) -> RandomTerm:
 def constant_combination(Z: Floats) -> Floats | None:
     """Weights ``(k,)`` that make the columns of ``Z`` sum to 1 in every row, if there are any."""
     ones = np.ones(len(Z))
-    weights: Floats = np.linalg.lstsq(Z, ones, rcond=None)[0]
+    weights = np.asarray(np.linalg.lstsq(Z, ones, rcond=None)[0], dtype=np.float64)
     return weights if np.abs(Z @ weights - ones).max() < 1e-9 else None
