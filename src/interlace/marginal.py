@@ -36,8 +36,8 @@ except ImportError as error:
 _OFFSET = ".offset"
 # Names that marginaleffects keeps for its results.
 _RESERVED = frozenset(
-    ("rowid", "type", "group", "estimate", "std_error", "p_value", "s_value", "conf_low")
-    + ("conf_high", "term", "contrast", "statistic")
+    "rowid type group estimate std_error p_value s_value conf_low conf_high term contrast "
+    "statistic".split()
 )
 
 
@@ -63,8 +63,8 @@ def model(
     df
         Degrees of freedom of tests and intervals, one number for all; by default infinite.
     include_re
-        Random effects that enter predictions, as in ``predict``; by default none, so that predictions
-        are those of a typical level (for a linear model also the mean over the levels).
+        Random effects that enter predictions, as in ``predict``; by default none, so that
+        predictions are those of a typical level (for a linear model also the mean over levels).
         Their conditional modes are then taken as known: standard errors remain those of the
         fixed effects.
 
@@ -82,9 +82,14 @@ def model(
 
     Notes
     -----
-    Standard errors are the delta method's, with the covariance of the fixed effects.  New rows are
+    Standard errors are the delta method's, with the covariance of the fixed effects.  For
+    slopes, and with an offset or random effects in the predictions, marginaleffects takes
+    derivatives by tiny differences, which leaves the standard errors of slopes two to four digits;
+    predictions being linear in the coefficients, ``eps_vcov=0.1`` gives all of them (not
+    for ratios, which are not linear).  New rows are
     encoded as those of the fit were: factor levels, contrasts, and centring or polynomials
-    computed then.
+    computed then.  Categories are text (an ``Enum``) for marginaleffects, numbers inside
+    ``C()`` included: give them as text in ``newdata``.
 
     Examples
     --------
@@ -124,13 +129,11 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         response, predictors = result.formula.response, _predictors(result)
         columns = _columns(result, predictors, include)
         self._coded = _coded_numbers(result.design.encoding, columns)
-        groups = {name for term in result.formula.random for name in term.group}
-        texts = self._coded.keys() | groups - set(predictors)
         vault = ModelVault(
             coef=result.fe_params.to_numpy(),
             coefnames=result.fe_params.index.to_numpy(dtype=object),
             formula=_no_formula,
-            modeldata=pl.DataFrame([_series(n, c, n in texts) for n, c in columns.items()]),
+            modeldata=pl.DataFrame([_series(n, c, n in self._coded) for n, c in columns.items()]),
             package="interlace",
             vcov=vcov,
             variable_names=[response, *predictors],
@@ -149,7 +152,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         )
 
     def get_exog(self, newdata: object) -> Floats:
-        """Fixed-effects columns kept in the fit, and what is added to ``X beta``: ``(m, p + 1)``."""
+        """Fixed-effects columns kept in the fit, and last what is added to ``X beta``, if any."""
         result: CrossedLMEResult = self.model
         design, estimate = result.design, result.estimate
         rows, offset = self._rows(newdata), self._offset(newdata)
@@ -158,13 +161,27 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         if any(self._include):
             total = predicted(design, estimate, rows, self._include, offset=offset)
             shift = total - X[:, kept] @ estimate.beta
-        return np.column_stack((X[:, kept], shift))
+        return np.column_stack((X[:, kept], shift)) if self._shifted else X[:, kept]
 
     def get_predict(self, params: Floats, newdata: Floats) -> Any:
         """Predictions for rows that :meth:`get_exog` has encoded."""
-        estimate = newdata[:, :-1] @ np.asarray(params, dtype=np.float64) + newdata[:, -1]
+        beta = np.asarray(params, dtype=np.float64)
+        estimate = newdata[:, : len(beta)] @ beta
+        if self._shifted:
+            estimate = estimate + newdata[:, -1]
         rowid = pl.Series("rowid", np.arange(len(estimate)), dtype=pl.Int32)
         return pl.DataFrame([rowid, pl.Series("estimate", estimate)])
+
+    def get_autodiff_args(self) -> Any:
+        """Says that predictions are ``X beta``, whose derivatives are then exact; or why not."""
+        if self._shifted:
+            return "models with an offset or with random effects in their predictions"
+        return {"model_type": "linear", "family": None, "link": None}
+
+    @property
+    def _shifted(self) -> bool:
+        """Whether predictions are ``X beta`` plus something."""
+        return any(self._include) or self.model.design.offset is not None
 
     def _offset(self, newdata: object) -> Any:
         """Values of an offset that was given as an array, if the rows carry them."""
@@ -230,12 +247,13 @@ def _columns(
 
 
 def _series(name: str, column: Column, as_text: bool) -> Any:
-    """Polars series: categories as an ``Enum`` in their order, all else as stored."""
+    """Polars series: categories as an ``Enum`` in their order, booleans as the numbers they are."""
     if as_text and not isinstance(column, pd.Categorical):
         codes, levels = _frame.factorize(column)
         column = pd.Categorical.from_codes(codes, categories=pd.Index(_frame.texts(levels)))
     if not isinstance(column, pd.Categorical):
-        return pl.Series(name, np.asarray(column))
+        values = np.asarray(column)
+        return pl.Series(name, values.astype(np.int64) if values.dtype == bool else values)
     texts = _frame.texts(np.asarray(column.categories))
     return pl.Series(name, np.array(texts, dtype=object)[column.codes].tolist(), pl.Enum(texts))
 
@@ -251,4 +269,8 @@ def _coded_numbers(encoding: Encoding, columns: Mapping[str, Column]) -> dict[st
     for side in encoding.offset:
         reads[False] |= names_in(side.text)[0]
     names = (reads[True] - reads[False]) & set(columns)
-    return {name: np.unique(columns[name]) for name in names if _frame.is_numeric(columns[name])}
+    return {
+        name: _frame.factorize(columns[name])[1]
+        for name in names
+        if _frame.is_numeric(columns[name])
+    }

@@ -47,8 +47,8 @@ class R2:
     def __repr__(self) -> str:
         return (
             f"R2: marginal {self.marginal:.4f}, conditional {self.conditional:.4f} (variances: "
-            f"fixed {self.var_fixed:.6g}, random {self.var_random:.6g}, "
-            f"residual {self.var_residual:.6g})"
+            f"fixed {self.var_fixed:.5g}, random {self.var_random:.5g}, "
+            f"residual {self.var_residual:.5g})"
         )
 
 
@@ -113,8 +113,8 @@ def r2(result: CrossedLMEResult) -> R2:
     >>> import interlace
     >>> sleep = interlace.datasets.load("sleepstudy")
     >>> r2(interlace.fit("Reaction ~ Days + (Days | Subject)", sleep))
-    R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.953, random 1698.08,
-    residual 654.941)
+    R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.95, random 1698.1,
+    residual 654.94)
     """
     fixed = _fixed_variance(result)
     random = sum(_random_variances(result).values())
