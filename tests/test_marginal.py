@@ -27,6 +27,12 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:`cat.get_categories\(\)`:Deprec
 SE = {"rtol": 1e-6}
 
 
+@pytest.fixture(autouse=True)
+def without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derivatives by differences, which need no compiler; one test asks for the exact ones."""
+    monkeypatch.setenv("MARGINALEFFECTS_AUTODIFF", "0")
+
+
 @functools.cache
 def fitted(name: str) -> CrossedLMEResult:
     case = cases.load_case(name)
@@ -113,6 +119,23 @@ def test_slope_of_a_line_is_its_coefficient() -> None:
         assert_allclose(found["estimate"], result.fe_params["Days"], rtol=1e-7)
         assert_allclose(found["std_error"], result.fe_bse["Days"], **SE)
         assert_allclose(found["conf_high"], result.fe_conf_int.loc["Days", 0.975], rtol=1e-6)
+
+
+def test_exact_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARGINALEFFECTS_AUTODIFF", "1")
+    result = interlace.fit("y ~ x * f + (1 | g)", data())
+    X = result.design.X
+    found = me.predictions(marginal.model(result))
+    se = np.sqrt(np.einsum("ij,jk,ik->i", X, result.fe_cov, X))
+    assert_allclose(found["std_error"], se, rtol=1e-12)
+    mean = me.avg_comparisons(marginal.model(result), variables={"x": 1})
+    weights = {
+        "x": 1.0,
+        **{f"x:f[T.{level}]": (data()["f"] == level).mean() for level in ("f1", "f2")},
+    }
+    L = np.array([weights.get(name, 0.0) for name in result.fe_params.index])
+    assert np.count_nonzero(L) == 3
+    assert_allclose(mean["std_error"], np.sqrt(L @ result.fe_cov @ L), rtol=1e-10)
 
 
 def test_hypotheses() -> None:
@@ -251,16 +274,16 @@ def test_what_is_refused() -> None:
         InterlaceError, match=r"^vcov has shape \(3, 3\), but the model has 2 coeff"
     ):
         marginal.model(result, vcov=np.eye(3))
-    with pytest.raises(InterlaceError, match="^df must be positive, not 0"):
+    with pytest.raises(InterlaceError, match=r"^df must be positive, not 0"):
         marginal.model(result, df=0)
-    with pytest.raises(InterlaceError, match="^the result no longer holds its data"):
+    with pytest.raises(InterlaceError, match=r"^the result no longer holds its data"):
         marginal.model(result.refit(result.design.y + result.fittedvalues))
     with pytest.raises(
-        InterlaceError, match="^include_re names 'cow', which is not a grouping fac"
+        InterlaceError, match=r"^include_re names 'cow', which is not a grouping fac"
     ):
         marginal.model(result, include_re="cow")
     with pytest.raises(
-        InterlaceError, match="^vcov must be True, False or a matrix, not 'HC3': a m"
+        InterlaceError, match=r"^vcov must be True, False or a matrix, not 'HC3': a m"
     ):
         me.predictions(marginal.model(result), vcov="HC3")
 

@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 import interlace
 from dense import FORMULAS, MODELS, design, frame
 from interlace import datasets
-from interlace.crossprod import CrossProducts, cross_products, drop_term, select_columns
 from interlace.criterion import Criterion
+from interlace.crossprod import CrossProducts, cross_products, drop_term, select_columns
 from interlace.inference.effects import constant_combination, droppable, effects_of
 from interlace.inference.ranova import linear_value, ranova
 from interlace.terms import split_theta

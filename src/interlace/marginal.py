@@ -36,8 +36,8 @@ except ImportError as error:
 _OFFSET = ".offset"
 # Names that marginaleffects keeps for its results.
 _RESERVED = frozenset(
-    "rowid type group estimate std_error p_value s_value conf_low conf_high term contrast "
-    "statistic".split()
+    {"rowid", "type", "group", "estimate", "std_error", "p_value", "s_value", "conf_low"}
+    | {"conf_high", "term", "contrast", "statistic"}
 )
 
 

@@ -286,8 +286,8 @@ def augment(
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> augment(result)[["Reaction", "Days", ".fitted", ".resid"]].head(2).round(2)
        Reaction  Days  .fitted  .resid
-    0    249.56     0   253.66   -4.10
-    1    258.70     1   273.33  -14.63
+    0    249.56   0.0   253.66   -4.10
+    1    258.70   1.0   273.33  -14.63
     """
     if newdata is not None:
         if hat is not None:
