@@ -49,7 +49,7 @@ _EVALUATION_ERRORS = (FormulaicError, ValueError, TypeError, KeyError, Attribute
 
 
 @dataclass(frozen=True)
-class FixedTerm:
+class SideTerm:
     """A term of one side of a formula: its columns of the matrix, and the factors multiplied.
 
     Parameters
@@ -104,15 +104,15 @@ class Side:
         }
 
     @property
-    def terms(self) -> tuple[FixedTerm, ...]:
+    def terms(self) -> tuple[SideTerm, ...]:
         """The terms, in the order of their columns."""
         if self.spec is None:
             products = enumerate(_products(self.text) or ())
-            return tuple(FixedTerm(self.names[j], (j,), product) for j, product in products)
+            return tuple(SideTerm(self.names[j], (j,), product) for j, product in products)
         return tuple(
-            FixedTerm("Intercept", tuple(columns), ())
+            SideTerm("Intercept", tuple(columns), ())
             if str(term) == "1"
-            else FixedTerm(str(term), tuple(columns), tuple(f.expr for f in term.factors))
+            else SideTerm(str(term), tuple(columns), tuple(f.expr for f in term.factors))
             for term, columns in self.spec.term_indices.items()
         )
 

@@ -14,8 +14,8 @@ from interlace._frame import Codes, hint
 from interlace.design import Design
 from interlace.errors import InterlaceError
 from interlace.inference.effects import Effect, effects_of
-from interlace.inference.expressions import linear
 from interlace.inference.estimable import marginal
+from interlace.inference.expressions import linear
 from interlace.terms import Floats
 
 Hypothesis: TypeAlias = (
