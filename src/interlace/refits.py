@@ -154,9 +154,7 @@ class Refitter:
     def refit(self, deviations: Floats) -> Refits:
         """Fit to the responses whose deviations from the fitted model are ``(n, B)``."""
         responses = self.rows.responses(deviations)
-        if self.batched:
-            return self._together(responses)
-        return self._one_by_one(responses)
+        return self._together(responses)
 
     # -------------------------------------------------------------- as a batch
 
@@ -254,29 +252,6 @@ class Refitter:
         )
         return replace(A, basis=Basis(F, A.basis.random), vv=vv, zv=zv)
 
-    def _one_by_one(self, responses: Responses) -> Refits:
-        """Every replicate with the ordinary solver."""
-        B, terms = len(responses.scale), self.A.terms
-        fits = Refits(
-            np.empty((B, self.A.p)),
-            tuple(np.empty((B, t.k, t.k)) for t in terms),
-            np.empty(B),
-            np.empty(B),
-            np.zeros(B, dtype=bool),
-            {},
-        )
-        for i in range(B):
-            if not np.isfinite(responses.scale[i]):
-                fits.errors[i] = "the fixed effects reproduce the response exactly"
-                continue
-            try:
-                estimate = self.single(responses, i)
-            except np.linalg.LinAlgError as error:
-                fits.errors[i] = f"the random effects leave no residual variance ({error})"
-                continue
-            fill(fits, i, estimate)
-        return _blank_failures(fits)
-
 
 @dataclass(frozen=True, eq=False)
 class BatchProblem:
@@ -339,17 +314,6 @@ def is_singular(scaled: Floats) -> Mask:
     diagonal = np.abs(np.diagonal(R, axis1=1, axis2=2))
     found: Mask = (diagonal < SINGULAR_TOLERANCE).any(axis=1)
     return found
-
-
-def fill(fits: Refits, i: int, estimate: Estimate) -> None:
-    """Write one estimate into row ``i``; one that did not converge is an error."""
-    if not estimate.convergence.converged:
-        fits.errors[i] = f"the fit did not converge: {estimate.convergence.message}"
-        return
-    fits.beta[i], fits.sigma[i], fits.value[i] = estimate.beta, estimate.sigma, estimate.value
-    fits.singular[i] = estimate.is_singular
-    for rows, T in zip(fits.templates, estimate.user_templates, strict=True):
-        rows[i] = T
 
 
 def _blank_failures(fits: Refits) -> Refits:

@@ -21,8 +21,8 @@ from interlace.terms import Floats
 
 Seed = int | np.random.Generator | np.random.SeedSequence | None
 
-# Replicates in a block, and numbers in a block of a large design.
-_BLOCK, _BLOCK_NUMBERS = 256, 1 << 22
+# Replicates in a block.
+_BLOCK = 16
 
 
 def simulate(
@@ -74,7 +74,7 @@ def simulate(
     model = Simulator(rows, estimate, bool(include_re))
     mean = fitted(rows, estimate, [False] * len(rows.terms))
     out = np.empty((len(rows.y), nsim))
-    for block in blocks(seed, nsim, model.n_draws):
+    for block in blocks(seed, nsim):
         normals = block.rng.standard_normal((block.size, model.n_draws))
         out[:, block.columns] = model.deviations(normals)
     out += mean[:, None]
@@ -165,15 +165,14 @@ class Block:
         return np.random.default_rng(self.sequence)
 
 
-def blocks(seed: Seed, n: int, n_draws: int) -> Iterator[Block]:
-    """Blocks of ``n`` replicates that need ``n_draws`` random numbers each.
+def blocks(seed: Seed, n: int) -> Iterator[Block]:
+    """Blocks of ``n`` replicates.
 
     A block must draw replicate after replicate, so that a shorter one is the start of a full one.
     """
     root = seed_sequence(seed)
-    size = max(1, min(_BLOCK, _BLOCK_NUMBERS // max(n_draws, 1)))
-    for i, start in enumerate(range(0, n, size)):
-        yield Block(slice(start, min(start + size, n)), _child(root, i))
+    for i, start in enumerate(range(0, n, _BLOCK)):
+        yield Block(slice(start, min(start + _BLOCK, n)), _child(root, i))
 
 
 def seed_sequence(seed: Seed) -> np.random.SeedSequence:

@@ -386,7 +386,7 @@ def _traces(f: Factor) -> tuple[dict[int, Floats], dict[int, Floats], Floats]:
 def _information(f: Factor, found: Effects, E: Floats) -> Floats:
     """Average information, ``(B, c, c)``, packed."""
     batch, shape = f.batch, f.batch.shape
-    B, m = f.sy.shape
+    B = len(f.sy)
     first = shape.terms[shape.first]
     h = _level_directions(first, f.T, found.u[shape.first], found.e[shape.first])
     Eh = _product(_transposed(E), h)
