@@ -106,7 +106,8 @@ class _Search:
     @property
     def noise(self) -> Floats:
         """Rounding errors of the values."""
-        return 4e-16 * (np.abs(self.points.value) + self.x.shape[1])
+        noise: Floats = 4e-16 * (np.abs(self.points.value) + self.x.shape[1])
+        return noise
 
 
 @dataclass(frozen=True, eq=False)

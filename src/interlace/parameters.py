@@ -71,7 +71,7 @@ def _term_names(term: ReTerm) -> list[str]:
 def _term_values(term: ReTerm, T: Floats, sigma: Floats) -> Floats:
     """Values of one term's parameters, ``(..., c)``; ``sigma`` is ``(..., 1)``."""
     size = np.sqrt((T**2).sum(axis=-1))
-    sd = sigma * size
+    sd: Floats = sigma * size
     if not term.correlated:
         return sd
     rows = T / np.where(size > 0.0, size, np.nan)[..., None]

@@ -21,17 +21,9 @@ from interlace.crossprod import Basis, Codes, CrossProducts
 from interlace.design import Design
 from interlace.estimate import SINGULAR_TOLERANCE, Estimate, estimate_theta
 from interlace.many import CONVERGED, MESSAGES, Index, Mask, Points, minimize_many
-from interlace.solver.batch import (
-    Batch,
-    OwnRows,
-    Rows,
-    Shape,
-    derivatives,
-    factorize,
-    order_of,
-    shared_rows,
-)
+from interlace.solver.batch import derivatives, factorize
 from interlace.solver.plan import as_array, flat_cross, remainder, respond
+from interlace.solver.stack import Batch, OwnRows, Rows, Shape, order_of, shared_rows
 from interlace.terms import Floats, ReTerm
 
 # Batches pay while the work on one replicate is less than what Python spends on one fit: the

@@ -16,7 +16,6 @@ from scipy.sparse import csr_matrix, hstack
 from interlace.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate
-from interlace.predict import fitted
 from interlace.terms import Floats
 
 Seed = int | np.random.Generator | np.random.SeedSequence | None
@@ -72,12 +71,11 @@ def simulate(
     if not isinstance(nsim, int | np.integer) or nsim < 1:
         raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
     model = Simulator(rows, estimate, bool(include_re))
-    mean = fitted(rows, estimate, [False] * len(rows.terms))
     out = np.empty((len(rows.y), nsim))
     for block in blocks(seed, nsim):
         normals = block.rng.standard_normal((block.size, model.n_draws))
         out[:, block.columns] = model.deviations(normals)
-    out += mean[:, None]
+    out += expected(rows, estimate)[:, None]
     return out
 
 
@@ -89,6 +87,13 @@ def require_rows(design: Design | None, verb: str) -> Design:
             "fit it to a frame in memory (data=)"
         )
     return design
+
+
+def expected(design: Design, estimate: Estimate) -> Floats:
+    """``X beta + offset`` of every row, ``(n,)``."""
+    kept = np.isin(design.names, estimate.A.names)
+    mean: Floats = design.X[:, kept] @ estimate.beta
+    return mean if design.offset is None else mean + design.offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +146,8 @@ def random_matrix(design: Design) -> csr_matrix:
         index = (codes[:, None] * k + np.arange(k)).ravel()
         starts = np.arange(n + 1) * k
         parts.append(csr_matrix((np.ravel(Z), index, starts), shape=(n, term.q)))
-    return hstack(parts, format="csr")
+    stacked: csr_matrix = hstack(parts, format="csr")
+    return stacked
 
 
 # ------------------------------------------------------------------ seeds

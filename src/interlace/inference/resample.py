@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -15,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
+from interlace._parallel import in_order, n_workers
 from interlace._progress import counter
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
@@ -24,111 +21,29 @@ from interlace.design import Design
 from interlace.errors import ConvergenceWarning, InterlaceError
 from interlace.estimate import Estimate, estimate_theta
 from interlace.inference.cases import Cases, cases
+from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.predict import fitted
 from interlace.refits import Refits, Refitter, working_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import Block, Seed, Simulator, blocks, require_rows, seed_sequence
+from interlace.simulate import (
+    Block,
+    Seed,
+    Simulator,
+    blocks,
+    expected,
+    require_rows,
+    seed_sequence,
+)
 from interlace.terms import Floats
 
 KINDS = ("parametric", "residual", "cases", "wild")
-METHODS = ("percentile", "basic", "normal")
 Statistic = Callable[[CrossedLMEResult], object]
 
 # Blocks of replicates that one task takes: many for a batch, one where replicates take long.
 _TASK = 16
-
-
-@dataclass(frozen=True, eq=False)
-class BootstrapResult:
-    """Replicates of a bootstrap, and what they say of the estimates.
-
-    Attributes
-    ----------
-    replicates
-        One row for each replicate that succeeded (indexed by its number), one column a parameter.
-    estimate
-        The same parameters in the fit itself.
-    kind, entropy
-        Which bootstrap, and the entropy of its seed: ``SeedSequence(entropy)`` draws it again.
-    n, n_failed, n_singular
-        Replicates asked for, those that failed, and those with a singular covariance.
-    failures
-        Why replicates failed, by number.
-    """
-
-    replicates: pd.DataFrame
-    estimate: pd.Series
-    kind: str
-    n: int
-    n_singular: int
-    failures: Mapping[int, str]
-    entropy: int | Sequence[int] | None
-
-    @property
-    def n_failed(self) -> int:
-        """Replicates without an estimate."""
-        return len(self.failures)
-
-    @property
-    def se(self) -> pd.Series:
-        """Standard errors: standard deviations over the replicates."""
-        return self.replicates.std(ddof=1).rename("se")
-
-    @property
-    def bias(self) -> pd.Series:
-        """Means over the replicates less the estimates."""
-        return (self.replicates.mean() - self.estimate).rename("bias")
-
-    def conf_int(self, level: float = 0.95, method: str = "percentile") -> pd.DataFrame:
-        """Bootstrap intervals; columns are the two tail probabilities.
-
-        Parameters
-        ----------
-        level
-            Coverage, strictly between 0 and 1.
-        method
-            ``"percentile"``: quantiles ``q`` of the replicates.  ``"basic"``: ``2 estimate - q``.
-            ``"normal"``: ``estimate - bias -+ z se``.  The last two may leave the range of a
-            parameter, below 0 for a standard deviation.
-
-        Raises
-        ------
-        InterlaceError
-            An unknown method, or a level outside (0, 1).
-
-        Notes
-        -----
-        Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.  Replicates
-        without a value (a correlation with a standard deviation of 0) are left out.
-        """
-        if not 0.0 < level < 1.0:
-            raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
-        if method not in METHODS:
-            raise InterlaceError(f"method must be {_listed(METHODS)}, not {method!r}")
-        tail = (1.0 - level) / 2.0
-        low, high = round(tail, 12), round(1.0 - tail, 12)
-        if method == "normal":
-            reach = -float(ndtri(tail)) * self.se
-            centre = self.estimate - self.bias
-            return pd.DataFrame({low: centre - reach, high: centre + reach})
-        lower, upper = self.replicates.quantile(tail), self.replicates.quantile(1.0 - tail)
-        if method == "basic":
-            lower, upper = 2.0 * self.estimate - upper, 2.0 * self.estimate - lower
-        return pd.DataFrame({low: lower, high: upper})
-
-    def __repr__(self) -> str:
-        table = pd.concat([self.estimate.rename("estimate"), self.bias, self.se], axis=1)
-        table = table.join(self.conf_int())
-        return f"{self._title()}\n{table.to_string(float_format=lambda v: f'{v:.4g}')}"
-
-    def _title(self) -> str:
-        """Kind and numbers of replicates in one line."""
-        parts = [f"{self.kind} bootstrap, {self.n} replicates"]
-        parts += [f"{self.n_failed} failed"] if self.n_failed else []
-        parts += [f"{self.n_singular} singular"] if self.n_singular else []
-        return ", ".join(parts) + "; percentile intervals"
+# Tasks of that size that are worth a process.
+_TASKS_EACH = 4
 
 
 def bootstrap(
@@ -172,7 +87,9 @@ def bootstrap(
         bootstrap, Owen 2007).  A level drawn twice counts as two, and so do those nested in it;
         other factors keep their levels.
     n_jobs
-        Threads; -1 for as many as there are cores.
+        Processes; -1 for as many as there are cores.  Where the system cannot fork (Windows,
+        macOS), starting them takes a second or two, a script must start from
+        ``if __name__ == "__main__":``, and ``statistic`` must be a function that can be pickled.
     progress
         ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and standard
         error is a terminal.
@@ -216,9 +133,14 @@ def bootstrap(
     root = seed_sequence(seed)
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
     run = _runner(result, design, kind, group, reader)
-    size = _TASK if isinstance(run, _Together) else 1
+    size, share = (_TASK, _TASKS_EACH) if isinstance(run, _Together) else (1, 1)
+    tasks = list(_grouped(blocks(root, n), size))
+    workers = n_workers(n_jobs, len(tasks) // share)
     with counter(n, progress, what="bootstrap", unit="replicates") as advance:
-        chunks = _run_all(run, _grouped(blocks(root, n), size), _workers(n_jobs), advance)
+        chunks = []
+        for chunk in in_order(run, tasks, workers):
+            chunks.append(chunk)
+            advance(len(chunk.values))
     found = _collected(chunks, reader, kind, n, root)
     _warn(found)
     return found
@@ -229,17 +151,11 @@ def _check(n: int, kind: str, group: str | None, n_jobs: int) -> None:
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
     if kind not in KINDS:
-        raise InterlaceError(f"kind must be {_listed(KINDS)}, not {kind!r}")
+        raise InterlaceError(f"kind must be {listed(KINDS)}, not {kind!r}")
     if group is not None and kind != "cases":
         raise InterlaceError(f"group= says what kind='cases' draws; kind={kind!r} takes none")
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
         raise InterlaceError(f"n_jobs must be a positive integer or -1, not {n_jobs!r}")
-
-
-def _listed(choices: Sequence[str]) -> str:
-    """``'a', 'b' or 'c'``."""
-    quoted = [repr(c) for c in choices]
-    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _warn(found: BootstrapResult) -> None:
@@ -275,7 +191,7 @@ class _Parameters:
 
     def read(self, design: Design, estimate: Estimate) -> Floats:
         """Values of one replicate."""
-        sigma = np.float64(estimate.sigma)
+        sigma = np.array(estimate.sigma)
         return np.concatenate(
             (estimate.beta, variance_parameters(estimate.A.terms, estimate.user_templates, sigma))
         )
@@ -377,14 +293,14 @@ class _Together:
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
 
 
-Fits = Iterator[tuple[Design, Estimate]]
+Fit = Callable[[int], tuple[Design, Estimate]]
 
 
 @dataclass(frozen=True, eq=False)
 class _OneByOne:
     """Replicates fitted one after the other: ``fits`` makes those of a block, by position."""
 
-    fits: Callable[[Block], Callable[[int], tuple[Design, Estimate]]]
+    fits: Callable[[Block], Fit]
     reader: _Parameters | _Statistic
 
     def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
@@ -421,9 +337,8 @@ def _runner(
     groups = _groups(result)
     refitter = Refitter(estimate, working_rows(design, estimate.A))
     if kind == "cases":
-        return _OneByOne(
-            _case_fits(cases(design, estimate.A.names, groups, group), refitter), reader
-        )
+        drawer = cases(design, estimate.A.names, groups, group)
+        return _OneByOne(_CaseFits(drawer, refitter), reader)
     sampler: _Sampler
     if kind == "parametric":
         sampler = Parametric(Simulator(design, estimate))
@@ -433,7 +348,7 @@ def _runner(
         sampler = wild(design, estimate, refitter.rows, groups)
     if refitter.batched and isinstance(reader, _Parameters):
         return _Together(refitter, sampler, reader)
-    return _OneByOne(_response_fits(design, refitter, sampler), reader)
+    return _OneByOne(_ResponseFits(design, refitter, sampler), reader)
 
 
 def _groups(result: CrossedLMEResult) -> dict[str, Codes]:
@@ -443,14 +358,18 @@ def _groups(result: CrossedLMEResult) -> dict[str, Codes]:
     return {term.key: codes[term.key] for term in result.formula.random}
 
 
-def _response_fits(
-    design: Design, refitter: Refitter, sampler: _Sampler
-) -> Callable[[Block], Callable[[int], tuple[Design, Estimate]]]:
+@dataclass(frozen=True, eq=False)
+class _ResponseFits:
     """Fits to new responses for the same rows."""
-    mean = fitted(design, refitter.estimate, [False] * len(design.terms))
 
-    def of_block(block: Block) -> Callable[[int], tuple[Design, Estimate]]:
-        deviations = sampler.deviations(block.rng, block.size)
+    design: Design
+    refitter: Refitter
+    sampler: _Sampler
+
+    def __call__(self, block: Block) -> Fit:
+        design, refitter = self.design, self.refitter
+        mean = expected(design, refitter.estimate)
+        deviations = self.sampler.deviations(block.rng, block.size)
         responses = refitter.rows.responses(deviations)
 
         def fit(i: int) -> tuple[Design, Estimate]:
@@ -458,71 +377,33 @@ def _response_fits(
 
         return fit
 
-    return of_block
 
-
-def _case_fits(
-    drawer: Cases, refitter: Refitter
-) -> Callable[[Block], Callable[[int], tuple[Design, Estimate]]]:
+@dataclass(frozen=True, eq=False)
+class _CaseFits:
     """Fits to resampled rows."""
-    criterion = refitter.estimate.criterion
-    theta0 = criterion.theta(refitter.start)
 
-    def of_block(block: Block) -> Callable[[int], tuple[Design, Estimate]]:
-        uniform = block.rng.random((block.size, drawer.n_draws))
+    cases: Cases
+    refitter: Refitter
+
+    def __call__(self, block: Block) -> Fit:
+        criterion = self.refitter.estimate.criterion
+        theta0 = criterion.theta(self.refitter.start)
+        uniform = block.rng.random((block.size, self.cases.n_draws))
 
         def fit(i: int) -> tuple[Design, Estimate]:
-            design, A = drawer.sample(uniform[i])
+            design, A = self.cases.sample(uniform[i])
             return design, estimate_theta(Criterion(A, criterion.reml), theta0=theta0)
 
         return fit
 
-    return of_block
 
-
-# ------------------------------------------------------------------ in parallel
-
-
-def _workers(n_jobs: int) -> int:
-    """Number of threads."""
-    return int(n_jobs) if n_jobs > 0 else (os.cpu_count() or 1)
+# ------------------------------------------------------------------ the whole
 
 
 def _grouped(items: Iterator[Block], size: int) -> Iterator[list[Block]]:
     """Consecutive blocks in lists of ``size``."""
     while task := list(islice(items, size)):
         yield task
-
-
-def _run_all(
-    run: _Together | _OneByOne,
-    tasks: Iterator[list[Block]],
-    workers: int,
-    advance: Callable[[int], None],
-) -> list[_Chunk]:
-    """Chunks of all tasks, in order; an interrupt ends the tasks that run and starts no other."""
-    chunks: list[_Chunk] = []
-    if workers == 1:
-        for task in tasks:
-            chunks.append(run(task, lambda: False))
-            advance(len(chunks[-1].values))
-        return chunks
-    stop = threading.Event()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            waiting = {pool.submit(run, task, stop.is_set) for task in islice(tasks, 2 * workers)}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    chunks.append(future.result())
-                    advance(len(chunks[-1].values))
-                waiting |= {
-                    pool.submit(run, task, stop.is_set) for task in islice(tasks, len(done))
-                }
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    return sorted(chunks, key=lambda chunk: chunk.start)
 
 
 def _collected(

@@ -18,7 +18,7 @@ from interlace.design import Design
 from interlace.estimate import Estimate
 from interlace.predict import fitted
 from interlace.refits import WorkingRows
-from interlace.simulate import Simulator, random_matrix
+from interlace.simulate import Simulator, expected, random_matrix
 from interlace.terms import Floats
 
 # Directions with less than this share of the largest variance hold no effects to rescale.
@@ -209,7 +209,7 @@ def wild_clusters(
     """
     n, p = rows.Q.shape
     l = int(codes.max()) + 1
-    r = design.y - fitted(design, estimate, [False] * len(design.terms))
+    r = design.y - expected(design, estimate)
     root = np.ones(n) if rows.root_w is None else rows.root_w
     r = r * root
     products = (rows.Q[:, :, None] * rows.Q[:, None, :]).reshape(n, p * p)
