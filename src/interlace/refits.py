@@ -19,6 +19,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 from interlace.criterion import Criterion
 from interlace.crossprod import Basis, Codes, CrossProducts
 from interlace.design import Design
+from interlace.errors import InterlaceError
 from interlace.estimate import SINGULAR_TOLERANCE, Estimate, estimate_theta
 from interlace.many import CONVERGED, MESSAGES, Index, Mask, Points, minimize_many
 from interlace.solver.batch import derivatives, factorize
@@ -33,6 +34,7 @@ _MOST_ROWS, _MOST_BYTES = 100, 3e7
 _START_FLOOR = 0.1
 # Standard deviations, relative to sigma and per root mean square of their column, that are zero.
 _ZERO = 1e-7
+_NOTHING_LEFT = "the fixed effects reproduce the response exactly"
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +182,7 @@ class Refitter:
         errors = {
             int(i): f"the fit did not converge: {MESSAGES[found.message[i]]}"
             if np.isfinite(responses.scale[i])
-            else "the fixed effects reproduce the response exactly"
+            else _NOTHING_LEFT
             for i in np.flatnonzero(found.message != CONVERGED)
         }
         beta = factor.coef[:, shape.q :]
@@ -220,14 +222,28 @@ class Refitter:
 
         Raises
         ------
+        InterlaceError
+            Nothing of the response is left after the fixed effects.
         numpy.linalg.LinAlgError
             The model leaves no residual variance.
         """
+        theta0 = self.estimate.criterion.theta(self.start)
+        return estimate_theta(self.single_criterion(responses, i), theta0=theta0)
+
+    def single_criterion(self, responses: Responses, i: int) -> Criterion:
+        """The criterion of one of the responses, in the plan of the fitted model.
+
+        Raises
+        ------
+        InterlaceError
+            Nothing of the response is left after the fixed effects.
+        """
+        if not np.isfinite(responses.scale[i]):
+            raise InterlaceError(_NOTHING_LEFT)
         A = self.responded(responses, i)
         criterion = Criterion(A, self.estimate.criterion.reml)
         criterion.__dict__["plan"] = respond(self.estimate.criterion.plan, A)  # known already
-        theta0 = self.estimate.criterion.theta(self.start)
-        return estimate_theta(criterion, theta0=theta0)
+        return criterion
 
     def responded(self, responses: Responses, i: int) -> CrossProducts:
         """Cross-products with one of the responses."""
