@@ -34,6 +34,8 @@ _MOST_ROWS, _MOST_BYTES = 100, 3e7
 _START_FLOOR = 0.1
 # Standard deviations, relative to sigma and per root mean square of their column, that are zero.
 _ZERO = 1e-7
+# Numbers in one array by level and replicate, or of the remainder and replicate.
+_CACHED = 1 << 17
 _NOTHING_LEFT = "the fixed effects reproduce the response exactly"
 
 
@@ -147,8 +149,16 @@ class Refitter:
 
     def refit(self, deviations: Floats) -> Refits:
         """Fit to the responses whose deviations from the fitted model are ``(n, B)``."""
-        responses = self.rows.responses(deviations)
-        return self._together(responses)
+        B = deviations.shape[1]
+        parts = [slice(i, i + self._at_once) for i in range(0, B, self._at_once)]
+        return joined([self._together(self.rows.responses(deviations[:, p])) for p in parts])
+
+    @property
+    def _at_once(self) -> int:
+        """Replicates whose blocks stay in the cache together."""
+        first = self.A.terms[order_of(self.A.terms)[0]]
+        m = sum(t.q for t in self.A.terms) - first.q + self.A.p
+        return int(max(_CACHED // (first.q * first.k + m**2), 8))
 
     # -------------------------------------------------------------- as a batch
 
@@ -331,6 +341,25 @@ def _blank_failures(fits: Refits) -> Refits:
         array[failed] = np.nan
     fits.singular[failed] = False
     return fits
+
+
+def joined(parts: Sequence[Refits]) -> Refits:
+    """Consecutive fits as one."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.sigma) for part in parts)]).tolist()
+    return Refits(
+        np.concatenate([part.beta for part in parts]),
+        tuple(np.concatenate(T) for T in zip(*(part.templates for part in parts), strict=True)),
+        np.concatenate([part.sigma for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.singular for part in parts]),
+        {
+            start + i: why
+            for start, part in zip(starts, parts, strict=False)
+            for i, why in part.errors.items()
+        },
+    )
 
 
 def _constant(criterion: Criterion) -> float:

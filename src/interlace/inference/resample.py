@@ -132,6 +132,7 @@ def bootstrap(
     _check(n, kind, group, n_jobs)
     root = seed_sequence(seed)
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
+    original = pd.Series(reader.estimate, index=reader.names, name="estimate")
     run = _runner(result, design, kind, group, reader)
     size, share = (_TASK, _TASKS_EACH) if isinstance(run, _Together) else (1, 1)
     tasks = list(_grouped(blocks(root, n), size))
@@ -141,7 +142,7 @@ def bootstrap(
         for chunk in in_order(run, tasks, workers):
             chunks.append(chunk)
             advance(len(chunk.values))
-    found = _collected(chunks, reader, kind, n, root)
+    found = _collected(chunks, original, kind, n, root)
     _warn(found)
     return found
 
@@ -408,17 +409,17 @@ def _grouped(items: Iterator[Block], size: int) -> Iterator[list[Block]]:
 
 def _collected(
     chunks: Sequence[_Chunk],
-    reader: _Parameters | _Statistic,
+    original: pd.Series,
     kind: str,
     n: int,
     root: np.random.SeedSequence,
 ) -> BootstrapResult:
     """All chunks as one result."""
     failures = {c.start + i: message for c in chunks for i, message in c.errors.items()}
-    values = pd.DataFrame(np.concatenate([c.values for c in chunks]), columns=reader.names)
+    values = pd.DataFrame(np.concatenate([c.values for c in chunks]), columns=original.index)
     return BootstrapResult(
         replicates=values.drop(index=list(failures)),
-        estimate=pd.Series(reader.estimate, index=reader.names, name="estimate"),
+        estimate=original,
         kind=kind,
         n=n,
         n_singular=int(sum(c.singular.sum() for c in chunks)),
