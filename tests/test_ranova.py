@@ -236,7 +236,7 @@ def test_lrt_is_never_negative_and_singular_terms_cost_nothing() -> None:
 def test_effects_of_a_term() -> None:
     side = design("y ~ x + (1 + x + f + x:f | g)").encoding.slopes[0]
     effects = side.terms
-    assert [e.label for e in effects] == ["1", "x", "f", "x:f"]
+    assert [e.label for e in effects] == ["Intercept", "x", "f", "x:f"]
     assert [e.columns for e in effects] == [(0,), (1,), (2, 3), (4, 5)]
     assert [is_levels(side, e) for e in effects] == [False, False, True, False]
     assert [e.label for e in droppable(effects)] == ["x:f"]
