@@ -102,8 +102,15 @@ class Factor:
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
         """Random effects and residual cross-products of every term."""
+        return self.effects_of(self.solution)
+
+    def effects_of(self, remainder: Floats) -> tuple[TermEffects, ...]:
+        """Effects of every term that belong to ``[-b, -beta, 1]`` on the remainder, ``(m,)``.
+
+        Linear in ``remainder``: of a change of it, the changes of the effects.
+        """
         found: dict[int, TermEffects] = {}
-        v = self.solution[:, None]
+        v = remainder[:, None]
         Sv = dsymv(1.0, self.S.T, v[:, 0], lower=1)
         for j in self.plan.dense:
             term, a = self.A.terms[j], self.plan.offsets[j]
@@ -128,6 +135,21 @@ class Factor:
             self.L[q:-1, q:-1], np.eye(self.A.p), lower=True, check_finite=False
         )
         return inverse.T @ inverse
+
+    def direction(self, c: Floats) -> tuple[Floats, float]:
+        """Column ``M^-1 [0; c]`` for ``c`` (p,) of the fixed effects, and ``c' C c``.
+
+        The first, as a change of ``[-b, -beta, 1]`` on the remainder ``(m,)``, is how the solution
+        moves, to a factor, when ``c' beta`` is held at another value.
+        """
+        v = np.zeros(len(self.L))
+        v[self.plan.q_dense : -1] = c
+        half, _ = dtrtrs(self.L[:-1, :-1], v[:-1], lower=1)
+        back, _ = dtrtrs(self.L[:-1, :-1], half, lower=1, trans=1)
+        v[:-1] = -np.asarray(back)
+        moved = v[:, None]
+        _scale_rows(self.A, self.plan, self.templates, moved)
+        return v, float(half @ half)
 
     # -------------------------------------------------------------- reverse pass
 
