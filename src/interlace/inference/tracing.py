@@ -1,0 +1,307 @@
+"""Follow a constrained minimum outward from the estimate: the curve ``zeta(psi)`` of a profile.
+
+``zeta`` is the signed square root of how much the deviance rises when ``psi`` is held.  By the
+envelope theorem the slope of the deviance at a constrained minimum is its partial derivative along
+``psi``, so every point comes with ``d psi / d zeta``, and a limit is found in few steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interlace.constrained import Path, PathPoint
+from interlace.optimize import minimize
+from interlace.terms import Floats
+
+# A Newton step that promises less than this is taken on trust: it is known to a tenth.
+_TRUST = 1e-5
+# How close to the wanted zeta a point must be for the last step to be linear.
+_CLOSE = 2e-3
+# A deviance lower by more than this is another minimum.
+_LOWER = 1e-5
+_MAX_POINTS = 60
+
+
+class LowerDeviance(Exception):  # noqa: N818  (a finding, caught by the caller)
+    """A held quantity led to a deviance below that of the estimate: it was a local minimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A constrained minimum.
+
+    ``rate`` is ``d psi / d zeta``, infinite where the deviance is level, as it is at the ends of
+    the range of ``psi``.
+    """
+
+    psi: float
+    phi: Floats
+    rise: float
+    slope: float
+    zeta: float
+
+    @property
+    def rate(self) -> float:
+        with np.errstate(divide="ignore"):
+            return float(np.divide(2.0 * self.zeta, self.slope))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Nodes in the order of ``psi``, and the places where ``zeta`` takes asked values.
+
+    ``limits[z]`` are the lower and upper ``psi`` at ``zeta = -z`` and ``z``, ends of its range
+    where ``zeta`` does not get there.
+    """
+
+    nodes: tuple[Node, ...]
+    limits: dict[float, tuple[float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tracer:
+    """One path and the deviance at the estimate; ``watch`` is called at every new point."""
+
+    path: Path
+    minimum: float
+    watch: Callable[[], None] | None = None
+
+    def origin(self) -> Node:
+        """The estimate, with the rate that the quadratic approximation gives."""
+        path = self.path
+        return Node(path.start, path.free, 0.0, 0.0, 0.0)
+
+    def settle(self, psi: float, phi: Floats) -> Node:
+        """Constrained minimum at ``psi``, started from ``phi``."""
+        value, slope, best = constrained_minimum(self.path, psi, phi)
+        if self.watch is not None:
+            self.watch()
+        rise = value - self.minimum
+        if rise < -_LOWER * 10.0:
+            raise LowerDeviance
+        zeta = float(np.sign(psi - self.path.start) * np.sqrt(max(rise, 0.0)))
+        return Node(psi, best, rise, slope, zeta)
+
+
+def constrained_minimum(path: Path, psi: float, phi: Floats) -> tuple[float, float, Floats]:
+    """Least deviance at ``psi``, its slope along ``psi``, and the ``phi`` where it is.
+
+    The last Newton step is not evaluated: its promise corrects value and slope.
+    """
+    start = path.at(psi, phi)
+    step, gain, saddle = _newton_step(start)
+    if gain < _TRUST and not saddle:
+        return start.value - gain, start.slope + float(start.cross @ step), phi + step
+    found = minimize(_remembering(path, psi, phi, start), phi, gain_tolerance=_TRUST)
+    step, gain, _ = _newton_step(found.point)
+    slope = found.point.slope + float(found.point.cross @ step)
+    return found.point.value - gain, slope, found.x + step
+
+
+def _remembering(
+    path: Path, psi: float, phi: Floats, point: PathPoint
+) -> Callable[[Floats], PathPoint]:
+    """The path at ``psi`` as a function, the first point known already."""
+    return lambda x: point if x is phi else path.at(psi, x)
+
+
+def _newton_step(point: PathPoint) -> tuple[Floats, float, bool]:
+    """Newton step, what it promises, and whether some direction curves downward."""
+    gradient = point.gradient
+    if not len(gradient):
+        return gradient, 0.0, False
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    largest = np.abs(values).max()
+    live = np.abs(values) > 1e-9 * largest
+    slope = vectors.T @ gradient
+    inverse = np.where(live, 1.0, 0.0) / np.where(live, np.abs(values), 1.0)
+    steep = np.abs(slope[~live]).max(initial=0.0) > 1e-3 * np.sqrt(largest)
+    saddle = bool(values[0] < -1e-5 * largest or steep)
+    return -vectors @ (inverse * slope), float(0.5 * (inverse * slope**2).sum()), saddle
+
+
+def trace(tracer: Tracer, targets: Sequence[float], exact: Sequence[float]) -> Curve:
+    """Both sides of a curve, out to the largest of ``targets``; limits at every ``exact`` one."""
+    origin = tracer.origin()
+    lower, low = _side(tracer, origin, -1, (origin,), targets, exact)
+    upper, high = _side(tracer, origin, 1, lower, targets, exact)
+    nodes = (*lower[:0:-1], *upper)
+    return Curve(nodes, {z: (low[z], high[z]) for z in exact})
+
+
+def _side(
+    tracer: Tracer,
+    origin: Node,
+    side: int,
+    known: Sequence[Node],
+    targets: Sequence[float],
+    exact: Sequence[float],
+) -> tuple[list[Node], dict[float, float]]:
+    """Nodes of one side from the origin outward, and its limits.
+
+    After the last target the other starts are tried there.  If one leads lower, the nodes inside
+    are settled again from it, inward, and the targets are sought anew.
+    """
+    march = _March(tracer, side, [origin], tuple(known))
+    limits = march.through(targets, exact)
+    last = march.nodes[-1]
+    for phi in tracer.path.alternatives() if last is not origin else []:
+        other = tracer.settle(last.psi, phi)
+        if other.rise < last.rise - _LOWER:
+            march.replace_inward(other)
+            limits = march.through(targets, exact)
+            last = march.nodes[-1]
+    return march.nodes, limits
+
+
+@dataclass(eq=False)
+class _March:
+    """Nodes found so far on one side, from the origin outward; grows."""
+
+    tracer: Tracer
+    side: int
+    nodes: list[Node]
+    known: tuple[Node, ...]
+
+    @property
+    def bound(self) -> float:
+        """End of the range of ``psi`` on this side."""
+        return self.tracer.path.lower if self.side < 0 else self.tracer.path.upper
+
+    def through(self, targets: Sequence[float], exact: Sequence[float]) -> dict[float, float]:
+        """Reach every target in turn; the limits at the exact ones."""
+        limits: dict[float, float] = {}
+        for target in sorted({*targets, *exact}):
+            reach = _CLOSE if target in exact else 0.3 * min(targets)
+            limits[target] = self.reach(target, reach)
+        return {z: limits[z] for z in exact}
+
+    def reach(self, target: float, tolerance: float) -> float:
+        """``psi`` where ``|zeta|`` is ``target``, or the end of the range if it stays below."""
+        for _ in range(_MAX_POINTS):
+            inner, outer = self._bracket(target)
+            near = [n for n in (inner, outer) if n and abs(abs(n.zeta) - target) <= tolerance]
+            if near and np.isfinite(near[0].rate):
+                return self._limit(near[0], target)
+            if outer is None and inner.psi == self.bound:
+                return self.bound
+            psi = self._propose(inner, outer, target)
+            if psi in (inner.psi, outer.psi if outer else None):
+                return psi
+            self._insert(self.tracer.settle(psi, self._predict(psi)))
+        return self.nodes[-1].psi
+
+    def _limit(self, node: Node, target: float) -> float:
+        """A linear step from a node close to the target, within the range."""
+        psi = node.psi + self.side * (target - abs(node.zeta)) * node.rate
+        return float(np.clip(psi, self.tracer.path.lower, self.tracer.path.upper))
+
+    def _bracket(self, target: float) -> tuple[Node, Node | None]:
+        """Last node before ``|zeta|`` first gets to the target, and the first one after."""
+        for inner, outer in zip(self.nodes, self.nodes[1:], strict=False):
+            if abs(outer.zeta) >= target:
+                return inner, outer
+        return self.nodes[-1], None
+
+    def _insert(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.nodes.sort(key=lambda n: self.side * n.psi)
+
+    def replace_inward(self, better: Node) -> None:
+        """Follow a lower minimum from the outermost node inward as far as it is lower."""
+        self.nodes[-1] = better
+        for i in range(len(self.nodes) - 2, 0, -1):
+            node = self.tracer.settle(self.nodes[i].psi, self.nodes[i + 1].phi)
+            if node.rise > self.nodes[i].rise - _LOWER:
+                break
+            self.nodes[i] = node
+        self.known = ()
+
+    # -------------------------------------------------------------- where to look next
+
+    def _propose(self, inner: Node, outer: Node | None, target: float) -> float:
+        """Next ``psi``, by the rates of the nodes; inside the bracket if there is one."""
+        if outer is None:
+            psi = inner.psi + self.side * self._stride(inner, target)
+            return float(np.clip(psi, self.tracer.path.lower, self.tracer.path.upper))
+        a, b = self.side * inner.psi, self.side * outer.psi
+        guess = self._inside(inner, outer, target)
+        margin = 0.02 * (b - a)
+        if not a + margin < guess < b - margin:
+            guess = 0.5 * (a + b)
+        return self.side * guess
+
+    def _stride(self, inner: Node, target: float) -> float:
+        """Step outward from the last node."""
+        wanted = target - abs(inner.zeta)
+        if len(self.nodes) == 1:
+            return wanted * self._first_rate()
+        before = self.nodes[-2]
+        last = abs(inner.psi - before.psi)
+        if not 0.0 < inner.rate < np.inf:
+            return 2.0 * last
+        step = wanted * inner.rate
+        gone = abs(inner.zeta) - abs(before.zeta)
+        rate = before.rate if len(self.nodes) > 2 else 2.0 * last / gone - inner.rate
+        if 0.0 < rate < np.inf and gone > 0.0:
+            bend = 0.5 * (inner.rate - rate) / gone * wanted**2
+            step += float(np.clip(bend, -0.5 * step, step))
+        return min(step, 4.0 * last)
+
+    def _first_rate(self) -> float:
+        """``d psi / d zeta`` at the estimate: of the other side, or by the Newton matrix."""
+        path = self.tracer.path
+        if len(self.known) > 1:
+            return abs((self.known[1].psi - path.start) / (self.known[1].zeta or 1.0))
+        point = path.at(path.start, path.free)
+        curvature = point.curvature + float(point.cross @ _tangent(point))
+        rate = np.sqrt(2.0 / curvature) if curvature > 0.0 else np.inf
+        return float(np.clip(rate, 0.1 * path.unit, 30.0 * path.unit))
+
+    def _inside(self, inner: Node, outer: Node, target: float) -> float:
+        """Inverse interpolation between two nodes, ``side * psi``."""
+        a, b, t, u = self.side * inner.psi, self.side * outer.psi, abs(inner.zeta), abs(outer.zeta)
+        h = u - t
+        steep = [n.rate for n in (inner, outer)]
+        if inner.zeta == 0.0:
+            steep[0] = 2.0 * (b - a) / h - steep[1]
+        if all(0.0 < r < np.inf for r in steep):
+            x = (target - t) / h
+            d = (b - a) / h
+            return a + (target - t) * (
+                steep[0] + x * (3.0 * d - 2.0 * steep[0] - steep[1])
+                + x * x * (steep[0] + steep[1] - 2.0 * d)
+            )
+        if 0.0 < steep[0] < np.inf:
+            return a + (target - t) * steep[0]
+        if not np.isfinite(steep[1]):
+            return b - (b - a) * float(np.sqrt((u - target) / h))
+        return b - (u - target) * steep[1]
+
+    def _predict(self, psi: float) -> Floats:
+        """Start of the minimisation at ``psi``: extrapolated from the nearest nodes."""
+        around = [*self.nodes, *self.known[1:]]
+        around.sort(key=lambda n: abs(n.psi - psi))
+        if len(around) == 1:
+            path = self.tracer.path
+            point = path.at(path.start, path.free)
+            return around[0].phi + (psi - around[0].psi) * _tangent(point)
+        chosen = around[:4]
+        at = np.array([n.psi for n in chosen])
+        weights = [
+            np.prod((psi - np.delete(at, i)) / (at[i] - np.delete(at, i))) for i in range(len(at))
+        ]
+        return np.asarray(sum(w * n.phi for w, n in zip(weights, chosen, strict=True)))
+
+
+def _tangent(point: PathPoint) -> Floats:
+    """``d phi / d psi`` along constrained minima, by the Newton matrix."""
+    if not len(point.cross):
+        return point.cross
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    live = values > 1e-7 * np.abs(values).max()
+    inverse = np.where(live, 1.0, 0.0) / np.where(live, values, 1.0)
+    return -vectors @ (inverse * (vectors.T @ point.cross))
