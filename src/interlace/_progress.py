@@ -43,3 +43,21 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
         yield watch
     finally:
         bar.close()
+
+
+@contextmanager
+def counter(progress: bool | None, what: str, unit: str) -> Iterator[Callable[[], None] | None]:
+    """Something to call after each piece of a long computation; ``None`` if nobody watches."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield None
+        return
+    from tqdm import tqdm
+
+    delay = 0.0 if progress else _PATIENCE_SECONDS
+    bar = tqdm(
+        desc=what, unit=f" {unit}", file=sys.stderr, leave=progress is True, delay=delay
+    )
+    try:
+        yield lambda: None if bar.update() else None
+    finally:
+        bar.close()

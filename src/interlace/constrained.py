@@ -31,10 +31,11 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg import block_diag, null_space
+from scipy.linalg.lapack import dtrtrs
 
 from interlace.criterion import Criterion, Evaluation, directions, n_free
 from interlace.estimate import Estimate
-from interlace.solver.exact import TermEffects
+from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats, ReTerm
 
 
@@ -45,6 +46,8 @@ class PathPoint(Protocol):
     first and second derivative along ``psi``, ``cross`` the mixed ones.
     """
 
+    @property
+    def evaluation(self) -> Evaluation: ...
     @property
     def value(self) -> float: ...
     @property
@@ -136,7 +139,7 @@ class CoefficientPoint:
 
     @cached_property
     def _direction(self) -> tuple[Floats, float]:
-        return self.evaluation.factor.direction(self.c)
+        return _direction(self.evaluation.factor, self.c)
 
     @property
     def _excess(self) -> float:
@@ -156,7 +159,11 @@ class CoefficientPoint:
     @cached_property
     def _shift(self) -> tuple[TermEffects, ...]:
         """Change of the effects when the target moves by ``c' C c``."""
-        return self.evaluation.factor.effects_of(self._direction[0])
+        factor = self.evaluation.factor
+        parts = zip(factor.images(self._direction[0]), factor.templates, strict=True)
+        return tuple(
+            TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T) for (b, e), T in parts
+        )
 
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
@@ -214,6 +221,24 @@ class CoefficientPoint:
         pack, n = self.evaluation.criterion.pack, self.evaluation.criterion.nu
         change = 2.0 * self._rate * self._scale / self._direction[1] * pack(moved)
         return 2.0 * self._rate * self.slope / n * pack(pulls) - change
+
+
+def _direction(factor: Factor, c: Floats) -> tuple[Floats, float]:
+    """How ``[-b, -beta, 1]`` on the remainder, ``(m, 1)``, moves with ``c' beta``; ``c' C c``.
+
+    It moves by ``M^-1 [0; c] / c' C c``; the first part is without the divisor.
+    """
+    plan, L = factor.plan, factor.L[:-1, :-1]
+    v = np.zeros((len(factor.L), 1))
+    v[plan.q_dense : -1, 0] = c
+    half, _ = dtrtrs(L, v[:-1], lower=1)
+    back, _ = dtrtrs(L, half, lower=1, trans=1)
+    v[:-1] = -np.asarray(back)
+    for j in plan.dense:
+        term, a, T = factor.A.terms[j], plan.offsets[j], factor.templates[j]
+        rows = v[a : a + term.q, 0]
+        rows[:] = (rows.reshape(term.l, term.k) @ T.T).ravel()
+    return v, float(half[:, 0] @ half[:, 0])
 
 
 # ------------------------------------------------------------------ variance parameters

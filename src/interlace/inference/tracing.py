@@ -23,10 +23,16 @@ _CLOSE = 2e-3
 # A deviance lower by more than this is another minimum.
 _LOWER = 1e-5
 _MAX_POINTS = 60
+# Extrapolation with weights that sum to more than this in size is not to be trusted.
+_WILD = 8.0
 
 
 class LowerDeviance(Exception):  # noqa: N818  (a finding, caught by the caller)
     """A held quantity led to a deviance below that of the estimate: it was a local minimum."""
+
+    def __init__(self, templates: tuple[Floats, ...]) -> None:
+        super().__init__("the deviance is lower elsewhere")
+        self.templates = templates
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +48,16 @@ class Node:
     rise: float
     slope: float
     zeta: float
+    is_estimate: bool = False
 
     @property
     def rate(self) -> float:
-        with np.errstate(divide="ignore"):
-            return float(np.divide(2.0 * self.zeta, self.slope))
+        return 2.0 * self.zeta / self.slope if self.slope else np.inf
+
+    @property
+    def zeta_rate(self) -> float:
+        """``d zeta / d psi``."""
+        return 0.5 * self.slope / self.zeta if self.zeta else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +83,7 @@ class Tracer:
     def origin(self) -> Node:
         """The estimate, with the rate that the quadratic approximation gives."""
         path = self.path
-        return Node(path.start, path.free, 0.0, 0.0, 0.0)
+        return Node(path.start, path.free, 0.0, 0.0, 0.0, True)
 
     def settle(self, psi: float, phi: Floats) -> Node:
         """Constrained minimum at ``psi``, started from ``phi``."""
@@ -81,7 +92,7 @@ class Tracer:
             self.watch()
         rise = value - self.minimum
         if rise < -_LOWER * 10.0:
-            raise LowerDeviance
+            raise LowerDeviance(self.path.at(psi, best).evaluation.factor.templates)
         zeta = float(np.sign(psi - self.path.start) * np.sqrt(max(rise, 0.0)))
         return Node(psi, best, rise, slope, zeta)
 
@@ -289,12 +300,18 @@ class _March:
             path = self.tracer.path
             point = path.at(path.start, path.free)
             return around[0].phi + (psi - around[0].psi) * _tangent(point)
-        chosen = around[:4]
-        at = np.array([n.psi for n in chosen])
-        weights = [
-            np.prod((psi - np.delete(at, i)) / (at[i] - np.delete(at, i))) for i in range(len(at))
-        ]
-        return np.asarray(sum(w * n.phi for w, n in zip(weights, chosen, strict=True)))
+        for size in (4, 3, 2):
+            weights = _lagrange([n.psi for n in around[:size]], psi)
+            if np.abs(weights).sum() < _WILD:
+                return weights @ np.array([n.phi for n in around[:size]])
+        return around[0].phi
+
+
+def _lagrange(at: Sequence[float], x: float) -> Floats:
+    """Weights of the values at some places in the polynomial through them, at ``x``."""
+    places = np.array(at)
+    rest = [np.delete(places, i) for i in range(len(places))]
+    return np.array([np.prod((x - r) / (a - r)) for a, r in zip(places, rest, strict=True)])
 
 
 def _tangent(point: PathPoint) -> Floats:

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.linalg.blas import dsymv
+from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 from interlace.crossprod import CrossProducts, group_sums
@@ -102,29 +102,30 @@ class Factor:
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
         """Random effects and residual cross-products of every term."""
-        return self.effects_of(self.solution)
+        return tuple(
+            TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T)
+            for (b, e), T in zip(self.images(self.solution[:, None]), self.templates, strict=True)
+        )
 
-    def effects_of(self, remainder: Floats) -> tuple[TermEffects, ...]:
-        """Effects of every term that belong to ``[-b, -beta, 1]`` on the remainder, ``(m,)``.
+    def images(self, v: Floats) -> tuple[tuple[Floats, Floats], ...]:
+        """``b`` and ``e = Z' ([X y] c - Z b)`` of every term, ``(l, k, c)`` each.
 
-        Linear in ``remainder``: of a change of it, the changes of the effects.
+        ``v`` (m, c) holds ``[-b, c]`` on the remainder ``[dense terms, X, y]``; the eliminated
+        terms follow from it.
         """
-        found: dict[int, TermEffects] = {}
-        v = remainder[:, None]
-        Sv = dsymv(1.0, self.S.T, v[:, 0], lower=1)
+        found: dict[int, tuple[Floats, Floats]] = {}
+        Sv = dsymm(1.0, self.S.T, v, lower=1)
         for j in self.plan.dense:
             term, a = self.A.terms[j], self.plan.offsets[j]
-            e = Sv[a : a + term.q].reshape(term.l, term.k)
-            b = -v[a : a + term.q].reshape(term.l, term.k)
-            found[j] = TermEffects(b, e, e @ self.templates[j])
+            shape = (term.l, term.k, v.shape[1])
+            found[j] = -v[a : a + term.q].reshape(shape), Sv[a : a + term.q].reshape(shape)
         for s in reversed(self.plan.chain):
             step = self.steps[s]
             g = step.tail.apply(v)
             for t, link in step.links.items():
-                g = g - multiply(link.R, found[t].b[link.parents][:, :, None])
+                g = g - multiply(link.R, found[t][0][link.parents])
             b = multiply(step.K, g)
-            e = (g - multiply(step.N, b))[:, :, 0]
-            found[s] = TermEffects(b[:, :, 0], e, e @ self.templates[s])
+            found[s] = b, g - multiply(step.N, b)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     @cached_property
@@ -135,21 +136,6 @@ class Factor:
             self.L[q:-1, q:-1], np.eye(self.A.p), lower=True, check_finite=False
         )
         return inverse.T @ inverse
-
-    def direction(self, c: Floats) -> tuple[Floats, float]:
-        """Column ``M^-1 [0; c]`` for ``c`` (p,) of the fixed effects, and ``c' C c``.
-
-        The first, as a change of ``[-b, -beta, 1]`` on the remainder ``(m,)``, is how the solution
-        moves, to a factor, when ``c' beta`` is held at another value.
-        """
-        v = np.zeros(len(self.L))
-        v[self.plan.q_dense : -1] = c
-        half, _ = dtrtrs(self.L[:-1, :-1], v[:-1], lower=1)
-        back, _ = dtrtrs(self.L[:-1, :-1], half, lower=1, trans=1)
-        v[:-1] = -np.asarray(back)
-        moved = v[:, None]
-        _scale_rows(self.A, self.plan, self.templates, moved)
-        return v, float(half @ half)
 
     # -------------------------------------------------------------- reverse pass
 
