@@ -484,7 +484,7 @@ def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath:
         own, inner = np.kron(N, np.eye(k)), N.T @ tau
         fixed = np.kron(c / (c @ c), np.eye(k)[0])
         mirrored = inner * np.where(np.arange(k) == 0, -1.0, 1.0)
-        others = (inner.ravel() / unit, mirrored.ravel() / unit) if k > 1 else ()
+        others = (mirrored.ravel() / unit, inner.ravel() / unit)[: k - 1]
         phi = inner.ravel()
     else:
         own = np.delete(np.eye(len(c)), row, axis=1)
@@ -525,16 +525,16 @@ def correlation_path(estimate: Estimate, term: int, a: int, b: int) -> TemplateP
     linear = np.concatenate(((N.T @ tau).ravel() / unit, rest))
     own = np.kron(N, np.eye(k)) * unit
     J = _surround(own, np.zeros(k * k), (start, stop), len(x), unit)[:, :-1]
-    starts = [np.concatenate((r, linear)) for r in ((1.0, 1.0), (1.0, 0.1), (0.1, 1.0))]
+    starts = [np.concatenate((r, linear)) for r in ((1.0, 0.1), (0.1, 1.0), (1.0, 1.0))]
     return TemplatePath(
         estimate.criterion,
         CorrelationMap(J, np.linalg.pinv(C), lengths, start),
         start=float(np.arctan2(pair[1, 0], abs(pair[1, 1]))),
-        free=starts[0],
+        free=starts[-1],
         unit=0.3,
         lower=-0.5 * np.pi,
         upper=0.5 * np.pi,
-        others=tuple(starts),
+        others=tuple(starts[:k]),
     )
 
 

@@ -240,8 +240,8 @@ def profile(
     check_level(level)
     zmax = float(ndtri(0.5 + 0.5 * level))
     exact = {_USUAL, level} if level > _USUAL else {level}
-    steps = np.linspace(0.0, zmax, max(2, int(np.ceil(zmax / 0.65))) + 1)[1:]
-    found, minimum = _traced(estimate, parm, steps.tolist(), sorted(exact), progress)
+    steps = [zmax * i / 4.0 for i in range(1, 4)]
+    found, minimum = _traced(estimate, parm, steps, sorted(exact), progress)
     return Profile(tuple(found), minimum, level)
 
 

@@ -17,11 +17,15 @@ from interlace.optimize import minimize
 from interlace.terms import Floats
 
 # A Newton step that promises less than this is taken on trust: it is known to a tenth.
-_TRUST = 1e-5
+_TRUST = 3e-5
 # How close to the wanted zeta a point must be for the last step to be linear.
 _CLOSE = 2e-3
 # A deviance lower by more than this is another minimum.
 _LOWER = 1e-5
+# Plain Newton steps before the trust region takes over, and the gain that is too much for them.
+_PLAIN, _FAR = 5, 0.5
+# Predicted gain at which another start is compared with what is known.
+_ROUGH = 1e-3
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
 _WILD = 8.0
@@ -87,7 +91,7 @@ class Tracer:
 
     def settle(self, psi: float, phi: Floats) -> Node:
         """Constrained minimum at ``psi``, started from ``phi``."""
-        value, slope, best = constrained_minimum(self.path, psi, phi)
+        value, slope, best = constrained_minimum(self.path, psi, phi, self.minimum)
         if self.watch is not None:
             self.watch()
         rise = value - self.minimum
@@ -96,17 +100,36 @@ class Tracer:
         zeta = float(np.sign(psi - self.path.start) * np.sqrt(max(rise, 0.0)))
         return Node(psi, best, rise, slope, zeta)
 
+    def scout(self, last: Node, phi: Floats) -> Node | None:
+        """The constrained minimum that another start leads to, if it is lower than a known one."""
+        found = minimize(lambda x: self.path.at(last.psi, x), phi, gain_tolerance=_ROUGH)
+        if found.point.value - 2.0 * found.predicted_gain > self.minimum + last.rise - _LOWER:
+            return None
+        node = self.settle(last.psi, found.x)
+        return node if node.rise < last.rise - _LOWER else None
 
-def constrained_minimum(path: Path, psi: float, phi: Floats) -> tuple[float, float, Floats]:
+
+def constrained_minimum(
+    path: Path, psi: float, phi: Floats, minimum: float
+) -> tuple[float, float, Floats]:
     """Least deviance at ``psi``, its slope along ``psi``, and the ``phi`` where it is.
 
-    The last Newton step is not evaluated: its promise corrects value and slope.
+    The last Newton step is not evaluated: its promise corrects value and slope.  ``minimum`` is
+    the deviance at the estimate: the rise from it is what must be accurate.
     """
-    start = path.at(psi, phi)
-    step, gain, saddle = _newton_step(start)
-    if gain < _TRUST and not saddle:
-        return start.value - gain, start.slope + float(start.cross @ step), phi + step
-    found = minimize(_remembering(path, psi, phi, start), phi, gain_tolerance=_TRUST)
+    point, x = path.at(psi, phi), phi
+    for _ in range(_PLAIN):
+        step, gain, saddle = _newton_step(point)
+        trust = _TRUST * float(np.clip(point.value - gain - minimum, 1e-3, 1.0))
+        if saddle or gain > _FAR:
+            break
+        if gain < trust:
+            return point.value - gain, point.slope + float(point.cross @ step), x + step
+        trial = path.at(psi, x + step)
+        if trial.value > point.value - 0.2 * gain:
+            break
+        point, x = trial, x + step
+    found = minimize(_remembering(path, psi, x, point), x, gain_tolerance=trust)
     step, gain, _ = _newton_step(found.point)
     slope = found.point.slope + float(found.point.cross @ step)
     return found.point.value - gain, slope, found.x + step
@@ -160,8 +183,8 @@ def _side(
     limits = march.through(targets, exact)
     last = march.nodes[-1]
     for phi in tracer.path.alternatives() if last is not origin else []:
-        other = tracer.settle(last.psi, phi)
-        if other.rise < last.rise - _LOWER:
+        other = tracer.scout(last, phi)
+        if other is not None:
             march.replace_inward(other)
             limits = march.through(targets, exact)
             last = march.nodes[-1]
@@ -260,7 +283,7 @@ class _March:
         if 0.0 < rate < np.inf and gone > 0.0:
             bend = 0.5 * (inner.rate - rate) / gone * wanted**2
             step += float(np.clip(bend, -0.5 * step, step))
-        return min(step, 4.0 * last)
+        return min(step, 2.0 * abs(inner.psi - self.tracer.path.start))
 
     def _first_rate(self) -> float:
         """``d psi / d zeta`` at the estimate: of the other side, or by the Newton matrix."""
