@@ -404,7 +404,9 @@ def _curve(
     if parameter.path is None:
         return _level_curve(parameter, levels)
     exact = [float(ndtri(0.5 + 0.5 * level)) for level in levels]
-    curve = trace(Tracer(parameter.path, minimum, watch), targets, exact)
+    curve = trace(
+        Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1
+    )
     limits = {
         level: (float(parameter.scale(low)), float(parameter.scale(high)))
         for level, (low, high) in zip(levels, curve.limits.values(), strict=True)
@@ -429,7 +431,7 @@ def _rates(curve: Curve) -> Floats:
     around = sorted(
         (n for n in curve.nodes if not n.is_estimate),
         key=lambda n: abs(n.zeta),
-    )[:2]
+    )[:3]
     rates[at] = _rate_between(curve.nodes[at], around)
     return rates
 

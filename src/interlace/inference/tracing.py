@@ -8,7 +8,8 @@ envelope theorem the slope of the deviance at a constrained minimum is its parti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +27,8 @@ _LOWER = 1e-5
 _PLAIN, _FAR = 5, 0.5
 # Predicted gain at which another start is compared with what is known.
 _ROUGH = 1e-3
+# Difference in zeta up to which two cubics agree.
+_AGREE = 1e-4
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
 _WILD = 8.0
@@ -120,8 +123,8 @@ def constrained_minimum(
     point, x = path.at(psi, phi), phi
     for _ in range(_PLAIN):
         step, gain, saddle = _newton_step(point)
-        trust = _TRUST * float(np.clip(point.value - gain - minimum, 1e-3, 1.0))
-        if saddle or gain > _FAR:
+        trust = _TRUST * float(np.clip(point.value - gain - minimum, 1e-2, 1.0) ** 2)
+        if gain > _FAR or (gain < trust and saddle):
             break
         if gain < trust:
             return point.value - gain, point.slope + float(point.cross @ step), x + step
@@ -153,41 +156,45 @@ def _newton_step(point: PathPoint) -> tuple[Floats, float, bool]:
     slope = vectors.T @ gradient
     inverse = np.where(live, 1.0, 0.0) / np.where(live, np.abs(values), 1.0)
     steep = np.abs(slope[~live]).max(initial=0.0) > 1e-3 * np.sqrt(largest)
-    saddle = bool(values[0] < -1e-5 * largest or steep)
+    bent = 2.0 * float(np.linalg.norm(gradient))  # what a slope lends to directions of rotation
+    saddle = bool(values[0] < -1e-5 * largest - bent or steep)
     return -vectors @ (inverse * slope), float(0.5 * (inverse * slope**2).sum()), saddle
 
 
-def trace(tracer: Tracer, targets: Sequence[float], exact: Sequence[float]) -> Curve:
-    """Both sides of a curve, out to the largest of ``targets``; limits at every ``exact`` one."""
+def trace(
+    tracer: Tracer, targets: Sequence[float], exact: Sequence[float], *, refine: bool = False
+) -> Curve:
+    """Both sides of a curve, and its limits at every ``exact`` value of ``|zeta|``.
+
+    ``targets`` are values to pass on the way; ``refine`` adds points until a cubic through two
+    neighbours can be trusted between them.
+    """
     origin = tracer.origin()
-    lower, low = _side(tracer, origin, -1, (origin,), targets, exact)
-    upper, high = _side(tracer, origin, 1, lower, targets, exact)
-    nodes = (*lower[:0:-1], *upper)
+    down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact, refine)
+    up, high = _side(_March(tracer, 1, [origin], tuple(down)), targets, exact, refine)
+    nodes = (*down[:0:-1], *up)
     return Curve(nodes, {z: (low[z], high[z]) for z in exact})
 
 
 def _side(
-    tracer: Tracer,
-    origin: Node,
-    side: int,
-    known: Sequence[Node],
-    targets: Sequence[float],
-    exact: Sequence[float],
+    march: _March, targets: Sequence[float], exact: Sequence[float], refine: bool
 ) -> tuple[list[Node], dict[float, float]]:
     """Nodes of one side from the origin outward, and its limits.
 
     After the last target the other starts are tried there.  If one leads lower, the nodes inside
     are settled again from it, inward, and the targets are sought anew.
     """
-    march = _March(tracer, side, [origin], tuple(known))
+    tracer = march.tracer
     limits = march.through(targets, exact)
     last = march.nodes[-1]
-    for phi in tracer.path.alternatives() if last is not origin else []:
+    for phi in tracer.path.alternatives() if not last.is_estimate else []:
         other = tracer.scout(last, phi)
         if other is not None:
             march.replace_inward(other)
             limits = march.through(targets, exact)
             last = march.nodes[-1]
+    if refine:
+        march.refine()
     return march.nodes, limits
 
 
@@ -208,7 +215,8 @@ class _March:
     def through(self, targets: Sequence[float], exact: Sequence[float]) -> dict[float, float]:
         """Reach every target in turn; the limits at the exact ones."""
         limits: dict[float, float] = {}
-        for target in sorted({*targets, *exact}):
+        rough = [t for t in targets if min(abs(t - z) for z in exact) > 0.3 * min(targets)]
+        for target in sorted({*rough, *exact}):
             reach = _CLOSE if target in exact else 0.3 * min(targets)
             limits[target] = self.reach(target, reach)
         return {z: limits[z] for z in exact}
@@ -228,6 +236,13 @@ class _March:
             self._insert(self.tracer.settle(psi, self._predict(psi)))
         return self.nodes[-1].psi
 
+    def refine(self) -> None:
+        """Halve the intervals on which cubics for ``zeta(psi)`` and for ``psi(zeta)`` disagree."""
+        for left, right in pairwise(self.nodes[1:]):
+            psi = _doubtful(left, right)
+            if psi is not None:
+                self._insert(self.tracer.settle(psi, self._predict(psi)))
+
     def _limit(self, node: Node, target: float) -> float:
         """A linear step from a node close to the target, within the range."""
         psi = node.psi + self.side * (target - abs(node.zeta)) * node.rate
@@ -235,7 +250,7 @@ class _March:
 
     def _bracket(self, target: float) -> tuple[Node, Node | None]:
         """Last node before ``|zeta|`` first gets to the target, and the first one after."""
-        for inner, outer in zip(self.nodes, self.nodes[1:], strict=False):
+        for inner, outer in pairwise(self.nodes):
             if abs(outer.zeta) >= target:
                 return inner, outer
         return self.nodes[-1], None
@@ -323,11 +338,38 @@ class _March:
             path = self.tracer.path
             point = path.at(path.start, path.free)
             return around[0].phi + (psi - around[0].psi) * _tangent(point)
+        chosen = _spread(around, psi)
         for size in (4, 3, 2):
-            weights = _lagrange([n.psi for n in around[:size]], psi)
+            weights = _lagrange([n.psi for n in chosen[:size]], psi)
             if np.abs(weights).sum() < _WILD:
-                return weights @ np.array([n.phi for n in around[:size]])
-        return around[0].phi
+                return weights @ np.array([n.phi for n in chosen[:size]])
+        return chosen[0].phi
+
+
+def _doubtful(left: Node, right: Node) -> float | None:
+    """Place of the middle ``zeta`` between two nodes, if two cubics do not agree on it."""
+    h, rise = right.psi - left.psi, right.zeta - left.zeta
+    if not rise * h > 0.0:
+        return None
+    if not (np.isfinite(left.rate) and np.isfinite(right.rate)):
+        return 0.5 * (left.psi + right.psi)
+    psi = 0.5 * (left.psi + right.psi) + 0.125 * rise * (left.rate - right.rate)
+    x = (psi - left.psi) / h
+    if not 0.0 < x < 1.0:
+        return 0.5 * (left.psi + right.psi)
+    a, b = left.zeta_rate * h, right.zeta_rate * h
+    zeta = left.zeta + x * (a + x * (3.0 * rise - 2.0 * a - b + x * (a + b - 2.0 * rise)))
+    return psi if abs(zeta - left.zeta - 0.5 * rise) > _AGREE else None
+
+
+def _spread(around: Sequence[Node], psi: float) -> list[Node]:
+    """Nodes, nearest to ``psi`` first, without those that are close to a nearer one."""
+    chosen = [around[0]]
+    gap = 0.5 * abs(around[0].psi - psi)
+    for node in around[1:]:
+        if min(abs(node.psi - other.psi) for other in chosen) > gap:
+            chosen.append(node)
+    return chosen
 
 
 def _lagrange(at: Sequence[float], x: float) -> Floats:
