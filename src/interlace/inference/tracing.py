@@ -20,13 +20,15 @@ from interlace.terms import Floats
 # A Newton step that promises less than this is taken on trust: it is known to a tenth.
 _TRUST = 3e-5
 # How close to the wanted zeta a point must be for the last step to be linear.
-_CLOSE = 2e-3
+_CLOSE = 1e-3
 # A deviance lower by more than this is another minimum.
 _LOWER = 1e-5
 # Plain Newton steps before the trust region takes over, and the gain that is too much for them.
 _PLAIN, _FAR = 5, 0.5
 # Predicted gain at which another start is compared with what is known.
 _ROUGH = 1e-3
+# Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
+_LEVEL = 1e3
 # Difference in zeta up to which two cubics agree.
 _AGREE = 1e-4
 _MAX_POINTS = 60
@@ -290,8 +292,8 @@ class _March:
             return wanted * self._first_rate()
         before = self.nodes[-2]
         last = abs(inner.psi - before.psi)
-        if not 0.0 < inner.rate < np.inf:
-            return 2.0 * last
+        if not 0.0 < inner.rate < _LEVEL * last:
+            return abs(self.bound - inner.psi) if np.isfinite(self.bound) else 2.0 * last
         step = wanted * inner.rate
         gone = abs(inner.zeta) - abs(before.zeta)
         rate = before.rate if len(self.nodes) > 2 else 2.0 * last / gone - inner.rate
@@ -349,7 +351,7 @@ class _March:
 def _doubtful(left: Node, right: Node) -> float | None:
     """Place of the middle ``zeta`` between two nodes, if two cubics do not agree on it."""
     h, rise = right.psi - left.psi, right.zeta - left.zeta
-    if not rise * h > 0.0:
+    if not rise * h > 0.0 or abs(rise) < 100.0 * _AGREE:
         return None
     if not (np.isfinite(left.rate) and np.isfinite(right.rate)):
         return 0.5 * (left.psi + right.psi)
