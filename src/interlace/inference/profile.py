@@ -25,7 +25,7 @@ from interlace.constrained import (
 from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate, estimate_theta
-from interlace.inference.tracing import Curve, LowerDeviance, Node, Tracer, trace
+from interlace.inference.tracing import LowerDeviance, Tracer, trace
 from interlace.parameters import SIGMA, variance_parameter_names, variance_parameters
 from interlace.terms import Floats
 
@@ -411,9 +411,9 @@ def _curve(
         level: (float(parameter.scale(low)), float(parameter.scale(high)))
         for level, (low, high) in zip(levels, curve.limits.values(), strict=True)
     }
-    psi, zeta = (np.array([getattr(n, f) for n in curve.nodes]) for f in ("psi", "zeta"))
+    psi, zeta, rates = np.array([(n.psi, n.zeta, n.zeta_rate) for n in curve.nodes]).T
     return ProfileCurve(
-        parameter.name, parameter.estimate, psi, zeta, _rates(curve), parameter.scale, limits
+        parameter.name, parameter.estimate, psi, zeta, rates, parameter.scale, limits
     )
 
 
@@ -422,28 +422,3 @@ def _level_curve(parameter: _Parameter, levels: Sequence[float]) -> ProfileCurve
     ends, flat = np.array([-0.5, 0.5]) * np.pi, np.zeros(2)
     limits = dict.fromkeys(levels, (-1.0, 1.0))
     return ProfileCurve(parameter.name, np.nan, ends, flat, flat, parameter.scale, limits)
-
-
-def _rates(curve: Curve) -> Floats:
-    """``d zeta / d psi`` at the nodes; at the estimate from the nodes around it."""
-    at = next(i for i, n in enumerate(curve.nodes) if n.is_estimate)
-    rates = np.array([n.zeta_rate for n in curve.nodes])
-    around = sorted(
-        (n for n in curve.nodes if not n.is_estimate),
-        key=lambda n: abs(n.zeta),
-    )[:3]
-    rates[at] = _rate_between(curve.nodes[at], around)
-    return rates
-
-
-def _rate_between(origin: Node, around: Sequence[Node]) -> float:
-    """Slope at the origin of the polynomial with the values and slopes of the nodes around it."""
-    if not around:
-        return 0.0
-    d = np.array([n.psi - origin.psi for n in around])
-    unit = np.abs(d).max()
-    powers = np.arange(1, 2 * len(d) + 1)
-    values = (d[:, None] / unit) ** powers
-    slopes = powers * (d[:, None] / unit) ** (powers - 1)
-    rhs = np.concatenate(([n.zeta for n in around], [n.zeta_rate * unit for n in around]))
-    return float(np.linalg.solve(np.concatenate((values, slopes)), rhs)[0] / unit)

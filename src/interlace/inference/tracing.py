@@ -8,7 +8,7 @@ envelope theorem the slope of the deviance at a constrained minimum is its parti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -29,8 +29,9 @@ _PLAIN, _FAR = 5, 0.5
 _ROUGH = 1e-3
 # Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
 _LEVEL = 1e3
-# Difference in zeta up to which two cubics agree.
-_AGREE = 1e-4
+# Relative difference in zeta up to which two cubics agree, the smallest interval of zeta that is
+# halved if they do not, and how often at most.
+_AGREE, _SMALL, _ROUNDS = 5e-5, 0.01, 3
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
 _WILD = 8.0
@@ -46,27 +47,23 @@ class LowerDeviance(Exception):  # noqa: N818  (a finding, caught by the caller)
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A constrained minimum.
+    """A constrained minimum; ``zeta_rate`` is ``d zeta / d psi``.
 
-    ``rate`` is ``d psi / d zeta``, infinite where the deviance is level, as it is at the ends of
-    the range of ``psi``.
+    Minima that continue each other share a ``branch``; that of the estimate is 0.
     """
 
     psi: float
     phi: Floats
     rise: float
-    slope: float
     zeta: float
+    zeta_rate: float
+    branch: int = 0
     is_estimate: bool = False
 
     @property
     def rate(self) -> float:
-        return 2.0 * self.zeta / self.slope if self.slope else np.inf
-
-    @property
-    def zeta_rate(self) -> float:
-        """``d zeta / d psi``."""
-        return 0.5 * self.slope / self.zeta if self.zeta else 0.0
+        """``d psi / d zeta``, infinite where the deviance is level."""
+        return 1.0 / self.zeta_rate if self.zeta_rate else np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +87,10 @@ class Tracer:
     watch: Callable[[], None] | None = None
 
     def origin(self) -> Node:
-        """The estimate, with the rate that the quadratic approximation gives."""
-        path = self.path
-        return Node(path.start, path.free, 0.0, 0.0, 0.0, True)
+        """The estimate, its rate not known yet."""
+        return Node(self.path.start, self.path.free, 0.0, 0.0, 0.0, is_estimate=True)
 
-    def settle(self, psi: float, phi: Floats) -> Node:
+    def settle(self, psi: float, phi: Floats, branch: int) -> Node:
         """Constrained minimum at ``psi``, started from ``phi``."""
         value, slope, best = constrained_minimum(self.path, psi, phi, self.minimum)
         if self.watch is not None:
@@ -103,14 +99,29 @@ class Tracer:
         if rise < -_LOWER * 10.0:
             raise LowerDeviance(self.path.at(psi, best).evaluation.factor.templates)
         zeta = float(np.sign(psi - self.path.start) * np.sqrt(max(rise, 0.0)))
-        return Node(psi, best, rise, slope, zeta)
+        return Node(psi, best, rise, zeta, 0.5 * slope / zeta if zeta else 0.0, branch)
+
+    def look(self, nodes: Sequence[Node], psi: float, beside: Sequence[Node]) -> Node:
+        """Constrained minimum at ``psi`` next to one or two nodes, extrapolated from all ``nodes``.
+
+        On two branches the lower one counts; if extrapolation has led to a worse minimum than
+        those beside, start from these.
+        """
+        branches = sorted({n.branch for n in beside})
+        ways = [(b, [n for n in nodes if n.branch == b]) for b in branches]
+        found = [self.settle(psi, _predict(self.path, around, psi), b) for b, around in ways]
+        best = min(found, key=lambda n: n.rise)
+        if len(beside) > 1 and best.rise > max(n.rise for n in beside) + _LOWER:
+            again = [self.settle(psi, n.phi, n.branch) for n in beside]
+            best = min((best, *again), key=lambda n: n.rise)
+        return best
 
     def scout(self, last: Node, phi: Floats) -> Node | None:
         """The constrained minimum that another start leads to, if it is lower than a known one."""
         found = minimize(lambda x: self.path.at(last.psi, x), phi, gain_tolerance=_ROUGH)
         if found.point.value - 2.0 * found.predicted_gain > self.minimum + last.rise - _LOWER:
             return None
-        node = self.settle(last.psi, found.x)
+        node = self.settle(last.psi, found.x, last.branch + 1)
         return node if node.rise < last.rise - _LOWER else None
 
 
@@ -172,32 +183,49 @@ def trace(
     neighbours can be trusted between them.
     """
     origin = tracer.origin()
-    down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact, refine)
-    up, high = _side(_March(tracer, 1, [origin], tuple(down)), targets, exact, refine)
-    nodes = (*down[:0:-1], *up)
-    return Curve(nodes, {z: (low[z], high[z]) for z in exact})
+    down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact)
+    up, high = _side(_March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact)
+    nodes = _with_rate_at_estimate([*down[:0:-1], *up])
+    for _ in range(_ROUNDS if refine else 0):
+        doubtful = [(psi, (a, b)) for a, b in pairwise(nodes) for psi in _doubtful(a, b)]
+        nodes += [tracer.look(nodes, psi, pair) for psi, pair in doubtful]
+        nodes = _with_rate_at_estimate(sorted(nodes, key=lambda n: n.psi))
+    return Curve(tuple(nodes), {z: (low[z], high[z]) for z in exact})
 
 
 def _side(
-    march: _March, targets: Sequence[float], exact: Sequence[float], refine: bool
+    march: _March, targets: Sequence[float], exact: Sequence[float]
 ) -> tuple[list[Node], dict[float, float]]:
     """Nodes of one side from the origin outward, and its limits.
 
     After the last target the other starts are tried there.  If one leads lower, the nodes inside
     are settled again from it, inward, and the targets are sought anew.
     """
-    tracer = march.tracer
     limits = march.through(targets, exact)
     last = march.nodes[-1]
-    for phi in tracer.path.alternatives() if not last.is_estimate else []:
-        other = tracer.scout(last, phi)
+    for phi in march.tracer.path.alternatives() if not last.is_estimate else []:
+        other = march.tracer.scout(last, phi)
         if other is not None:
             march.replace_inward(other)
             limits = march.through(targets, exact)
             last = march.nodes[-1]
-    if refine:
-        march.refine()
     return march.nodes, limits
+
+
+def _with_rate_at_estimate(nodes: list[Node]) -> list[Node]:
+    """The slope at the estimate, from the polynomial with values and slopes of nodes around it."""
+    at = next(i for i, n in enumerate(nodes) if n.is_estimate)
+    around = sorted((n for n in nodes if not n.is_estimate), key=lambda n: abs(n.zeta))[:3]
+    if not around:
+        return nodes
+    d = np.array([n.psi - nodes[at].psi for n in around])
+    unit = np.abs(d).max()
+    powers = np.arange(1, 2 * len(d) + 1)
+    values = (d[:, None] / unit) ** powers
+    slopes = powers * (d[:, None] / unit) ** (powers - 1)
+    rhs = np.concatenate(([n.zeta for n in around], [n.zeta_rate * unit for n in around]))
+    rate = np.linalg.solve(np.concatenate((values, slopes)), rhs)[0] / unit
+    return [*nodes[:at], replace(nodes[at], zeta_rate=float(rate)), *nodes[at + 1 :]]
 
 
 @dataclass(eq=False)
@@ -235,15 +263,10 @@ class _March:
             psi = self._propose(inner, outer, target)
             if psi in (inner.psi, outer.psi if outer else None):
                 return psi
-            self._insert(self.tracer.settle(psi, self._predict(psi)))
+            around = [*self.nodes, *self.known[1:]]
+            beside = [inner] if outer is None else [inner, outer]
+            self._insert(self.tracer.look(around, psi, beside))
         return self.nodes[-1].psi
-
-    def refine(self) -> None:
-        """Halve the intervals on which cubics for ``zeta(psi)`` and for ``psi(zeta)`` disagree."""
-        for left, right in pairwise(self.nodes[1:]):
-            psi = _doubtful(left, right)
-            if psi is not None:
-                self._insert(self.tracer.settle(psi, self._predict(psi)))
 
     def _limit(self, node: Node, target: float) -> float:
         """A linear step from a node close to the target, within the range."""
@@ -265,11 +288,10 @@ class _March:
         """Follow a lower minimum from the outermost node inward as far as it is lower."""
         self.nodes[-1] = better
         for i in range(len(self.nodes) - 2, 0, -1):
-            node = self.tracer.settle(self.nodes[i].psi, self.nodes[i + 1].phi)
+            node = self.tracer.settle(self.nodes[i].psi, self.nodes[i + 1].phi, better.branch)
             if node.rise > self.nodes[i].rise - _LOWER:
                 break
             self.nodes[i] = node
-        self.known = ()
 
     # -------------------------------------------------------------- where to look next
 
@@ -332,36 +354,35 @@ class _March:
             return b - (b - a) * float(np.sqrt((u - target) / h))
         return b - (u - target) * steep[1]
 
-    def _predict(self, psi: float) -> Floats:
-        """Start of the minimisation at ``psi``: extrapolated from the nearest nodes."""
-        around = [*self.nodes, *self.known[1:]]
-        around.sort(key=lambda n: abs(n.psi - psi))
-        if len(around) == 1:
-            path = self.tracer.path
-            point = path.at(path.start, path.free)
-            return around[0].phi + (psi - around[0].psi) * _tangent(point)
-        chosen = _spread(around, psi)
-        for size in (4, 3, 2):
-            weights = _lagrange([n.psi for n in chosen[:size]], psi)
-            if np.abs(weights).sum() < _WILD:
-                return weights @ np.array([n.phi for n in chosen[:size]])
-        return chosen[0].phi
+
+def _predict(path: Path, around: Sequence[Node], psi: float) -> Floats:
+    """Start of the minimisation at ``psi``: extrapolated from the nearest nodes."""
+    if len(around) == 1 and around[0].is_estimate:
+        point = path.at(path.start, path.free)
+        return path.free + (psi - path.start) * _tangent(point)
+    chosen = _spread(sorted(around, key=lambda n: abs(n.psi - psi)), psi)
+    for size in (4, 3, 2):
+        weights = _lagrange([n.psi for n in chosen[:size]], psi)
+        if np.abs(weights).sum() < _WILD:
+            return weights @ np.array([n.phi for n in chosen[:size]])
+    return chosen[0].phi
 
 
-def _doubtful(left: Node, right: Node) -> float | None:
+def _doubtful(left: Node, right: Node) -> list[float]:
     """Place of the middle ``zeta`` between two nodes, if two cubics do not agree on it."""
     h, rise = right.psi - left.psi, right.zeta - left.zeta
-    if not rise * h > 0.0 or abs(rise) < 100.0 * _AGREE:
-        return None
+    if not rise * h > 0.0 or abs(rise) < _SMALL:
+        return []
     if not (np.isfinite(left.rate) and np.isfinite(right.rate)):
-        return 0.5 * (left.psi + right.psi)
+        return [0.5 * (left.psi + right.psi)]
     psi = 0.5 * (left.psi + right.psi) + 0.125 * rise * (left.rate - right.rate)
     x = (psi - left.psi) / h
     if not 0.0 < x < 1.0:
-        return 0.5 * (left.psi + right.psi)
+        return [0.5 * (left.psi + right.psi)]
     a, b = left.zeta_rate * h, right.zeta_rate * h
     zeta = left.zeta + x * (a + x * (3.0 * rise - 2.0 * a - b + x * (a + b - 2.0 * rise)))
-    return psi if abs(zeta - left.zeta - 0.5 * rise) > _AGREE else None
+    apart = abs(zeta - left.zeta - 0.5 * rise)
+    return [psi] if apart > _AGREE * abs(left.zeta + right.zeta) else []
 
 
 def _spread(around: Sequence[Node], psi: float) -> list[Node]:
