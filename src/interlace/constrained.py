@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from scipy.linalg import block_diag, null_space
@@ -260,12 +260,15 @@ class Map(Protocol):
         ...
 
 
+M = TypeVar("M", bound=Map, covariant=True)
+
+
 @dataclass(frozen=True, eq=False)
-class TemplatePath:
+class TemplatePath(Generic[M]):
     """A variance parameter held, by way of a map."""
 
     criterion: Criterion
-    map: Map
+    map: M
     start: float
     free: Floats
     unit: float
@@ -400,6 +403,27 @@ class LinearMap:
 
 
 @dataclass(frozen=True, eq=False)
+class DeviationMap:
+    """``x = J (phi, length sinh(psi))``: linear in what is small, logarithmic in what is large."""
+
+    J: Floats
+    length: float
+
+    def __call__(self, xi: Floats) -> Floats:
+        return self.J[:, :-1] @ xi[:-1] + self.J[:, -1] * (self.length * np.sinh(xi[-1]))
+
+    def jacobian(self, xi: Floats) -> Floats:
+        J = self.J.copy()
+        J[:, -1] *= self.length * np.cosh(xi[-1])
+        return J
+
+    def second(self, xi: Floats, gradient: Floats) -> Floats:
+        M = np.zeros((len(xi), len(xi)))
+        M[-1, -1] = float(gradient @ self.J[:, -1]) * self.length * np.sinh(xi[-1])
+        return M
+
+
+@dataclass(frozen=True, eq=False)
 class CorrelationMap:
     """Two rows ``C tau`` of a template at a given angle; the rest is linear.
 
@@ -451,7 +475,7 @@ class CorrelationMap:
         return M
 
 
-def sigma_path(estimate: Estimate) -> TemplatePath:
+def sigma_path(estimate: Estimate) -> TemplatePath[LinearMap]:
     """The residual standard deviation held; ``psi`` is its log, in working units."""
     x = _absolute(estimate)
     unit = float(np.exp(x[-1]))
@@ -466,11 +490,11 @@ def sigma_path(estimate: Estimate) -> TemplatePath:
     )
 
 
-def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath:
-    """Standard deviation of one column of a term held; ``psi`` is it, in working units.
+def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath[DeviationMap]:
+    """Standard deviation ``v = length sinh(psi)`` of one column of a term held, in working units.
 
-    The row is ``c' tau`` with ``c`` a row of the basis: ``tau = c / c'c (psi, 0, ..) + N Phi``,
-    ``N`` orthonormal and orthogonal to ``c``.
+    ``length`` is that of the map.  The row is ``c' tau`` with ``c`` a row of the basis: ``tau =
+    c / c'c (v, 0, ..) + N Phi``, ``N`` orthonormal and orthogonal to ``c``.
     """
     x, (start, stop) = _absolute(estimate), _places(estimate)[term]
     c, unit = estimate.A.basis.random[term][row], float(np.exp(x[-1]))
@@ -493,19 +517,22 @@ def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath:
     rest = np.delete(x, np.s_[start:stop])
     rest[:-1] /= unit
     J = _surround(own * unit, fixed, (start, stop), len(x), unit)
+    length = 0.5 * held if held > 0.0 else unit * float(np.linalg.norm(c))
     return TemplatePath(
         estimate.criterion,
-        LinearMap(J),
-        start=held,
+        DeviationMap(J, length),
+        start=float(np.arcsinh(held / length)),
         free=np.concatenate((phi / unit, rest)),
-        unit=0.1 * unit * float(np.linalg.norm(c)),
+        unit=0.1,
         lower=0.0,
         upper=np.inf,
         others=tuple(np.concatenate((other, rest)) for other in others),
     )
 
 
-def correlation_path(estimate: Estimate, term: int, a: int, b: int) -> TemplatePath | None:
+def correlation_path(
+    estimate: Estimate, term: int, a: int, b: int
+) -> TemplatePath[CorrelationMap] | None:
     """Correlation of two columns of a term held; ``psi`` is its arc sine.
 
     ``None`` if one of the two has no variance at the estimate: then every correlation fits alike.

@@ -51,6 +51,7 @@ class Scale:
 _SCALES: Mapping[str, Callable[[Floats], Floats]] = {
     "linear": lambda psi: psi,
     "exp": np.exp,
+    "sinh": np.sinh,
     "sine": np.sin,
 }
 
@@ -331,24 +332,26 @@ class _Parameter:
 
 def _parameters(estimate: Estimate) -> Iterator[_Parameter]:
     """All parameters of an ML fit, in the order of :func:`parameter_names`."""
-    terms, scale = estimate.A.terms, estimate.A.basis.response_scale
+    terms = estimate.A.terms
     for j, name in enumerate(estimate.A.names):
         yield _Parameter(name, float(estimate.beta[j]), CoefficientPath(estimate, j), Scale("linear"))
     sigma = np.asarray(estimate.sigma)
     values = variance_parameters(terms, estimate.user_templates, sigma).tolist()
     found = zip(variance_parameter_names(terms), values, _variance_paths(estimate), strict=True)
-    for name, value, (kind, path) in found:
-        yield _Parameter(name, value, path, Scale(kind, 1.0 if kind == "sine" else 1.0 / scale))
+    for name, value, (path, to_value) in found:
+        yield _Parameter(name, value, path, to_value)
 
 
-def _variance_paths(estimate: Estimate) -> Iterator[tuple[str, Path | None]]:
-    """Kind of scale and path of every variance parameter."""
+def _variance_paths(estimate: Estimate) -> Iterator[tuple[Path | None, Scale]]:
+    """Path and scale of every variance parameter."""
+    working = estimate.A.basis.response_scale
     for t, term in enumerate(estimate.A.terms):
         for a in range(term.k):
-            yield "linear", deviation_path(estimate, t, a)
+            path = deviation_path(estimate, t, a)
+            yield path, Scale("sinh", path.map.length / working)
             for b in range(a + 1, term.k) if term.correlated else ():
-                yield "sine", correlation_path(estimate, t, a, b)
-    yield "exp", sigma_path(estimate)
+                yield correlation_path(estimate, t, a, b), Scale("sine")
+    yield sigma_path(estimate), Scale("exp", 1.0 / working)
 
 
 # ------------------------------------------------------------------ tracing them

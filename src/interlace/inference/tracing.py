@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.interpolate import KroghInterpolator
 
 from interlace.constrained import Path, PathPoint
 from interlace.optimize import minimize
@@ -29,9 +30,9 @@ _PLAIN, _FAR = 5, 0.5
 _ROUGH = 1e-3
 # Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
 _LEVEL = 1e3
-# Relative difference in zeta up to which two cubics agree, the smallest interval of zeta that is
+# Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that is
 # halved if they do not, and how often at most.
-_AGREE, _SMALL, _ROUNDS = 5e-5, 0.01, 3
+_AGREE, _SMALL, _ROUNDS = 2e-5, 0.01, 4
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
 _WILD = 8.0
@@ -187,7 +188,9 @@ def trace(
     up, high = _side(_March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact)
     nodes = _with_rate_at_estimate([*down[:0:-1], *up])
     for _ in range(_ROUNDS if refine else 0):
-        doubtful = [(psi, (a, b)) for a, b in pairwise(nodes) for psi in _doubtful(a, b)]
+        doubtful = [
+            (psi, nodes[i : i + 2]) for i in range(len(nodes) - 1) for psi in _doubtful(nodes, i)
+        ]
         nodes += [tracer.look(nodes, psi, pair) for psi, pair in doubtful]
         nodes = _with_rate_at_estimate(sorted(nodes, key=lambda n: n.psi))
     return Curve(tuple(nodes), {z: (low[z], high[z]) for z in exact})
@@ -368,21 +371,27 @@ def _predict(path: Path, around: Sequence[Node], psi: float) -> Floats:
     return chosen[0].phi
 
 
-def _doubtful(left: Node, right: Node) -> list[float]:
-    """Place of the middle ``zeta`` between two nodes, if two cubics do not agree on it."""
-    h, rise = right.psi - left.psi, right.zeta - left.zeta
-    if not rise * h > 0.0 or abs(rise) < _SMALL:
+def _doubtful(nodes: Sequence[Node], i: int) -> list[float]:
+    """Middle of the interval after node ``i``, if the cubic and a higher polynomial disagree there.
+
+    The second goes through the neighbours of the two nodes as well.
+    """
+    left, right = nodes[i], nodes[i + 1]
+    h = right.psi - left.psi
+    if abs(right.zeta - left.zeta) < _SMALL:
         return []
-    if not (np.isfinite(left.rate) and np.isfinite(right.rate)):
-        return [0.5 * (left.psi + right.psi)]
-    psi = 0.5 * (left.psi + right.psi) + 0.125 * rise * (left.rate - right.rate)
-    x = (psi - left.psi) / h
-    if not 0.0 < x < 1.0:
-        return [0.5 * (left.psi + right.psi)]
-    a, b = left.zeta_rate * h, right.zeta_rate * h
-    zeta = left.zeta + x * (a + x * (3.0 * rise - 2.0 * a - b + x * (a + b - 2.0 * rise)))
-    apart = abs(zeta - left.zeta - 0.5 * rise)
-    return [psi] if apart > _AGREE * abs(left.zeta + right.zeta) else []
+    before = [n for n in nodes[:i] if left.psi - n.psi > 0.1 * h][-1:]
+    after = [n for n in nodes[i + 2 :] if n.psi - right.psi > 0.1 * h][:1]
+    wide = [left, right, *before, *after]
+    cubic, higher = (_through(some, left.psi + 0.5 * h) for some in ([left, right], wide))
+    apart = abs(cubic - higher) > _AGREE * abs(left.zeta + right.zeta)
+    return [left.psi + 0.5 * h] if apart else []
+
+
+def _through(nodes: Sequence[Node], psi: float) -> float:
+    """``zeta`` at ``psi`` of the polynomial with the values and slopes of some nodes."""
+    at = np.repeat([n.psi for n in nodes], 2)
+    return float(KroghInterpolator(at, [y for n in nodes for y in (n.zeta, n.zeta_rate)])(psi))
 
 
 def _spread(around: Sequence[Node], psi: float) -> list[Node]:
