@@ -30,13 +30,13 @@ from itertools import accumulate, pairwise
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-from scipy.linalg import block_diag, null_space
+from scipy.linalg import null_space
 from scipy.linalg.lapack import dtrtrs
 
 from interlace.criterion import Criterion, Evaluation, directions, n_free
 from interlace.estimate import Estimate
 from interlace.solver.exact import Factor, TermEffects
-from interlace.terms import Floats, ReTerm
+from interlace.terms import Floats
 
 
 class PathPoint(Protocol):
@@ -621,16 +621,15 @@ def _second_order(
     evaluation: Evaluation, effects: Sequence[TermEffects], rate: float
 ) -> Floats:
     """Second-order part of the templates: ``2 Gamma`` for every two entries of one column."""
-    blocks = []
-    parts = zip(evaluation.criterion.A.terms, evaluation.derivatives, effects, strict=True)
-    for term, d, f in parts:
-        gamma = d.PZZ - rate * (f.e.T @ f.e)
-        blocks.append(second_order(term, gamma))
-    return np.asarray(block_diag(*blocks), dtype=np.float64)
-
-
-def second_order(term: ReTerm, gamma: Floats) -> Floats:
-    """``2 Gamma`` of one term, packed."""
-    if term.correlated:
-        return np.kron(2.0 * gamma, np.eye(term.k))
-    return np.diag(2.0 * np.diag(gamma))
+    terms = evaluation.criterion.A.terms
+    ends = list(accumulate((n_free(t) for t in terms), initial=0))
+    M = np.zeros((ends[-1], ends[-1]))
+    parts = zip(terms, evaluation.derivatives, effects, pairwise(ends), strict=True)
+    for term, d, f, (start, stop) in parts:
+        gamma, index = d.PZZ - rate * (f.e.T @ f.e), np.arange(term.k)
+        if term.correlated:
+            for b in index:
+                M[start + b : stop : term.k, start + b : stop : term.k] = 2.0 * gamma
+        else:
+            M[start + index, start + index] = 2.0 * np.diag(gamma)
+    return M

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.interpolate import KroghInterpolator
 
 from interlace.constrained import Path, PathPoint
 from interlace.optimize import minimize
@@ -187,10 +186,15 @@ def trace(
     down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact)
     up, high = _side(_March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact)
     nodes = _with_rate_at_estimate([*down[:0:-1], *up])
+    fresh = {n.psi for n in nodes}
     for _ in range(_ROUNDS if refine else 0):
         doubtful = [
-            (psi, nodes[i : i + 2]) for i in range(len(nodes) - 1) for psi in _doubtful(nodes, i)
+            (psi, nodes[i : i + 2])
+            for i in range(len(nodes) - 1)
+            if fresh & {nodes[i].psi, nodes[i + 1].psi}
+            for psi in _doubtful(nodes, i)
         ]
+        fresh = {psi for psi, _ in doubtful}
         nodes += [tracer.look(nodes, psi, pair) for psi, pair in doubtful]
         nodes = _with_rate_at_estimate(sorted(nodes, key=lambda n: n.psi))
     return Curve(tuple(nodes), {z: (low[z], high[z]) for z in exact})
@@ -389,9 +393,23 @@ def _doubtful(nodes: Sequence[Node], i: int) -> list[float]:
 
 
 def _through(nodes: Sequence[Node], psi: float) -> float:
-    """``zeta`` at ``psi`` of the polynomial with the values and slopes of some nodes."""
-    at = np.repeat([n.psi for n in nodes], 2)
-    return float(KroghInterpolator(at, [y for n in nodes for y in (n.zeta, n.zeta_rate)])(psi))
+    """``zeta`` at ``psi`` of the polynomial with the values and slopes of some nodes.
+
+    Newton's divided differences, every node twice.
+    """
+    at = [n.psi for n in nodes for _ in range(2)]
+    row = [n.zeta for n in nodes for _ in range(2)]
+    value, product = row[0], 1.0
+    for order in range(1, len(at)):
+        row = [
+            (row[i + 1] - row[i]) / (at[i + order] - at[i])
+            if order > 1 or i % 2
+            else nodes[i // 2].zeta_rate
+            for i in range(len(row) - 1)
+        ]
+        product *= psi - at[order - 1]
+        value += row[0] * product
+    return value
 
 
 def _spread(around: Sequence[Node], psi: float) -> list[Node]:
