@@ -92,6 +92,11 @@ class ProfileCurve:
         z = float(ndtri(0.5 + 0.5 * level))
         return self._crossing(-z), self._crossing(z)
 
+    def line(self, size: int) -> tuple[Floats, Floats]:
+        """Values and ``zeta`` at ``size`` even steps of ``psi``, by the same cubics."""
+        psi = np.linspace(self.psi[0], self.psi[-1], size)
+        return self.scale(psi), CubicHermiteSpline(self.psi, self.zeta, self.rates)(psi)
+
     def _crossing(self, z: float) -> float:
         """Value at ``zeta = z``, by the cubic through the nodes and their slopes."""
         end = 0 if z < 0.0 else -1
@@ -140,6 +145,15 @@ class Profile:
         of the rise of the deviance, the deviance, and whether the value is the estimate.
         """
         return pd.concat([self._rows(curve) for curve in self.curves], ignore_index=True)
+
+    def lines(self, size: int = 80) -> pd.DataFrame:
+        """The curves at ``size`` points each, for drawing: ``parameter, value, zeta``."""
+        parts = []
+        for curve in self.curves:
+            value, zeta = curve.line(size)
+            part = {"parameter": curve.name, "value": value, "zeta": zeta}
+            parts.append(pd.DataFrame(part))
+        return pd.concat(parts, ignore_index=True)
 
     def _rows(self, curve: ProfileCurve) -> pd.DataFrame:
         return pd.DataFrame(
