@@ -54,10 +54,12 @@ def counter(progress: bool | None, what: str, unit: str) -> Iterator[Callable[[]
     from tqdm import tqdm
 
     delay = 0.0 if progress else _PATIENCE_SECONDS
-    bar = tqdm(
-        desc=what, unit=f" {unit}", file=sys.stderr, leave=progress is True, delay=delay
-    )
+    bar = tqdm(desc=what, unit=f" {unit}", file=sys.stderr, leave=progress is True, delay=delay)
+
+    def step() -> None:
+        bar.update()
+
     try:
-        yield lambda: None if bar.update() else None
+        yield step
     finally:
         bar.close()
