@@ -3,6 +3,7 @@
 #   make demo     fit InstEval, print the summary and the time it took, draw demo.png
 #   make test     the tests
 #   make check    style, types, import rules, examples in docstrings
+#   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes
 #   make bench    time interlace beside the other packages that are installed
 #   make clean    remove .venv and everything made
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test check slow bench clean
+.PHONY: help demo test check docs slow bench clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -37,11 +38,16 @@ check: $(VENV)/.check
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src
 
+docs: $(VENV)/.docs
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -E -n -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo.png
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo.png docs/_build
 
 # Stamps: each is made once and again only when what it depends on changes.
 
@@ -60,6 +66,10 @@ $(VENV)/.test: $(VENV)/.package
 
 $(VENV)/.check: $(VENV)/.test
 	$(PIP) --editable '.[check]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.package

@@ -1,0 +1,61 @@
+"""Settings of the documentation site (Sphinx); ``make docs`` builds it."""
+
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for `benchmarks.report`, which the performance page uses
+
+project = "interlace"
+author = "interlace developers"
+project_copyright = author
+version = release = installed("interlace")
+
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+default_role = "code"
+
+# ---------------------------------------------------------------- pages
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# Every page runs from top to bottom in every build. Nothing is cached, and a cell that fails is a
+# warning, which ends the build.
+nb_execution_mode = "inline"
+nb_execution_timeout = 120
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_eval_name_regex = r".+"
+nb_render_markdown_format = "myst"
+
+# ---------------------------------------------------------------- reference
+
+autosummary_generate = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 72
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# Every reference must resolve, but for the types of other packages and private protocols that
+# signatures show.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(np|numpy|pd|pandas|p9|plotnine|scipy|polars|marginaleffects|collections)\..*"),
+    ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
+]
+
+# ---------------------------------------------------------------- looks
+
+html_theme = "furo"  # plain, kept up, readable on a phone, needs nothing from other servers
+html_title = "interlace"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_show_copyright = False
+html_copy_source = False
+pygments_style = "default"
