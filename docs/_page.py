@@ -6,6 +6,7 @@ A page imports this in a hidden cell; its readers never need it.
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +14,12 @@ from pathlib import Path
 import pandas as pd
 import plotnine as p9
 
-warnings.formatwarning = lambda message, kind, *_, **__: f"{kind.__name__}: {message}\n"
-pd.set_option("display.width", 96)
+WIDTH = 80  # characters that fit beside the menu
+
+warnings.formatwarning = lambda message, kind, *_, **__: (
+    textwrap.fill(f"{kind.__name__}: {message}", WIDTH) + "\n"
+)
+pd.set_option("display.width", WIDTH)
 p9.options.figure_size = (6.4, 4.0)
 
 
@@ -50,7 +55,10 @@ def run_calls(page: str, column: str, names: Mapping[str, object]) -> int:
     for call in calls(page, column):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exec(call, dict(names))
+            try:
+                exec(call, dict(names))
+            except Exception as error:
+                raise RuntimeError(f"{page} shows a call that fails: {call}") from error
         done += 1
     if not done:
         raise ValueError(f"no call in a column {column!r} of {page}")

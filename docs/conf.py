@@ -15,6 +15,7 @@ version = release = installed("interlace")
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 default_role = "code"
+highlight_language = "text"  # of blocks that name none; cells are Python anyway
 
 # ---------------------------------------------------------------- pages
 
@@ -41,12 +42,14 @@ python_maximum_signature_line_length = 72
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
-# Every reference must resolve, but for the types of other packages and private protocols that
-# signatures show.
+# Every reference must resolve, but for types in signatures: those of other packages, and those of
+# the library that nobody has to make.
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(np|numpy|pd|pandas|p9|plotnine|scipy|polars|marginaleffects|collections)\..*"),
     ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
+    ("py:class", r"(interlace\..*\.)?(Design|Estimate|MixedFormula|Options|Scale|Table)"),
+    ("py:class", r"(interlace\..*\.)?(Hypothesis|Reference)"),
 ]
 
 # ---------------------------------------------------------------- looks
