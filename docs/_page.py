@@ -9,6 +9,8 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +55,7 @@ def run_calls(page: str, column: str, names: Mapping[str, object]) -> int:
     """Run every call of a column, each on its own; the number of calls."""
     done = 0
     for call in calls(page, column):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             try:
                 exec(call, dict(names))

@@ -4,6 +4,8 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for `benchmarks.report`, which the performance page uses
 
@@ -39,6 +41,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 72
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -62,3 +65,12 @@ html_show_sourcelink = False
 html_show_copyright = False
 html_copy_source = False
 pygments_style = "default"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", without_constructor)
+
+
+def without_constructor(app: Sphinx, what: str, *_: object) -> tuple[str, None] | None:
+    """Classes without their arguments: users get such objects, and do not make them."""
+    return ("", None) if what == "class" else None
