@@ -34,10 +34,9 @@ class Figures:
         if not self.settings:
             return Markdown("*No run is stored with this copy; `make bench` makes one.*")
         s = self.settings
-        return Markdown(
-            f"Run of {s['date']}: {s['system']}, {s['cpus']} cores, Python {s['python']}, "
-            f"{s['threads']} thread(s), {s['runs']} timed fits each, at most {s['limit_seconds']} s."
-        )
+        machine = f"{s['system']}, {s['cpus']} cores, Python {s['python']}"
+        limits = f"{s['runs']} timed fits each, at most {s['limit_seconds']} s"
+        return Markdown(f"Run of {s['date']}: {machine}, {s['threads']} thread(s), {limits}.")
 
     def problems(self) -> Markdown:
         """A table for each model: seconds and how they compare."""

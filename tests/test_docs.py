@@ -123,15 +123,14 @@ def calls(page: str, column: str) -> Iterator[str]:
             yield from re.findall(r"`([^`]+)`", row[at])
 
 
-def attributes(call: str) -> Iterator[tuple[object, str, ast.expr | None]]:
-    """(object, attribute, arguments) of what is asked of the names we know."""
+def attributes(call: str) -> Iterator[tuple[object, str]]:
+    """(object, attribute) of what is asked of the names we know."""
     for node in ast.walk(ast.parse(call, mode="eval")):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        if isinstance(node, ast.Name) and node.id.startswith("plot"):
+            yield plots, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.value.id in NAMES:
-                yield NAMES[node.value.id], node.attr, node
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id.startswith("plot"):
-                yield plots, node.func.id, node
+                yield NAMES[node.value.id], node.attr
 
 
 @pytest.mark.parametrize("page", ["for-lme4-users", "for-statsmodels-users"])
@@ -140,7 +139,7 @@ def test_calls_in_tables_exist(page: str) -> None:
     for call in calls(page, "interlace"):
         found = list(attributes(call))
         assert found, call
-        for owner, name, _ in found:
+        for owner, name in found:
             assert hasattr(owner, name) or name in fields_of(owner), call
         known += len(found)
     assert known > 15
