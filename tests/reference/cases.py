@@ -31,18 +31,31 @@ class Case:
         return load_data(self.data_name)
 
 
-def case_names() -> list[str]:
-    """All cases that have a golden file."""
-    return sorted(p.name.removesuffix(".core.json") for p in (HERE / "golden").glob("*.core.json"))
+def case_names(kind: str = "core") -> list[str]:
+    """All cases that have a golden file of a kind."""
+    ending = f".{kind}.json"
+    return sorted(p.name.removesuffix(ending) for p in (HERE / "golden").glob(f"*{ending}"))
+
+
+@functools.cache
+def load_golden(name: str, kind: str) -> dict[str, Any]:
+    """The golden file of a case and a kind."""
+    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
 
 
 @functools.cache
 def load_case(name: str) -> Case:
-    golden = json.loads((HERE / "golden" / f"{name}.core.json").read_text())
+    golden = load_golden(name, "core")
     arguments = {key: golden[key] for key in ("weights", "offset") if golden[key]}
     formula = python_formula(golden["formula"], polynomial=name == "cake_poly")
     data_name = Path(golden["data_file"]).name.split(".")[0]
     return Case(name, formula, arguments, data_name, golden)
+
+
+@functools.cache
+def golden(name: str, kind: str) -> dict[str, Any]:
+    """Another golden file of a case: `kind` is "inference", "diagnostics", "profile", ..."""
+    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
 
 
 @functools.cache
@@ -90,10 +103,11 @@ def newdata(case: Case, method: str) -> pd.DataFrame:
 
 def group_key(lme4_key: str, keys: dict[str, Any]) -> str:
     """Our key of a grouping factor: lme4 writes `a/b` as `b:a`, we write `a:b`."""
-    return lme4_key if lme4_key in keys else _reversed(lme4_key)
+    return lme4_key if lme4_key in keys else reversed_label(lme4_key)
 
 
-def _reversed(label: str) -> str:
+def reversed_label(label: str) -> str:
+    """`b1:a1` for `a1:b1`."""
     return ":".join(reversed(label.split(":")))
 
 
@@ -104,7 +118,7 @@ def random_effects_table(case: Case, method: str, column: str, keys: dict[str, A
     for lme4_key, rows in long.groupby("grpvar", sort=False):
         key = group_key(lme4_key, keys)
         wide = rows.pivot(index="grp", columns="term", values=column)[rows["term"].unique()]
-        tables[key] = wide if key == lme4_key else wide.rename(index=_reversed)
+        tables[key] = wide if key == lme4_key else wide.rename(index=reversed_label)
     return tables
 
 

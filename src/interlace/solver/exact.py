@@ -177,6 +177,15 @@ class Factor:
         _scale_rows(self.A, plan, self.templates, C)
         return C, well | rows
 
+    def remainder_covariance(self, *, fixed: bool) -> Floats:
+        """``C~`` on the remainder ``[dense terms, X, y]``, both triangles, ``(m, m)``.
+
+        With ``fixed=False`` that of the random effects given ``beta``: zero in ``X``.  Always zero
+        in ``y``.
+        """
+        C, _ = self._inverse(fixed=fixed)
+        return np.triu(C) + np.triu(C, 1).T
+
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
         term, T = self.A.terms[j], self.templates[j]
