@@ -18,7 +18,19 @@ LEGEND = (
 
 
 def section(runs: Sequence[TaskRun]) -> str:
-    return "\n\n".join(["## Inference after a fit", LEGEND, table(HEADER, list(map(row, runs)))])
+    rows = table(HEADER, list(map(row, runs)))
+    return "\n\n".join(["## Inference after a fit", LEGEND, versions(runs), rows])
+
+
+def versions(runs: Sequence[TaskRun]) -> str:
+    """The packages behind the two columns of times."""
+    named = {
+        f"interlace {o.version}" if o.peer == "interlace" else f"R: {o.version}"
+        for run in runs
+        for o in run.outcomes.values()
+        if o.version
+    }
+    return "; ".join(sorted(named)) + "."
 
 
 def row(run: TaskRun) -> list[str]:

@@ -23,12 +23,13 @@ labelled <- function(kind, names, values) {
   setNames(as.list(as.numeric(values)), paste(kind, plain(names)))
 }
 
+# The call holds values, not names of this function: lmerTest and profile evaluate it again.
 models <- list()
 fitted_model <- function(method) {
   if (is.null(models[[method]])) {
-    models[[method]] <<- suppressMessages(suppressWarnings(
-      lme4::lmer(formula, frame, REML = method == "REML",
-                 control = lmerControl(calc.derivs = FALSE))))
+    call <- bquote(lmer(.(formula), frame, REML = .(method == "REML"),
+                        control = lmerControl(calc.derivs = FALSE)))
+    models[[method]] <<- suppressMessages(suppressWarnings(eval(call, globalenv())))
   }
   models[[method]]
 }
@@ -149,4 +150,5 @@ task <- function(request) {
 
 versions <- sapply(Filter(installed, c("lme4", "lmerTest", "pbkrtest")),
                    function(package) paste(package, packageVersion(package)))
-serve(paste(versions, collapse = ", "), task)
+blas <- paste("BLAS", basename(extSoftVersion()[["BLAS"]]))
+serve(paste(c(versions, blas), collapse = ", "), task)
