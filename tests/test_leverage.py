@@ -51,7 +51,7 @@ def pearson(result: interlace.CrossedLMEResult) -> np.ndarray:
 
 @pytest.mark.parametrize("name", cases.case_names())
 def test_what_lme4_derives_from_hat_values(name: str) -> None:
-    golden, result = cases.golden(name, "diagnostics"), reference_fit(name)
+    golden, result = cases.load_golden(name, "diagnostics"), reference_fit(name)
     sigma = float(np.sqrt(result.scale))
     h, r = hat_values(result.design, result.estimate), pearson(result)
     assert_allclose(of_rows(golden, h), golden["lme4"]["hatvalues"], **CLOSE)
@@ -66,7 +66,7 @@ def test_what_lme4_derives_from_hat_values(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in cases.case_names() if n != "insteval"])
 def test_leverage_of_rows_and_groups(name: str) -> None:
-    golden, result = cases.golden(name, "diagnostics")["closed_form"], reference_fit(name)
+    golden, result = cases.load_golden(name, "diagnostics")["closed_form"], reference_fit(name)
     rows = leverage(result)
     assert list(rows.columns) == ["overall", "fixef", "ranef", "ranef.uc"]
     for part in rows:

@@ -56,7 +56,7 @@ WITH_SE = [(n, m) for n in cases.case_names() if n != "insteval" for m in cases.
 def test_standard_errors_of_the_reference(name: str, method: str) -> None:
     case = cases.load_case(name)
     result = interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
-    golden = cases.golden(name, "inference")[method]["predict_se"]
+    golden = cases.load_golden(name, "inference")[method]["predict_se"]
     new = cases.newdata(case, method).iloc[np.array(golden["rows_1based"]) - 1]
     with_effects, without = table(result, new, se=True), table(result, new, False, se=True)
     assert_allclose(with_effects["se"], golden["se_conditional"], rtol=1e-6)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.fitted import read_only
@@ -62,7 +63,9 @@ class CrossedLMEResult(InferredModel):
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional predictions for the rows used, ``(nobs,)``."""
-        return read_only(np.asarray(self.predict()))
+        from interlace.predict import fitted
+
+        return read_only(fitted(self.design, self.estimate, [True] * len(self.estimate.A.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
@@ -77,30 +80,49 @@ class CrossedLMEResult(InferredModel):
         include_re: bool | str | Iterable[str] = True,
         *,
         offset: ArrayLike | None = None,
-    ) -> NDArray[np.float64]:
-        """Expected response, with or without the random effects.
+        se: bool = False,
+        interval: str | None = None,
+        level: float = 0.95,
+    ) -> NDArray[np.float64] | pd.DataFrame:
+        """Expected response, with or without the random effects, and how well it is known.
 
         Parameters
         ----------
         newdata
             A frame of ``m`` rows; ``None`` for the rows used in the fit.  Stored encodings are
             replayed: the same factor levels, the same centring.  Grouping columns are only needed
-            if random effects are asked for.
+            for the random effects asked for.
         include_re
             ``True`` adds all random effects, ``False`` none, a name or names those of some
             grouping factors.  A level that is new, or missing, contributes 0.
         offset
             ``(m,)`` values, if the model was fitted with an array as offset.
+        se
+            Add the standard error.
+        interval
+            ``"confidence"``: of the expected response; the errors of coefficients and BLUPs are
+            counted together, a new level adds its variance.  ``"prediction"``: of a new
+            observation; adds the residual variance and that of the random effects not included.
+        level
+            Coverage of the interval.
 
         Returns
         -------
-        ndarray
-            ``(m,)``; NaN where a column of the fixed side or left of a bar is missing.
+        ndarray or DataFrame
+            ``(m,)``; with ``se`` or ``interval`` a frame with the columns ``prediction, se`` and
+            ``lower, upper``.  NaN where a column of the fixed side or left of a bar is missing.
 
         Raises
         ------
         InterlaceError
-            A column is absent from ``newdata``, or a category was not seen in fitting.
+            A column is absent from ``newdata``, a category was not seen in fitting, an unknown
+            interval, or a level outside (0, 1).
+
+        Notes
+        -----
+        The formulas are in :func:`interlace.predict.predict`.  Quantiles are normal, or, for
+        confidence intervals without random effects, t with the degrees of freedom of the fit's
+        ``ddf``.
 
         Examples
         --------
@@ -109,13 +131,23 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
         >>> result.predict({"Days": [0, 9], "Subject": ["308", "new"]}).round(1).tolist()
         [292.2, 345.6]
+        >>> result.predict({"Days": [9]}, include_re=False, interval="prediction").round(1)
+           prediction    se  lower  upper
+        0       345.6  49.3  248.9  442.3
         """
-        from interlace.predict import fitted, included, predicted
+        from interlace.predict import predict
 
-        include = included(self.estimate.A.terms, include_re)
-        if newdata is None:
-            return fitted(self.design, self.estimate, include)
-        return predicted(self.design, self.estimate, newdata, include, offset=offset)
+        return predict(
+            self.design,
+            self.estimate,
+            newdata,
+            include_re,
+            offset=offset,
+            se=se,
+            interval=interval,
+            level=level,
+            reference=None if self.options.ddf == "normal" else self._reference(None),
+        )
 
     def simulate(
         self,

@@ -53,9 +53,9 @@ def load_case(name: str) -> Case:
 
 
 @functools.cache
-def golden(name: str, kind: str) -> dict[str, Any]:
-    """Another golden file of a case: `kind` is "inference", "diagnostics", "profile", ..."""
-    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
+def inference(name: str) -> dict[str, Any]:
+    """Reference tests, intervals and degrees of freedom of a case."""
+    return json.loads((HERE / "golden" / f"{name}.inference.json").read_text())
 
 
 @functools.cache
