@@ -92,7 +92,7 @@ TASKS: tuple[Task, ...] = (
         target=Target(seconds=1.0),
     ),
     Task(
-        name="kenward-roger",
+        name="kenward-roger-insteval",
         title="Kenward-Roger, InstEval, within 12 GB",
         action="kenward-roger",
         problem=INSTEVAL,
