@@ -61,16 +61,23 @@ def extend(outcome: Outcome, reply: Reply) -> Outcome:
     if "unsupported" in reply:
         return replace(outcome, status="unsupported", reason=str(reply["unsupported"]))
     if "error" in reply:
+        outcome = replace(outcome, process_mb=highest(outcome.process_mb, reply, "process_mb"))
         return replace(outcome, status="failed", reason=str(reply["error"]))
     return replace(
         outcome,
         seconds=(*outcome.seconds, cast(float, reply["seconds"])),
-        peak_mb=max(outcome.peak_mb or 0.0, cast(float, reply["peak_mb"])),
+        peak_mb=highest(outcome.peak_mb, reply, "peak_mb"),
         before_mb=outcome.before_mb or cast("float | None", reply["before_mb"]),
-        process_mb=max(outcome.process_mb or 0.0, cast(float, reply["process_mb"])),
+        process_mb=highest(outcome.process_mb, reply, "process_mb"),
         criterion=cast("float | None", reply.get("criterion")),
         scale=cast(float, reply["scale"]),
         covariances=cast(Covariances, reply["covariances"]),
         evaluations=cast("int | None", reply.get("evaluations")),
         values=cast("dict[str, float] | None", reply.get("values")),
     )
+
+
+def highest(known: float | None, reply: Reply, field: str) -> float | None:
+    """The larger one of a memory so far and that of the reply, where there is one."""
+    new = cast("float | None", reply.get(field))
+    return known if new is None else max(known or 0.0, new)

@@ -52,7 +52,7 @@ def row(run: TaskRun) -> list[str]:
 def seconds(outcome: Outcome | None, run: TaskRun) -> str:
     """The median with its runs, or how it ended."""
     if outcome is None:
-        return "not run: not installed"
+        return "not run"
     if outcome.median is None or outcome.status not in {"ok", "disagrees"}:
         return f"not run: {outcome.reason}" if outcome.status == "unsupported" else ended(outcome)
     text = f"{outcome.median:.3g} s"

@@ -37,8 +37,9 @@ measure <- function(run) {
   value <- suppressMessages(suppressWarnings(run()))
   seconds <- as.numeric(Sys.time()) - start
   peak <- status_mb("VmHWM")
+  process <- if (!is.null(peak)) max(earlier, peak)
   list(value = value, cost = list(seconds = seconds, peak_mb = peak, before_mb = before,
-                                  process_mb = max(earlier, peak)))
+                                  process_mb = process))
 }
 
 covariances <- function(model) {
@@ -55,6 +56,7 @@ serve <- function(version, answer) {
   while (length(line <- readLines(input, n = 1)) > 0) {
     send(tryCatch(answer(trimws(line)),
                   unsupported = function(e) list(unsupported = conditionMessage(e)),
-                  error = function(e) list(error = substr(conditionMessage(e), 1, 300))))
+                  error = function(e) list(error = substr(conditionMessage(e), 1, 300),
+                                           process_mb = status_mb("VmHWM"))))
   }
 }

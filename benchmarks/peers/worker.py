@@ -58,7 +58,7 @@ def fit(adapter: ModuleType, stored: storage.Stored, *, method: str) -> dict[str
     except Unsupported as reason:
         return {"unsupported": str(reason)}
     except Exception as error:  # a peer may raise anything: the table must show it
-        return {"error": f"{type(error).__name__}: {error}"[:300]}
+        return {"error": f"{type(error).__name__}: {error}"[:300], "process_mb": peak_mb()}
     peak = peak_mb()
     answer = asdict(adapter.answer(result))
     memory = {"peak_mb": peak, "before_mb": before, "process_mb": max(earlier, peak)}
