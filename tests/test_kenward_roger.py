@@ -25,8 +25,8 @@ from interlace.solver.traces import projected_traces
 from interlace.terms import Floats
 from reference import cases
 
-CASES = [name for name in cases.case_names() if "kenward_roger" in cases.inference(name)["reml"]]
-COMPARED = [name for name in CASES if cases.inference(name)["reml"].get("kr_modcomp")]
+CASES = [name for name in cases.case_names() if "kenward_roger" in cases.load_golden(name, "inference")["reml"]]
+COMPARED = [name for name in CASES if cases.load_golden(name, "inference")["reml"].get("kr_modcomp")]
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def fitted(name: str) -> interlace.CrossedLMEResult:
 
 @pytest.mark.parametrize("name", CASES)
 def test_equals_pbkrtest(name: str) -> None:
-    result, golden = fitted(name), cases.inference(name)["reml"]["kenward_roger"]
+    result, golden = fitted(name), cases.load_golden(name, "inference")["reml"]["kenward_roger"]
     names = [cases.r_name(n) for n in result.fe_params.index]
     reference = KenwardRoger(result.estimate)
     table = golden["vcov_adjusted"]
@@ -57,7 +57,7 @@ def test_equals_pbkrtest(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_equals_model_comparison(name: str) -> None:
     case, result = cases.load_case(name), fitted(name)
-    golden = cases.inference(name)["reml"]["kr_modcomp"]
+    golden = cases.load_golden(name, "inference")["reml"]["kr_modcomp"]
     formula = cases.python_formula(golden["reduced"], polynomial=name == "cake_poly")
     kept = cross_products(interlace.design.assemble(interlace.formula.parse(formula), case.data))
     dropped = [i for i, n in enumerate(result.fe_params.index) if n not in kept.names]

@@ -51,7 +51,7 @@ def reference(name: str, method: str) -> Satterthwaite:
 
 @GOLDEN
 def test_degrees_of_freedom(name: str, method: str) -> None:
-    golden = cases.inference(name)[method]["satterthwaite"]["df"]
+    golden = cases.load_golden(name, "inference")[method]["satterthwaite"]["df"]
     names = [cases.r_name(n) for n in fitted(name, method).fe_params.index]
     # The reference differentiates numerically: on insteval it is good to 1e-5.
     close = 2e-5 if name == "insteval" else 1e-6
@@ -61,7 +61,7 @@ def test_degrees_of_freedom(name: str, method: str) -> None:
 
 @GOLDEN
 def test_covariance_of_the_variance_parameters(name: str, method: str) -> None:
-    golden = np.array(cases.inference(name)[method]["vcov_varpar"]["values"])
+    golden = np.array(cases.load_golden(name, "inference")[method]["vcov_varpar"]["values"])
     se = np.sqrt(np.diag(golden))
     found = reference(name, method).vcov_theta
     assert_allclose(found / np.outer(se, se), golden / np.outer(se, se), rtol=0, atol=3e-5)
@@ -70,7 +70,7 @@ def test_covariance_of_the_variance_parameters(name: str, method: str) -> None:
 @pytest.mark.parametrize("method", cases.METHODS)
 @pytest.mark.parametrize("name", ["machines_slopes", "machines_nested"])
 def test_joint_test(name: str, method: str) -> None:
-    golden = cases.inference(name)[method]["anova_satterthwaite"]["III"]
+    golden = cases.load_golden(name, "inference")[method]["anova_satterthwaite"]["III"]
     test = reference(name, method).f_test(np.eye(3)[1:])
     assert test.numerator_df == golden["NumDF"][0]
     assert test.denominator_df == pytest.approx(golden["DenDF"][0], rel=1e-6)

@@ -311,9 +311,9 @@ class InferredModel(FittedModel):
         return profile(self, parm, progress=progress)
 
     def vcov_theta(self) -> pd.DataFrame:
-        """Asymptotic covariance of ``theta`` and ``sigma``: twice the inverse of the Hessian of the criterion.
+        """Asymptotic covariance of ``theta`` and ``sigma``.
 
-        Rows and columns are ``theta`` in lme4's order (``Subject.Days.Intercept`` is the entry of
+        Twice the inverse of the second derivatives of the criterion of the fit.  Rows and columns are ``theta`` in lme4's order (``Subject.Days.Intercept`` is the entry of
         row ``Days`` and column ``Intercept`` of the template of ``Subject``), then ``sigma``.
         Directions in which the criterion does not curve upwards, at a singular fit, are left out.
 
@@ -326,6 +326,6 @@ class InferredModel(FittedModel):
         Batch.Intercept            0.123  -0.8
         sigma                     -0.8   50.0
         """
-        from interlace.inference.intervals import vcov_theta
+        from interlace.inference.intervals import theta_covariance
 
-        return vcov_theta(self.estimate)
+        return theta_covariance(self.estimate)

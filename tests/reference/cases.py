@@ -53,12 +53,6 @@ def load_case(name: str) -> Case:
 
 
 @functools.cache
-def inference(name: str) -> dict[str, Any]:
-    """Reference tests, intervals and degrees of freedom of a case."""
-    return json.loads((HERE / "golden" / f"{name}.inference.json").read_text())
-
-
-@functools.cache
 def solver_checks() -> list[dict[str, Any]]:
     """Criterion and gradient at fixed values of theta."""
     return json.loads((HERE / "solver_checks.json").read_text())["cases"]

@@ -9,10 +9,15 @@ import pandas as pd
 
 from interlace._frame import hint
 from interlace.errors import InterlaceError
-from interlace.inference.satterthwaite import vcov_theta as vcov_theta_array
+from interlace.inference.information import vcov_theta
+from interlace.inference.profile import profile_limits
+from interlace.inference.resample import bootstrap
 from interlace.inference.tables import check_level, coefficient_table
 
+from interlace.parameters import SIGMA, theta_names
+
 if TYPE_CHECKING:
+    from interlace.estimate import Estimate
     from interlace.inference.wald import Reference
     from interlace.result import CrossedLMEResult
 
@@ -48,6 +53,12 @@ def wald_intervals(
     """Estimates less and plus a quantile times the standard error."""
     table = coefficient_table(result.estimate, reference, level=level)
     return table[["lower", "upper"]].set_axis(tails(level), axis=1).loc[chosen(parm, table.index)]
+
+
+def theta_covariance(estimate: Estimate) -> pd.DataFrame:
+    """:func:`interlace.inference.information.vcov_theta` with names."""
+    names = [*theta_names(estimate.A.terms), SIGMA]
+    return pd.DataFrame(vcov_theta(estimate), index=names, columns=names)
 
 
 def tails(level: float) -> list[float]:
