@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def coefficient_cases() -> Iterator[tuple[str, str, str]]:
             yield block, name, method
 
 
-@pytest.mark.parametrize(("block", "name", "method"), coefficient_cases())
+@pytest.mark.parametrize(("block", "name", "method"), list(coefficient_cases()))
 def test_coefficient_tables(block: str, name: str, method: str) -> None:
     result, reference = fitted(name, method), golden(name, method)[block]
     table = result.coef_table(DDF[block])
@@ -106,7 +106,7 @@ def anova_cases() -> Iterator[tuple[str, str, str, str]]:
                     yield block, name, method, kind
 
 
-@pytest.mark.parametrize(("block", "name", "method", "kind"), anova_cases())
+@pytest.mark.parametrize(("block", "name", "method", "kind"), list(anova_cases()))
 def test_anova_tables(block: str, name: str, method: str, kind: str) -> None:
     result = fitted(name, method)
     expected = pd.DataFrame(golden(name, method)[f"anova_{block}"][kind])

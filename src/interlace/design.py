@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -75,7 +75,10 @@ class Design:
     kept
         ``(n_total,)`` mask of the rows of the data that are used.
     encoding
-        How new rows are encoded alike.
+        How new rows are encoded alike; ``encoding.fixed.terms`` are the fixed terms.
+    factors
+        Values in the rows used of the factors of the fixed side that are categories, and of numeric
+        ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
     """
 
     y: Floats
@@ -88,6 +91,7 @@ class Design:
     offset: Floats | None
     kept: Mask
     encoding: Encoding
+    factors: Columns = field(default_factory=dict)
 
     @property
     def n_dropped(self) -> int:
@@ -404,6 +408,7 @@ def _design(
             weights_column=extra["weights"] if isinstance(extra["weights"], str) else None,
             context=context,
         ),
+        factors=fixed.factors,
     )
 
 

@@ -20,8 +20,8 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.estimate import Estimate, estimate_theta
-from interlace.formula import parse
 from interlace.fitted import Options
+from interlace.formula import parse
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 

@@ -240,7 +240,7 @@ class InferredModel(FittedModel):
         <none>                            NaN <NA>
         Days in (1 + Days | Subject)    42.84   2
         """
-        from interlace.inference.compare import ranova
+        from interlace.inference.ranova import ranova
 
         return ranova(self)
 

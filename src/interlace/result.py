@@ -248,8 +248,7 @@ class CrossedLMEResult(InferredModel):
         n_jobs: int = 1,
         progress: bool | None = None,
     ) -> BootstrapResult:
-        """BOOTDOC
-        """
+        """BOOTDOC"""
         from interlace.inference.resample import bootstrap
 
         return bootstrap(

@@ -59,6 +59,19 @@ def solver_checks() -> list[dict[str, Any]]:
 
 
 @functools.cache
+def anova_cases() -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Data and analysis-of-variance tables, by case, of the models of ``anova_cases.R``."""
+    extra = json.loads((HERE / "golden" / "extra.anova.json").read_text())
+    columns = {
+        name: pd.Categorical.from_codes(values["codes"], values["levels"])
+        if isinstance(values, dict)
+        else values
+        for name, values in extra["data"].items()
+    }
+    return pd.DataFrame(columns), {case["case"]: case for case in extra["cases"]}
+
+
+@functools.cache
 def _schema() -> dict[str, Any]:
     return json.loads((HERE / "data" / "schema.json").read_text())
 
@@ -85,7 +98,7 @@ def python_formula(formula: str, *, polynomial: bool = False) -> str:
 
 def r_name(name: str) -> str:
     """R's name of a coefficient: "recipe[T.B]:age" is "recipeB:age", "Intercept" has brackets."""
-    name = re.sub(r"C\((\w+), contr\.poly\)", r"\1", name)
+    name = re.sub(r"C\((\w+), contr\.\w+\)", r"\1", name)
     name = re.sub(r"\[(?:T\.)?(.*?)\]", r"\1", name)
     return "(Intercept)" if name == "Intercept" else name
 

@@ -13,7 +13,6 @@ from interlace.inference.information import vcov_theta
 from interlace.inference.profile import profile_limits
 from interlace.inference.resample import bootstrap
 from interlace.inference.tables import check_level, coefficient_table
-
 from interlace.parameters import SIGMA, theta_names
 
 if TYPE_CHECKING:
