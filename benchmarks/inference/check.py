@@ -40,7 +40,7 @@ def judge(task: Task, outcomes: Sequence[Outcome], stored: Stored) -> list[Outco
 
 
 def judged(outcome: Outcome, task: Task, gap: float) -> Outcome:
-    text = f"{DIFFERENCE[task.rule]} {gap:.1e} (at most {task.tolerance:g})"
+    text = f"{DIFFERENCE[task.rule]} {gap:.2g} (at most {task.tolerance:g})"
     status = "ok" if gap <= task.tolerance else "disagrees"
     return replace(outcome, status=status, excess=gap, reason=text)
 
