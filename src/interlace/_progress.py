@@ -47,9 +47,9 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
 
 @contextmanager
 def counter(
-    total: int, progress: bool | None, *, what: str, unit: str
+    total: int | None, progress: bool | None, *, what: str, unit: str
 ) -> Iterator[Callable[[int], None]]:
-    """Something to call with how many of ``total`` are newly done; shown as :func:`watcher` is."""
+    """Something to call with how many of ``total`` (if known) are newly done."""
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield lambda _: None
         return
