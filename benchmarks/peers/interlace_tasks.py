@@ -108,11 +108,7 @@ def moments(replicates: pd.DataFrame) -> Values:
 
 
 def profile(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
-    def run() -> pd.DataFrame:
-        result.profile()
-        return result.conf_int(method="profile")
-
-    return Action(result, run, limits)
+    return Action(result, lambda: result.profile().conf_int(), limits)
 
 
 def limits(table: pd.DataFrame) -> Values:
