@@ -11,13 +11,15 @@ from numpy.testing import assert_allclose
 
 import dense
 import interlace
+from interlace.batches import BatchProblem, fit_stacked, off_boundary, pad, stacked
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products, with_response
-from interlace.design import Design
+from interlace.design import Design, assemble
 from interlace.estimate import Estimate, estimate_theta
+from interlace.formula import parse
 from interlace.many import CONVERGED, EXHAUSTED, INVALID, MESSAGES, Points, minimize_many
 from interlace.parameters import variance_parameters
-from interlace.refits import BatchProblem, Refitter, Responses, off_boundary, stacked, working_rows
+from interlace.refits import Refitter, Responses, working_rows
 from interlace.simulate import Simulator, expected
 from interlace.solver.batch import factorize
 from interlace.terms import Floats
@@ -257,6 +259,39 @@ def test_a_response_without_residual_fails_alone() -> None:
     assert np.isnan(responses.scale[2])
     with pytest.raises(interlace.InterlaceError, match="reproduce the response"):
         refitter.single(responses, 2)
+
+
+@pytest.mark.parametrize("name", dense.FORMULAS)
+def test_samples_with_other_levels(name: str) -> None:
+    """Data sets that share nothing but the model, in the user's units."""
+    criteria = []
+    for seed in range(4):
+        data = dense.frame(80 + 5 * seed, seed=seed)
+        levels = data["g"].unique()[: 9 - seed % 2]
+        chosen = data[data["g"].isin(levels)]
+        formula = dense.FORMULAS[name]
+        criteria.append(Criterion(cross_products(assemble(parse(formula), chosen)), seed > 1))
+    for part in (criteria[:2], criteria[2:]):
+        theta0 = np.concatenate([t.theta(np.eye(t.k)) for t in part[0].A.terms])
+        fits = fit_stacked(part, theta0)
+        for i, criterion in enumerate(part):
+            alone = estimate_theta(criterion)
+            assert fits.value[i] == pytest.approx(alone.value, abs=1e-7)
+            assert fits.sigma[i] == pytest.approx(alone.sigma, rel=1e-4)
+            assert_allclose(fits.beta[i], alone.beta, atol=1e-3)
+            for T, V in zip(fits.templates, alone.covariances, strict=True):
+                assert_allclose(fits.sigma[i] ** 2 * T[i] @ T[i].T, V, atol=5e-3)
+
+
+def test_levels_without_rows_change_nothing() -> None:
+    A = cross_products(dense.design("crossed slopes"))
+    padded = pad(A, [12, 9])
+    assert [t.l for t in padded.terms] == [12, 9]
+    assert pad(A, [t.l for t in A.terms]) is A
+    T = dense.random_templates(A, 3)
+    one, two = Criterion(A, True).at(T), Criterion(padded, True).at(T)
+    assert two.value == pytest.approx(one.value, rel=1e-13)
+    assert_allclose(two.gradient, one.gradient, rtol=1e-10, atol=1e-10)
 
 
 def test_start_is_off_the_boundary() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import pickle
 
@@ -12,7 +13,7 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, Dense, design, frame, identity
-from interlace import constrained
+from interlace import constrained, held
 from interlace.criterion import Criterion
 from interlace.crossprod import cross_products
 from interlace.design import assemble
@@ -56,7 +57,8 @@ def test_limits_are_those_of_direct_root_finding_on_lme4s_deviance(name):
     expected = expected.copy()
     correlations = [i for i, n in enumerate(names) if n.startswith("cor_")]
     capped = np.abs(expected[correlations]) >= 0.9999  # the reference stops short of 1
-    expected[correlations] = np.where(capped, np.sign(expected[correlations]), expected[correlations])
+    ends = np.sign(expected[correlations])
+    expected[correlations] = np.where(capped, ends, expected[correlations])
     limits = profile_limits(fitted(name))
     n_fixed = fitted(name).A.p
     assert [cases.r_name(n) for n in limits.index[:n_fixed]] == names[:n_fixed]
@@ -92,10 +94,10 @@ def paths(name: str, *, weighted: bool):
     estimate = estimate_theta(Criterion(A, reml=False))
     found = [constrained.CoefficientPath(estimate, j) for j in range(A.p)]
     for t, term in enumerate(A.terms):
-        found += [constrained.deviation_path(estimate, t, a) for a in range(term.k)]
+        found += [held.deviation_path(estimate, t, a) for a in range(term.k)]
         pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k) if term.correlated]
-        found += [constrained.correlation_path(estimate, t, a, b) for a, b in pairs]
-    return estimate, [p for p in (*found, constrained.sigma_path(estimate)) if p is not None]
+        found += [held.correlation_path(estimate, t, a, b) for a, b in pairs]
+    return estimate, [p for p in (*found, held.sigma_path(estimate)) if p is not None]
 
 
 def away(path, seed: int = 0):
@@ -121,7 +123,7 @@ def test_gradient_and_slope_are_derivatives(name, weighted):
         psi, phi = away(path)
         point, h = path.at(psi, phi), 1e-5
 
-        def along(d, path=path, psi=psi, phi=phi):
+        def along(d, path=path, psi=psi, phi=phi, h=h):
             return (path.at(psi, phi + d).value - path.at(psi, phi - d).value) / (2 * h)
 
         differences = np.array([along(h * d) for d in np.eye(len(phi))])
@@ -169,7 +171,7 @@ def test_a_held_coefficient_is_a_model_without_its_column(name, weighted):
 def test_the_deviance_of_absolute_templates_is_that_of_the_dense_covariance(name, weighted):
     d = design(name, weighted=weighted)
     estimate, _ = paths(name, weighted=weighted)
-    path = constrained.sigma_path(estimate)
+    path = held.sigma_path(estimate)
     psi, phi = away(path)
     point = path.at(psi, phi)
     A, scale = estimate.A, estimate.A.basis.response_scale
@@ -187,7 +189,7 @@ def test_the_deviance_of_absolute_templates_is_that_of_the_dense_covariance(name
 def test_newton_matrix_is_that_of_the_profiled_deviance_once_sigma_is_eliminated(name):
     """At the best sigma, the Schur complement of ``log sigma`` is the criterion's matrix."""
     estimate, _ = paths(name, weighted=True)
-    path = constrained.sigma_path(estimate)
+    path = held.sigma_path(estimate)
     rng = np.random.default_rng(3)
     templates = [T + 0.2 * rng.normal(size=T.shape) for T in estimate.templates]
     templates = estimate.criterion.unpack(estimate.criterion.pack(templates))
@@ -218,14 +220,14 @@ def test_maps_hold_what_they_say(name):
     estimate = estimate_theta(Criterion(A, reml=False))
     for t, term in enumerate(A.terms):
         for a in range(term.k):
-            path = constrained.deviation_path(estimate, t, a)
+            path = held.deviation_path(estimate, t, a)
             psi, phi = away(path, seed=a)
             point = path.at(psi, phi)
             rows = A.basis.random[t] @ point.evaluation.factor.templates[t]
             size = np.linalg.norm(rows[a]) * np.exp(point.log_sigma)
             assert_allclose(size, path.map.length * np.sinh(psi), rtol=1e-9, atol=1e-15)
             for b in range(a + 1, term.k):
-                path = constrained.correlation_path(estimate, t, a, b)
+                path = held.correlation_path(estimate, t, a, b)
                 if path is None:
                     continue
                 psi, phi = away(path, seed=b)
@@ -276,8 +278,9 @@ def test_after_reml_the_ml_estimates_are_in_the_middle():
 
 
 def test_wider_levels_give_wider_intervals():
-    widths = [np.diff(sleep_profile().conf_int(level), axis=1) for level in (0.5, 0.9, 0.95, 0.99)]
-    assert all((b > a).all() for a, b in zip(widths, widths[1:], strict=False))
+    levels = (0.5, 0.9, 0.95, 0.99)
+    widths = [np.diff(sleep_profile().conf_int(level), axis=1) for level in levels]
+    assert all((b > a).all() for a, b in itertools.pairwise(widths))
 
 
 def test_units_and_origins_do_not_matter():
@@ -332,7 +335,8 @@ def test_parm_takes_names_and_groups():
     assert names == ["Intercept", "sd_Intercept|Batch", "sigma"]
     assert list(profile_limits(estimate, parm="beta_").index) == names[:1]
     assert list(profile_limits(estimate, parm="theta_").index) == names[1:]
-    assert list(profile_limits(estimate, parm=["sigma", "Intercept"]).index) == ["Intercept", "sigma"]
+    both = profile_limits(estimate, parm=["sigma", "Intercept"])
+    assert list(both.index) == ["Intercept", "sigma"]
     curves = profile(estimate, parm="theta_")
     assert curves.names == names[1:]
     assert list(curves.conf_int(parm="sigma").index) == ["sigma"]

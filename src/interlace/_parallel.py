@@ -81,8 +81,8 @@ def _context(run: object) -> BaseContext:
 
 
 def _start(run: Callable[..., object], stop: Event) -> None:
-    """In a new process: remember the work, and let an interrupt end it without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """In a new process: remember the work; an interrupt is the parent's, who says when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker[:] = [run, stop]
 
 

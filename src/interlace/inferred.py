@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,9 +12,11 @@ import pandas as pd
 from interlace.fitted import FittedModel
 
 if TYPE_CHECKING:
+    from interlace.inference.hypotheses import Hypothesis
     from interlace.inference.profile import Profile
     from interlace.inference.tables import WaldTest
     from interlace.inference.wald import Reference
+    from interlace.reporting import ICC, R2, SingularReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +62,6 @@ class InferredModel(FittedModel):
     def fe_pvalues(self) -> pd.Series:
         """Two-sided p-values."""
         return self._coefficients["p"]
-
-    @cached_property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
 
     @property
     def params(self) -> pd.Series:
@@ -138,7 +135,7 @@ class InferredModel(FittedModel):
         return coefficient_table(self.estimate, self._reference(ddf), level=level)
 
     def wald_test(
-        self, hypothesis: object, *, ddf: str | None = None, level: float = 0.95
+        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
     ) -> WaldTest:
         """Joint test of linear hypotheses on the fixed effects.
 
@@ -244,71 +241,55 @@ class InferredModel(FittedModel):
 
         return ranova(self)
 
-    # -------------------------------------------------------------- intervals
+    # -------------------------------------------------------------- variance parameters
 
-    def conf_int(
+    def profile(
         self,
-        level: float = 0.95,
-        method: str = "wald",
-        parm: str | Iterable[str] | None = None,
+        parm: str | Sequence[str] | None = None,
         *,
-        ddf: str | None = None,
-        n_bootstrap: int = 1000,
-        seed: int | None = None,
-    ) -> pd.DataFrame:
-        """Confidence intervals.
+        level: float = 0.99,
+        progress: bool | None = None,
+    ) -> Profile:
+        """Profile of the ML deviance along every parameter.
 
         Parameters
         ----------
-        level
-            Coverage.
-        method
-            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
-            effects, standard deviations, correlations and ``sigma``, where the profile likelihood
-            falls by a chi-squared quantile.  ``"bootstrap"``: percentiles of a parametric
-            bootstrap, of the same parameters.
         parm
-            Names of the parameters wanted; all by default.
-        ddf
-            For ``"wald"``, as in :meth:`coef_table`.
-        n_bootstrap, seed
-            For ``"bootstrap"``.
+            Names of parameters, ``"beta_"`` for all fixed effects, ``"theta_"`` for all variance
+            parameters; all by default.  Names are those of :meth:`conf_int`.
+        level
+            How far out the curves go.
+        progress
+            As in :func:`interlace.fit`.
 
         Returns
         -------
-        DataFrame
-            By parameter; the columns are the two tail probabilities.
+        Profile
+            ``table, estimates, conf_int(level)``; draw it with
+            :func:`interlace.plots.plot_profile`.
 
         Raises
         ------
         InterlaceError
-            A level outside (0, 1), an unknown method or parameter.
+            An unknown parameter, or a level outside (0, 1).
+
+        Notes
+        -----
+        ``zeta = sign(v - v_hat) sqrt(D(v) - D_min)``, ``D(v)`` the least deviance with the
+        parameter held at ``v``.  A REML fit is first fitted by ML.
 
         Examples
         --------
         >>> import interlace
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
-        >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
-                         0.025  0.975
-        sd_Days|Subject   3.80   8.75
-        sigma            22.90  28.86
-        """
-        from interlace.inference.intervals import conf_int
-
-        options = {"ddf": ddf, "n_bootstrap": n_bootstrap, "seed": seed}
-        return conf_int(self, level, method, parm, **options)
-
-    def profile(
-        self, parm: str | Iterable[str] | None = None, *, progress: bool | None = None
-    ) -> Profile:
-        """Profile likelihood of the parameters, by maximum likelihood.
-
-        PROFILE_DOC
+        >>> result.profile("Days").conf_int(0.9).round(2)
+              0.05   0.95
+        Days  7.91  13.03
         """
         from interlace.inference.profile import profile
 
-        return profile(self, parm, progress=progress)
+        return profile(self.estimate, parm=parm, level=level, progress=progress)
 
     def vcov_theta(self) -> pd.DataFrame:
         """Asymptotic covariance of ``theta`` and ``sigma``.
@@ -330,3 +311,32 @@ class InferredModel(FittedModel):
         from interlace.inference.intervals import theta_covariance
 
         return theta_covariance(self.estimate)
+
+    # -------------------------------------------------------------- the model as a whole
+
+    def r2(self) -> R2:
+        """Nakagawa's marginal and conditional R squared.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> r2 = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep).r2()
+        >>> round(r2.marginal, 3), round(r2.conditional, 3)
+        (0.279, 0.799)
+        """
+        from interlace.reporting import r2
+
+        return r2(self)
+
+    def icc(self) -> ICC:
+        """Intraclass correlation: shares of the variance that lie between groups."""
+        from interlace.reporting import icc
+
+        return icc(self)
+
+    def singular_report(self) -> SingularReport:
+        """Which combination of which random term has no variance, and what to try."""
+        from interlace.reporting import singular_report
+
+        return singular_report(self)

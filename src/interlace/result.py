@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,9 +15,8 @@ from interlace.fitted import read_only
 from interlace.inferred import InferredModel
 
 if TYPE_CHECKING:
-    from interlace.inference.resample import BootstrapResult
+    from interlace.inference.replicates import BootstrapResult
     from interlace.marginal import MarginalModel
-    from interlace.reporting import ICC, R2, SingularReport
     from interlace.summary import Summary
 
 
@@ -72,6 +71,65 @@ class CrossedLMEResult(InferredModel):
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
         return read_only(self.design.y - self.fittedvalues)
+
+    # -------------------------------------------------------------- intervals
+
+    @cached_property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
+
+    def conf_int(
+        self,
+        level: float = 0.95,
+        method: str = "wald",
+        parm: str | Sequence[str] | None = None,
+        *,
+        ddf: str | None = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        level
+            Coverage.
+        method
+            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
+            effects, standard deviations, correlations and ``sigma``, where the profile likelihood
+            falls by a chi-squared quantile.  ``"bootstrap"``: percentiles of a parametric
+            bootstrap, of the same parameters.
+        parm
+            Names of the parameters wanted; all by default.
+        ddf
+            For ``"wald"``, as in :meth:`coef_table`.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
+
+        Returns
+        -------
+        DataFrame
+            By parameter; the columns are the two tail probabilities.
+
+        Raises
+        ------
+        InterlaceError
+            A level outside (0, 1), an unknown method or parameter.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
+                         0.025  0.975
+        sd_Days|Subject   3.80   8.75
+        sigma            22.90  28.86
+        """
+        from interlace.inference.intervals import conf_int
+
+        return conf_int(self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed)
 
     # -------------------------------------------------------------- prediction, new responses
 
@@ -249,7 +307,53 @@ class CrossedLMEResult(InferredModel):
         n_jobs: int = 1,
         progress: bool | None = None,
     ) -> BootstrapResult:
-        """BOOTDOC"""
+        """Bootstrap of the parameters, or of any statistic of the fit: every replicate is refitted.
+
+        Parameters
+        ----------
+        n
+            Replicates.
+        kind
+            ``"parametric"``: responses simulated from the fit.  ``"residual"``: random effects and
+            residuals, rescaled to the estimated variances, drawn with replacement.  ``"wild"``:
+            residuals times random multipliers.  ``"cases"``: whole groups drawn with their rows.
+        seed
+            Replicates depend on it and on their number alone, whatever ``n`` and ``n_jobs``.
+        statistic
+            A function of a result that returns a number, an array or a Series; ``None`` for fixed
+            effects, standard deviations, correlations and ``sigma``, which is much quicker.
+        group
+            What ``"cases"`` draws: a grouping factor, ``"observation"``, or ``"all"`` (pigeonhole).
+        n_jobs
+            Processes; -1 for as many as there are cores.
+        progress
+            ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and
+            standard error is a terminal.
+
+        Returns
+        -------
+        BootstrapResult
+            ``replicates, estimate, se, bias, conf_int(level, method)``, and the numbers of
+            replicates that failed (with their messages) or were singular.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown kind or group, or fewer than 2 replicates.
+
+        Notes
+        -----
+        Sources and details are in :func:`interlace.inference.resample.bootstrap`.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> boot = result.bootstrap(200, seed=1)
+        >>> boot.replicates.shape, boot.n_failed
+        ((200, 6), 0)
+        """
         from interlace.inference.resample import bootstrap
 
         return bootstrap(
@@ -373,33 +477,6 @@ class CrossedLMEResult(InferredModel):
         from interlace.reporting import augment
 
         return augment(self, newdata)
-
-    def r2(self) -> R2:
-        """Nakagawa's marginal and conditional R squared.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> r2 = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep).r2()
-        >>> round(r2.marginal, 3), round(r2.conditional, 3)
-        (0.279, 0.799)
-        """
-        from interlace.reporting import r2
-
-        return r2(self)
-
-    def icc(self) -> ICC:
-        """Intraclass correlation: shares of the variance that lie between groups."""
-        from interlace.reporting import icc
-
-        return icc(self)
-
-    def singular_report(self) -> SingularReport:
-        """Which combination of which random term has no variance, and what to try."""
-        from interlace.reporting import singular_report
-
-        return singular_report(self)
 
     def marginal(
         self,

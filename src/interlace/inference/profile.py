@@ -15,18 +15,13 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import ndtri
 
 from interlace._progress import counter
-from interlace.constrained import (
-    CoefficientPath,
-    Path,
-    correlation_path,
-    deviation_path,
-    sigma_path,
-)
+from interlace.constrained import CoefficientPath, Path
 from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate, estimate_theta
+from interlace.held import correlation_path, deviation_path, sigma_path
 from interlace.inference.tracing import LowerDeviance, Tracer, trace
-from interlace.parameters import SIGMA, variance_parameter_names, variance_parameters
+from interlace.parameters import variance_parameter_names, variance_parameters
 from interlace.terms import Floats
 
 # Names that stand for all fixed effects and for all variance parameters, as in lme4.
@@ -44,7 +39,7 @@ class Scale:
     kind: str
     factor: float = 1.0
 
-    def __call__(self, psi: Floats) -> Floats:
+    def __call__(self, psi: Floats | float) -> Floats:
         return self.factor * _SCALES[self.kind](np.asarray(psi, dtype=np.float64))
 
 
@@ -348,12 +343,13 @@ def _parameters(estimate: Estimate) -> Iterator[_Parameter]:
     """All parameters of an ML fit, in the order of :func:`parameter_names`."""
     terms = estimate.A.terms
     for j, name in enumerate(estimate.A.names):
-        yield _Parameter(name, float(estimate.beta[j]), CoefficientPath(estimate, j), Scale("linear"))
+        path = CoefficientPath(estimate, j)
+        yield _Parameter(name, float(estimate.beta[j]), path, Scale("linear"))
     sigma = np.asarray(estimate.sigma)
     values = variance_parameters(terms, estimate.user_templates, sigma).tolist()
     found = zip(variance_parameter_names(terms), values, _variance_paths(estimate), strict=True)
-    for name, value, (path, to_value) in found:
-        yield _Parameter(name, value, path, to_value)
+    for name, value, (held, to_value) in found:
+        yield _Parameter(name, value, held, to_value)
 
 
 def _variance_paths(estimate: Estimate) -> Iterator[tuple[Path | None, Scale]]:
@@ -421,9 +417,7 @@ def _curve(
     if parameter.path is None:
         return _level_curve(parameter, levels)
     exact = [float(ndtri(0.5 + 0.5 * level)) for level in levels]
-    curve = trace(
-        Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1
-    )
+    curve = trace(Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1)
     limits = {
         level: (float(parameter.scale(low)), float(parameter.scale(high)))
         for level, (low, high) in zip(levels, curve.limits.values(), strict=True)

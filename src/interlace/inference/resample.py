@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from interlace._parallel import in_order, n_workers
 from interlace._progress import counter
+from interlace.batches import Refits, fit_stacked, worth_a_batch
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
 from interlace.design import Design
@@ -24,7 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.refits import Refits, Refitter, working_rows
+from interlace.refits import Refitter, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
     Block,
@@ -41,8 +42,8 @@ KINDS = ("parametric", "residual", "cases", "wild")
 Statistic = Callable[[CrossedLMEResult], object]
 
 # Blocks of replicates that one task takes: many for a batch, one where replicates take long.
-_TASK = 16
-# Tasks of that size that are worth a process.
+_TASK, _CASES_TASK = 16, 4
+# Tasks of a batch of responses that are worth a process.
 _TASKS_EACH = 4
 
 
@@ -134,9 +135,8 @@ def bootstrap(
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
     run = _runner(result, design, kind, group, reader)
-    size, share = (_TASK, _TASKS_EACH) if isinstance(run, _Together) else (1, 1)
-    tasks = list(_grouped(blocks(root, n), size))
-    workers = n_workers(n_jobs, len(tasks) // share)
+    tasks = list(_grouped(blocks(root, n), run.blocks_each))
+    workers = n_workers(n_jobs, len(tasks) // run.tasks_each)
     with counter(n, progress, what="bootstrap", unit="replicates") as advance:
         chunks = []
         for chunk in in_order(run, tasks, workers):
@@ -287,11 +287,46 @@ class _Together:
     refitter: Refitter
     sampler: _Sampler
     reader: _Parameters
+    blocks_each = _TASK
+    tasks_each = _TASKS_EACH
 
     def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
         drawn = [self.sampler.deviations(block.rng, block.size) for block in task]
         fits = self.refitter.refit(np.concatenate(drawn, axis=1))
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
+
+
+@dataclass(frozen=True, eq=False)
+class _CasesTogether:
+    """Resampled rows, fitted as a batch."""
+
+    cases: Cases
+    refitter: Refitter
+    reader: _Parameters
+    blocks_each = _CASES_TASK
+    tasks_each = 1
+
+    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+        uniform = np.concatenate([b.rng.random((b.size, self.cases.n_draws)) for b in task])
+        values = np.full((len(uniform), len(self.reader.names)), np.nan)
+        singular = np.zeros(len(uniform), dtype=bool)
+        errors: dict[int, str] = {}
+        criteria: dict[int, Criterion] = {}
+        for i in range(len(uniform)):
+            if stopped():
+                break
+            try:
+                A = self.cases.sample(uniform[i])[1]
+                criteria[i] = Criterion(A, self.refitter.estimate.criterion.reml)
+            except InterlaceError as error:
+                errors[i] = str(error)
+        if criteria:
+            theta0 = self.refitter.estimate.criterion.theta(self.refitter.start)
+            fits = fit_stacked(list(criteria.values()), theta0)
+            where = np.array(list(criteria))
+            values[where], singular[where] = self.reader.table(fits), fits.singular
+            errors |= {int(where[i]): why for i, why in fits.errors.items()}
+        return _Chunk(task[0].columns.start, values, singular, errors)
 
 
 Fit = Callable[[int], tuple[Design, Estimate]]
@@ -303,6 +338,8 @@ class _OneByOne:
 
     fits: Callable[[Block], Fit]
     reader: _Parameters | _Statistic
+    blocks_each = 1
+    tasks_each = 1
 
     def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
         (block,) = task
@@ -332,13 +369,15 @@ def _runner(
     kind: str,
     group: str | None,
     reader: _Parameters | _Statistic,
-) -> _Together | _OneByOne:
+) -> _Together | _CasesTogether | _OneByOne:
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
     refitter = Refitter(estimate, working_rows(design, estimate.A))
     if kind == "cases":
         drawer = cases(design, estimate.A.names, groups, group)
+        if isinstance(reader, _Parameters) and worth_a_batch(estimate.A, own_rows=True):
+            return _CasesTogether(drawer, refitter, reader)
         return _OneByOne(_CaseFits(drawer, refitter), reader)
     sampler: _Sampler
     if kind == "parametric":

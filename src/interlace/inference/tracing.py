@@ -29,8 +29,8 @@ _PLAIN, _FAR = 5, 0.5
 _ROUGH = 1e-3
 # Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
 _LEVEL = 1e3
-# Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that is
-# halved if they do not, and how often at most.
+# Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that
+# is halved if they do not, and how often at most.
 _AGREE, _SMALL, _ROUNDS = 2e-5, 0.01, 4
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
@@ -184,7 +184,8 @@ def trace(
     """
     origin = tracer.origin()
     down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact)
-    up, high = _side(_March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact)
+    same = tuple(n for n in down if n.branch == 0)
+    up, high = _side(_March(tracer, 1, [origin], same), targets, exact)
     nodes = _with_rate_at_estimate([*down[:0:-1], *up])
     fresh = {n.psi for n in nodes}
     for _ in range(_ROUNDS if refine else 0):
@@ -352,7 +353,8 @@ class _March:
             x = (target - t) / h
             d = (b - a) / h
             return a + (target - t) * (
-                steep[0] + x * (3.0 * d - 2.0 * steep[0] - steep[1])
+                steep[0]
+                + x * (3.0 * d - 2.0 * steep[0] - steep[1])
                 + x * x * (steep[0] + steep[1] - 2.0 * d)
             )
         if 0.0 < steep[0] < np.inf:
@@ -371,7 +373,7 @@ def _predict(path: Path, around: Sequence[Node], psi: float) -> Floats:
     for size in (4, 3, 2):
         weights = _lagrange([n.psi for n in chosen[:size]], psi)
         if np.abs(weights).sum() < _WILD:
-            return weights @ np.array([n.phi for n in chosen[:size]])
+            return np.asarray(weights @ np.array([n.phi for n in chosen[:size]]))
     return chosen[0].phi
 
 
