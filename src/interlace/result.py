@@ -124,8 +124,8 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
                          0.025  0.975
-        sd_Days|Subject   3.80   8.75
-        sigma            22.90  28.86
+        sd_Days|Subject    3.8   8.75
+        sigma             22.9  28.86
         """
         from interlace.inference.intervals import conf_int
 
@@ -431,7 +431,7 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
               group                 term  estimate
-        0   Subject        sd__Intercept    24.741
+        0   Subject        sd__Intercept    24.740
         1   Subject  cor__Intercept.Days     0.066
         2   Subject             sd__Days     5.922
         3  Residual      sd__Observation    25.592
@@ -470,9 +470,9 @@ class CrossedLMEResult(InferredModel):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
         >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
-          Subject  .fitted   .hat
-        0     308   292.19   0.13
-        1     308   302.66   0.12
+          Subject  .fitted  .hat
+        0     308   292.19  0.11
+        1     308   302.66  0.10
         """
         from interlace.reporting import augment
 
