@@ -25,7 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.refits import Refitter, working_rows
+from interlace.refits import Refitter, side_by_side, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
     Block,
@@ -291,8 +291,9 @@ class _Together:
     tasks_each = _TASKS_EACH
 
     def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
-        drawn = [self.sampler.deviations(block.rng, block.size) for block in task]
-        fits = self.refitter.refit(np.concatenate(drawn, axis=1))
+        products = self.refitter.rows.responses
+        drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
+        fits = self.refitter.refit(side_by_side(drawn))
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
 
 
