@@ -557,6 +557,7 @@ BAD = {
         dict(kind="residual", group="Subject"),
         "group= says what kind='cases' draws; kind='residual' takes none",
     ),
+    "statistic": (dict(statistic="Days"), "statistic must be a function of a result, not 'Days'"),
     "jobs": (dict(n_jobs=0), "n_jobs must be a positive integer or -1, not 0"),
     "seed": (
         dict(seed="x"),
