@@ -25,7 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.refits import Refitter, working_rows
+from interlace.refits import Refitter, side_by_side, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
     Block,
@@ -130,7 +130,7 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
-    _check(n, kind, group, n_jobs)
+    _check(n, kind, statistic, group, n_jobs)
     root = seed_sequence(seed)
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
@@ -147,12 +147,14 @@ def bootstrap(
     return found
 
 
-def _check(n: int, kind: str, group: str | None, n_jobs: int) -> None:
+def _check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int) -> None:
     """Refuse arguments that are out of range."""
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
     if kind not in KINDS:
         raise InterlaceError(f"kind must be {listed(KINDS)}, not {kind!r}")
+    if statistic is not None and not callable(statistic):
+        raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
     if group is not None and kind != "cases":
         raise InterlaceError(f"group= says what kind='cases' draws; kind={kind!r} takes none")
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
@@ -291,8 +293,9 @@ class _Together:
     tasks_each = _TASKS_EACH
 
     def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
-        drawn = [self.sampler.deviations(block.rng, block.size) for block in task]
-        fits = self.refitter.refit(np.concatenate(drawn, axis=1))
+        products = self.refitter.rows.responses
+        drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
+        fits = self.refitter.refit(side_by_side(drawn))
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
 
 
