@@ -135,27 +135,19 @@ def test_processes_change_nothing(kind: str, n: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("statistic", [None, abs])
 def test_work_can_be_sent_to_another_process(kind: str, statistic: object) -> None:
-    """Where processes are not forked, what they do is pickled."""
+    """What another process does is pickled."""
     result = sleep()
     reader = _Parameters(result) if statistic is None else _Statistic(result, _days)
     run = _runner(result, result.design, kind, None, reader)
     copy = pickle.loads(pickle.dumps(run))
     task = list(blocks(3, 4))
-    one, two = run(task, lambda: False), copy(task, lambda: False)
+    one, two = run(task), copy(task)
     assert_allclose(one.values, two.values, rtol=1e-12)
     assert np.isfinite(one.values).all()
 
 
 def _days(result: interlace.CrossedLMEResult) -> float:
     return result.fe_params["Days"]
-
-
-def test_abandoned_replicates() -> None:
-    """Nobody waits: nothing more is fitted."""
-    reader = _Statistic(sleep(), _days)
-    run = _runner(sleep(), sleep().design, "cases", None, reader)
-    chunk = run(list(blocks(3, 4)), lambda: True)
-    assert np.isnan(chunk.values).all() and not chunk.errors
 
 
 def test_parametric_replicates_are_fits_to_simulated_responses() -> None:

@@ -88,9 +88,7 @@ def bootstrap(
         bootstrap, Owen 2007).  A level drawn twice counts as two, and so do those nested in it;
         other factors keep their levels.
     n_jobs
-        Processes; -1 for as many as there are cores.  Where the system cannot fork (Windows,
-        macOS), starting them takes a second or two, a script must start from
-        ``if __name__ == "__main__":``, and ``statistic`` must be a function that can be pickled.
+        Processes; -1 for as many as there are cores.  Starting them takes a second or two, once.
     progress
         ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and standard
         error is a terminal.
@@ -292,7 +290,7 @@ class _Together:
     blocks_each = _TASK
     tasks_each = _TASKS_EACH
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         products = self.refitter.rows.responses
         drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
         fits = self.refitter.refit(side_by_side(drawn))
@@ -309,15 +307,13 @@ class _CasesTogether:
     blocks_each = _CASES_TASK
     tasks_each = 1
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         uniform = np.concatenate([b.rng.random((b.size, self.cases.n_draws)) for b in task])
         values = np.full((len(uniform), len(self.reader.names)), np.nan)
         singular = np.zeros(len(uniform), dtype=bool)
         errors: dict[int, str] = {}
         criteria: dict[int, Criterion] = {}
         for i in range(len(uniform)):
-            if stopped():
-                break
             try:
                 A = self.cases.sample(uniform[i])[1]
                 criteria[i] = Criterion(A, self.refitter.estimate.criterion.reml)
@@ -344,15 +340,13 @@ class _OneByOne:
     blocks_each = 1
     tasks_each = 1
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         (block,) = task
         fit = self.fits(block)
         values = np.full((block.size, len(self.reader.names)), np.nan)
         singular = np.zeros(block.size, dtype=bool)
         errors: dict[int, str] = {}
         for i in range(block.size):
-            if stopped():
-                break
             try:
                 design, estimate = fit(i)
                 if not estimate.convergence.converged:
