@@ -46,8 +46,6 @@ class PathPoint(Protocol):
     """
 
     @property
-    def evaluation(self) -> Evaluation: ...
-    @property
     def value(self) -> float: ...
     @property
     def gradient(self) -> Floats: ...
@@ -79,8 +77,16 @@ class Path(Protocol):
     @property
     def upper(self) -> float: ...
 
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """Relative working templates at one point."""
+        ...
+
     def at(self, psi: float, phi: Floats) -> PathPoint:
         """The deviance at one point."""
+        ...
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The representative of ``phi`` among those that stand for the same."""
         ...
 
     def alternatives(self) -> list[Floats]:
@@ -116,6 +122,14 @@ class CoefficientPath:
     @property
     def free(self) -> Floats:
         return self.estimate.criterion.pack(self.estimate.templates)
+
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``phi``, unpacked."""
+        return self.estimate.criterion.unpack(phi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """As it is."""
+        return phi
 
     def at(self, psi: float, phi: Floats) -> CoefficientPoint:
         """The profiled deviance of the templates under the constraint."""
@@ -260,7 +274,11 @@ M = TypeVar("M", bound=Map, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class TemplatePath(Generic[M]):
-    """A variance parameter held, by way of a map."""
+    """A variance parameter held, by way of a map.
+
+    ``others`` are other values of ``phi`` to start from; the deviance is even in the first
+    ``even`` entries of ``phi``.
+    """
 
     criterion: Criterion
     map: M
@@ -270,13 +288,26 @@ class TemplatePath(Generic[M]):
     lower: float
     upper: float
     others: tuple[Floats, ...] = ()
+    even: int = 0
+
+    def _relative(self, x: Floats) -> list[Floats]:
+        """Relative templates from ``x``."""
+        return self.criterion.unpack(x[:-1] * np.exp(-x[-1]))
+
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``tau / sigma``."""
+        return self._relative(self.map(np.append(phi, psi)))
 
     def at(self, psi: float, phi: Floats) -> TemplatePoint:
         """The deviance of absolute templates and ``sigma`` under the constraint."""
         xi = np.append(phi, psi)
         x = self.map(xi)
-        templates = [tau * np.exp(-x[-1]) for tau in self.criterion.unpack(x[:-1])]
-        return TemplatePoint(self.criterion.at(templates), float(x[-1]), self.map, xi)
+        point = self.criterion.at(self._relative(x))
+        return TemplatePoint(point, float(x[-1]), self.map, xi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The first ``even`` entries positive: the deviance is even in them."""
+        return np.concatenate((np.abs(phi[: self.even]), phi[self.even :]))
 
     def alternatives(self) -> list[Floats]:
         """Other starting values."""

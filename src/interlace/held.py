@@ -195,6 +195,7 @@ def correlation_path(
         lower=-0.5 * np.pi,
         upper=0.5 * np.pi,
         others=tuple(starts[:k]),
+        even=2,
     )
 
 
