@@ -38,6 +38,10 @@ from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats
 
 
+# What is added to the diagonals of singular templates for another start.
+_LIFT = 0.3
+
+
 class PathPoint(Protocol):
     """The deviance and its derivatives at one ``(psi, phi)``.
 
@@ -138,8 +142,9 @@ class CoefficientPath:
         return CoefficientPoint(self.estimate.criterion(phi), self.c, float(target))
 
     def alternatives(self) -> list[Floats]:
-        """None: continuation is enough."""
-        return []
+        """Regular templates, if those of the estimate are singular."""
+        lifted = regular_templates(self.estimate)
+        return [] if lifted is None else [self.estimate.criterion.pack(lifted)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +235,13 @@ class CoefficientPoint:
         pack, n = self.evaluation.criterion.pack, self.evaluation.criterion.nu
         change = 2.0 * self._rate * self._scale / self._direction[1] * pack(moved)
         return 2.0 * self._rate * self.slope / n * pack(pulls) - change
+
+
+def regular_templates(estimate: Estimate) -> list[Floats] | None:
+    """Templates near those of a singular estimate that are not; ``None`` if it is regular."""
+    if not estimate.is_singular:
+        return None
+    return [T + _LIFT * np.eye(len(T)) for T in estimate.templates]
 
 
 def _direction(factor: Factor, c: Floats) -> tuple[Floats, float]:

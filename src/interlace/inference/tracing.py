@@ -120,7 +120,7 @@ class Tracer:
         if best.rise > _expected(beside, psi) + _LOWER:
             again = [self.settle(psi, n.phi, n.branch, otherwise=self.path.free) for n in beside]
             best = min((best, *again), key=lambda n: n.rise)
-        return best
+        return replace(best, branch=best.branch + 1) if _fell_flat(best, beside) else best
 
     def scout(self, last: Node, phi: Floats) -> Node | None:
         """The constrained minimum that another start leads to, if it is lower than a known one."""
@@ -142,6 +142,12 @@ def _expected(beside: Sequence[Node], psi: float) -> float:
     (inner,) = beside
     step = abs(psi - inner.psi) * abs(inner.zeta_rate)
     return np.inf if inner.is_estimate else (abs(inner.zeta) + 2.0 * step + 0.2) ** 2
+
+
+def _fell_flat(node: Node, beside: Sequence[Node]) -> bool:
+    """Whether the deviance is level at a node but not beside it, on what passes for one branch."""
+    rates = [abs(n.zeta_rate) for n in beside if n.branch == node.branch and not n.is_estimate]
+    return bool(rates) and abs(node.zeta_rate) < 1e-3 * min(rates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,8 +317,10 @@ class _March:
 
     def reach(self, target: float, tolerance: float) -> float:
         """``psi`` where ``|zeta|`` is ``target``, or the end of the range if it stays below."""
+        widths = [np.inf, np.inf]
         for _ in range(_MAX_POINTS):
             inner, outer = self._bracket(target)
+            widths.append(abs(outer.psi - inner.psi) if outer else np.inf)
             near = [n for n in (inner, outer) if n and abs(abs(n.zeta) - target) <= tolerance]
             if near and np.isfinite(near[0].rate):
                 return self._limit(near[0], target)
@@ -322,7 +330,8 @@ class _March:
                 if self._stays_up(inner, outer):
                     return inner.psi
                 continue
-            psi = self._propose(inner, outer, target)
+            slow = np.isfinite(widths[-3]) and widths[-1] > 0.5 * widths[-3]
+            psi = self._propose(inner, outer, target, halve=bool(slow))
             around = [*self.nodes, *self.known[1:]]
             beside = [inner] if outer is None else [inner, outer]
             self._insert(self.tracer.look(around, psi, beside))
@@ -371,7 +380,9 @@ class _March:
 
     # -------------------------------------------------------------- where to look next
 
-    def _propose(self, inner: Node, outer: Node | None, target: float) -> float:
+    def _propose(
+        self, inner: Node, outer: Node | None, target: float, *, halve: bool
+    ) -> float:
         """Next ``psi``, by the rates of the nodes; inside the bracket if there is one."""
         if outer is None:
             psi = inner.psi + self.side * self._stride(inner, target)
@@ -379,7 +390,7 @@ class _March:
         a, b = self.side * inner.psi, self.side * outer.psi
         guess = self._inside(inner, outer, target)
         margin = 0.02 * (b - a)
-        if not a + margin < guess < b - margin:
+        if halve or not a + margin < guess < b - margin:
             guess = 0.5 * (a + b)
         return self.side * guess
 
