@@ -37,7 +37,6 @@ from interlace.estimate import Estimate
 from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats
 
-
 # What is added to the diagonals of singular templates for another start.
 _LIFT = 0.3
 

@@ -27,8 +27,8 @@ _LOWER = 1e-5
 _BENT, _NIL = 1e-5, 1e-9
 # Plain Newton steps before the trust region takes over, and the gain that is too much for them.
 _PLAIN, _FAR = 5, 0.5
-# Predicted gain at which another start is compared with what is known.
-_ROUGH = 1e-3
+# Predicted gain at which another start is compared with what is known, and evaluations up to it.
+_ROUGH, _PATIENCE = 1e-3, 40
 # Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
 _LEVEL = 1e3
 # Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that
@@ -94,8 +94,10 @@ class Tracer:
 
     def settle(self, psi: float, phi: Floats, branch: int, *, otherwise: Floats) -> Node:
         """Constrained minimum at ``psi``, started from ``phi``, or ``otherwise`` if that fails."""
-        start = phi if np.isfinite(point_at(self.path, psi, phi).value) else otherwise
-        value, slope, best = constrained_minimum(self.path, psi, start, self.minimum)
+        point = point_at(self.path, psi, phi)
+        if not np.isfinite(point.value):
+            phi, point = otherwise, self.path.at(psi, otherwise)
+        value, slope, best = constrained_minimum(self.path, psi, phi, point, self.minimum)
         if self.watch is not None:
             self.watch()
         rise = value - self.minimum
@@ -127,7 +129,10 @@ class Tracer:
         if not np.isfinite(point_at(self.path, last.psi, phi).value):
             return None
         found = minimize(
-            lambda x: point_at(self.path, last.psi, x), phi, gain_tolerance=_ROUGH
+            lambda x: point_at(self.path, last.psi, x),
+            phi,
+            gain_tolerance=_ROUGH,
+            max_evaluations=_PATIENCE,
         )
         if found.point.value - 2.0 * found.predicted_gain > self.minimum + last.rise - _LOWER:
             return None
@@ -181,16 +186,16 @@ def point_at(path: Path, psi: float, phi: Floats) -> PathPoint:
 
 
 def constrained_minimum(
-    path: Path, psi: float, phi: Floats, minimum: float
+    path: Path, psi: float, x: Floats, point: PathPoint, minimum: float
 ) -> tuple[float, float, Floats]:
     """Least deviance at ``psi``, its slope along ``psi``, and the ``phi`` where it is.
 
-    The last Newton step is not evaluated: its promise corrects value and slope.  ``minimum`` is
-    the deviance at the estimate: the rise from it is what must be accurate.  A direction that
-    curves downward may be a rotation, bent by what is left of the slope: then it straightens with
-    the next steps, and where it does not it is followed.
+    ``x`` is the ``phi`` to start from, ``point`` the path there.  The last Newton
+    step is not evaluated: its promise corrects value and slope.  ``minimum`` is the deviance at the
+    estimate: the rise from it is what must be accurate.  A direction that curves downward may be a
+    rotation, bent by what is left of the slope: then it straightens with the next steps, and where
+    it does not it is followed.
     """
-    point, x = path.at(psi, phi), phi
     for _ in range(_PLAIN):
         step, gain, bent = _newton_step(point)
         trust = _TRUST * float(np.clip(point.value - gain - minimum, 1e-2, 1.0) ** 2)
@@ -380,9 +385,7 @@ class _March:
 
     # -------------------------------------------------------------- where to look next
 
-    def _propose(
-        self, inner: Node, outer: Node | None, target: float, *, halve: bool
-    ) -> float:
+    def _propose(self, inner: Node, outer: Node | None, target: float, *, halve: bool) -> float:
         """Next ``psi``, by the rates of the nodes; inside the bracket if there is one."""
         if outer is None:
             psi = inner.psi + self.side * self._stride(inner, target)
