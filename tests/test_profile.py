@@ -443,3 +443,13 @@ def test_limits_that_are_ends_of_the_range_are_not_marked():
 )
 def test_long_labels_are_broken_where_names_end(name, label):
     assert plots._wrapped(name) == label
+
+
+# ------------------------------------------------------------------ progress
+
+
+def test_progress_is_shown_when_asked_for_and_only_then(capsys):
+    profile_limits(fitted("dyestuff"), progress=True)
+    assert "profile" in capsys.readouterr().err
+    profile_limits(fitted("dyestuff"))
+    assert capsys.readouterr().err == ""
