@@ -152,7 +152,7 @@ def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath[Devi
     rest = _rest(x, (start, stop), unit)
     regular = [_rest(other, (start, stop), unit) for other in _regular(estimate)]
     J = _surround(np.asarray(own * unit), fixed, (start, stop), len(x), unit)
-    length = 0.5 * held if held > 0.0 else unit * float(np.linalg.norm(c))
+    length = max(0.5 * held, 0.2 * unit * float(np.linalg.norm(c)))
     return TemplatePath(
         estimate.criterion,
         DeviationMap(J, length),

@@ -93,10 +93,15 @@ class Tracer:
         return Node(self.path.start, self.path.free, 0.0, 0.0, 0.0, is_estimate=True)
 
     def settle(self, psi: float, phi: Floats, branch: int, *, otherwise: Floats) -> Node:
-        """Constrained minimum at ``psi``, started from ``phi``, or ``otherwise`` if that fails."""
+        """Constrained minimum at ``psi``, started from ``phi``, or ``otherwise`` if that fails.
+
+        If both do, an infinitely high node: something to stay inside of.
+        """
         point = point_at(self.path, psi, phi)
         if not np.isfinite(point.value):
-            phi, point = otherwise, self.path.at(psi, otherwise)
+            phi, point = otherwise, point_at(self.path, psi, otherwise)
+        if not np.isfinite(point.value):
+            return Node(psi, phi, np.inf, float(np.copysign(np.inf, psi - self.path.start)), 0.0)
         value, slope, best = constrained_minimum(self.path, psi, phi, point, self.minimum)
         if self.watch is not None:
             self.watch()
@@ -113,6 +118,7 @@ class Tracer:
         On two branches the lower one counts; if extrapolation has led to a worse minimum than
         those beside, or up a wall, start from these.
         """
+        nodes, beside = ([n for n in some if np.isfinite(n.rise)] for some in (nodes, beside))
         found = [
             self.settle(psi, _predict(self.path, around, psi), branch, otherwise=beside[0].phi)
             for branch in sorted({n.branch for n in beside})
@@ -145,7 +151,7 @@ def _expected(beside: Sequence[Node], psi: float) -> float:
     if len(beside) > 1:
         return max(n.rise for n in beside)
     (inner,) = beside
-    step = abs(psi - inner.psi) * abs(inner.zeta_rate)
+    step = min(abs(psi - inner.psi) * abs(inner.zeta_rate), 1e3)
     return np.inf if inner.is_estimate else (abs(inner.zeta) + 2.0 * step + 0.2) ** 2
 
 
@@ -318,11 +324,12 @@ class _March:
         for target in sorted({*rough, *exact}):
             reach = _CLOSE if target in exact else 0.3 * min(targets)
             limits[target] = self.reach(target, reach)
+        self.nodes = [n for n in self.nodes if np.isfinite(n.rise)]
         return {z: limits[z] for z in exact}
 
     def reach(self, target: float, tolerance: float) -> float:
         """``psi`` where ``|zeta|`` is ``target``, or the end of the range if it stays below."""
-        widths = [np.inf, np.inf]
+        widths = [np.inf] * 3
         for _ in range(_MAX_POINTS):
             inner, outer = self._bracket(target)
             widths.append(abs(outer.psi - inner.psi) if outer else np.inf)
@@ -335,7 +342,7 @@ class _March:
                 if self._stays_up(inner, outer):
                     return inner.psi
                 continue
-            slow = np.isfinite(widths[-3]) and widths[-1] > 0.5 * widths[-3]
+            slow = np.isfinite(widths[-4]) and widths[-1] > 0.5 * widths[-4]
             psi = self._propose(inner, outer, target, halve=bool(slow))
             around = [*self.nodes, *self.known[1:]]
             beside = [inner] if outer is None else [inner, outer]
@@ -417,12 +424,13 @@ class _March:
     def _first_rate(self) -> float:
         """``d psi / d zeta`` at the estimate: of the other side, or by the Newton matrix."""
         path = self.tracer.path
-        if len(self.known) > 1:
-            return abs((self.known[1].psi - path.start) / (self.known[1].zeta or 1.0))
-        point = path.at(path.start, path.free)
-        curvature = point.curvature + float(point.cross @ _tangent(point))
-        rate = np.sqrt(2.0 / curvature) if curvature > 0.0 else np.inf
-        return float(np.clip(rate, 0.1 * path.unit, 30.0 * path.unit))
+        if len(self.known) > 1 and abs(self.known[1].zeta) > 0.3:
+            rate = abs((self.known[1].psi - path.start) / self.known[1].zeta)
+        else:
+            point = path.at(path.start, path.free)
+            curvature = point.curvature + float(point.cross @ _tangent(point))
+            rate = np.sqrt(2.0 / curvature) if curvature > 0.0 else np.inf
+        return float(np.clip(rate, 0.1 * path.unit, 20.0 * path.unit))
 
     def _inside(self, inner: Node, outer: Node, target: float) -> float:
         """Inverse interpolation between two nodes, ``side * psi``."""
