@@ -400,7 +400,7 @@ def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     return replace(estimate, templates=tuple(clean))
 
 
-def _restarted(estimate: Estimate, templates: tuple[Floats, ...]) -> Estimate:
+def _restarted(estimate: Estimate, templates: Sequence[Floats]) -> Estimate:
     """The ML fit anew, from templates where the deviance is lower."""
     criterion = estimate.criterion
     return _by_maximum_likelihood(estimate_theta(criterion, theta0=criterion.theta(templates)))
