@@ -1,4 +1,4 @@
-"""Tests and intervals of a fitted model, one verb a question."""
+"""Tests of a fitted model and what it explains, one verb a question."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class InferredModel(FittedModel):
-    """Estimates with what they are compared with; a part of :class:`interlace.CrossedLMEResult`."""
+    """Estimates with their tests; a part of :class:`interlace.CrossedLMEResult`."""
 
     # -------------------------------------------------------------- tests of the fixed effects
 
