@@ -80,4 +80,4 @@ def _regressions(codes: Codes, l: int, Z: Floats, y: Floats, w: Floats) -> Float
     solvable = np.linalg.eigvalsh(G)[:, 0] > _DEPENDENT
     coef = np.full((l, k), np.nan)
     coef[solvable] = np.linalg.solve(G[solvable], right[solvable, :, None])[:, :, 0]
-    return coef / size
+    return np.asarray(coef / size)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import plotnine as p9
+from matplotlib.patheffects import withStroke
 from plotnine.composition import Compose
 
 from interlace.errors import InterlaceError
@@ -24,18 +25,24 @@ MANY_POINTS = 5000
 MANY_LEVELS = 60
 
 # Characters of titles and axis labels in an inch.
-_TITLE_DENSITY, _TEXT_DENSITY = 10.5, 12.0
+_TITLE_DENSITY, _TEXT_DENSITY = 8.5, 12.0
 
 
-def look(width: float, height: float) -> p9.theme:
-    """The theme of all figures, at a size in inches."""
+def start(data: pd.DataFrame, mapping: p9.aes) -> p9.ggplot:
+    """A figure in the look of all figures; what is added later may change it."""
+    found: p9.ggplot = p9.ggplot(data, mapping) + _look()
+    return found
+
+
+def _look() -> p9.theme:
+    """The theme of all figures."""
     return p9.theme_bw(base_size=10) + p9.theme(
-        figure_size=(width, height),
         panel_grid_minor=p9.element_blank(),
         panel_grid_major=p9.element_line(color="#EBEBEB", size=0.5),
         panel_border=p9.element_rect(color="#9A9A9A", size=0.7),
-        plot_title=p9.element_text(size=11.5, weight="bold", linespacing=1.2),
-        plot_subtitle=p9.element_text(size=9, color="#444444", linespacing=1.2),
+        plot_title=p9.element_text(size=11, weight="bold", linespacing=1.2, ha="left"),
+        plot_title_position="plot",
+        panel_spacing=0.03,
         plot_caption=p9.element_text(size=8, color="#444444", linespacing=1.2),
         axis_title=p9.element_text(size=9.5, linespacing=1.2),
         axis_text=p9.element_text(size=8, linespacing=1.1),
@@ -56,7 +63,6 @@ def titled(
     title: str,
     x: str,
     y: str,
-    subtitle: str | None = None,
     caption: str | None = None,
 ) -> p9.ggplot:
     """A figure with theme, title and axis labels, all wrapped to its size."""
@@ -64,11 +70,9 @@ def titled(
     wide, across = int(width * _TITLE_DENSITY), int((width - 1.0) * _TEXT_DENSITY)
     texts = {"title": wrapped(title, wide), "x": wrapped(x, across)}
     texts["y"] = wrapped(y, int((height - 1.2) * _TEXT_DENSITY))
-    if subtitle:
-        texts["subtitle"] = wrapped(subtitle, int(wide * 1.25))
     if caption:
-        texts["caption"] = wrapped(caption, int(wide * 1.3))
-    found: p9.ggplot = figure + p9.labs(**texts) + look(width, height)
+        texts["caption"] = wrapped(caption, int(width * 13.0))
+    found: p9.ggplot = figure + p9.labs(**texts) + p9.theme(figure_size=size)
     return found
 
 
@@ -151,36 +155,44 @@ def text_beside(
     """Names beside a few points, moved until they are apart.
 
     ``points`` has the columns ``x, y, label`` and any that facets need.  A name stands left of
-    points beyond ``middle``, right of others.  Names on one side that would be less than a line
-    apart, on an axis ``height`` long, are pushed up, with a thin line back to the point.
+    points beyond ``middle``, right of others.  Names less than a line apart, on an axis ``height``
+    long, are pushed up, with a thin line back to the point.
     """
-    layers: list[object] = []
-    for left, part in points.groupby(points["x"] > middle):
-        layers += _side(part.sort_values("y"), bool(left), width, line=0.042 * height)
-    return layers
-
-
-def _side(part: pd.DataFrame, left: bool, width: int, *, line: float) -> list[object]:
-    """Names left or right of their points."""
-    names = [wrapped(label, width) for label in part["label"]]
-    at, top = [], -np.inf
-    for y, name in zip(part["y"], names, strict=True):
-        half = 0.5 * line * (name.count("\n") + 1)
-        at.append(max(y, top + half))
-        top = at[-1] + half
-    shown = part.assign(at=at, label=[_padded(name, left) for name in names])
+    names = [wrapped(label, width) for label in points["label"]]
+    left = points["x"] > middle
+    shown = points.assign(
+        at=_apart(points["y"], [name.count("\n") + 1 for name in names], 0.042 * height),
+        label=[_padded(name, side) for name, side in zip(names, left, strict=True)],
+    )
     moved = shown[shown["at"] > shown["y"]]
     lead = p9.geom_segment(
         p9.aes("x", "y", xend="x", yend="at"), data=moved, color=PALE, size=0.4, inherit_aes=False
     )
-    text = p9.geom_text(
+    sides = [(shown[left], "right"), (shown[~left], "left")]
+    texts = [_text(part, side) for part, side in sides if len(part)]
+    return [lead, *texts] if len(moved) else list(texts)
+
+
+def _apart(y: pd.Series, lines: Sequence[int], line: float) -> list[float]:
+    """Heights at or above ``y`` at which texts of so many lines do not touch."""
+    at, top = np.array(y, dtype=np.float64), -np.inf
+    for i in np.argsort(at, kind="stable"):
+        half = 0.5 * line * lines[i]
+        at[i] = max(at[i], top + half)
+        top = at[i] + half
+    return [float(a) for a in at]
+
+
+def _text(shown: pd.DataFrame, side: str) -> p9.geom_text:
+    """Names with a white rim, to be read over points."""
+    return p9.geom_text(
         p9.aes("x", "at", label="label"),
         data=shown,
-        ha="right" if left else "left",
+        ha=side,
         size=7.5,
         inherit_aes=False,
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
     )
-    return [lead, text] if len(moved) else [text]
 
 
 def _padded(text: str, left: bool) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 import plotnine as p9
 
 from interlace.errors import InterlaceError
-from interlace.plots._style import BLUE, GREY, PALETTE, known, titled, wrapped
+from interlace.plots._style import BLUE, GREY, PALETTE, known, start, titled, wrapped
 from interlace.result import CrossedLMEResult
 
 _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
@@ -112,7 +112,7 @@ def _layers(table: pd.DataFrame, labels: list[str], models: list[str]) -> p9.ggp
     keys = {name: wrapped(name, 44) for name in models}
     table = table.assign(model=table["model"].cat.rename_categories(keys))
     figure: p9.ggplot = (
-        p9.ggplot(table, p9.aes("estimate", "place", color="model", shape="model"))
+        start(table, p9.aes("estimate", "place", color="model", shape="model"))
         + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4, linetype="dashed")
         + p9.geom_segment(p9.aes("lower", xend="upper", yend="place"), size=0.8)
         + p9.geom_point(size=2.4)

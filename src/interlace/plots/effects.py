@@ -18,11 +18,15 @@ from interlace.plots._style import (
     MANY_LEVELS,
     ORANGE,
     known,
+    start,
     titled,
     wrapped,
 )
 from interlace.result import CrossedLMEResult
 from interlace.simulate import require_rows
+
+# Random effects below this share of sigma have no variance.
+_ZERO = 1e-5
 
 # ------------------------------------------------------------------ caterpillar
 
@@ -74,14 +78,17 @@ def plot_ranef(
     panels = table["panel"].cat.categories
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
-    most = min(int(table["panel"].value_counts().max()), MANY_LEVELS)
-    size = (max(3.2 * across + 0.6, 5.0), down * (1.6 + 0.155 * most) + 0.6)
+    few = _few(table, MANY_LEVELS)
+    lines = table["lines"].where(few, 0).groupby(table["panel"], observed=True).sum()
+    tall = max(1.0 + 0.145 * int(lines.max()), 2.4 if few.all() else 4.5)
+    size = (max(3.2 * across + 0.6, 5.0), down * (tall + 0.5) + 0.6)
     return titled(
-        caterpillar(table, across=across),
+        caterpillar(table, few, across=across),
         size=size,
         title="Random effects" if len(panels) > 1 else f"Random effects: {panels[0]}",
         x=f"Deviation, {level:.0%} intervals".replace("%", " %"),
         y="",
+        caption=zero_variances(table),
     )
 
 
@@ -94,7 +101,7 @@ def effects_table(
 ) -> pd.DataFrame:
     """Estimates and limits by panel and level, each with its place on one common axis.
 
-    Columns ``panel`` (ordered), ``label, place, estimate, lower, upper, clear``; panels take
+    Columns ``panel`` (ordered), ``label, lines, place, estimate, lower, upper, clear``; panels take
     separate stretches of places, sorted by estimate.
     """
     z = float(ndtri(0.5 + 0.5 * check_level(level)))
@@ -128,42 +135,74 @@ def _column_table(result: CrossedLMEResult, key: str, name: str, z: float) -> pd
     """Estimates and limits of one column of one grouping factor, sorted."""
     b, se = (pd.DataFrame(d[key])[name] for d in (result.random_effects, result.random_effects_se))
     alone = isinstance(result.random_effects[key], pd.Series)
+    exact = _rms(result, key, name) * float(se.max()) < _ZERO * result.estimate.sigma
+    estimate, reach = b.to_numpy() * (not exact), z * se.to_numpy() * (not exact)
+    labels = [wrapped(level, 30) for level in b.index]
     columns = {
         "panel": key if alone else f"{key}: {name}",
-        "label": [str(level) for level in b.index],
-        "estimate": b.to_numpy(),
-        "lower": (b - z * se).to_numpy(),
-        "upper": (b + z * se).to_numpy(),
+        "label": labels,
+        "lines": [1 + label.count("\n") for label in labels],
+        "estimate": estimate,
+        "lower": estimate - reach,
+        "upper": estimate + reach,
     }
     table = pd.DataFrame(columns).sort_values("estimate", ignore_index=True, kind="stable")
     return table.assign(clear=(table["lower"] > 0.0) | (table["upper"] < 0.0))
 
 
-def caterpillar(table: pd.DataFrame, *, across: int, named: int = MANY_LEVELS) -> p9.ggplot:
-    """Layers of a caterpillar plot; at most ``named`` levels of a panel have labels."""
-    counts = table["panel"].map(table["panel"].value_counts()).astype(int)
-    few = table[counts <= named]
-    dense = int(counts.max()) > MANY_LEVELS
-    width, dot = (0.25, 0.5) if dense else (0.7, 1.8)
+def _rms(result: CrossedLMEResult, key: str, name: str) -> float:
+    """Root mean square of a column of ``Z``: random effects times it are in units of the response."""
+    A = result.estimate.A
+    for term, sizes in zip(A.terms, A.basis.root_mean_squares, strict=True):
+        if term.group == key and name in term.columns:
+            return float(sizes[term.columns.index(name)])
+    return 1.0
+
+
+def zero_variances(table: pd.DataFrame) -> str | None:
+    """Which panels hold nothing but zeros."""
+    largest = (table["upper"] - table["lower"]).groupby(table["panel"], observed=True).max()
+    names = [str(name) for name in largest.index[largest == 0.0]]
+    return f"Variance estimated as zero: {', '.join(names)}." if names else None
+
+
+def _few(table: pd.DataFrame, most: int) -> pd.Series:
+    """Whether the panel of a row has at most so many levels."""
+    found: pd.Series = table["panel"].map(table["panel"].value_counts()).astype(int) <= most
+    return found
+
+
+def caterpillar(table: pd.DataFrame, named: pd.Series, *, across: int) -> p9.ggplot:
+    """Layers of a caterpillar plot; ``named`` says for which rows levels are on the axis."""
     labels = {name: wrapped(name, 30) for name in table["panel"].cat.categories}
-    shown = table.assign(panel=table["panel"].cat.rename_categories(labels))
-    figure: p9.ggplot = (
-        p9.ggplot(shown, p9.aes("estimate", "place", color="clear"))
+    table = table.assign(panel=table["panel"].cat.rename_categories(labels))
+    few = _few(table, MANY_LEVELS)
+    figure = (
+        start(table, p9.aes("estimate", "place", color="clear"))
         + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4)
-        + p9.geom_segment(p9.aes("lower", xend="upper", yend="place"), size=width)
-        + p9.geom_point(size=dot, stroke=0)
+        + _intervals(table[few], size=0.7, alpha=1.0, dot=1.8)
+        + _intervals(table[~few], size=0.3, alpha=0.4, dot=0.6)
         + p9.scale_color_manual(values={True: BLUE, False: "#9A9A9A"}, guide=None)
         + p9.scale_y_continuous(
-            breaks=few["place"].tolist(),
-            labels=[wrapped(label, 28) for label in few["label"]],
+            breaks=table["place"][named].tolist(),
+            labels=table["label"][named].tolist(),
             expand=(0.02, 0.6),
         )
     )
-    if len(few) == 0:
-        figure += p9.theme(axis_ticks_major_y=p9.element_blank())
     if len(labels) > 1:
         figure += p9.facet_wrap("panel", scales="free", ncol=across)
-    return figure
+    found: p9.ggplot = figure
+    return found
+
+
+def _intervals(table: pd.DataFrame, *, size: float, alpha: float, dot: float) -> list[object]:
+    """Lines and points, if there are any."""
+    if not len(table):
+        return []
+    line = p9.geom_segment(
+        p9.aes("lower", xend="upper", yend="place"), data=table, size=size, alpha=alpha
+    )
+    return [line, p9.geom_point(data=table, size=dot, stroke=0)]
 
 
 # ------------------------------------------------------------------ shrinkage
@@ -243,7 +282,7 @@ def _lines(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
     many = len(pair) > MANY_LEVELS
     axis = {"breaks": [], "labels": []} if many else _level_axis(pair)
     figure = (
-        p9.ggplot(points, p9.aes("value", "place"))
+        start(points, p9.aes("value", "place"))
         + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4)
         + p9.geom_segment(
             p9.aes("raw", "place", xend="blup", yend="place"),
@@ -290,7 +329,7 @@ def _plane(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
     points["kind"] = _kinds(points["kind"])
     many = len(moves) > MANY_LEVELS
     figure = (
-        p9.ggplot(points, p9.aes("x", "y"))
+        start(points, p9.aes("x", "y"))
         + p9.geom_hline(yintercept=0.0, color=GREY, size=0.3)
         + p9.geom_vline(xintercept=0.0, color=GREY, size=0.3)
         + p9.geom_segment(

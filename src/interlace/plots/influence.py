@@ -22,6 +22,7 @@ from interlace.plots._style import (
     cloud,
     is_many,
     known,
+    start,
     text_beside,
     titled,
     wrapped,
@@ -41,6 +42,8 @@ _TITLES = {
 }
 # No more points beyond a cut-off than this are drawn one by one over counts.
 _MOST_OUTSIDE = 2000
+# Nor more than this as lines of their own.
+_MOST_LINES = 30
 
 Cutoff = str | float | tuple[float, float] | None
 
@@ -100,7 +103,13 @@ def plot_influence(
     beyond = (data["y"] < low) | (data["y"] > high)
     unit = str(table.index.name or "row")
     return titled(
-        _scatter(data, beyond, (low, high), needles=against is None, label=label),
+        _scatter(
+            data,
+            beyond,
+            (low, high),
+            needles=_base(measure) if against is None else None,
+            label=label,
+        ),
         size=(6.5, 4.2),
         title=f"Influence: {_title(measure)} by {unit}",
         x=f"Position of the {unit} in the table" if against is None else _title(against),
@@ -157,20 +166,20 @@ def dotplot_diag(
     data = pd.DataFrame({"value": values.to_numpy(), "label": list(values.index)})
     data = data.sort_values("value", kind="stable", ignore_index=True)
     data["beyond"] = (data["value"] < low) | (data["value"] > high)
+    caption = _caption(int(data["beyond"].sum()), len(data), cutoff, (low, high))
     if modify is not None:
         known(modify, ["boxplot", "dotplot"], "modify")
         if cutoff is None:
             raise InterlaceError("modify gathers what is within a cut-off: give cutoff='internal'")
-        figure, height = _gathered(data, modify)
-    else:
-        figure, height = _ordered(data, label)
+        return _gathered(data, modify, name, unit, (low, high), caption)
+    figure, height = _ordered(data, label)
     return titled(
         figure + _cut_lines(low, high, vertical=True),
         size=(6.5, height),
         title=f"{_title(name)} by {unit}",
         x=_title(name),
-        y=unit if modify or len(data) <= MANY_LEVELS else f"{len(data):,} units in order",
-        caption=_caption(int(data["beyond"].sum()), len(data), cutoff, (low, high)),
+        y=unit if len(data) <= MANY_LEVELS else f"{len(data):,} units in order",
+        caption=caption,
     )
 
 
@@ -225,6 +234,11 @@ def _title(name: str) -> str:
     return _TITLES.get(name, name)
 
 
+def _base(name: str) -> float:
+    """The value of a measure that says: no influence."""
+    return 1.0 if name == "covratio" else 0.0
+
+
 def _caption(beyond: int, n: int, cutoff: Cutoff, limits: tuple[float, float]) -> str | None:
     """How many units are beyond the cut-off, and where it is."""
     if cutoff is None:
@@ -255,7 +269,7 @@ def _scatter(
     beyond: pd.Series,
     limits: tuple[float, float],
     *,
-    needles: bool,
+    needles: float | None,
     label: int,
 ) -> p9.ggplot:
     """Units as points, those beyond the cut-off in another colour and named."""
@@ -263,9 +277,9 @@ def _scatter(
     outside = data[beyond].loc[distance[beyond].nlargest(_MOST_OUTSIDE).index]
     named = outside if np.isfinite(limits).any() else data
     named = named.loc[distance[named.index].nlargest(label).index]
-    figure = p9.ggplot(data[~beyond], p9.aes("x", "y"))
-    if needles and not is_many(len(data)):
-        figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=0.0, color=PALE, size=0.4)
+    figure = start(data[~beyond], p9.aes("x", "y"))
+    if needles is not None and not is_many(len(data)):
+        figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=needles, color=PALE, size=0.4)
     middle = float(data["x"].min() + data["x"].max()) / 2.0
     figure = (
         figure
@@ -290,7 +304,7 @@ def _ordered(data: pd.DataFrame, label: int) -> tuple[p9.ggplot, float]:
     data = data.assign(rank=np.arange(1, n + 1))
     shown = data.iloc[ranks_shown(n) - 1]
     base = (
-        p9.ggplot(shown, p9.aes("value", "rank", color="beyond"))
+        start(shown, p9.aes("value", "rank", color="beyond"))
         + p9.geom_point(size=1.8 if n <= MANY_LEVELS else 1.3, stroke=0)
         + _beyond_colors()
     )
@@ -311,28 +325,44 @@ def _ordered(data: pd.DataFrame, label: int) -> tuple[p9.ggplot, float]:
     return base + named + blank, 4.5
 
 
-def _gathered(data: pd.DataFrame, modify: str) -> tuple[p9.ggplot, float]:
+def _gathered(
+    data: pd.DataFrame,
+    modify: str,
+    name: str,
+    unit: str,
+    limits: tuple[float, float],
+    caption: str | None,
+) -> p9.ggplot:
     """Units within the cut-off in one line at the bottom, the others a line each."""
     within, beyond = data[~data["beyond"]], data[data["beyond"]]
-    beyond = beyond.tail(MANY_LEVELS)
+    far = _distance(beyond["value"], limits).nlargest(_MOST_LINES).index
+    if len(far) < len(beyond):
+        caption = f"{caption} The {_MOST_LINES} farthest are drawn."
+    beyond = beyond.loc[far.sort_values()]
     beyond = beyond.assign(rank=np.arange(1, len(beyond) + 1))
-    names = ["within cut-off", *(wrapped(name, 28) for name in beyond["label"])]
-    figure = p9.ggplot(within.assign(rank=0), p9.aes("rank", "value"))
-    if modify == "boxplot":
-        figure += p9.geom_boxplot(color=BLUE, fill="#E3EEF6", outlier_size=1.0, width=0.6)
-    else:
-        spread = within.assign(rank=_spread(within["value"]))
-        alpha = 0.6 if len(within) <= 500 else 0.15
-        figure += p9.geom_point(data=spread, color=BLUE, size=1.3, stroke=0, alpha=alpha)
+    names = ["within cut-off", *(wrapped(label, 28) for label in beyond["label"])]
     figure = (
-        figure
+        start(within.assign(rank=0), p9.aes("rank", "value"))
+        + _gathered_layer(within, modify)
         + p9.geom_point(data=beyond, color=ORANGE, size=2.0, stroke=0)
+        + _cut_lines(*limits, vertical=False)
         + p9.scale_x_continuous(
             breaks=list(range(len(names))), labels=names, limits=(-0.6, len(names) - 0.4)
         )
         + p9.coord_flip()
     )
-    return figure, 2.2 + 0.17 * len(names)
+    title = f"{_title(name)} by {unit}"
+    size = (6.5, 2.0 + 0.17 * sum(1 + label.count("\n") for label in names))
+    return titled(figure, size=size, title=title, x=unit, y=_title(name), caption=caption)
+
+
+def _gathered_layer(within: pd.DataFrame, modify: str) -> p9.geom_boxplot | p9.geom_point:
+    """Units within the cut-off, at position 0."""
+    if modify == "boxplot":
+        return p9.geom_boxplot(color=BLUE, fill="#E3EEF6", outlier_size=1.0, width=0.6)
+    spread = within.assign(rank=_spread(within["value"]))
+    alpha = 0.6 if len(within) <= 500 else 0.15
+    return p9.geom_point(data=spread, color=BLUE, size=1.3, stroke=0, alpha=alpha)
 
 
 def _spread(values: pd.Series) -> Sequence[float]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import plotnine as p9
 
-from interlace.plots._style import MANY_LEVELS, Figure, titled
-from interlace.plots.effects import caterpillar, effects_table
+from interlace.plots._style import Figure, titled
+from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
 from interlace.result import CrossedLMEResult
 from interlace.simulate import require_rows
 
-# Panels of the caterpillar, and levels named in one, that fit in a quarter of the figure.
+# Panels of the caterpillar, and lines of names at one, that fit in a quarter of the figure.
 _PANELS, _NAMED = 4, 20
 
 
@@ -57,13 +57,15 @@ def _effects(result: CrossedLMEResult, level: float) -> p9.ggplot:
     shown = table[table["panel"].isin(panels[:_PANELS])]
     shown = shown.assign(panel=shown["panel"].cat.remove_unused_categories())
     across = min(len(panels), 2)
-    named = min(MANY_LEVELS, _NAMED if len(panels) <= 2 else _NAMED // 2)
+    lines = shown.groupby("panel", observed=True)["lines"].transform("sum")
+    named = lines <= (_NAMED if len(panels) <= 2 else _NAMED // 2)
     rest = f" (4 of {len(panels)} panels)" if len(panels) > _PANELS else ""
     alone = f": {panels[0]}" if len(panels) == 1 else rest
     return titled(
-        caterpillar(shown, across=across, named=named),
+        caterpillar(shown, named, across=across),
         size=(5.5, 4.0),
         title=f"Random effects{alone}",
         x=f"Deviation, {level:.0%} intervals".replace("%", " %"),
         y="",
+        caption=zero_variances(shown),
     )

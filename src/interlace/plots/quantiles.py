@@ -10,11 +10,14 @@ import plotnine as p9
 
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError
-from interlace.plots._style import BLUE, GREY, ORANGE, known, text_beside, titled, wrapped
+from interlace.plots._style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
 from interlace.plots.residuals import standard_residuals
 from interlace.result import CrossedLMEResult
 from interlace.simulate import require_rows
 from interlace.terms import Floats
+
+# Values by panel, with the names of their units.
+Parts = dict[str, tuple[Floats, Sequence[object]]]
 
 
 def plot_qq(
@@ -63,7 +66,7 @@ def plot_qq(
     if what == "resid":
         require_rows(result.design, "plot_qq")
         r = standard_residuals(result)
-        parts = {"": (r, range(len(r)))}
+        parts: Parts = {"": (r, range(len(r)))}
         title, y = "Normal quantiles of the residuals", "Standardised residual"
     else:
         parts = _effects(result, what)
@@ -71,7 +74,7 @@ def plot_qq(
     return _figure(parts, title=title, y=y, level=level, label=label)
 
 
-def _effects(result: CrossedLMEResult, key: str) -> dict[str, tuple[Floats, Sequence[object]]]:
+def _effects(result: CrossedLMEResult, key: str) -> Parts:
     """Standardised random effects by column, with their levels."""
     effects, se = (pd.DataFrame(d[key]) for d in (result.random_effects, result.random_effects_se))
     components = result.variance_components[key]
@@ -80,7 +83,7 @@ def _effects(result: CrossedLMEResult, key: str) -> dict[str, tuple[Floats, Sequ
         raise InterlaceError(
             f"'{key}' has {len(effects)} levels, too few for a quantile plot: plot_ranef shows them"
         )
-    parts = {}
+    parts: Parts = {}
     for variance, name in zip(prior, effects.columns, strict=True):
         sd = np.sqrt(np.clip(variance - se[name].to_numpy() ** 2, 0.0, None))
         if not (sd > 1e-6 * np.sqrt(variance)).all() or not effects[name].abs().max() > 0.0:
@@ -93,7 +96,7 @@ def _effects(result: CrossedLMEResult, key: str) -> dict[str, tuple[Floats, Sequ
 
 
 def _figure(
-    parts: dict[str, tuple[Floats, Sequence[object]]],
+    parts: Parts,
     *,
     title: str,
     y: str,
@@ -110,7 +113,7 @@ def _figure(
     rows = -(-len(parts) // columns)
     size = (5.0, 4.2) if len(parts) == 1 else (3.4 * columns + 0.6, 3.4 * rows + 0.8)
     figure = (
-        p9.ggplot(data, p9.aes("theoretical", "sample"))
+        start(data, p9.aes("theoretical", "sample"))
         + p9.geom_ribbon(p9.aes(ymin="lower", ymax="upper"), fill=GREY, alpha=0.25)
         + p9.geom_line(p9.aes(y="line"), color=GREY, size=0.5)
         + p9.geom_point(data=data[~outside], color=BLUE, size=1.5, stroke=0)
@@ -125,7 +128,7 @@ def _figure(
 def _named(
     outside: pd.DataFrame,
     height: float,
-    parts: dict[str, tuple[Floats, Sequence[object]]],
+    parts: Parts,
     panels: dict[str, str],
     label: int,
 ) -> list[object]:

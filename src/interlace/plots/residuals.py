@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from interlace.plots._style import (
     ORANGE,
     Figure,
     cloud,
+    start,
     titled,
     wrapped,
     zero_line,
@@ -51,7 +53,8 @@ def plot_resid(
     standardized
         Divide each residual by its standard deviation, ``sigma sqrt((1 - h) / w)``.
     smooth
-        Draw a local regression line through clouds (:func:`~interlace.diagnostics.smooth.local_line`).
+        Draw a local regression line through clouds
+        (:func:`~interlace.diagnostics.smooth.local_line`).
 
     Returns
     -------
@@ -117,7 +120,7 @@ def plot_scale_location(result: CrossedLMEResult, *, smooth: bool = True) -> p9.
         size=(5.5, 4.0),
         title="Spread of the residuals",
         x=f"Fitted {result.formula.response}",
-        y="Square root of |standardised residual|",
+        y="Root of |standardised residual|",
     )
 
 
@@ -157,8 +160,9 @@ def values_of(result: CrossedLMEResult, name: str) -> Column:
         if term.group == name:
             medians = pd.Series(result.resid).groupby(codes).median()
             order = np.argsort(medians.to_numpy(), kind="stable")
-            place = np.argsort(order)
-            return pd.Categorical.from_codes(place[codes], [str(term.levels[i]) for i in order])
+            names = [str(term.levels[i]) for i in order]
+            found: Column = pd.Categorical([names[i] for i in np.argsort(order)[codes]], names)
+            return found
     if name in design.names:
         return np.asarray(design.X[:, design.names.index(name)])
     return _frame.plain(_column(result, name), name)
@@ -195,8 +199,9 @@ def _panel(
     if _frame.is_numeric(values):
         figure = _cloud_of(np.asarray(values, dtype=np.float64), y, smooth) + zero_line()
         return titled(figure, size=(5.5, 4.0), title=title, x=what, y=label)
-    levels = pd.Categorical(values).remove_unused_categories()
-    height = max(3.2, 1.2 + 0.17 * min(len(levels.categories), MANY_LEVELS))
+    levels: pd.Categorical[Any] = pd.Categorical(values).remove_unused_categories()
+    count = len(levels.categories)
+    height = max(3.2, 1.2 + 0.17 * count) if count <= MANY_LEVELS else 5.0
     boxes = _boxes(levels, y)
     return titled(boxes, size=(5.5, height), title=title, x=_levels_label(levels, what), y=label)
 
@@ -204,25 +209,25 @@ def _panel(
 def _cloud_of(x: Floats, y: Floats, smooth: bool) -> p9.ggplot:
     """Points or counts, and a smooth line."""
     data = pd.DataFrame({"x": x, "y": y}).dropna()
-    figure: p9.ggplot = p9.ggplot(data, p9.aes("x", "y")) + cloud(len(data))
+    figure: p9.ggplot = start(data, p9.aes("x", "y")) + cloud(len(data))
     curve = local_line(x, y) if smooth else pd.DataFrame()
     return figure + p9.geom_line(data=curve, color=ORANGE, size=1.0) if len(curve) > 1 else figure
 
 
-def _levels_label(levels: pd.Categorical[str], name: str) -> str:
+def _levels_label(levels: pd.Categorical[Any], name: str) -> str:
     """What the axis of the levels is called."""
     count = len(levels.categories)
     return name if count <= MANY_LEVELS else f"{count:,} levels of {name}, by median"
 
 
-def _boxes(levels: pd.Categorical[str], y: Floats) -> p9.ggplot:
+def _boxes(levels: pd.Categorical[Any], y: Floats) -> p9.ggplot:
     """A box per level, or thin lines for many; levels go up the figure."""
     if len(levels.categories) > MANY_LEVELS:
         return _quartiles(levels, y)
     names = [wrapped(level, 28) for level in levels.categories]
     data = pd.DataFrame({"position": levels.codes, "y": y}).dropna()
     figure: p9.ggplot = (
-        p9.ggplot(data, p9.aes("position", "y", group="position"))
+        start(data, p9.aes("position", "y", group="position"))
         + zero_line()
         + p9.geom_boxplot(color=BLUE, fill="#E3EEF6", outlier_size=1.2, size=0.4, width=0.65)
         + p9.scale_x_continuous(
@@ -233,13 +238,17 @@ def _boxes(levels: pd.Categorical[str], y: Floats) -> p9.ggplot:
     return figure
 
 
-def _quartiles(levels: pd.Categorical[str], y: Floats) -> p9.ggplot:
+def _quartiles(levels: pd.Categorical[Any], y: Floats) -> p9.ggplot:
     """Median and quartiles of many levels, by median."""
     groups = pd.Series(y).groupby(np.asarray(levels.codes))
-    table = groups.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["low", "mid", "high"], axis=1)
+    table = (
+        groups.quantile(np.array([0.25, 0.5, 0.75]))
+        .unstack()
+        .set_axis(["low", "mid", "high"], axis=1)
+    )
     table = table.sort_values("mid").assign(rank=np.arange(1, len(table) + 1))
     figure: p9.ggplot = (
-        p9.ggplot(table, p9.aes("rank", "mid"))
+        start(table, p9.aes("rank", "mid"))
         + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), color=GREY, alpha=0.5, size=0.3)
         + p9.geom_point(color=BLUE, size=0.6, stroke=0)
         + zero_line()
