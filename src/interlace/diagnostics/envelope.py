@@ -91,7 +91,7 @@ def ranks_shown(n: int) -> NDArray[np.int64]:
         return np.arange(1, n + 1)
     ends = np.arange(1, _ENDS + 1)
     low, high = (float(z) for z in _normal_quantiles(n, np.array([_ENDS, n + 1 - _ENDS])))
-    z = np.linspace(low, high, _BETWEEN + 2)
+    z = np.linspace(low, high, _BETWEEN + 2)[1:-1]
     between = np.rint(ndtr(z) * n).astype(np.int64)
     return np.unique(np.concatenate([ends, between, n + 1 - ends]))
 

@@ -64,10 +64,14 @@ def titled(
     x: str,
     y: str,
     caption: str | None = None,
+    beside: Sequence[str] = (),
 ) -> p9.ggplot:
-    """A figure with theme, title and axis labels, all wrapped to its size."""
+    """A figure with title and axis labels, all wrapped to its size.
+
+    ``beside`` are the labels left of the panels, which take room from the lower axis.
+    """
     width, height = size
-    wide, across = int(width * _TITLE_DENSITY), int((width - 1.0) * _TEXT_DENSITY)
+    wide, across = int(width * _TITLE_DENSITY), int((width - 1.0) * _TEXT_DENSITY) - longest(beside)
     texts = {"title": wrapped(title, wide), "x": wrapped(x, across)}
     texts["y"] = wrapped(y, int((height - 1.2) * _TEXT_DENSITY))
     if caption:
@@ -96,6 +100,16 @@ def wrapped(text: object, width: int) -> str:
                 lines.append("")
         lines[-1] += piece
     return literal("\n".join(line.rstrip() for line in lines if line.strip()))
+
+
+def longest(labels: Sequence[str]) -> int:
+    """Characters of the longest line."""
+    return max((len(line) for label in labels for line in label.split("\n")), default=0)
+
+
+def lines(labels: Sequence[str]) -> int:
+    """Lines of all labels."""
+    return sum(1 + label.count("\n") for label in labels)
 
 
 def literal(text: str) -> str:

@@ -70,14 +70,15 @@ def plot_coef(
     table["model"] = pd.Categorical(table["model"], list(models))
     responses = list(dict.fromkeys(r.formula.response for r in models.values()))
     labels = [wrapped(name, 34) for name in names]
-    lines = sum(max(1 + label.count("\n"), len(models) * 0.7) for label in labels)
+    high = sum(max(1 + label.count("\n"), len(models) * 0.7) for label in labels)
     shown = f"{level:.0%}".replace("%", " %")
     return titled(
         _layers(table, labels, list(models)),
-        size=(6.5, 1.5 + 0.27 * lines),
+        size=(6.5, 1.5 + 0.27 * high),
         title="Fixed effects",
         x=f"Effect on {', '.join(responses)}, {shown} intervals",
         y="",
+        beside=labels,
     )
 
 

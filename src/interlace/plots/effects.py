@@ -18,6 +18,7 @@ from interlace.plots._style import (
     MANY_LEVELS,
     ORANGE,
     known,
+    lines,
     start,
     titled,
     wrapped,
@@ -79,8 +80,8 @@ def plot_ranef(
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
     few = _few(table, MANY_LEVELS)
-    lines = table["lines"].where(few, 0).groupby(table["panel"], observed=True).sum()
-    tall = max(1.0 + 0.145 * int(lines.max()), 2.4 if few.all() else 4.5)
+    names = table["lines"].where(few, 0).groupby(table["panel"], observed=True).sum()
+    tall = max(1.0 + 0.145 * int(names.max()), 2.4 if few.all() else 4.5)
     size = (max(3.2 * across + 0.6, 5.0), down * (tall + 0.5) + 0.6)
     return titled(
         caterpillar(table, few, across=across),
@@ -89,6 +90,7 @@ def plot_ranef(
         x=f"Deviation, {level:.0%} intervals".replace("%", " %"),
         y="",
         caption=zero_variances(table),
+        beside=table["label"][few].tolist(),
     )
 
 
@@ -151,7 +153,7 @@ def _column_table(result: CrossedLMEResult, key: str, name: str, z: float) -> pd
 
 
 def _rms(result: CrossedLMEResult, key: str, name: str) -> float:
-    """Root mean square of a column of ``Z``: random effects times it are in units of the response."""
+    """Root mean square of a column of ``Z``: what turns effects into the response's units."""
     A = result.estimate.A
     for term, sizes in zip(A.terms, A.basis.root_mean_squares, strict=True):
         if term.group == key and name in term.columns:
@@ -280,7 +282,7 @@ def _lines(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
     points = pair.melt("place", ["raw", "blup"], var_name="kind", value_name="value")
     points["kind"] = _kinds(points["kind"])
     many = len(pair) > MANY_LEVELS
-    axis = {"breaks": [], "labels": []} if many else _level_axis(pair)
+    labels = [] if many else [wrapped(level, 28) for level in pair.index]
     figure = (
         start(points, p9.aes("value", "place"))
         + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4)
@@ -293,24 +295,19 @@ def _lines(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
         )
         + p9.geom_point(p9.aes(color="kind"), size=0.6 if many else 1.9, stroke=0)
         + _kind_colors()
-        + p9.scale_y_continuous(expand=(0.02, 0.6), **axis)
+        + p9.scale_y_continuous(
+            breaks=[] if many else pair["place"].tolist(), labels=labels, expand=(0.02, 0.6)
+        )
     )
     return titled(
         figure,
-        size=(6.0, 1.8 + 0.155 * min(len(pair), MANY_LEVELS)),
+        size=(6.0, 5.5 if many else 1.8 + 0.155 * max(lines(labels), 4)),
         title=f"Shrinkage of {key}" if name == "Intercept" else f"Shrinkage of {name} by {key}",
         x="Deviation from the fixed effects",
         y=f"{len(pair):,} levels of {key}" if many else key,
         caption=caption,
+        beside=labels,
     )
-
-
-def _level_axis(pair: pd.DataFrame) -> dict[str, list[object]]:
-    """Breaks and labels of levels."""
-    return {
-        "breaks": pair["place"].tolist(),
-        "labels": [wrapped(level, 28) for level in pair.index],
-    }
 
 
 def _plane(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None) -> p9.ggplot:
@@ -365,7 +362,7 @@ def _kind_colors() -> list[object]:
     """Colours of the two sorts of points."""
     colors = dict(zip(_KINDS.values(), [ORANGE, BLUE], strict=True))
     return [
-        p9.scale_color_manual(values=colors, name=""),
-        p9.theme(legend_position="top"),
+        p9.scale_color_manual(values=colors),
+        p9.theme(legend_position="top", legend_title=p9.element_blank()),
         p9.guides(color=p9.guide_legend(override_aes={"size": 2.5})),
     ]

@@ -22,6 +22,7 @@ from interlace.plots._style import (
     cloud,
     is_many,
     known,
+    lines,
     start,
     text_beside,
     titled,
@@ -102,12 +103,13 @@ def plot_influence(
     low, high = _limits(data["y"].to_numpy(), cutoff, measure)
     beyond = (data["y"] < low) | (data["y"] > high)
     unit = str(table.index.name or "row")
+    needles = _base(measure) if against is None else None
     return titled(
         _scatter(
             data,
             beyond,
             (low, high),
-            needles=_base(measure) if against is None else None,
+            needles=needles,
             label=label,
         ),
         size=(6.5, 4.2),
@@ -309,12 +311,9 @@ def _ordered(data: pd.DataFrame, label: int) -> tuple[p9.ggplot, float]:
         + _beyond_colors()
     )
     if n <= MANY_LEVELS:
-        axis = p9.scale_y_continuous(
-            breaks=data["rank"].tolist(),
-            labels=[wrapped(name, 28) for name in data["label"]],
-            expand=(0.02, 0.6),
-        )
-        return base + axis, 1.6 + 0.155 * n
+        names = [wrapped(name, 28) for name in data["label"]]
+        axis = p9.scale_y_continuous(breaks=data["rank"].tolist(), labels=names, expand=(0.02, 0.6))
+        return base + axis, 1.6 + 0.155 * max(lines(names), 4)
     extreme = data[data["beyond"]] if data["beyond"].any() else data
     centre = data["value"].median()
     extreme = extreme.loc[(extreme["value"] - centre).abs().nlargest(label).index]
@@ -352,8 +351,10 @@ def _gathered(
         + p9.coord_flip()
     )
     title = f"{_title(name)} by {unit}"
-    size = (6.5, 2.0 + 0.17 * sum(1 + label.count("\n") for label in names))
-    return titled(figure, size=size, title=title, x=unit, y=_title(name), caption=caption)
+    size = (6.5, 2.0 + 0.17 * lines(names))
+    return titled(
+        figure, size=size, title=title, x=unit, y=_title(name), caption=caption, beside=names
+    )
 
 
 def _gathered_layer(within: pd.DataFrame, modify: str) -> p9.geom_boxplot | p9.geom_point:

@@ -23,6 +23,7 @@ from interlace.plots._style import (
     ORANGE,
     Figure,
     cloud,
+    lines,
     start,
     titled,
     wrapped,
@@ -201,9 +202,16 @@ def _panel(
         return titled(figure, size=(5.5, 4.0), title=title, x=what, y=label)
     levels: pd.Categorical[Any] = pd.Categorical(values).remove_unused_categories()
     count = len(levels.categories)
-    height = max(3.2, 1.2 + 0.17 * count) if count <= MANY_LEVELS else 5.0
-    boxes = _boxes(levels, y)
-    return titled(boxes, size=(5.5, height), title=title, x=_levels_label(levels, what), y=label)
+    names = [wrapped(level, 28) for level in levels.categories] if count <= MANY_LEVELS else []
+    figure = _boxes(levels, names, y) if names else _quartiles(levels, y)
+    return titled(
+        figure,
+        size=(5.5, max(3.2, 1.2 + 0.17 * lines(names)) if names else 5.0),
+        title=title,
+        x=what if names else f"{count:,} levels of {what}, by median",
+        y=label,
+        beside=names,
+    )
 
 
 def _cloud_of(x: Floats, y: Floats, smooth: bool) -> p9.ggplot:
@@ -214,17 +222,8 @@ def _cloud_of(x: Floats, y: Floats, smooth: bool) -> p9.ggplot:
     return figure + p9.geom_line(data=curve, color=ORANGE, size=1.0) if len(curve) > 1 else figure
 
 
-def _levels_label(levels: pd.Categorical[Any], name: str) -> str:
-    """What the axis of the levels is called."""
-    count = len(levels.categories)
-    return name if count <= MANY_LEVELS else f"{count:,} levels of {name}, by median"
-
-
-def _boxes(levels: pd.Categorical[Any], y: Floats) -> p9.ggplot:
-    """A box per level, or thin lines for many; levels go up the figure."""
-    if len(levels.categories) > MANY_LEVELS:
-        return _quartiles(levels, y)
-    names = [wrapped(level, 28) for level in levels.categories]
+def _boxes(levels: pd.Categorical[Any], names: list[str], y: Floats) -> p9.ggplot:
+    """A box per level; levels go up the figure."""
     data = pd.DataFrame({"position": levels.codes, "y": y}).dropna()
     figure: p9.ggplot = (
         start(data, p9.aes("position", "y", group="position"))
