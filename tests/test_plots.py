@@ -242,7 +242,8 @@ def test_coefficients_of_two_models_side_by_side() -> None:
 
 
 def test_influence_names_the_most_extreme() -> None:
-    figure = plots.plot_influence(measures(40, unit=[f"u{i}" for i in range(40)]).set_index("unit"))
+    table = measures(40, unit=[f"u{i}" for i in range(40)]).set_index("unit")
+    figure = plots.plot_influence(table, cutoff=10.0)
     texts = [layer.geom.data for layer in figure.layers if type(layer.geom).__name__ == "geom_text"]
     assert [name.strip() for text in texts for name in text["label"]] == ["u20"]
     assert figure.labels.x == "Leverage"

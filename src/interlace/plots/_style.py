@@ -65,15 +65,19 @@ def titled(
     y: str,
     caption: str | None = None,
     beside: Sequence[str] = (),
+    flipped: bool = False,
 ) -> p9.ggplot:
     """A figure with title and axis labels, all wrapped to its size.
 
-    ``beside`` are the labels left of the panels, which take room from the lower axis.
+    ``beside`` are the labels left of the panels, which take room from the lower axis;
+    ``flipped`` figures have ``x`` going up.
     """
     width, height = size
-    wide, across = int(width * _TITLE_DENSITY), int((width - 1.0) * _TEXT_DENSITY) - longest(beside)
-    texts = {"title": wrapped(title, wide), "x": wrapped(x, across)}
-    texts["y"] = wrapped(y, int((height - 1.2) * _TEXT_DENSITY))
+    across = int((width - 1.0) * _TEXT_DENSITY) - longest(beside)
+    up = int((height - 1.2) * _TEXT_DENSITY)
+    texts = {"title": wrapped(title, int(width * _TITLE_DENSITY))}
+    texts["x"] = wrapped(x, up if flipped else across)
+    texts["y"] = wrapped(y, across if flipped else up)
     if caption:
         texts["caption"] = wrapped(caption, int(width * 13.0))
     found: p9.ggplot = figure + p9.labs(**texts) + p9.theme(figure_size=size)

@@ -131,6 +131,7 @@ def _layers(table: pd.DataFrame, labels: list[str], models: list[str]) -> p9.ggp
         p9.theme(
             legend_position="none" if alone else "bottom",
             legend_direction="vertical",
+            legend_title=p9.element_blank(),
             panel_grid_major_y=p9.element_blank(),
         ),
     ]

@@ -353,7 +353,14 @@ def _gathered(
     title = f"{_title(name)} by {unit}"
     size = (6.5, 2.0 + 0.17 * lines(names))
     return titled(
-        figure, size=size, title=title, x=unit, y=_title(name), caption=caption, beside=names
+        figure,
+        size=size,
+        title=title,
+        x=unit,
+        y=_title(name),
+        caption=caption,
+        beside=names,
+        flipped=True,
     )
 
 

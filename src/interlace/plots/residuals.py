@@ -140,7 +140,8 @@ def in_pairs(panels: Sequence[p9.ggplot]) -> Figure:
     even = [*panels, plot_spacer()] if len(panels) % 2 and len(panels) > 2 else list(panels)
     rows = [even[i] | even[i + 1] for i in range(0, len(even), 2)]
     whole: Figure = reduce(lambda above, below: above / below, rows)
-    return sized(whole, 9.0, 4.0 * len(rows))
+    tallest = max(float(panel.theme.getp("figure_size")[1]) for panel in panels)
+    return sized(whole, 11.0, tallest * len(rows))
 
 
 def sized(whole: Figure, width: float, height: float) -> Figure:
@@ -211,6 +212,7 @@ def _panel(
         x=what if names else f"{count:,} levels of {what}, by median",
         y=label,
         beside=names,
+        flipped=True,
     )
 
 
