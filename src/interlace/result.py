@@ -17,6 +17,7 @@ from interlace.inferred import InferredModel
 if TYPE_CHECKING:
     from interlace.inference.replicates import BootstrapResult
     from interlace.marginal import MarginalModel
+    from interlace.plots._style import Figure
     from interlace.summary import Summary
 
 
@@ -403,6 +404,22 @@ class CrossedLMEResult(InferredModel):
         from interlace.summary import summarize
 
         return summarize(self)
+
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """The four pictures a reviewer wants to see.
+
+        Residuals against fitted values, their quantiles with an envelope, their spread, and the
+        random effects with intervals of the given level; see :mod:`interlace.plots` for more.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> figure = interlace.fit("Reaction ~ Days", sleep, groups="Subject").plot()
+        """
+        from interlace.plots import plot
+
+        return plot(self, level=level)
 
     def tidy(
         self,
