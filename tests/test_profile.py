@@ -6,14 +6,16 @@ import functools
 import itertools
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize as scipy_minimize
 
 import interlace
 from dense import FORMULAS, Dense, design, frame, identity
-from interlace import constrained, held
+from interlace import constrained, held, plots
 from interlace.criterion import Criterion
 from interlace.crossprod import cross_products
 from interlace.design import assemble
@@ -21,6 +23,7 @@ from interlace.errors import InterlaceError
 from interlace.estimate import estimate_theta
 from interlace.formula import parse
 from interlace.inference.profile import parameter_names, profile, profile_limits
+from interlace.plots import plot_profile
 from reference import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
@@ -321,6 +324,52 @@ def test_a_correlation_without_variance_can_be_anything():
     assert degenerate.loc["cor_x.Intercept|h"].tolist() == [-1.0, 1.0]
 
 
+def limits_and_checks(seed: int, n: int, name: str, *, weighted: bool, parm: str):
+    """Limits of one parameter, the ML fit, and the path and scale of the parameter."""
+    data = frame(n=n, seed=seed)
+    A = cross_products(assemble(parse(FORMULAS[name]), data, weights="w" if weighted else None))
+    estimate = estimate_theta(Criterion(A, reml=True))
+    limits = profile_limits(estimate, parm=parm).loc[parm].to_numpy()
+    return limits, profile(estimate, parm=parm)
+
+
+def least_rise(seed: int, n: int, name: str, *, weighted: bool, rho: float) -> float:
+    """Least rise of the dense deviance over both deviations at a correlation, by brute force."""
+    data = frame(n=n, seed=seed)
+    d = assemble(parse(FORMULAS[name]), data, weights="w" if weighted else None)
+    A = cross_products(d)
+    best = estimate_theta(Criterion(A, reml=False)).value
+
+    def deviance(sds):
+        a, b = sds
+        T = np.array([[a, 0.0], [b * rho, b * np.sqrt(1.0 - rho**2)]])
+        return Dense(d, A, identity(A), [T], reml=False).value
+
+    starts = [(0.5, 0.5), (1.0, 0.1), (0.4, 0.25), (0.5, 0.0)]
+    bounds = [(0.0, 5.0), (0.0, 5.0)]
+    return min(scipy_minimize(deviance, s, bounds=bounds).fun for s in starts) - best
+
+
+def test_where_a_correlation_has_two_minima_the_lower_one_counts():
+    """Far out a standard deviation of zero fits best: the deviance is level from there on."""
+    case = {"seed": 1, "n": 100, "name": "slope", "weighted": True}
+    limits, curve = limits_and_checks(**case, parm="cor_x.Intercept|g")
+    assert limits[0] == -1.0
+    assert_allclose(least_rise(**case, rho=limits[1]), 1.959964**2, atol=1e-4)
+    zeta = curve.table["zeta"].to_numpy()
+    assert (np.diff(zeta) > -1e-5).all()
+
+
+def test_a_local_minimum_of_the_fit_is_left_when_profiling_finds_a_lower_one():
+    estimate = fitted("pastes", "ML")
+    criterion = estimate.criterion
+    stuck = replace(estimate, templates=(estimate.templates[0], np.zeros((1, 1))))
+    assert stuck.value > estimate.value + 0.1
+    assert stuck.criterion is criterion
+    limits, expected = (profile_limits(e, parm="theta_") for e in (stuck, estimate))
+    assert_allclose(limits, expected, rtol=1e-5)
+
+
 def test_a_profile_survives_pickling():
     again = pickle.loads(pickle.dumps(sleep_profile()))
     assert again.conf_int(0.9).equals(sleep_profile().conf_int(0.9))
@@ -364,3 +413,43 @@ def test_a_level_that_is_no_probability_is_refused(level):
 def test_a_level_beyond_the_profile_is_refused():
     with pytest.raises(InterlaceError, match=r"out to level 0\.99, not to 0\.999: profile again"):
         sleep_profile().conf_int(0.999)
+
+
+# ------------------------------------------------------------------ figure
+
+
+def test_the_figure_has_a_facet_a_parameter_and_marks_limits_and_estimates():
+    figure = plot_profile(sleep_profile())
+    assert list(figure.data["parameter"].cat.categories) == sleep_profile().names
+    limits = plots._limits(sleep_profile(), 0.95, 1.959964)
+    stored = np.sort(sleep_profile().conf_int().to_numpy().ravel())
+    assert_allclose(np.sort(limits["value"]), stored)
+    figure.draw()
+
+
+def test_limits_that_are_ends_of_the_range_are_not_marked():
+    limits = plots._limits(profile(fitted("dyestuff2"), parm="theta_"), 0.95, 1.959964)
+    assert len(limits) == 3  # the lower limit of the standard deviation is 0, no crossing
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("sd_Intercept|Subject", "sd_Intercept|Subject"),
+        ("sd_Intercept|recipe:replicate", "sd_Intercept\n|recipe:replicate"),
+        ("recipe[T.B]:temperature[T.185]", "recipe[T.B]:\ntemperature[T.185]"),
+        ("cor_Machine[T.C].Machine[T.B]|Worker", "cor_Machine[T.C].\nMachine[T.B]\n|Worker"),
+    ],
+)
+def test_long_labels_are_broken_where_names_end(name, label):
+    assert plots._wrapped(name) == label
+
+
+# ------------------------------------------------------------------ progress
+
+
+def test_progress_is_shown_when_asked_for_and_only_then(capsys):
+    profile_limits(fitted("dyestuff"), progress=True)
+    assert "profile" in capsys.readouterr().err
+    profile_limits(fitted("dyestuff"))
+    assert capsys.readouterr().err == ""

@@ -108,7 +108,7 @@ def test_summary_tells_of_a_singular_fit() -> None:
     with pytest.warns(interlace.SingularFitWarning, match="'h'"):
         result = interlace.fit("y ~ 1 + (1 | h)", data)
     assert result.is_singular is True
-    assert str(result.summary()).endswith("combination of random effects, is zero in h")
+    assert str(result.summary()).endswith("is zero in h; see singular_report()")
 
 
 def test_repr_is_one_line() -> None:

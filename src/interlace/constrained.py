@@ -37,6 +37,9 @@ from interlace.estimate import Estimate
 from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats
 
+# What is added to the diagonals of singular templates for another start.
+_LIFT = 0.3
+
 
 class PathPoint(Protocol):
     """The deviance and its derivatives at one ``(psi, phi)``.
@@ -45,8 +48,6 @@ class PathPoint(Protocol):
     first and second derivative along ``psi``, ``cross`` the mixed ones.
     """
 
-    @property
-    def evaluation(self) -> Evaluation: ...
     @property
     def value(self) -> float: ...
     @property
@@ -79,8 +80,16 @@ class Path(Protocol):
     @property
     def upper(self) -> float: ...
 
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """Relative working templates at one point."""
+        ...
+
     def at(self, psi: float, phi: Floats) -> PathPoint:
         """The deviance at one point."""
+        ...
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The representative of ``phi`` among those that stand for the same."""
         ...
 
     def alternatives(self) -> list[Floats]:
@@ -117,6 +126,14 @@ class CoefficientPath:
     def free(self) -> Floats:
         return self.estimate.criterion.pack(self.estimate.templates)
 
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``phi``, unpacked."""
+        return self.estimate.criterion.unpack(phi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """As it is."""
+        return phi
+
     def at(self, psi: float, phi: Floats) -> CoefficientPoint:
         """The profiled deviance of the templates under the constraint."""
         F = self.estimate.A.basis.fixed
@@ -124,8 +141,9 @@ class CoefficientPath:
         return CoefficientPoint(self.estimate.criterion(phi), self.c, float(target))
 
     def alternatives(self) -> list[Floats]:
-        """None: continuation is enough."""
-        return []
+        """Regular templates, if those of the estimate are singular."""
+        lifted = regular_templates(self.estimate)
+        return [] if lifted is None else [self.estimate.criterion.pack(lifted)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +236,13 @@ class CoefficientPoint:
         return 2.0 * self._rate * self.slope / n * pack(pulls) - change
 
 
+def regular_templates(estimate: Estimate) -> list[Floats] | None:
+    """Templates near those of a singular estimate that are not; ``None`` if it is regular."""
+    if not estimate.is_singular:
+        return None
+    return [T + _LIFT * np.eye(len(T)) for T in estimate.templates]
+
+
 def _direction(factor: Factor, c: Floats) -> tuple[Floats, float]:
     """How ``[-b, -beta, 1]`` on the remainder, ``(m, 1)``, moves with ``c' beta``; ``c' C c``.
 
@@ -260,7 +285,11 @@ M = TypeVar("M", bound=Map, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class TemplatePath(Generic[M]):
-    """A variance parameter held, by way of a map."""
+    """A variance parameter held, by way of a map.
+
+    ``others`` are other values of ``phi`` to start from; the deviance is even in the first
+    ``even`` entries of ``phi``.
+    """
 
     criterion: Criterion
     map: M
@@ -270,13 +299,26 @@ class TemplatePath(Generic[M]):
     lower: float
     upper: float
     others: tuple[Floats, ...] = ()
+    even: int = 0
+
+    def _relative(self, x: Floats) -> list[Floats]:
+        """Relative templates from ``x``."""
+        return self.criterion.unpack(x[:-1] * np.exp(-x[-1]))
+
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``tau / sigma``."""
+        return self._relative(self.map(np.append(phi, psi)))
 
     def at(self, psi: float, phi: Floats) -> TemplatePoint:
         """The deviance of absolute templates and ``sigma`` under the constraint."""
         xi = np.append(phi, psi)
         x = self.map(xi)
-        templates = [tau * np.exp(-x[-1]) for tau in self.criterion.unpack(x[:-1])]
-        return TemplatePoint(self.criterion.at(templates), float(x[-1]), self.map, xi)
+        point = self.criterion.at(self._relative(x))
+        return TemplatePoint(point, float(x[-1]), self.map, xi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The first ``even`` entries positive: the deviance is even in them."""
+        return np.concatenate((np.abs(phi[: self.even]), phi[self.even :]))
 
     def alternatives(self) -> list[Floats]:
         """Other starting values."""

@@ -6,13 +6,14 @@ function that builds the :class:`interlace.constrained.TemplatePath` at an estim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import null_space
 
-from interlace.constrained import TemplatePath
+from interlace.constrained import TemplatePath, regular_templates
 from interlace.criterion import n_free
 from interlace.estimate import Estimate
 from interlace.terms import Floats
@@ -120,6 +121,7 @@ def sigma_path(estimate: Estimate) -> TemplatePath[LinearMap]:
         unit=1.0 / np.sqrt(2.0 * estimate.A.n),
         lower=-np.inf,
         upper=np.inf,
+        others=tuple(other[:-1] / unit for other in _regular(estimate)),
     )
 
 
@@ -147,10 +149,10 @@ def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath[Devi
         own = np.delete(np.eye(len(c)), row, axis=1)
         fixed = np.eye(len(c))[row] / c[row]
         held, phi = abs(float(c[row] * x[start + row])), np.delete(x[start:stop], row)
-    rest = np.delete(x, np.s_[start:stop])
-    rest[:-1] /= unit
+    rest = _rest(x, (start, stop), unit)
+    regular = [_rest(other, (start, stop), unit) for other in _regular(estimate)]
     J = _surround(np.asarray(own * unit), fixed, (start, stop), len(x), unit)
-    length = 0.5 * held if held > 0.0 else unit * float(np.linalg.norm(c))
+    length = max(0.5 * held, 0.2 * unit * float(np.linalg.norm(c)))
     return TemplatePath(
         estimate.criterion,
         DeviationMap(J, length),
@@ -159,7 +161,8 @@ def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath[Devi
         unit=0.1,
         lower=0.0,
         upper=np.inf,
-        others=tuple(np.concatenate((other, rest)) for other in others),
+        others=tuple(np.concatenate((part, rest)) for part in others)
+        + tuple(np.concatenate((phi / unit, part)) for part in regular),
     )
 
 
@@ -180,8 +183,7 @@ def correlation_path(
     if estimate.user_templates[term][[a, b]].any(axis=1).sum() < 2:
         return None
     N = null_space(C)
-    rest = np.delete(x, np.s_[start:stop])
-    rest[:-1] /= unit
+    rest = _rest(x, (start, stop), unit)
     linear = np.concatenate(((N.T @ tau).ravel() / unit, rest))
     own = np.asarray(np.kron(N, np.eye(k)) * unit)
     J = _surround(own, np.zeros(k * k), (start, stop), len(x), unit)[:, :-1]
@@ -195,14 +197,28 @@ def correlation_path(
         lower=-0.5 * np.pi,
         upper=0.5 * np.pi,
         others=tuple(starts[:k]),
+        even=2,
     )
 
 
-def _absolute(estimate: Estimate) -> Floats:
-    """``(packed tau, log sigma)`` of an estimate in working units."""
+def _absolute(estimate: Estimate, templates: Sequence[Floats] | None = None) -> Floats:
+    """``(packed tau, log sigma)`` of an estimate in working units, or with other templates."""
     sigma = np.sqrt(estimate.evaluation.factor.r2 / estimate.criterion.nu)
-    packed = estimate.criterion.pack(estimate.templates)
+    packed = estimate.criterion.pack(estimate.templates if templates is None else templates)
     return np.append(sigma * packed, np.log(sigma))
+
+
+def _regular(estimate: Estimate) -> list[Floats]:
+    """:func:`_absolute` with regular templates in place of singular ones, if there are any."""
+    lifted = regular_templates(estimate)
+    return [] if lifted is None else [_absolute(estimate, lifted)]
+
+
+def _rest(x: Floats, place: tuple[int, int], unit: float) -> Floats:
+    """``x`` without the entries of one term, templates in units of ``unit``."""
+    rest = np.delete(x, np.s_[place[0] : place[1]])
+    rest[:-1] /= unit
+    return rest
 
 
 def _places(estimate: Estimate) -> list[tuple[int, int]]:

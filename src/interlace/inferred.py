@@ -1,4 +1,4 @@
-"""Tests and intervals of a fitted model, one verb a question."""
+"""Tests of a fitted model and what it explains, one verb a question."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class InferredModel(FittedModel):
-    """Estimates with what they are compared with; a part of :class:`interlace.CrossedLMEResult`."""
+    """Estimates with their tests; a part of :class:`interlace.CrossedLMEResult`."""
 
     # -------------------------------------------------------------- tests of the fixed effects
 
@@ -170,8 +170,8 @@ class InferredModel(FittedModel):
         >>> machines = interlace.datasets.load("machines")
         >>> result = interlace.fit("score ~ Machine + (1 | Worker)", machines, ddf="satterthwaite")
         >>> test = result.wald_test("Machine[T.B] = Machine[T.C]")
-        >>> round(test.statistic, 2), test.num_df, test.den_df.round(1)
-        (34.94, 1, 46.0)
+        >>> round(test.statistic, 2), test.num_df, round(test.den_df, 1)
+        (31.87, 1, 46.0)
         """
         from interlace.inference.tables import wald_test
 
@@ -209,7 +209,7 @@ class InferredModel(FittedModel):
                      num_df  den_df      F
         term
         recipe            2    42.0   0.25
-        temperature       5   220.0  20.52
+        temperature       5   220.0  20.51
         """
         from interlace.inference.tables import anova_table
 
@@ -233,9 +233,9 @@ class InferredModel(FittedModel):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.ranova()[["LRT", "Df"]].round(2)
-                                          LRT  Df
-        <none>                            NaN <NA>
-        Days in (1 + Days | Subject)    42.84   2
+                                        LRT   Df
+        <none>                          NaN  NaN
+        Days in (1 + Days | Subject)  42.84  2.0
         """
         from interlace.inference.ranova import ranova
 
@@ -285,7 +285,7 @@ class InferredModel(FittedModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.profile("Days").conf_int(0.9).round(2)
               0.05   0.95
-        Days  7.91  13.03
+        Days   7.9  13.03
         """
         from interlace.inference.profile import profile
 
@@ -305,8 +305,8 @@ class InferredModel(FittedModel):
         >>> result = interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch")
         >>> result.vcov_theta().round(3)
                          Batch.Intercept   sigma
-        Batch.Intercept            0.123  -0.8
-        sigma                     -0.8   50.0
+        Batch.Intercept            0.142  -1.118
+        sigma                     -1.118  51.068
         """
         from interlace.inference.intervals import theta_covariance
 

@@ -8,6 +8,7 @@ with the ordinary solver; both start at the fitted templates.  Responses are han
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -59,6 +60,28 @@ class Responses:
         """Where something is left."""
         found: Mask = np.isfinite(self.scale)
         return found
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+    def part(self, which: slice) -> Responses:
+        """Some of the responses."""
+        return Responses(
+            self.coef[:, which],
+            self.scale[which],
+            self.xy[:, which],
+            tuple(zy[:, which] for zy in self.zy),
+        )
+
+
+def side_by_side(parts: Sequence[Responses]) -> Responses:
+    """Responses of several batches as one."""
+    return Responses(
+        np.concatenate([part.coef for part in parts], axis=1),
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate([part.xy for part in parts], axis=1),
+        tuple(np.concatenate(zy, axis=1) for zy in zip(*(p.zy for p in parts), strict=True)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +157,10 @@ class Refitter:
         """Working templates to start from: the fitted ones, off the boundary."""
         return tuple(off_boundary(T) for T in self.estimate.templates)
 
-    def refit(self, deviations: Floats) -> Refits:
-        """Fit to the responses whose deviations from the fitted model are ``(n, B)``."""
-        pieces = slices(deviations.shape[1], at_once(self.A.terms, self.A.p))
-        return joined([self._together(self.rows.responses(deviations[:, s])) for s in pieces])
+    def refit(self, responses: Responses) -> Refits:
+        """Fit to all responses."""
+        pieces = slices(len(responses), at_once(self.A.terms, self.A.p))
+        return joined([self._together(responses.part(piece)) for piece in pieces])
 
     # -------------------------------------------------------------- as a batch
 
@@ -154,7 +177,7 @@ class Refitter:
             S=S,
             zy=np.ascontiguousarray(zy),
             sy=np.concatenate([*(responses.zy[j] for j in shape.rest), responses.xy]).T.copy(),
-            yy=np.full(len(responses.scale), float(n)),
+            yy=np.full(len(responses), float(n)),
             nu=np.array([float(nu)]),
             constant=constant(criterion) - 2.0 * nu * np.log(responses.scale),
         )

@@ -17,6 +17,7 @@ from interlace.inferred import InferredModel
 if TYPE_CHECKING:
     from interlace.inference.replicates import BootstrapResult
     from interlace.marginal import MarginalModel
+    from interlace.plots._style import Figure
     from interlace.summary import Summary
 
 
@@ -124,8 +125,8 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
                          0.025  0.975
-        sd_Days|Subject   3.80   8.75
-        sigma            22.90  28.86
+        sd_Days|Subject    3.8   8.75
+        sigma             22.9  28.86
         """
         from interlace.inference.intervals import conf_int
 
@@ -404,6 +405,22 @@ class CrossedLMEResult(InferredModel):
 
         return summarize(self)
 
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """The four pictures a reviewer wants to see.
+
+        Residuals against fitted values, their quantiles with an envelope, their spread, and the
+        random effects with intervals of the given level; see :mod:`interlace.plots` for more.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> figure = interlace.fit("Reaction ~ Days", sleep, groups="Subject").plot()
+        """
+        from interlace.plots import plot
+
+        return plot(self, level=level)
+
     def tidy(
         self,
         effects: str = "fixed",
@@ -431,7 +448,7 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
               group                 term  estimate
-        0   Subject        sd__Intercept    24.741
+        0   Subject        sd__Intercept    24.740
         1   Subject  cor__Intercept.Days     0.066
         2   Subject             sd__Days     5.922
         3  Residual      sd__Observation    25.592
@@ -470,9 +487,9 @@ class CrossedLMEResult(InferredModel):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
         >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
-          Subject  .fitted   .hat
-        0     308   292.19   0.13
-        1     308   302.66   0.12
+          Subject  .fitted  .hat
+        0     308   292.19  0.11
+        1     308   302.66  0.10
         """
         from interlace.reporting import augment
 

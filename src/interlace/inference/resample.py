@@ -25,7 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.refits import Refitter, working_rows
+from interlace.refits import Refitter, side_by_side, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
     Block,
@@ -88,9 +88,7 @@ def bootstrap(
         bootstrap, Owen 2007).  A level drawn twice counts as two, and so do those nested in it;
         other factors keep their levels.
     n_jobs
-        Processes; -1 for as many as there are cores.  Where the system cannot fork (Windows,
-        macOS), starting them takes a second or two, a script must start from
-        ``if __name__ == "__main__":``, and ``statistic`` must be a function that can be pickled.
+        Processes; -1 for as many as there are cores.  Starting them takes a second or two, once.
     progress
         ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and standard
         error is a terminal.
@@ -130,7 +128,7 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
-    _check(n, kind, group, n_jobs)
+    _check(n, kind, statistic, group, n_jobs)
     root = seed_sequence(seed)
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
@@ -147,12 +145,14 @@ def bootstrap(
     return found
 
 
-def _check(n: int, kind: str, group: str | None, n_jobs: int) -> None:
+def _check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int) -> None:
     """Refuse arguments that are out of range."""
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
     if kind not in KINDS:
         raise InterlaceError(f"kind must be {listed(KINDS)}, not {kind!r}")
+    if statistic is not None and not callable(statistic):
+        raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
     if group is not None and kind != "cases":
         raise InterlaceError(f"group= says what kind='cases' draws; kind={kind!r} takes none")
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
@@ -290,9 +290,10 @@ class _Together:
     blocks_each = _TASK
     tasks_each = _TASKS_EACH
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
-        drawn = [self.sampler.deviations(block.rng, block.size) for block in task]
-        fits = self.refitter.refit(np.concatenate(drawn, axis=1))
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
+        products = self.refitter.rows.responses
+        drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
+        fits = self.refitter.refit(side_by_side(drawn))
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
 
 
@@ -306,15 +307,13 @@ class _CasesTogether:
     blocks_each = _CASES_TASK
     tasks_each = 1
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         uniform = np.concatenate([b.rng.random((b.size, self.cases.n_draws)) for b in task])
         values = np.full((len(uniform), len(self.reader.names)), np.nan)
         singular = np.zeros(len(uniform), dtype=bool)
         errors: dict[int, str] = {}
         criteria: dict[int, Criterion] = {}
         for i in range(len(uniform)):
-            if stopped():
-                break
             try:
                 A = self.cases.sample(uniform[i])[1]
                 criteria[i] = Criterion(A, self.refitter.estimate.criterion.reml)
@@ -341,15 +340,13 @@ class _OneByOne:
     blocks_each = 1
     tasks_each = 1
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         (block,) = task
         fit = self.fits(block)
         values = np.full((block.size, len(self.reader.names)), np.nan)
         singular = np.zeros(block.size, dtype=bool)
         errors: dict[int, str] = {}
         for i in range(block.size):
-            if stopped():
-                break
             try:
                 design, estimate = fit(i)
                 if not estimate.convergence.converged:

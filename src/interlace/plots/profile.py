@@ -1,7 +1,4 @@
-"""Figures (plotnine) of what other modules have computed; no statistics."""
-
-# mypy: disable-error-code="no-untyped-call"
-# (plotnine leaves some of its functions untyped)
+"""Profile likelihood curves."""
 
 from __future__ import annotations
 
@@ -12,10 +9,11 @@ import pandas as pd
 import plotnine as p9
 from scipy.special import ndtri
 
+from interlace.plots._style import BLUE, GREY, literal, start, titled
+
 if TYPE_CHECKING:
     from interlace.inference.profile import Profile
 
-_BLUE, _GREY = "#2b5c8a", "#8a8a8a"
 # Characters of a facet label that fit on one line.
 _LABEL_WIDTH = 27
 
@@ -55,35 +53,34 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
     z = float(ndtri(0.5 + 0.5 * level))
     rows = -(-len(profile.curves) // 4)
     columns = -(-len(profile.curves) // rows)
-    figure: p9.ggplot = (
-        p9.ggplot(_facets(profile.lines(), profile), p9.aes("value", "zeta"))
-        + p9.geom_hline(yintercept=[-z, z], linetype="dashed", color=_GREY, size=0.4)
-        + p9.geom_hline(yintercept=0.0, color=_GREY, size=0.3)
+    figure = (
+        start(_facets(profile.lines(), profile), p9.aes("value", "zeta"))
+        + p9.geom_hline(yintercept=[-z, z], linetype="dashed", color=GREY, size=0.4)
+        + p9.geom_hline(yintercept=0.0, color=GREY, size=0.3)
         + p9.geom_vline(
             p9.aes(xintercept="value"),
             data=_facets(_estimates(profile), profile),
             linetype="dotted",
-            color=_GREY,
+            color=GREY,
         )
-        + p9.geom_line(color=_BLUE, size=0.9)
-        + p9.geom_point(data=_facets(_limits(profile, level, z), profile), color=_BLUE, size=1.8)
+        + p9.geom_line(color=BLUE, size=0.9)
+        + p9.geom_point(data=_facets(_limits(profile, level, z), profile), color=BLUE, size=1.8)
         + p9.facet_wrap("parameter", scales="free_x", ncol=columns)
         + p9.scale_x_continuous(breaks=_few_breaks)
-        + p9.labs(x="Value of the parameter", y="zeta")
-        + p9.theme_bw()
-        + p9.theme(
-            figure_size=(2.5 * columns + 0.6, 2.1 * rows + 0.6),
-            panel_grid_minor=p9.element_blank(),
-            strip_text=p9.element_text(size=8, linespacing=1.2),
-            axis_text=p9.element_text(size=7),
-        )
+        + p9.theme(axis_text=p9.element_text(size=7))
     )
-    return figure
+    return titled(
+        figure,
+        size=(2.5 * columns + 0.6, 2.1 * rows + 0.9),
+        title="Profile likelihood",
+        x="Value of the parameter",
+        y="zeta",
+    )
 
 
 def _facets(data: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """Parameters as an ordered factor with labels that fit their facet."""
-    labels = [_wrapped(name) for name in profile.names]
+    labels = [literal(_wrapped(name)) for name in profile.names]
     by_name = dict(zip(profile.names, labels, strict=True))
     facet = pd.Categorical(data["parameter"].map(by_name), categories=labels, ordered=True)
     return data.assign(parameter=facet)

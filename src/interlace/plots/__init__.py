@@ -1,0 +1,27 @@
+"""Figures (plotnine) of what other modules have computed.
+
+Every function returns a :class:`plotnine.ggplot`, to which more can be added, or a composition of
+several.  Points stay points up to 5,000 rows; more are counted in rectangles, or thinned where the
+figure shows sorted values.  Levels are named up to 60; more are thin lines without labels.
+"""
+
+from interlace.plots.coefficients import plot_coef
+from interlace.plots.effects import plot_ranef, plot_shrinkage
+from interlace.plots.influence import dotplot_diag, plot_influence
+from interlace.plots.overview import plot
+from interlace.plots.profile import plot_profile
+from interlace.plots.quantiles import plot_qq
+from interlace.plots.residuals import plot_resid, plot_scale_location
+
+__all__ = [
+    "dotplot_diag",
+    "plot",
+    "plot_coef",
+    "plot_influence",
+    "plot_profile",
+    "plot_qq",
+    "plot_ranef",
+    "plot_resid",
+    "plot_scale_location",
+    "plot_shrinkage",
+]

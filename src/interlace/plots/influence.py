@@ -1,0 +1,384 @@
+"""Tables of influence measures: dot plots in order, and influence against leverage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+from numpy.typing import ArrayLike
+
+from interlace._frame import hint
+from interlace.diagnostics.cutoffs import internal_cutoff
+from interlace.diagnostics.envelope import ranks_shown
+from interlace.errors import InterlaceError
+from interlace.plots._style import (
+    BLUE,
+    GREY,
+    MANY_LEVELS,
+    ORANGE,
+    PALE,
+    cloud,
+    is_many,
+    known,
+    lines,
+    start,
+    text_beside,
+    titled,
+    wrapped,
+)
+
+# What axes call the measures; HLMdiag's own spellings are taken too.
+_TITLES = {
+    "cooksd": "Cook's distance",
+    "cooks.distance": "Cook's distance",
+    "mdffits": "MDFFITS",
+    "covtrace": "COVTRACE",
+    "covratio": "COVRATIO",
+    "leverage": "Leverage",
+    "leverage.overall": "Leverage",
+    "leverage.fixef": "Leverage of the fixed effects",
+    "leverage.ranef": "Leverage of the random effects",
+}
+# No more points beyond a cut-off than this are drawn one by one over counts.
+_MOST_OUTSIDE = 2000
+# Nor more than this as lines of their own.
+_MOST_LINES = 30
+
+Cutoff = str | float | tuple[float, float] | None
+
+
+def plot_influence(
+    table: pd.DataFrame,
+    measure: str = "cooksd",
+    *,
+    against: str | None = "leverage.overall",
+    cutoff: Cutoff = "internal",
+    label: int = 5,
+) -> p9.ggplot:
+    """An influence measure against leverage, the most extreme units named.
+
+    Parameters
+    ----------
+    table
+        Measures by row or level, as ``hlm_influence`` and ``hlm_augment`` give them; the index
+        names the units.
+    measure
+        Column to judge by.
+    against
+        Column of the other axis; if the table has no ``leverage.overall``, or for ``None``, units
+        are drawn in their order.
+    cutoff
+        ``"internal"``: 3 interquartile ranges beyond the quartiles
+        (:func:`~interlace.diagnostics.cutoffs.internal_cutoff`).  A number, or two; ``None``
+        draws no line.
+    label
+        How many units beyond the cut-off (or, without one, of all) are named.
+
+    Returns
+    -------
+    plotnine.ggplot
+        Of more than 5,000 units those within the cut-off are counted in rectangles.
+
+    Raises
+    ------
+    InterlaceError
+        ``table`` is not a data frame, lacks a column, or has no finite value in it; an unknown
+        cut-off.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from interlace.plots import plot_influence
+    >>> measures = {"cooksd": [0.01, 0.02, 0.9], "leverage.overall": [0.1, 0.2, 0.3]}
+    >>> figure = plot_influence(pd.DataFrame(measures, index=["a", "b", "c"]))
+    """
+    y = _column(table, measure)
+    if against == "leverage.overall" and against not in table.columns:
+        against = None
+    x = np.arange(len(y), dtype=np.float64) if against is None else _column(table, against)
+    data = pd.DataFrame({"x": x, "y": y, "label": list(table.index)})
+    data = data[np.isfinite(data["x"]) & np.isfinite(data["y"])].reset_index(drop=True)
+    low, high = _limits(data["y"].to_numpy(), cutoff, measure)
+    beyond = (data["y"] < low) | (data["y"] > high)
+    unit = str(table.index.name or "row")
+    needles = _base(measure) if against is None else None
+    return titled(
+        _scatter(
+            data,
+            beyond,
+            (low, high),
+            needles=needles,
+            label=label,
+        ),
+        size=(6.5, 4.2),
+        title=f"Influence: {_title(measure)} by {unit}",
+        x=f"Position of the {unit} in the table" if against is None else _title(against),
+        y=_title(measure),
+        caption=_caption(int(beyond.sum()), len(data), cutoff, (low, high)),
+    )
+
+
+def dotplot_diag(
+    x: pd.DataFrame | pd.Series | ArrayLike,
+    cutoff: Cutoff = None,
+    *,
+    name: str = "cooksd",
+    modify: str | None = None,
+    label: int = 5,
+) -> p9.ggplot:
+    """A diagnostic in increasing order, the extreme units named (HLMdiag's ``dotplot_diag``).
+
+    Parameters
+    ----------
+    x
+        A table with the column ``name``, or the values themselves; the index names the units.
+    cutoff
+        As in :func:`plot_influence`.
+    name
+        The diagnostic: a column, and the title of the axis.  ``"covratio"`` and ``"rvc..."`` have
+        two internal cut-offs.
+    modify
+        ``"boxplot"`` or ``"dotplot"`` gathers the units within the cut-off in one line.
+    label
+        How many extreme units are named when there are more than 60, or without a cut-off.
+
+    Returns
+    -------
+    plotnine.ggplot
+        Of more than 500 units, the 100 at each end and 300 between, unless modified.
+
+    Raises
+    ------
+    InterlaceError
+        A missing column, no finite value, an unknown cut-off or ``modify``, or ``modify`` without a
+        cut-off.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from interlace.plots import dotplot_diag
+    >>> values = pd.Series([0.01, 0.02, 0.03, 0.9], index=["a", "b", "c", "d"])
+    >>> figure = dotplot_diag(values, "internal", name="cooksd", modify="boxplot")
+    """
+    values = _values(x, name)
+    low, high = _limits(values.to_numpy(), cutoff, name)
+    unit = str(values.index.name or "row")
+    data = pd.DataFrame({"value": values.to_numpy(), "label": list(values.index)})
+    data = data.sort_values("value", kind="stable", ignore_index=True)
+    data["beyond"] = (data["value"] < low) | (data["value"] > high)
+    caption = _caption(int(data["beyond"].sum()), len(data), cutoff, (low, high))
+    if modify is not None:
+        known(modify, ["boxplot", "dotplot"], "modify")
+        if cutoff is None:
+            raise InterlaceError("modify gathers what is within a cut-off: give cutoff='internal'")
+        return _gathered(data, modify, name, unit, (low, high), caption)
+    figure, height = _ordered(data, label)
+    return titled(
+        figure + _cut_lines(low, high, vertical=True),
+        size=(6.5, height),
+        title=f"{_title(name)} by {unit}",
+        x=_title(name),
+        y=unit if len(data) <= MANY_LEVELS else f"{len(data):,} units in order",
+        caption=caption,
+    )
+
+
+# ------------------------------------------------------------------ what is drawn
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A column of numbers."""
+    if not isinstance(table, pd.DataFrame):
+        raise InterlaceError(
+            "influence plots take a table of measures, such as hlm_influence(result), "
+            f"not {type(table).__name__}"
+        )
+    if name not in table.columns:
+        raise InterlaceError(f"the table has no column '{name}'{hint(name, list(table.columns))}")
+    values = table[name].to_numpy(dtype=np.float64)
+    if not np.isfinite(values).any():
+        raise InterlaceError(f"column '{name}' has no finite value to draw")
+    return values
+
+
+def _values(x: pd.DataFrame | pd.Series | ArrayLike, name: str) -> pd.Series:
+    """Finite values of a diagnostic by unit."""
+    if not isinstance(x, pd.DataFrame):
+        x = pd.DataFrame({name: x if isinstance(x, pd.Series) else np.asarray(x)})
+    elif name not in x.columns and name == "cooks.distance":
+        name = "cooksd"
+    values = pd.Series(_column(x, name), index=x.index)
+    return values[np.isfinite(values)]
+
+
+def _limits(values: ArrayLike, cutoff: Cutoff, measure: str) -> tuple[float, float]:
+    """Lower and upper cut-off; infinite where there is none."""
+    if cutoff is None:
+        return -np.inf, np.inf
+    if isinstance(cutoff, str):
+        known(cutoff, ["internal"], "cutoff (if not a number)")
+        two = measure == "covratio" or measure.startswith("rvc")
+        return internal_cutoff(values, two_sided=two)
+    ends = np.atleast_1d(np.asarray(cutoff, dtype=np.float64))
+    if len(ends) > 2 or np.isnan(ends).any():
+        raise InterlaceError(f"cutoff must be 'internal', a number or two, not {cutoff!r}")
+    return (float(ends.min()), float(ends.max())) if len(ends) == 2 else (-np.inf, float(ends[0]))
+
+
+def _title(name: str) -> str:
+    """A measure in words."""
+    if name.startswith("rvc."):
+        return f"Relative variance change of {name[4:]}"
+    if name.startswith("dfbetas."):
+        return f"DFBETAS of {name[8:]}"
+    return _TITLES.get(name, name)
+
+
+def _base(name: str) -> float:
+    """The value of a measure that says: no influence."""
+    return 1.0 if name == "covratio" else 0.0
+
+
+def _caption(beyond: int, n: int, cutoff: Cutoff, limits: tuple[float, float]) -> str | None:
+    """How many units are beyond the cut-off, and where it is."""
+    if cutoff is None:
+        return None
+    ends = " and ".join(f"{end:.3g}" for end in limits if np.isfinite(end))
+    how = ", 3 interquartile ranges beyond the quartiles" if cutoff == "internal" else ""
+    return f"{beyond:,} of {n:,} beyond the cut-off ({ends}{how})."
+
+
+def _cut_lines(low: float, high: float, *, vertical: bool) -> list[object]:
+    """Dashed lines at the cut-offs there are."""
+    ends = [end for end in (low, high) if np.isfinite(end)]
+    if not ends:
+        return []
+    look = {"linetype": "dashed", "color": GREY, "size": 0.5}
+    return [
+        p9.geom_vline(xintercept=ends, **look)
+        if vertical
+        else p9.geom_hline(yintercept=ends, **look)
+    ]
+
+
+# ------------------------------------------------------------------ layers
+
+
+def _scatter(
+    data: pd.DataFrame,
+    beyond: pd.Series,
+    limits: tuple[float, float],
+    *,
+    needles: float | None,
+    label: int,
+) -> p9.ggplot:
+    """Units as points, those beyond the cut-off in another colour and named."""
+    distance = _distance(data["y"], limits)
+    outside = data[beyond].loc[distance[beyond].nlargest(_MOST_OUTSIDE).index]
+    named = outside if np.isfinite(limits).any() else data
+    named = named.loc[distance[named.index].nlargest(label).index]
+    figure = start(data[~beyond], p9.aes("x", "y"))
+    if needles is not None and not is_many(len(data)):
+        figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=needles, color=PALE, size=0.4)
+    middle = float(data["x"].min() + data["x"].max()) / 2.0
+    figure = (
+        figure
+        + cloud(len(data))
+        + p9.geom_point(data=outside, color=ORANGE, size=2.0, stroke=0)
+        + _cut_lines(*limits, vertical=False)
+        + text_beside(named, middle=middle, height=float(np.ptp(data["y"])))
+    )
+    found: p9.ggplot = figure
+    return found
+
+
+def _distance(y: pd.Series, limits: tuple[float, float]) -> pd.Series:
+    """How far values are beyond the middle of the cut-offs, or from 0 if there is one or none."""
+    centre = sum(limits) / 2.0 if np.isfinite(limits).all() else 0.0
+    return (y - centre).abs()
+
+
+def _ordered(data: pd.DataFrame, label: int) -> tuple[p9.ggplot, float]:
+    """One dot a unit, in order; units named on the axis if they are few."""
+    n = len(data)
+    data = data.assign(rank=np.arange(1, n + 1))
+    shown = data.iloc[ranks_shown(n) - 1]
+    base = (
+        start(shown, p9.aes("value", "rank", color="beyond"))
+        + p9.geom_point(size=1.8 if n <= MANY_LEVELS else 1.3, stroke=0)
+        + _beyond_colors()
+    )
+    if n <= MANY_LEVELS:
+        names = [wrapped(name, 28) for name in data["label"]]
+        axis = p9.scale_y_continuous(breaks=data["rank"].tolist(), labels=names, expand=(0.02, 0.6))
+        return base + axis, 1.6 + 0.155 * max(lines(names), 4)
+    extreme = data[data["beyond"]] if data["beyond"].any() else data
+    centre = data["value"].median()
+    extreme = extreme.loc[(extreme["value"] - centre).abs().nlargest(label).index]
+    points = pd.DataFrame({"x": extreme["value"], "y": extreme["rank"], "label": extreme["label"]})
+    middle = float(data["value"].min() + data["value"].max()) / 2.0
+    named = text_beside(points, middle=middle, height=float(n))
+    blank = p9.theme(axis_text_y=p9.element_blank(), axis_ticks_major_y=p9.element_blank())
+    return base + named + blank, 4.5
+
+
+def _gathered(
+    data: pd.DataFrame,
+    modify: str,
+    name: str,
+    unit: str,
+    limits: tuple[float, float],
+    caption: str | None,
+) -> p9.ggplot:
+    """Units within the cut-off in one line at the bottom, the others a line each."""
+    within, beyond = data[~data["beyond"]], data[data["beyond"]]
+    far = _distance(beyond["value"], limits).nlargest(_MOST_LINES).index
+    if len(far) < len(beyond):
+        caption = f"{caption} The {_MOST_LINES} farthest are drawn."
+    beyond = beyond.loc[far.sort_values()]
+    beyond = beyond.assign(rank=np.arange(1, len(beyond) + 1))
+    names = ["within cut-off", *(wrapped(label, 28) for label in beyond["label"])]
+    figure = (
+        start(within.assign(rank=0), p9.aes("rank", "value"))
+        + _gathered_layer(within, modify)
+        + p9.geom_point(data=beyond, color=ORANGE, size=2.0, stroke=0)
+        + _cut_lines(*limits, vertical=False)
+        + p9.scale_x_continuous(
+            breaks=list(range(len(names))), labels=names, limits=(-0.6, len(names) - 0.4)
+        )
+        + p9.coord_flip()
+    )
+    title = f"{_title(name)} by {unit}"
+    size = (6.5, 2.0 + 0.17 * lines(names))
+    return titled(
+        figure,
+        size=size,
+        title=title,
+        x=unit,
+        y=_title(name),
+        caption=caption,
+        beside=names,
+        flipped=True,
+    )
+
+
+def _gathered_layer(within: pd.DataFrame, modify: str) -> p9.geom_boxplot | p9.geom_point:
+    """Units within the cut-off, at position 0."""
+    if modify == "boxplot":
+        return p9.geom_boxplot(color=BLUE, fill="#E3EEF6", outlier_size=1.0, width=0.6)
+    spread = within.assign(rank=_spread(within["value"]))
+    alpha = 0.6 if len(within) <= 500 else 0.15
+    return p9.geom_point(data=spread, color=BLUE, size=1.3, stroke=0, alpha=alpha)
+
+
+def _spread(values: pd.Series) -> Sequence[float]:
+    """Small displacements, the same at every call, that keep equal values apart."""
+    golden = (np.arange(len(values)) * 0.6180339887) % 1.0
+    return [float(g) for g in 0.5 * (golden - 0.5)]
+
+
+def _beyond_colors() -> p9.scale_color_manual:
+    """Colours of units within and beyond the cut-off."""
+    return p9.scale_color_manual(values={False: BLUE, True: ORANGE}, guide=None)
