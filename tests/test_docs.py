@@ -128,9 +128,10 @@ def attributes(call: str) -> Iterator[tuple[object, str]]:
     for node in ast.walk(ast.parse(call, mode="eval")):
         if isinstance(node, ast.Name) and node.id.startswith("plot"):
             yield plots, node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in NAMES:
-                yield NAMES[node.value.id], node.attr
+        elif isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            if owner in NAMES:
+                yield NAMES[owner], node.attr
 
 
 @pytest.mark.parametrize("page", ["for-lme4-users", "for-statsmodels-users"])
