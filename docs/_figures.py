@@ -113,7 +113,7 @@ def _times(value: object, factor: float) -> float | None:
 
 
 def _number(value: object) -> str:
-    return "" if value is None else f"{value:.2g}" if float(value) < 100 else f"{value:.0f}"  # type: ignore[arg-type]
+    return "" if value is None else f"{value:.3g}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markdown:

@@ -1,9 +1,13 @@
 """Settings of the documentation site (Sphinx); ``make docs`` builds it."""
 
+import re
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+import numpy as np
+import numpy.typing
+from docutils import nodes
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
@@ -14,8 +18,9 @@ author = "interlace developers"
 project_copyright = author
 version = release = installed("interlace")
 
-extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+suppress_warnings = ["toc.empty_glob"]  # the simulation study is a page once it has been run
 default_role = "code"
 highlight_language = "text"  # of blocks that name none; cells are Python anyway
 
@@ -35,7 +40,10 @@ nb_render_markdown_format = "myst"
 
 # ---------------------------------------------------------------- reference
 
-autosummary_generate = False
+# Signatures show these two by their names instead of what they stand for.
+numpy.typing.ArrayLike = type("ArrayLike", (), {"__module__": "numpy.typing"})
+numpy.typing.NDArray = np.ndarray
+
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -52,7 +60,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(np|numpy|pd|pandas|p9|plotnine|scipy|polars|marginaleffects|collections)\..*"),
     ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
     ("py:class", r"(interlace\..*\.)?(Design|Estimate|MixedFormula|Options|Scale|Table)"),
-    ("py:class", r"(interlace\..*\.)?(Hypothesis|Reference)"),
+    ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
 ]
 
 # ---------------------------------------------------------------- looks
@@ -69,8 +77,17 @@ pygments_style = "default"
 
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", without_constructor)
+    app.connect("doctree-resolved", short_references)
 
 
 def without_constructor(app: Sphinx, what: str, *_: object) -> tuple[str, None] | None:
     """Classes without their arguments: users get such objects, and do not make them."""
     return ("", None) if what == "class" else None
+
+
+def short_references(app: Sphinx, page: nodes.document, name: str) -> None:
+    """References as [1], without what numpydoc adds to make them unique on a page."""
+    for text in list(page.findall(nodes.Text)):
+        short = re.sub(r"\bR[0-9a-f]{12}-(\d+)", r"\1", text)
+        if short != text:
+            text.parent.replace(text, nodes.Text(short))
