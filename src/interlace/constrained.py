@@ -34,6 +34,7 @@ from scipy.linalg.lapack import dtrtrs
 
 from interlace.criterion import Criterion, Evaluation, directions, n_free
 from interlace.estimate import Estimate
+from interlace.optimize import Point
 from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats
 
@@ -41,19 +42,13 @@ from interlace.terms import Floats
 _LIFT = 0.3
 
 
-class PathPoint(Protocol):
+class PathPoint(Point, Protocol):
     """The deviance and its derivatives at one ``(psi, phi)``.
 
     ``gradient`` and ``newton_matrix`` are those with respect to ``phi``; ``slope, curvature`` the
     first and second derivative along ``psi``, ``cross`` the mixed ones.
     """
 
-    @property
-    def value(self) -> float: ...
-    @property
-    def gradient(self) -> Floats: ...
-    @property
-    def newton_matrix(self) -> Floats: ...
     @property
     def slope(self) -> float: ...
     @property

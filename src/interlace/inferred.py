@@ -340,3 +340,48 @@ class InferredModel(FittedModel):
         from interlace.reporting import singular_report
 
         return singular_report(self)
+
+    def tidy(
+        self,
+        effects: str = "fixed",
+        *,
+        ddf: str | None = None,
+        conf_int: bool = False,
+        conf_level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Estimates as a frame with broom.mixed's columns.
+
+        Parameters
+        ----------
+        effects
+            ``"fixed"``, ``"ran_pars"`` (standard deviations and correlations), ``"ran_vals"``
+            (BLUPs by level), or ``"all"``.
+        ddf
+            Tests of the fixed effects, as in :meth:`coef_table`.
+        conf_int, conf_level
+            Add ``conf.low`` and ``conf.high``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
+              group                 term  estimate
+        0   Subject        sd__Intercept    24.740
+        1   Subject  cor__Intercept.Days     0.066
+        2   Subject             sd__Days     5.922
+        3  Residual      sd__Observation    25.592
+        """
+        from interlace.reporting import tidy
+
+        return tidy(self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row that describes the fit, with broom.mixed's columns.
+
+        ``nobs, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, and ``df.residual``.
+        """
+        from interlace.reporting import glance
+
+        return glance(self)

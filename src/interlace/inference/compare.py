@@ -216,6 +216,7 @@ def same_rows(results: Sequence[CrossedLMEResult]) -> None:
         if difference:
             raise InterlaceError(
                 f"models of different data cannot be compared: model 1 and model {i} {difference}"
+                f"; fit them to the same rows"
             )
 
 

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError
-from interlace.inference.tables import check_level
+from interlace.levels import check_level
 from interlace.plots._style import (
     BLUE,
     GREY,

@@ -13,6 +13,7 @@ from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.formula import expression, names_in
 from interlace.inference.information import variance_errors
+from interlace.inferred import InferredModel
 from interlace.levels import check_level
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
@@ -35,7 +36,7 @@ Row = dict[str, object]
 
 
 def tidy(
-    result: CrossedLMEResult,
+    result: InferredModel,
     effects: str | Iterable[str] = "fixed",
     *,
     ddf: str | None = None,
@@ -118,7 +119,7 @@ def _fixed(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(effect="fixed")
 
 
-def _ran_pars(result: CrossedLMEResult) -> pd.DataFrame:
+def _ran_pars(result: InferredModel) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
     errors = variance_errors(result.estimate)
     rows = [
@@ -149,7 +150,7 @@ def _parameters(
             }
 
 
-def _ran_vals(result: CrossedLMEResult, level: float) -> pd.DataFrame:
+def _ran_vals(result: InferredModel, level: float) -> pd.DataFrame:
     """Conditional modes, level by level within each column of each term."""
     estimate = result.estimate
     reach = float(stdtrit(np.inf, 0.5 + 0.5 * level))
@@ -172,7 +173,7 @@ def _ran_vals(result: CrossedLMEResult, level: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _in_formula_order(result: CrossedLMEResult) -> list[tuple[int, ReTerm]]:
+def _in_formula_order(result: InferredModel) -> list[tuple[int, ReTerm]]:
     """Positions and terms, grouping factors in the order of the formula."""
     keys = list(result.ngroups)
     terms = result.estimate.A.terms
@@ -180,7 +181,7 @@ def _in_formula_order(result: CrossedLMEResult) -> list[tuple[int, ReTerm]]:
     return [(j, terms[j]) for j in order]
 
 
-def glance(result: CrossedLMEResult) -> pd.DataFrame:
+def glance(result: InferredModel) -> pd.DataFrame:
     """One row about a model, in broom.mixed's columns.
 
     Returns
