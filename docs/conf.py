@@ -1,5 +1,6 @@
 """Settings of the documentation site (Sphinx); ``make docs`` builds it."""
 
+import os
 import re
 import sys
 from importlib.metadata import version as installed
@@ -37,6 +38,12 @@ nb_execution_show_tb = True
 nb_merge_streams = True
 nb_eval_name_regex = r".+"
 nb_render_markdown_format = "myst"
+
+# Cells run without the IPython settings of whoever builds; the kernel logs errors only.
+PROFILE = HERE / "_build" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 
 # ---------------------------------------------------------------- reference
 
