@@ -1,0 +1,146 @@
+"""The page: what was simulated, tables of rates, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from studies.designs import DESIGNS, Design
+from studies.findings import findings
+from studies.measure import BOOTSTRAPS, NOMINAL_MISS, WALD, Cell
+from studies.tally import Count, Study, percent, standard_error
+from studies.theory import promise
+
+INTERVALS = (*WALD, "profile", *BOOTSTRAPS)
+TESTS = (*WALD, "likelihood ratio")
+
+INTRODUCTION = """\
+# Do the intervals cover, do the tests keep their size?
+
+A 95 % interval should contain the true value in 95 of 100 studies, and a 5 % test of a true
+hypothesis should reject in 5 of 100. Both can be tried: draw data from a model whose truth is
+known, fit it, look whether the interval contains the truth, and repeat. That is done here for every
+kind of interval and test that interlace offers, in three designs that are small on purpose: with
+hundreds of groups all methods agree, with ten they do not.
+
+`python -m studies.coverage` repeats the study (the seeds are fixed, the counts do not depend on the
+number of processes); this page and all numbers in it are written by that command.
+"""
+
+READING = """\
+## How to read the tables
+
+- **Coverage**: percentage of data sets whose 95 % interval contains the truth. For standard
+  deviations two more numbers in parentheses: percentage of data sets in which the whole interval
+  lay below the truth, and above it.
+- **Size**: percentage of data sets in which a 5 % test rejected a hypothesis that is true.
+- **s.e.**: the Monte-Carlo standard error, in points, if the nominal rate were the true one. Two in
+  three numbers would lie within one of it. Numbers further than 3 s.e. from nominal are **bold**.
+- The letter says what theory promises of the method for this parameter in a design of this size:
+  **e** exact, as long as no variance is estimated as zero; **c** close to nominal (a correction made
+  for small samples, or a large-sample argument with at least 50 degrees of freedom to rest on);
+  **a** asymptotic only: nominal as the number of groups grows, and there are few here; **n** no
+  promise. A bold number with *e* or *c* would be an error of the library or a limit of the
+  approximation, and is listed under Findings; a bold number with *a* or *n* is what the theory
+  leaves open.
+- Under each coefficient: where it varies, and the degrees of freedom that this leaves for its
+  estimation.
+
+Intervals: `normal`, `satterthwaite` and `kenward-roger` are estimate ± quantile × standard error
+(`coef_table`); `profile` is `conf_int(method="profile")`; `parametric`, `residual`, `cases` and
+`wild` are percentile intervals of `bootstrap`. Tests: t tests of `coef_table`; the joint hypothesis by
+`anova(type=3)` or `wald_test`; the likelihood-ratio test by `interlace.anova`.
+"""
+
+
+def markdown(study: Study) -> str:
+    """The whole page."""
+    parts = [INTRODUCTION, effort(study), "## The designs\n"]
+    designs = [build() for build in DESIGNS.values()]
+    parts += [described(design, study) for design in designs]
+    parts.append(READING)
+    parts += [tables(design, study.design(design.name)) for design in designs]
+    parts.append(findings(designs, study))
+    return "\n".join(parts)
+
+
+def effort(study: Study) -> str:
+    e = study.effort
+    return (
+        f"Data sets of each design: {e.datasets}; the first {e.profiled} of them are also profiled, "
+        f"the first {e.bootstrapped} bootstrapped, with {e.replicates} replicates of each kind. "
+        f"Seed {study.seed}, interlace {study.version}, {study.seconds / 60:.0f} minutes with "
+        f"{study.processes} processes.\n"
+    )
+
+
+def described(design: Design, study: Study) -> str:
+    facts = {c.target: n for c, n in study.design(design.name).items() if c.measure == "fact"}
+    return (
+        f"**{design.name}**: `{design.formula}`, {len(design.frame)} rows. {design.words} "
+        f"The joint hypothesis is that {' and '.join(f'`{c}`' for c in design.joint)} are zero. "
+        f"A variance (or correlation) was estimated on its boundary in "
+        f"{percent(facts['singular'].rate)} % of the data sets, "
+        f"{facts['not converged'].misses} fits did not converge.\n"
+    )
+
+
+# ------------------------------------------------------------------ tables
+
+
+def tables(design: Design, counts: dict[Cell, Count]) -> str:
+    """Coverage of coefficients and standard deviations, and size of tests."""
+    tested = [n for n, t in design.coefficients.items() if t.truth == 0.0]
+    coverage = [
+        f"## {design.name}: coverage of 95 % intervals, coefficients\n",
+        *grid(design, counts, "interval", INTERVALS, list(design.coefficients)),
+        f"\n## {design.name}: coverage of 95 % intervals, standard deviations\n",
+        *grid(design, counts, "interval", ("profile", *BOOTSTRAPS), list(design.sds)),
+    ]
+    size = [
+        f"\n## {design.name}: size of 5 % tests\n",
+        *grid(design, counts, "test", TESTS, [*tested, "joint"]),
+    ]
+    return "\n".join([*coverage, *size, ""])
+
+
+def grid(
+    design: Design,
+    counts: dict[Cell, Count],
+    measure: str,
+    methods: Sequence[str],
+    targets: Sequence[str],
+) -> Iterable[str]:
+    """Lines of a table: a row for each method, a column for each target."""
+    heads = [headed(design, name) for name in targets]
+    yield row([measure, "data sets", "s.e.", *heads])
+    yield row(["---", "--:", "--:", *["---"] * len(targets)])
+    for method in methods:
+        found = [counts.get(Cell(measure, name, method)) for name in targets]
+        n = next(c.n for c in found if c is not None)
+        error = percent(standard_error(NOMINAL_MISS, n))
+        cells = ["" if c is None else shown(design, c) for c in found]
+        yield row([method, str(n), error, *cells])
+
+
+def row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def headed(design: Design, name: str) -> str:
+    if name == "joint":
+        return "joint<br>" + ", ".join(f"`{c}`" for c in design.joint)
+    target = design.targets[name]
+    label = name.replace("|", "\\|")
+    return f"`{label}`<br>{target.stratum}, {target.df} df"
+
+
+def shown(design: Design, count: Count) -> str:
+    """One number: coverage or size in per cent, bold if off, with the mark of its promise."""
+    interval = count.cell.measure == "interval"
+    text = percent(1.0 - count.rate if interval else count.rate)
+    text = f"**{text}**" if count.is_off else text
+    text += f" {promise(design, count.cell).value}"
+    if interval and count.cell.target in design.sds:
+        # The truth above the interval means that the interval lay too low.
+        text += f" ({percent(count.above / count.n)}, {percent(count.below / count.n)})"
+    return text

@@ -1,0 +1,146 @@
+"""The simulation study: its plumbing, on a few data sets."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+from studies import coverage
+from studies.designs import DESIGNS
+from studies.measure import BOOTSTRAPS, WALD, Cell, Effort, Miss, missed
+from studies.page import INTERVALS, TESTS, markdown
+from studies.tally import Count, Study, count, load, save
+from studies.theory import Promise, promise
+
+
+@functools.cache
+def quick() -> Study:
+    return coverage.run(coverage.QUICK, processes=1)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_method_judges_every_target(name: str) -> None:
+    design = DESIGNS[name]()
+    found = quick().design(name)
+    tested = [c for c, t in design.coefficients.items() if t.truth == 0.0]
+    expected = {
+        *(Cell("interval", c, m) for c in design.coefficients for m in INTERVALS),
+        *(Cell("interval", s, m) for s in design.sds for m in ("profile", *BOOTSTRAPS)),
+        *(Cell("test", c, m) for c in tested for m in WALD),
+        *(Cell("test", "joint", m) for m in TESTS),
+        Cell("fact", "singular", ""),
+        Cell("fact", "not converged", ""),
+    }
+    assert found.keys() == expected
+    assert all(c.n == coverage.QUICK.datasets for c in found.values())
+    assert all(0 <= c.below and 0 <= c.above and c.misses <= c.n for c in found.values())
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_t_tests_and_intervals_agree(name: str) -> None:
+    """A 5 % test rejects zero just when the 95 % interval leaves it out."""
+    for cell, found in quick().design(name).items():
+        if cell.measure == "test" and cell.target != "joint":
+            interval = quick().design(name)[Cell("interval", cell.target, cell.method)]
+            assert found.misses == interval.misses
+
+
+def test_a_data_set_depends_on_its_number_alone() -> None:
+    """Same verdict alone and among others, and other verdicts do not change with the effort."""
+    few = Effort(datasets=3, profiled=0, bootstrapped=1, replicates=5)
+    verdicts = list(coverage.judged([("growth", 0), ("nested", 2)], few, 1))
+    assert coverage.judge_task(few, ("nested", 2)) == verdicts[1]
+    assert len(verdicts[0]) > len(verdicts[1])
+
+
+def test_processes_do_not_change_the_counts() -> None:
+    effort = Effort(datasets=2, profiled=0, bootstrapped=1, replicates=5)
+    one, two = (coverage.run(effort, processes=k) for k in (1, 2))
+    assert one.counts == two.counts
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_responses_have_the_stated_moments(name: str) -> None:
+    """Sum of the variances and the true means, over many draws."""
+    design = DESIGNS[name]()
+    rng = np.random.default_rng(1)
+    y = np.array([design.draw(rng) for _ in range(4000)])
+    spread = np.cov(y.T)
+    sd = {k: t.truth for k, t in design.sds.items()}
+    if name == "growth":
+        time = design.frame["time"].to_numpy()
+        expected = sd["sd_Intercept|subject"] ** 2 + sd["sd_time|subject"] ** 2 * time**2 + 1.0
+        expected += 2 * 0.3 * sd["sd_Intercept|subject"] * sd["sd_time|subject"] * time
+    else:
+        expected = np.full(len(design.frame), sum(v**2 for v in sd.values()))
+    assert np.diag(spread) == pytest.approx(expected, rel=0.15)
+    error = np.sqrt(np.diag(spread) / len(y))
+    slope = design.coefficients.get("time", design.coefficients.get("x"))
+    column = design.frame["time" if name == "growth" else "x"].to_numpy()
+    mean = y.mean(axis=0) - slope.truth * column
+    assert np.all(np.abs(mean - mean.mean()) < 5.0 * error)
+
+
+def test_page_shows_every_number() -> None:
+    text = markdown(quick())
+    for build in DESIGNS.values():
+        design = build()
+        rows = len(INTERVALS) + 1 + len(BOOTSTRAPS) + len(TESTS)
+        part = text.split(f"## {design.name}: coverage of 95 % intervals, coefficients")[1]
+        part = part.split("\n## Findings")[0].split(": size of 5 % tests")
+        tables = [*part[0].splitlines(), *part[1].split("\n## ")[0].splitlines()]
+        assert sum(line.startswith("| ") for line in tables) == rows + 2 * 3
+    assert "## Findings" in text
+
+
+def test_file_keeps_everything(tmp_path) -> None:
+    save(quick(), tmp_path / "study.json")
+    assert load(tmp_path / "study.json") == quick()
+
+
+# ------------------------------------------------------------ counting
+
+
+def test_missed_says_on_which_side() -> None:
+    design = DESIGNS["nested"]()
+    limits = [("arm", 0.1, 1.0), ("x", -1.0, -0.1), ("sigma", 0.9, 1.1), ("nuisance", 5.0, 6.0)]
+    assert dict(missed(design, limits, "normal")) == {
+        Cell("interval", "arm", "normal"): Miss(below=True, above=False),
+        Cell("interval", "x", "normal"): Miss(below=False, above=True),
+        Cell("interval", "sigma", "normal"): Miss(below=False, above=False),
+    }
+
+
+def test_missed_refuses_an_interval_without_limits() -> None:
+    with pytest.raises(ValueError, match="the profile interval of sigma has no limits"):
+        list(missed(DESIGNS["nested"](), [("sigma", 0.5, math.nan)], "profile"))
+
+
+def test_counts_and_flags() -> None:
+    cell = Cell("test", "arm", "normal")
+    misses = [Miss(False, i < 8) for i in range(100)]
+    (total,) = count("nested", [{cell: miss} for miss in misses])
+    assert total == Count("nested", cell, 100, 0, 8)
+    assert total.rate == 0.08
+    assert total.excess == pytest.approx(0.03 / math.sqrt(0.05 * 0.95 / 100))
+    assert not total.is_off
+    assert Count("nested", cell, 1000, 0, 80).is_off
+
+
+def test_promises() -> None:
+    nested, crossed = DESIGNS["nested"](), DESIGNS["crossed"]()
+    table = [
+        (nested, Cell("test", "arm", "kenward-roger"), Promise.EXACT),
+        (nested, Cell("interval", "arm", "normal"), Promise.ASYMPTOTIC),
+        (nested, Cell("interval", "x", "normal"), Promise.CLOSE),
+        (nested, Cell("test", "joint", "satterthwaite"), Promise.CLOSE),
+        (nested, Cell("interval", "sigma", "parametric"), Promise.CLOSE),
+        (nested, Cell("interval", "sigma", "wild"), Promise.NONE),
+        (crossed, Cell("interval", "x", "cases"), Promise.NONE),
+        (crossed, Cell("interval", "old", "satterthwaite"), Promise.CLOSE),
+    ]
+    for design, cell, expected in table:
+        assert promise(design, cell) is expected
