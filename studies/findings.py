@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from studies.designs import Design
-from studies.measure import BOOTSTRAPS, NOMINAL_MISS, WALD
+from studies.measure import BOOTSTRAPS
 from studies.tally import Count, Study, percent
-from studies.theory import MANY, Promise, corrected, promise
+from studies.theory import MANY, Promise, promise
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +99,8 @@ def promised(every: Sequence[Judged]) -> Iterator[Claim]:
     yield Claim(
         f"Of the {len(kept)} numbers marked *e* or *c*, {len(off) or 'none'} "
         f"{'is' if len(off) == 1 else 'are'} further than 3 s.e. from nominal"
-        f"{': ' + '; '.join(map(named, off)) if off else ''}. Their distances from nominal, in s.e., "
-        f"have a root mean square of {size:.2f}; Monte-Carlo error alone gives 1.",
+        f"{': ' + '; '.join(map(named, off)) if off else ''}. Their distances from nominal, in "
+        f"s.e., have a root mean square of {size:.2f}; Monte-Carlo error alone gives 1.",
         True,
     )
 

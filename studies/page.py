@@ -36,8 +36,8 @@ READING = """\
 - **s.e.**: the Monte-Carlo standard error, in points, if the nominal rate were the true one. Two in
   three numbers would lie within one of it. Numbers further than 3 s.e. from nominal are **bold**.
 - The letter says what theory promises of the method for this parameter in a design of this size:
-  **e** exact, as long as no variance is estimated as zero; **c** close to nominal (a correction made
-  for small samples, or a large-sample argument with at least 50 degrees of freedom to rest on);
+  **e** exact, as long as no variance is estimated as zero; **c** close to nominal (a correction
+  made for small samples, or a large-sample argument with at least 50 degrees of freedom to rest on);
   **a** asymptotic only: nominal as the number of groups grows, and there are few here; **n** no
   promise. A bold number with *e* or *c* would be an error of the library or a limit of the
   approximation, and is listed under Findings; a bold number with *a* or *n* is what the theory
@@ -45,10 +45,10 @@ READING = """\
 - Under each coefficient: where it varies, and the degrees of freedom that this leaves for its
   estimation.
 
-Intervals: `normal`, `satterthwaite` and `kenward-roger` are estimate ± quantile × standard error
-(`coef_table`); `profile` is `conf_int(method="profile")`; `parametric`, `residual`, `cases` and
-`wild` are percentile intervals of `bootstrap`. Tests: t tests of `coef_table`; the joint hypothesis by
-`anova(type=3)` or `wald_test`; the likelihood-ratio test by `interlace.anova`.
+Intervals: `normal`, `satterthwaite` and `kenward-roger` are estimate ± quantile times
+standard error (`coef_table`); `profile` is `conf_int(method="profile")`; `parametric`, `residual`, `cases` and
+`wild` are percentile intervals of `bootstrap`. Tests: t tests of `coef_table`; the
+joint hypothesis by `anova(type=3)` or `wald_test`; the likelihood-ratio test by `interlace.anova`.
 """
 
 
@@ -66,8 +66,8 @@ def markdown(study: Study) -> str:
 def effort(study: Study) -> str:
     e = study.effort
     return (
-        f"Data sets of each design: {e.datasets}; the first {e.profiled} of them are also profiled, "
-        f"the first {e.bootstrapped} bootstrapped, with {e.replicates} replicates of each kind. "
+        f"Data sets of each design: {e.datasets}; the first {e.profiled} of them are also profiled, the "
+        f"first {e.bootstrapped} bootstrapped, with {e.replicates} replicates of each kind. "
         f"Seed {study.seed}, interlace {study.version}, {study.seconds / 60:.0f} minutes with "
         f"{study.processes} processes.\n"
     )
