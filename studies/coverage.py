@@ -27,8 +27,22 @@ from studies.tally import Study, count, load, save
 
 SEED = 20_260
 DOCS = Path(__file__).parent.parent / "docs"
-FULL = Effort(datasets=1000, profiled=400, bootstrapped=250, replicates=199)
-QUICK = Effort(datasets=4, profiled=4, bootstrapped=4, replicates=19)
+FULL = Effort(
+    datasets=1000,
+    profiled=500,
+    bootstrapped=500,
+    replicates=399,
+    cases_bootstrapped=250,
+    cases_replicates=199,
+)
+QUICK = Effort(
+    datasets=4,
+    profiled=4,
+    bootstrapped=4,
+    replicates=19,
+    cases_bootstrapped=4,
+    cases_replicates=19,
+)
 
 Task = tuple[str, int]
 

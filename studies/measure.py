@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 import interlace
-from interlace import CrossedLMEResult, SingularFitWarning
+from interlace import ConvergenceWarning, CrossedLMEResult, SingularFitWarning
 from studies.designs import Design
 
 LEVEL = 0.95
 NOMINAL_MISS = 0.05
 WALD = ("normal", "satterthwaite", "kenward-roger")
-BOOTSTRAPS = ("parametric", "residual", "cases", "wild")
+# Names in the tables, with the arguments ``kind`` and ``group`` of ``bootstrap``.
+BOOTSTRAPS: Mapping[str, tuple[str, str | None]] = {
+    "parametric": ("parametric", None),
+    "residual": ("residual", None),
+    "wild": ("wild", None),
+    "cases": ("cases", None),
+    "cases, all": ("cases", "all"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,23 @@ class Miss:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many data sets are fitted, how many of these are also profiled and bootstrapped."""
+    """How many data sets are fitted, and how many of these are profiled and bootstrapped.
+
+    Cases bootstraps, which build a new design for every replicate, have figures of their own.
+    """
 
     datasets: int
     profiled: int
     bootstrapped: int
     replicates: int
+    cases_bootstrapped: int
+    cases_replicates: int
+
+    def of(self, method: str) -> tuple[int, int]:
+        """Data sets and replicates of a bootstrap."""
+        if BOOTSTRAPS[method][0] == "cases":
+            return self.cases_bootstrapped, self.cases_replicates
+        return self.bootstrapped, self.replicates
 
 
 Verdicts = Iterator[tuple[Cell, Miss]]
@@ -66,15 +84,17 @@ def judge(
     data_seed, *boot_seeds = seed.spawn(1 + len(BOOTSTRAPS))
     frame = design.response(data_seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SingularFitWarning)  # counted instead
+        for counted in (SingularFitWarning, ConvergenceWarning):  # by facts() and bootstrap()
+            warnings.simplefilter("ignore", counted)
         result = interlace.fit(design.formula, frame)
         verdicts = [*facts(result), *wald(design, result), *likelihood_ratio(design, result, frame)]
         if index < effort.profiled:
             verdicts += profile(design, result)
-        if index < effort.bootstrapped:
-            for kind, boot_seed in zip(BOOTSTRAPS, boot_seeds, strict=True):
+        for method, boot_seed in zip(BOOTSTRAPS, boot_seeds, strict=True):
+            datasets, replicates = effort.of(method)
+            if index < datasets and method in bootstraps(design):
                 rng = np.random.default_rng(boot_seed)
-                verdicts += bootstrap(design, result, kind, rng, effort.replicates)
+                verdicts += bootstrap(design, result, method, rng, replicates)
     return dict(verdicts)
 
 
@@ -116,16 +136,23 @@ def profile(design: Design, result: CrossedLMEResult) -> Verdicts:
     yield from missed(design, table.itertuples(name=None), "profile")
 
 
+def bootstraps(design: Design) -> list[str]:
+    """Those that are tried: all factors are drawn apart only where they are crossed."""
+    return [name for name in BOOTSTRAPS if name != "cases, all" or not design.nested]
+
+
 def bootstrap(
     design: Design,
     result: CrossedLMEResult,
-    kind: str,
+    method: str,
     rng: np.random.Generator,
     replicates: int,
 ) -> Verdicts:
     """Percentile intervals from one kind of bootstrap."""
-    table = result.bootstrap(replicates, kind, seed=rng).conf_int(LEVEL)
-    yield from missed(design, table.itertuples(name=None), kind)
+    kind, group = BOOTSTRAPS[method]
+    found = result.bootstrap(replicates, kind, seed=rng, group=group)
+    yield from missed(design, found.conf_int(LEVEL).itertuples(name=None), method)
+    yield Cell("fact", "replicates failed", method), Miss(False, found.n_failed > 0)
 
 
 def missed(design: Design, limits: Iterable[tuple[str, float, float]], method: str) -> Verdicts:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from studies.designs import DESIGNS, Design
 from studies.findings import findings
-from studies.measure import BOOTSTRAPS, NOMINAL_MISS, WALD, Cell
+from studies.measure import NOMINAL_MISS, WALD, Cell, bootstraps
 from studies.tally import Count, Study, percent, standard_error
 from studies.theory import promise
 
-INTERVALS = (*WALD, "profile", *BOOTSTRAPS)
 TESTS = (*WALD, "likelihood ratio")
 
 INTRODUCTION = """\
@@ -37,7 +36,7 @@ READING = """\
   three numbers would lie within one of it. Numbers further than 3 s.e. from nominal are **bold**.
 - The letter says what theory promises of the method for this parameter in a design of this size:
   **e** exact, as long as no variance is estimated as zero; **c** close to nominal (a correction
-  made for small samples, or a large-sample argument with at least 50 degrees of freedom to rest on);
+  made for small samples, or a large-sample argument with 50 or more degrees of freedom);
   **a** asymptotic only: nominal as the number of groups grows, and there are few here; **n** no
   promise. A bold number with *e* or *c* would be an error of the library or a limit of the
   approximation, and is listed under Findings; a bold number with *a* or *n* is what the theory
@@ -45,10 +44,14 @@ READING = """\
 - Under each coefficient: where it varies, and the degrees of freedom that this leaves for its
   estimation.
 
-Intervals: `normal`, `satterthwaite` and `kenward-roger` are estimate ± quantile times
-standard error (`coef_table`); `profile` is `conf_int(method="profile")`; `parametric`, `residual`, `cases` and
-`wild` are percentile intervals of `bootstrap`. Tests: t tests of `coef_table`; the
-joint hypothesis by `anova(type=3)` or `wald_test`; the likelihood-ratio test by `interlace.anova`.
+Intervals: `normal`, `satterthwaite` and `kenward-roger` are estimate ± quantile times standard
+error (`coef_table`); `profile` is `conf_int(method="profile")`; the others are percentile
+intervals of `bootstrap` (`cases` draws whole levels of the first factor, `cases, all` those of both
+crossed factors, with `group="all"`). Tests: t tests of `coef_table`; the joint hypothesis by
+`anova(type=3)` or `wald_test`; the likelihood-ratio test by `interlace.anova`.
+
+Percentile limits are quantiles of a finite number of replicates: 399 of them lose half a point of
+coverage, 199 a whole one, whatever the method.
 """
 
 
@@ -66,8 +69,9 @@ def markdown(study: Study) -> str:
 def effort(study: Study) -> str:
     e = study.effort
     return (
-        f"Data sets of each design: {e.datasets}; the first {e.profiled} of them are also profiled, the "
-        f"first {e.bootstrapped} bootstrapped, with {e.replicates} replicates of each kind. "
+        f"Data sets of each design: {e.datasets}; the first {e.profiled} of them are profiled, "
+        f"the first {e.bootstrapped} bootstrapped with {e.replicates} replicates of each kind, for "
+        f"cases the first {e.cases_bootstrapped} with {e.cases_replicates}. "
         f"Seed {study.seed}, interlace {study.version}, {study.seconds / 60:.0f} minutes with "
         f"{study.processes} processes.\n"
     )
@@ -90,11 +94,12 @@ def described(design: Design, study: Study) -> str:
 def tables(design: Design, counts: dict[Cell, Count]) -> str:
     """Coverage of coefficients and standard deviations, and size of tests."""
     tested = [n for n, t in design.coefficients.items() if t.truth == 0.0]
+    sampled = ("profile", *bootstraps(design))
     coverage = [
         f"## {design.name}: coverage of 95 % intervals, coefficients\n",
-        *grid(design, counts, "interval", INTERVALS, list(design.coefficients)),
+        *grid(design, counts, "interval", (*WALD, *sampled), list(design.coefficients)),
         f"\n## {design.name}: coverage of 95 % intervals, standard deviations\n",
-        *grid(design, counts, "interval", ("profile", *BOOTSTRAPS), list(design.sds)),
+        *grid(design, counts, "interval", sampled, list(design.sds)),
     ]
     size = [
         f"\n## {design.name}: size of 5 % tests\n",

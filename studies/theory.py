@@ -33,7 +33,7 @@ def promise(design: Design, cell: Cell) -> Promise:
     target = design.targets[cell.target]
     if corrected(cell):
         return Promise.EXACT if design.balanced else Promise.CLOSE
-    if cell.method in ("cases", "wild"):
+    if cell.method in ("wild", "cases", "cases, all"):
         return resampled(design, cell)
     return large(target)
 
@@ -50,7 +50,9 @@ def large(target: Target) -> Promise:
 def resampled(design: Design, cell: Cell) -> Promise:
     """Bootstraps that draw or multiply whole groups need many groups, whatever the target.
 
-    Drawing the groups of one factor does not speak for a second, crossed one.  One random number
+    Drawing the groups of one factor does not speak for a second, crossed one, and drawing both
+    counts the rows' share of the variance more than once (Owen 2007, Annals of Applied Statistics
+    1, 386-411).  One random number
     times all residuals of a group does not reproduce the spread of a variance estimate.  The wild
     bootstrap of a crossed design multiplies effects and residuals apart, so that there the rows
     count for what varies between them.
@@ -58,5 +60,5 @@ def resampled(design: Design, cell: Cell) -> Promise:
     if cell.method == "wild" and cell.target in design.sds:
         return Promise.NONE
     if not design.nested:
-        return Promise.NONE if cell.method == "cases" else large(design.targets[cell.target])
+        return large(design.targets[cell.target]) if cell.method == "wild" else Promise.NONE
     return Promise.ASYMPTOTIC

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from studies import coverage
 from studies.designs import DESIGNS
-from studies.measure import BOOTSTRAPS, WALD, Cell, Effort, Miss, missed
-from studies.page import INTERVALS, TESTS, markdown
+from studies.measure import WALD, Cell, Effort, Miss, bootstraps, missed
+from studies.page import TESTS, markdown
 from studies.tally import Count, Study, count, load, save
 from studies.theory import Promise, promise
 
@@ -25,13 +25,15 @@ def test_every_method_judges_every_target(name: str) -> None:
     design = DESIGNS[name]()
     found = quick().design(name)
     tested = [c for c, t in design.coefficients.items() if t.truth == 0.0]
+    kinds = bootstraps(design)
     expected = {
-        *(Cell("interval", c, m) for c in design.coefficients for m in INTERVALS),
-        *(Cell("interval", s, m) for s in design.sds for m in ("profile", *BOOTSTRAPS)),
+        *(Cell("interval", c, m) for c in design.coefficients for m in WALD),
+        *(Cell("interval", t, m) for t in design.targets for m in ("profile", *kinds)),
         *(Cell("test", c, m) for c in tested for m in WALD),
         *(Cell("test", "joint", m) for m in TESTS),
         Cell("fact", "singular", ""),
         Cell("fact", "not converged", ""),
+        *(Cell("fact", "replicates failed", m) for m in kinds),
     }
     assert found.keys() == expected
     assert all(c.n == coverage.QUICK.datasets for c in found.values())
@@ -49,14 +51,14 @@ def test_t_tests_and_intervals_agree(name: str) -> None:
 
 def test_a_data_set_depends_on_its_number_alone() -> None:
     """Same verdict alone and among others, and other verdicts do not change with the effort."""
-    few = Effort(datasets=3, profiled=0, bootstrapped=1, replicates=5)
+    few = Effort(3, 0, 1, 5, 1, 5)
     verdicts = list(coverage.judged([("growth", 0), ("nested", 2)], few, 1))
     assert coverage.judge_task(few, ("nested", 2)) == verdicts[1]
     assert len(verdicts[0]) > len(verdicts[1])
 
 
 def test_processes_do_not_change_the_counts() -> None:
-    effort = Effort(datasets=2, profiled=0, bootstrapped=1, replicates=5)
+    effort = Effort(2, 0, 1, 5, 0, 0)
     one, two = (coverage.run(effort, processes=k) for k in (1, 2))
     assert one.counts == two.counts
 
@@ -87,7 +89,7 @@ def test_page_shows_every_number() -> None:
     text = markdown(quick())
     for build in DESIGNS.values():
         design = build()
-        rows = len(INTERVALS) + 1 + len(BOOTSTRAPS) + len(TESTS)
+        rows = len(WALD) + 2 * (1 + len(bootstraps(design))) + len(TESTS)
         part = text.split(f"## {design.name}: coverage of 95 % intervals, coefficients")[1]
         part = part.split("\n## Findings")[0].split(": size of 5 % tests")
         tables = [*part[0].splitlines(), *part[1].split("\n## ")[0].splitlines()]
@@ -139,6 +141,9 @@ def test_promises() -> None:
         (nested, Cell("interval", "sigma", "parametric"), Promise.CLOSE),
         (nested, Cell("interval", "sigma", "wild"), Promise.NONE),
         (crossed, Cell("interval", "x", "cases"), Promise.NONE),
+        (crossed, Cell("interval", "x", "wild"), Promise.CLOSE),
+        (crossed, Cell("interval", "old", "wild"), Promise.ASYMPTOTIC),
+        (nested, Cell("interval", "x", "wild"), Promise.ASYMPTOTIC),
         (crossed, Cell("interval", "old", "satterthwaite"), Promise.CLOSE),
     ]
     for design, cell, expected in table:
