@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.linalg import block_diag
 from scipy.sparse import csr_matrix
 
 from dense import FORMULAS, MODELS, Dense, design, identity, random_templates
@@ -19,6 +20,7 @@ from interlace.design import Design
 from interlace.errors import InterlaceError
 from interlace.solver import blocks, plan
 from interlace.solver.exact import factorize
+from interlace.solver.solve import fixed_images, gram_times, projected_square, solve
 from interlace.solver.tails import DenseTail, count_pairs, sparse_tail
 from interlace.terms import split_theta
 
@@ -109,6 +111,49 @@ def test_projected_forms(name: str, forced: str) -> None:
     ZH = np.concatenate(columns, axis=1)
     found = Criterion(A, True).at(templates).factor.projected(H)
     assert_allclose(found, ZH.T @ dense.P @ ZH, rtol=1e-8, atol=1e-8)
+
+
+# ------------------------------------------------------------ solves
+
+
+@pytest.mark.parametrize("singular", [False, True])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_solves_for_any_right_hand_side(name: str, singular: bool, forced: str) -> None:
+    full, A = model(name, True)
+    templates = random_templates(A, 4, singular=singular)
+    dense = Dense(full, A, A.basis, templates, True)
+    rows = [(Z @ T).reshape(A.n, -1) for Z, T in zip(dense.Z, templates, strict=True)]
+    Lambda = block_diag(*(np.kron(np.eye(t.l), T) for t, T in zip(A.terms, templates, strict=True)))
+    q, R = len(Lambda), np.concatenate([*rows, dense.X], axis=1)
+    M = R.T @ R + np.diag(np.arange(q + A.p) < q).astype(float)
+    rng = np.random.default_rng(5)
+    random = [rng.normal(size=(t.l, t.k, 3)) for t in A.terms]
+    fixed = rng.normal(size=(A.p, 3))
+    scaled = Lambda.T @ np.concatenate([r.reshape(-1, 3) for r in random])
+    factor = factorize(A, plan.make_plan(A), templates)
+    known = np.linalg.solve(M[:q, :q], scaled), np.zeros_like(fixed)
+    both = np.split(np.linalg.solve(M, np.concatenate((scaled, fixed))), [q])
+    for (u, beta), found in ((known, solve(factor, random)), (both, solve(factor, random, fixed))):
+        b = np.concatenate([x.reshape(-1, 3) for x in found[0]])
+        assert_allclose(b, Lambda @ u, **CLOSE)
+        assert_allclose(found[1], beta, **CLOSE)
+
+
+@pytest.mark.parametrize("singular", [False, True])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_products_with_the_random_effects(name: str, singular: bool, forced: str) -> None:
+    full, A = model(name, True)
+    templates = random_templates(A, 8, singular=singular)
+    dense = Dense(full, A, A.basis, templates, True)
+    factor = factorize(A, plan.make_plan(A), templates)
+    for found, Z in zip(fixed_images(factor), dense.Z, strict=True):
+        assert_allclose(found, np.einsum("nlk,np->lkp", Z, dense.V_inverse @ dense.X), **CLOSE)
+    rng = np.random.default_rng(9)
+    H = [rng.normal(size=(t.l, t.k, 2)) for t in A.terms]
+    ZH = sum(np.einsum("nlk,lkc->nc", Z, h) for Z, h in zip(dense.Z, H, strict=True))
+    assert_allclose(projected_square(factor, H), ZH.T @ dense.P @ ZH, **CLOSE)
+    for found, Z in zip(gram_times(factor, H), dense.Z, strict=True):
+        assert_allclose(found, np.einsum("nlk,nc->lkc", Z, ZH), **CLOSE)
 
 
 # ------------------------------------------------------------ plans

@@ -10,7 +10,7 @@ import builtins
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ import pandas as pd
 from formulaic import ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.materializers import PandasMaterializer
+from formulaic.materializers.types import EvaluatedFactor, FactorValues
 from formulaic.model_spec import ModelSpecs
 from formulaic.parser.types import Factor
 from formulaic.transforms import TRANSFORMS
@@ -47,6 +48,25 @@ Context: TypeAlias = Mapping[str, object]
 _EVALUATION_ERRORS = (FormulaicError, ValueError, TypeError, KeyError, AttributeError)
 
 
+@dataclass(frozen=True)
+class SideTerm:
+    """A term of one side of a formula: its columns of the matrix, and the factors multiplied.
+
+    Parameters
+    ----------
+    label
+        The term as formulaic writes it, ``"a:x"``; ``"Intercept"``.
+    columns
+        Positions of its columns, redundant ones included.
+    factors
+        Expressions of its factors, ``("a", "x")``; none for the intercept.
+    """
+
+    label: str
+    columns: tuple[int, ...]
+    factors: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """One side of a formula, with the encoding of the data it was fitted to.
@@ -71,15 +91,39 @@ class Side:
         if self.spec is None:
             return False
         expr = model_terms(self.text)[0].factors[0].expr
-        return self.spec.encoder_state.get(expr, (None,))[0] is Factor.Kind.CATEGORICAL
+        return expr in self.categories
+
+    @property
+    def categories(self) -> dict[str, Levels | None]:
+        """Levels of the factors that are encoded as categories; ``None`` if hashed."""
+        states = {} if self.spec is None else self.spec.encoder_state
+        return {
+            expr: None if state.get("categories") is None else np.asarray(state["categories"])
+            for expr, (kind, state) in states.items()
+            if kind is Factor.Kind.CATEGORICAL
+        }
+
+    @property
+    def terms(self) -> tuple[SideTerm, ...]:
+        """The terms, in the order of their columns."""
+        if self.spec is None:
+            products = enumerate(_products(self.text) or ())
+            return tuple(SideTerm(self.names[j], (j,), product) for j, product in products)
+        return tuple(
+            SideTerm("Intercept", tuple(columns), ())
+            if str(term) == "1"
+            else SideTerm(str(term), tuple(columns), tuple(f.expr for f in term.factors))
+            for term, columns in self.spec.term_indices.items()
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A side and its ``(n, p)`` matrix."""
+    """A side, its ``(n, p)`` matrix, and the factors that cannot be read off its columns."""
 
     side: Side
     matrix: Floats
+    factors: Columns = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +302,35 @@ def _formulaic_encoded(
         results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
         floats = [_as_floats(result.__wrapped__) for result in results]
     for text, result, matrix in zip(texts, results, floats, strict=True):
-        yield Encoded(Side(text, tuple(result.model_spec.column_names), result.model_spec), matrix)
+        side = Side(text, tuple(result.model_spec.column_names), result.model_spec)
+        yield Encoded(side, matrix, _factor_values(side, materializer.factor_cache))
+
+
+def _factor_values(side: Side, evaluated: Mapping[str, EvaluatedFactor]) -> Columns:
+    """Values of the factors of terms that hold a category, unless they are columns of the matrix.
+
+    They are copied, for the caller may change the data.
+    """
+    categories = set(side.categories)
+    alone = {term.factors[0] for term in side.terms if len(term.factors) == 1}
+    alone -= {e for e in alone if evaluated[e].metadata.spans_intercept}  # may lack a column there
+    crossed = (term.factors for term in side.terms if categories & set(term.factors))
+    wanted = dict.fromkeys(factor for factors in crossed for factor in factors)
+    return {
+        expr: _unwrapped(evaluated[expr].values).copy()
+        for expr in wanted
+        if expr in categories or expr not in alone
+    }
+
+
+def _unwrapped(values: object) -> Column:
+    """Plain values behind what formulaic evaluates, ``(n,)`` or ``(n, c)``."""
+    while isinstance(values, FactorValues):
+        values = values.__wrapped__
+    if isinstance(values, Mapping):
+        return np.column_stack([np.asarray(value) for value in values.values()])
+    array = values.array if isinstance(values, pd.Series) else values
+    return array if isinstance(array, pd.Categorical) else np.asarray(array)
 
 
 @contextmanager

@@ -403,3 +403,37 @@ def _polars_categorical(series: ForeignSeries) -> pd.Categorical[Any]:
     codes[physical[order]] = np.arange(len(order))
     rows = series.to_native().to_physical().fill_null(len(codes) - 1).to_numpy()
     return pd.Categorical.from_codes(codes[rows], categories=pd.Index(texts[order]))
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def extended(
+    data: Foreign,
+    names: Sequence[str] | None,
+    rows: Mask | None,
+    columns: Mapping[str, NDArray[np.float64]],
+) -> Foreign:
+    """A frame of the caller's type with more columns, from some of its columns and rows.
+
+    Parameters
+    ----------
+    data
+        What :func:`open_table` takes; a dict of columns comes back as a pandas frame.
+    names, rows
+        Columns and rows to keep; ``None`` for all.
+    columns
+        The new columns, a value for each row kept; they replace old ones of the same name.
+    """
+    if isinstance(data, Mapping):
+        data = pd.DataFrame(dict(data))
+    if isinstance(data, pd.DataFrame):
+        part = data if names is None else data[list(names)]
+        return (part if rows is None else part[np.asarray(rows)]).assign(**columns)
+    frame = nw.from_native(data, eager_only=True)
+    frame = frame if names is None else frame.select(list(names))
+    frame = frame if rows is None else frame.filter(np.asarray(rows).tolist())
+    backend = frame.implementation
+    return frame.with_columns(
+        *(nw.new_series(name, np.array(v), backend=backend) for name, v in columns.items())
+    ).to_native()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,13 @@ from scipy.sparse import csc_matrix
 
 from interlace.columns import Block, Pool, working_fixed, working_random
 from interlace.errors import InterlaceError
-from interlace.terms import Floats, ReTerm
+from interlace.terms import Floats, ReTerm, full
 
 if TYPE_CHECKING:
     from interlace.design import Design
 
 Codes = NDArray[np.intp]
+T = TypeVar("T")
 
 _CHUNK = 1 << 16
 
@@ -267,6 +268,83 @@ def _distinct(
         return present, counts, index
     present, counts = np.unique(key, return_counts=True)
     return present, counts, None
+
+
+# ------------------------------------------------------------------ smaller random parts
+
+
+def map_columns(A: CrossProducts, j: int, M: Floats, columns: Sequence[str]) -> CrossProducts:
+    """Cross-products with the columns ``Z_j M`` in place of those of term ``j``.
+
+    Parameters
+    ----------
+    A
+        Cross-products of a model.
+    j
+        Position of the term.
+    M
+        ``(k, m)`` of full column rank: the new columns in terms of the user's old ones.
+    columns
+        Names of the ``m`` new columns; their template is a full triangle.
+
+    Notes
+    -----
+    With ``inv(B) M = Q R`` the columns ``Z_j M inv(R)`` are the stored ones times ``Q``, as
+    orthonormal as those were.
+    """
+    Q, R = np.linalg.qr(np.linalg.solve(A.basis.random[j], M))
+    term = replace(A.terms[j], columns=tuple(columns), free=full(len(columns)))
+    return _turned(A, j, term, Q, np.linalg.inv(R))
+
+
+def select_columns(A: CrossProducts, j: int, keep: Sequence[int]) -> CrossProducts:
+    """Cross-products of the model in which term ``j`` has only the columns at ``keep``.
+
+    Free entries of the template are those of the columns kept, so an uncorrelated term stays one.
+    """
+    kept = list(keep)
+    old = A.terms[j]
+    columns = tuple(old.columns[c] for c in kept)
+    smaller = map_columns(A, j, np.eye(old.k)[:, kept], columns)
+    term = replace(smaller.terms[j], free=old.free[np.ix_(kept, kept)])
+    return replace(smaller, terms=_with(A.terms, j, term))
+
+
+def drop_term(A: CrossProducts, j: int) -> CrossProducts:
+    """Cross-products of the model without term ``j``; without any, if it was the only one."""
+    rest = [i for i in range(len(A.terms)) if i != j]
+    place = {old: new for new, old in enumerate(rest)}
+    return replace(
+        A,
+        terms=tuple(A.terms[i] for i in rest),
+        basis=Basis(A.basis.fixed, tuple(A.basis.random[i] for i in rest)),
+        zv=tuple(A.zv[i] for i in rest),
+        zz=tuple(A.zz[i] for i in rest),
+        cells={(place[a], place[b]): c for (a, b), c in A.cells.items() if j not in (a, b)},
+    )
+
+
+def _turned(A: CrossProducts, j: int, term: ReTerm, Q: Floats, B: Floats) -> CrossProducts:
+    """Term ``j`` with the stored columns times ``Q``, which are the user's new ones times ``B``."""
+
+    def cells(pair: tuple[int, int], old: Cells) -> Cells:
+        if pair[0] == j:
+            return replace(old, values=Q.T @ old.values)
+        return replace(old, values=old.values @ Q) if pair[1] == j else old
+
+    return replace(
+        A,
+        terms=_with(A.terms, j, term),
+        basis=Basis(A.basis.fixed, _with(A.basis.random, j, B)),
+        zv=_with(A.zv, j, Q.T @ A.zv[j]),
+        zz=_with(A.zz, j, Q.T @ A.zz[j] @ Q),
+        cells={pair: cells(pair, old) for pair, old in A.cells.items()},
+    )
+
+
+def _with(items: tuple[T, ...], j: int, item: T) -> tuple[T, ...]:
+    """The tuple with one item replaced."""
+    return (*items[:j], item, *items[j + 1 :])
 
 
 # ------------------------------------------------------------------ the monoid

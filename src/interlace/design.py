@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -35,8 +35,9 @@ Floats: TypeAlias = NDArray[np.float64]
 class Encoding:
     """All that is needed to encode new rows as the fitted ones were.
 
-    ``slopes`` and ``groups`` follow the order of ``Design.terms``.  ``offset_column`` names the
-    column given as ``offset=``; ``offset_array`` says that values were given instead.
+    ``slopes`` and ``groups`` follow the order of ``Design.terms``.  ``offset_column`` and
+    ``weights_column`` name the columns given as ``offset=`` and ``weights=``; ``offset_array`` says
+    that values were given as offset instead.
     """
 
     formula: MixedFormula
@@ -47,6 +48,7 @@ class Encoding:
     groups: tuple[Grouping, ...]
     offset_column: str | None
     offset_array: bool
+    weights_column: str | None
     context: Context | None
 
 
@@ -73,7 +75,10 @@ class Design:
     kept
         ``(n_total,)`` mask of the rows of the data that are used.
     encoding
-        How new rows are encoded alike.
+        How new rows are encoded alike; ``encoding.fixed.terms`` are the fixed terms.
+    factors
+        Values in the rows used of the factors of the fixed side that are categories, and of numeric
+        ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
     """
 
     y: Floats
@@ -86,6 +91,7 @@ class Design:
     offset: Floats | None
     kept: Mask
     encoding: Encoding
+    factors: Columns = field(default_factory=dict)
 
     @property
     def n_dropped(self) -> int:
@@ -225,15 +231,47 @@ def replay_random(encoding: Encoding, newdata: object) -> list[tuple[Codes, Floa
     InterlaceError
         A grouping column or a column left of a bar is not in the new data.
     """
+    wanted = [True] * len(encoding.groups)
+    levels = replay_levels(encoding, newdata, wanted)
+    return list(zip(levels, replay_slopes(encoding, newdata, wanted), strict=True))
+
+
+def replay_levels(encoding: Encoding, newdata: object, wanted: Sequence[bool]) -> list[Codes]:
+    """The codes of :func:`replay_random`; -1, and no columns read, for terms not ``wanted``."""
     table = _frame.open_table(newdata, title="the new data")
-    codes = {
-        group.columns: recode_rows(group, _frame.pick(table, group.columns))
-        for group in encoding.groups
-    }
+    used = {g.columns: g for g, want in zip(encoding.groups, wanted, strict=True) if want}
+    codes = {key: recode_rows(group, _frame.pick(table, key)) for key, group in used.items()}
     return [
-        (codes[group.columns], _replay_slopes(side, table, encoding.context))
-        for group, side in zip(encoding.groups, encoding.slopes, strict=True)
+        codes[group.columns] if want else np.full(table.n, -1, dtype=np.intp)
+        for group, want in zip(encoding.groups, wanted, strict=True)
     ]
+
+
+def replay_slopes(encoding: Encoding, newdata: object, wanted: Sequence[bool]) -> list[Floats]:
+    """The columns of :func:`replay_random`; zeros, and none read, for terms not ``wanted``."""
+    table = _frame.open_table(newdata, title="the new data")
+    return [
+        _replay_slopes(s, table, encoding.context) if want else np.zeros((table.n, len(s.names)))
+        for s, want in zip(encoding.slopes, wanted, strict=True)
+    ]
+
+
+def replay_weights(encoding: Encoding, newdata: object) -> Floats:
+    """Prior weights ``(m,)`` of new rows: those of the column given in fitting if it is there.
+
+    Otherwise 1; NaN where the column is missing a value.
+
+    Raises
+    ------
+    InterlaceError
+        A weight is not a positive number.
+    """
+    table = _frame.open_table(newdata, title="the new data")
+    name = encoding.weights_column
+    if name is None or name not in table.names:
+        return np.ones(table.n)
+    rows = _complete_rows(_frame.pick(table, [name]), table)
+    return _spread(_positive(rows.columns[name], rows, table.title)[:, None], rows)[:, 0]
 
 
 # Rows ---------------------------------------------------------------------------------------------
@@ -367,8 +405,10 @@ def _design(
             groups=tuple(found[term.group][0] for term in random),
             offset_column=extra["offset"] if isinstance(extra["offset"], str) else None,
             offset_array=not isinstance(extra["offset"], str | None),
+            weights_column=extra["weights"] if isinstance(extra["weights"], str) else None,
             context=context,
         ),
+        factors=fixed.factors,
     )
 
 
@@ -420,11 +460,15 @@ def _weights(rows: _Rows, argument: str | ArrayLike | None) -> Floats | None:
     if argument is None:
         return None
     column = rows.columns[argument if isinstance(argument, str) else "weights="]
+    return _positive(column, rows, "the data")
+
+
+def _positive(column: Column, rows: _Rows, title: str) -> Floats:
     weights = _frame.numeric(column, "the weights")
-    if weights.min() <= 0:
+    if weights.min(initial=np.inf) <= 0:
         row = int(np.argmax(weights <= 0))
         raise InterlaceError(
-            f"weights must be positive, but row {rows.position(row)} of the data (counted from 0) "
+            f"weights must be positive, but row {rows.position(row)} of {title} (counted from 0) "
             f"has {weights[row]:g}: leave such rows out"
         )
     return weights

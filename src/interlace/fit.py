@@ -20,12 +20,13 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.estimate import Estimate, estimate_theta
+from interlace.fitted import Options
 from interlace.formula import parse
-from interlace.result import CrossedLMEResult, Options
+from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
 METHODS = ("REML", "ML")
-DDF = ("normal",)
+DDF = ("normal", "satterthwaite", "kenward-roger")
 SOLVERS = ("auto", "exact")
 
 
@@ -59,7 +60,8 @@ def fit(
     method
         ``"REML"`` or ``"ML"``.
     ddf
-        Reference distribution of the tests: ``"normal"``.
+        What tests and intervals of the fixed effects refer to: ``"normal"``, or t and F with
+        ``"satterthwaite"`` or ``"kenward-roger"`` degrees of freedom (the latter for REML only).
     weights
         Column or ``(n,)`` values; the residual variance of row ``i`` is ``scale / weights[i]``.
     offset
@@ -104,7 +106,11 @@ def fit(
     {'Intercept': 251.405, 'Days': 10.467}
     """
     _choose("method", method, METHODS)
-    _choose("ddf", ddf, DDF, later=("satterthwaite", "kenward-roger"))
+    _choose("ddf", ddf, DDF)
+    if ddf == "kenward-roger" and method == "ML":
+        raise InterlaceError(
+            "ddf='kenward-roger' corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
+        )
     _choose("solver", solver, SOLVERS, later=("iterative",))
     spec = parse(formula, groups=groups, random=random)
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing)

@@ -1,50 +1,27 @@
-"""The fitted model: labels and public names for what the numerical core computed."""
+"""The result of a fit: what can be asked of it, one verb a question."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
-from interlace.design import Design
-from interlace.errors import InterlaceError
-from interlace.estimate import Convergence, Estimate
-from interlace.formula import MixedFormula
-from interlace.terms import Floats, ReTerm
+from interlace.fitted import read_only
+from interlace.inferred import InferredModel
 
 if TYPE_CHECKING:
+    from interlace.inference.resample import BootstrapResult
+    from interlace.reporting import ICC, R2, SingularReport
     from interlace.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)
-class Options:
-    """Arguments of the fit, as given."""
-
-    formula: str
-    groups: object
-    random: object
-    method: str
-    ddf: str
-    weights: str | ArrayLike | None
-    offset: str | ArrayLike | None
-    missing: str
-    solver: str
-    theta0: ArrayLike | None
-    progress: bool | None
-
-    def arguments(self) -> dict[str, object]:
-        """Keyword arguments for :func:`interlace.fit`."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-@dataclass(frozen=True, eq=False)
-class CrossedLMEResult:
+class CrossedLMEResult(InferredModel):
     """A fitted linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
@@ -71,16 +48,6 @@ class CrossedLMEResult:
     (1764.05, 2451.25)
     """
 
-    formula: MixedFormula
-    design: Design
-    estimate: Estimate
-    options: Options
-    data: object = None
-
-    def __getstate__(self) -> dict[str, object]:
-        """The fields without the data frame and without what is derived."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"data": None}
-
     def __repr__(self) -> str:
         return (
             f"<CrossedLMEResult {self.formula} | {self.method}, {self.nobs} rows, "
@@ -91,232 +58,21 @@ class CrossedLMEResult:
         """The summary, for notebooks."""
         return self.summary()._repr_html_()
 
-    # -------------------------------------------------------------- fixed effects
-
-    def _by_coefficient(self, values: Floats, name: str) -> pd.Series:
-        return pd.Series(values, index=list(self.estimate.A.names), name=name)
-
-    @cached_property
-    def fe_params(self) -> pd.Series:
-        """Coefficients of the fixed effects, by formulaic's names."""
-        return self._by_coefficient(self.estimate.beta, "estimate")
-
-    @cached_property
-    def fe_cov(self) -> NDArray[np.float64]:
-        """Covariance of the coefficients, ``scale * (X' Omega^-1 X)^-1``, ``(p, p)``."""
-        return _read_only(self.estimate.vcov)
-
-    @cached_property
-    def fe_bse(self) -> pd.Series:
-        """Standard errors of the coefficients."""
-        return self._by_coefficient(np.sqrt(np.diag(self.fe_cov)), "se")
-
-    @cached_property
-    def fe_df(self) -> pd.Series:
-        """Denominator degrees of freedom; infinite for ``ddf="normal"``."""
-        return self._by_coefficient(np.full(len(self.fe_params), np.inf), "df")
-
-    @cached_property
-    def fe_tvalues(self) -> pd.Series:
-        """Coefficients over standard errors."""
-        return (self.fe_params / self.fe_bse).rename("t")
-
-    @cached_property
-    def fe_pvalues(self) -> pd.Series:
-        """Two-sided p-values, normal approximation."""
-        return self._by_coefficient(2.0 * ndtr(-np.abs(self.fe_tvalues.to_numpy())), "p")
-
-    @cached_property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
-
-    @property
-    def params(self) -> pd.Series:
-        """statsmodels' name of :attr:`fe_params`."""
-        return self.fe_params
-
-    @property
-    def bse(self) -> pd.Series:
-        """statsmodels' name of :attr:`fe_bse`."""
-        return self.fe_bse
-
-    @property
-    def tvalues(self) -> pd.Series:
-        """statsmodels' name of :attr:`fe_tvalues`."""
-        return self.fe_tvalues
-
-    @property
-    def pvalues(self) -> pd.Series:
-        """statsmodels' name of :attr:`fe_pvalues`."""
-        return self.fe_pvalues
-
-    def cov_params(self) -> pd.DataFrame:
-        """Covariance of the coefficients as a labelled frame, ``(p, p)``."""
-        names = list(self.estimate.A.names)
-        return pd.DataFrame(self.fe_cov, index=names, columns=names)
-
-    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
-        """Wald intervals of the coefficients; columns are the two tail probabilities.
-
-        Raises
-        ------
-        InterlaceError
-            ``level`` is not strictly between 0 and 1.
-        """
-        if not 0.0 < level < 1.0:
-            raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
-        tail = (1.0 - level) / 2.0
-        reach = -ndtri(tail) * self.fe_bse
-        low, high = round(tail, 12), round(1.0 - tail, 12)
-        return pd.DataFrame({low: self.fe_params - reach, high: self.fe_params + reach})
-
-    # -------------------------------------------------------------- random effects
-
-    @cached_property
-    def _keys(self) -> dict[str, list[int]]:
-        """Positions of the terms of every grouping key, keys in the order of the formula."""
-        order = dict.fromkeys(term.key for term in self.formula.random)
-        terms = self.estimate.A.terms
-        return {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
-
-    @cached_property
-    def variance_components(self) -> dict[str, float | pd.DataFrame]:
-        """Variance of the random effects by grouping key.
-
-        A float for an intercept alone, else the covariance as a frame; ``scale`` is the residual's.
-        """
-        found: dict[str, float | pd.DataFrame] = {}
-        for key, members in self._keys.items():
-            blocks = [self.estimate.covariances[j] for j in members]
-            if self._is_intercept(members):
-                found[key] = float(blocks[0][0, 0])
-            else:
-                names = self._columns(members)
-                found[key] = pd.DataFrame(_block_diagonal(blocks), index=names, columns=names)
-        return found
-
-    @cached_property
-    def random_effects(self) -> dict[str, pd.Series | pd.DataFrame]:
-        """Conditional modes (BLUPs) by grouping key, indexed by level."""
-        return self._by_level(list(self.estimate.b))
-
-    @cached_property
-    def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
-        """Conditional standard deviations, given the parameters (as lme4's ``condVar``)."""
-        covariances = self.estimate.b_cov
-        return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])
-
-    def _by_level(self, blocks: list[Floats]) -> dict[str, pd.Series | pd.DataFrame]:
-        """Blocks ``(l, k)`` per term as a Series or frame per grouping key."""
-        found: dict[str, pd.Series | pd.DataFrame] = {}
-        for key, members in self._keys.items():
-            index = pd.Index(self.estimate.A.terms[members[0]].levels, name=key)
-            values = np.concatenate([blocks[j] for j in members], axis=1)
-            if self._is_intercept(members):
-                found[key] = pd.Series(values[:, 0], index=index, name="Intercept")
-            else:
-                found[key] = pd.DataFrame(values, index=index, columns=self._columns(members))
-        return found
-
-    def _members(self, members: list[int]) -> list[ReTerm]:
-        return [self.estimate.A.terms[j] for j in members]
-
-    def _columns(self, members: list[int]) -> list[str]:
-        return [name for term in self._members(members) for name in term.columns]
-
-    def _is_intercept(self, members: list[int]) -> bool:
-        return self._columns(members) == ["Intercept"]
-
-    @property
-    def scale(self) -> float:
-        """Residual variance."""
-        return self.estimate.sigma**2
-
-    @property
-    def theta(self) -> NDArray[np.float64]:
-        """Relative covariance parameters in lme4's order."""
-        return _read_only(self.estimate.theta)
-
-    # -------------------------------------------------------------- the fit
-
-    @property
-    def method(self) -> str:
-        """``"REML"`` or ``"ML"``."""
-        return self.options.method
-
-    @property
-    def criterion(self) -> float:
-        """REML criterion, or minus twice the log-likelihood."""
-        return self.estimate.value
-
-    @property
-    def llf(self) -> float:
-        """Log-likelihood, restricted for REML."""
-        return -0.5 * self.criterion
-
-    @property
-    def nparams(self) -> int:
-        """Fixed effects, free entries of the templates, and the residual variance."""
-        return self.estimate.A.p + len(self.theta) + 1
-
-    @property
-    def aic(self) -> float:
-        """``criterion + 2 nparams`` (Akaike, 1974)."""
-        return self.criterion + 2.0 * self.nparams
-
-    @property
-    def bic(self) -> float:
-        """``criterion + nparams log(nobs)`` (Schwarz, 1978)."""
-        return self.criterion + self.nparams * float(np.log(self.nobs))
-
-    @property
-    def nobs(self) -> int:
-        """Rows used."""
-        return self.estimate.A.n
-
-    @property
-    def n_dropped(self) -> int:
-        """Rows left out for missing values."""
-        return self.design.n_dropped
-
-    @property
-    def ngroups(self) -> dict[str, int]:
-        """Levels of every grouping factor."""
-        return {key: self.estimate.A.terms[j[0]].l for key, j in self._keys.items()}
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimiser met its tolerance."""
-        return self.estimate.convergence.converged
-
-    @property
-    def convergence(self) -> Convergence:
-        """Gradient, Newton eigenvalues, predicted gain, evaluations, message, solver."""
-        return self.estimate.convergence
-
-    @property
-    def is_singular(self) -> bool:
-        """Whether a variance, or a combination of random effects, is estimated as zero."""
-        return self.estimate.is_singular
+    # -------------------------------------------------------------- by row
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional predictions for the rows used, ``(nobs,)``."""
-        return _read_only(self.predict())
+        from interlace.predict import fitted
+
+        return read_only(fitted(self.design, self.estimate, [True] * len(self.estimate.A.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return _read_only(self.design.y - self.fittedvalues)
+        return read_only(self.design.y - self.fittedvalues)
 
-    # -------------------------------------------------------------- verbs
-
-    def summary(self) -> Summary:
-        """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        from interlace.summary import summarize
-
-        return summarize(self)
+    # -------------------------------------------------------------- prediction, new responses
 
     def predict(
         self,
@@ -324,30 +80,49 @@ class CrossedLMEResult:
         include_re: bool | str | Iterable[str] = True,
         *,
         offset: ArrayLike | None = None,
-    ) -> NDArray[np.float64]:
-        """Expected response, with or without the random effects.
+        se: bool = False,
+        interval: str | None = None,
+        level: float = 0.95,
+    ) -> NDArray[np.float64] | pd.DataFrame:
+        """Expected response, with or without the random effects, and how well it is known.
 
         Parameters
         ----------
         newdata
             A frame of ``m`` rows; ``None`` for the rows used in the fit.  Stored encodings are
             replayed: the same factor levels, the same centring.  Grouping columns are only needed
-            if random effects are asked for.
+            for the random effects asked for.
         include_re
             ``True`` adds all random effects, ``False`` none, a name or names those of some
             grouping factors.  A level that is new, or missing, contributes 0.
         offset
             ``(m,)`` values, if the model was fitted with an array as offset.
+        se
+            Add the standard error.
+        interval
+            ``"confidence"``: of the expected response; the errors of coefficients and BLUPs are
+            counted together, a new level adds its variance.  ``"prediction"``: of a new
+            observation; adds the residual variance and that of the random effects not included.
+        level
+            Coverage of the interval.
 
         Returns
         -------
-        ndarray
-            ``(m,)``; NaN where a column of the fixed side or left of a bar is missing.
+        ndarray or DataFrame
+            ``(m,)``; with ``se`` or ``interval`` a frame with the columns ``prediction, se`` and
+            ``lower, upper``.  NaN where a column of the fixed side or left of a bar is missing.
 
         Raises
         ------
         InterlaceError
-            A column is absent from ``newdata``, or a category was not seen in fitting.
+            A column is absent from ``newdata``, a category was not seen in fitting, an unknown
+            interval, or a level outside (0, 1).
+
+        Notes
+        -----
+        The formulas are in :func:`interlace.predict.predict`.  Quantiles are normal, or, for
+        confidence intervals without random effects, t with the degrees of freedom of the fit's
+        ``ddf``.
 
         Examples
         --------
@@ -356,13 +131,57 @@ class CrossedLMEResult:
         >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
         >>> result.predict({"Days": [0, 9], "Subject": ["308", "new"]}).round(1).tolist()
         [292.2, 345.6]
+        >>> result.predict({"Days": [9]}, include_re=False, interval="prediction").round(1)
+           prediction    se  lower  upper
+        0       345.6  49.3  248.9  442.3
         """
-        from interlace.predict import fitted, included, predicted
+        from interlace.predict import predict
 
-        include = included(self.estimate.A.terms, include_re)
-        if newdata is None:
-            return fitted(self.design, self.estimate, include)
-        return predicted(self.design, self.estimate, newdata, include, offset=offset)
+        return predict(
+            self.design,
+            self.estimate,
+            newdata,
+            include_re,
+            offset=offset,
+            se=se,
+            interval=interval,
+            level=level,
+            reference=None if self.options.ddf == "normal" else self._reference(None),
+        )
+
+    def simulate(
+        self,
+        nsim: int = 1,
+        seed: int | np.random.Generator | None = None,
+        *,
+        include_re: bool = False,
+    ) -> NDArray[np.float64]:
+        """New responses drawn from the fitted model, ``(nobs, nsim)``.
+
+        Parameters
+        ----------
+        nsim
+            Number of responses.
+        seed
+            Seed or generator.  A column depends on its number and the seed, not on ``nsim``.
+        include_re
+            ``False`` draws new random effects, ``True`` keeps the BLUPs.
+
+        Notes
+        -----
+        ``X beta + Z b + e`` with the estimated parameters; residual variance ``scale / weights``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
+        >>> result.simulate(3, seed=1).shape
+        (180, 3)
+        """
+        from interlace.simulate import simulate
+
+        return simulate(self.design, self.estimate, nsim, seed, include_re=include_re)
 
     def bootstrap_se(
         self,
@@ -418,6 +237,31 @@ class CrossedLMEResult:
             seed=seed,
         )
 
+    def bootstrap(
+        self,
+        n: int = 1000,
+        kind: str = "parametric",
+        *,
+        seed: int | None = None,
+        statistic: Callable[[CrossedLMEResult], object] | None = None,
+        group: str | None = None,
+        n_jobs: int = 1,
+        progress: bool | None = None,
+    ) -> BootstrapResult:
+        """BOOTDOC"""
+        from interlace.inference.resample import bootstrap
+
+        return bootstrap(
+            self,
+            n,
+            kind,
+            seed=seed,
+            statistic=statistic,
+            group=group,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+
     def refit(self, y: ArrayLike) -> CrossedLMEResult:
         """Fit the same model to another response ``y`` (nobs,) for the rows used.
 
@@ -447,20 +291,88 @@ class CrossedLMEResult:
 
         return update(self, formula, data, changes)
 
+    # -------------------------------------------------------------- reporting
 
-def _read_only(array: Floats) -> Floats:
-    """A view that cannot be written to: a result does not change."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    def summary(self) -> Summary:
+        """Tables of the fit; prints as text, shows as HTML in notebooks."""
+        from interlace.summary import summarize
 
+        return summarize(self)
 
-def _block_diagonal(blocks: list[Floats]) -> Floats:
-    """Covariance of several independent terms."""
-    size = sum(len(b) for b in blocks)
-    total, start = np.zeros((size, size)), 0
-    for block in blocks:
-        stop = start + len(block)
-        total[start:stop, start:stop] = block
-        start = stop
-    return total
+    def tidy(
+        self,
+        effects: str = "fixed",
+        *,
+        ddf: str | None = None,
+        conf_int: bool = False,
+        conf_level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Estimates as a frame with broom.mixed's columns.
+
+        Parameters
+        ----------
+        effects
+            ``"fixed"``, ``"ran_pars"`` (standard deviations and correlations), ``"ran_vals"``
+            (BLUPs by level), or ``"all"``.
+        ddf
+            Tests of the fixed effects, as in :meth:`coef_table`.
+        conf_int, conf_level
+            Add ``conf.low`` and ``conf.high``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
+              group                 term  estimate
+        0   Subject        sd__Intercept    24.741
+        1   Subject  cor__Intercept.Days     0.066
+        2   Subject             sd__Days     5.922
+        3  Residual      sd__Observation    25.592
+        """
+        from interlace.reporting import tidy
+
+        return tidy(self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row that describes the fit, with broom.mixed's columns."""
+        from interlace.reporting import glance
+
+        return glance(self)
+
+    def augment(self, newdata: object = None) -> object:
+        """The data with fitted values, residuals and leverages, with broom.mixed's columns.
+
+        With ``newdata``, its rows with ``.fitted`` and ``.fixed``.
+        """
+        from interlace.reporting import augment
+
+        return augment(self, newdata)
+
+    def r2(self) -> R2:
+        """Nakagawa's marginal and conditional R squared.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> r2 = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep).r2()
+        >>> round(r2.marginal, 3), round(r2.conditional, 3)
+        (0.279, 0.799)
+        """
+        from interlace.reporting import r2
+
+        return r2(self)
+
+    def icc(self) -> ICC:
+        """Intraclass correlation: shares of the variance that lie between groups."""
+        from interlace.reporting import icc
+
+        return icc(self)
+
+    def singular_report(self) -> SingularReport:
+        """Which combination of which random term has no variance, and what to try."""
+        from interlace.reporting import singular_report
+
+        return singular_report(self)

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 Row = tuple[str, ...]
 
+# What the table of the fixed effects says about its tests.
+_METHODS = {
+    "normal": "",
+    "satterthwaite": " (degrees of freedom by Satterthwaite)",
+    "kenward-roger": " (standard errors and degrees of freedom by Kenward and Roger)",
+}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -110,18 +117,22 @@ def _correlations(covariance: Floats) -> list[Row]:
 
 
 def _fixed_table(result: CrossedLMEResult) -> Table:
-    header = ("", "Estimate", "Std. error", "z", "P>|z|", "[0.025", "0.975]")
+    """Coefficients with z tests, or with t tests and their degrees of freedom."""
     interval = result.fe_conf_int.to_numpy()
-    columns = [
-        [str(name) for name in result.fe_params.index],
-        _aligned(result.fe_params.to_numpy()),
-        _aligned(result.fe_bse.to_numpy()),
-        [f"{z:.3f}" for z in result.fe_tvalues],
-        [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
-        _aligned(interval[:, 0]),
-        _aligned(interval[:, 1]),
-    ]
-    return Table("Fixed effects", header, tuple(zip(*columns, strict=True)), labels=1)
+    large = np.isinf(result.fe_df).all()
+    letter = "z" if large else "t"
+    columns = {
+        "": [str(name) for name in result.fe_params.index],
+        "Estimate": _aligned(result.fe_params.to_numpy()),
+        "Std. error": _aligned(result.fe_bse.to_numpy()),
+        **({} if large else {"df": [f"{df:.2f}" for df in result.fe_df]}),
+        letter: [f"{t:.3f}" for t in result.fe_tvalues],
+        f"P>|{letter}|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
+        "[0.025": _aligned(interval[:, 0]),
+        "0.975]": _aligned(interval[:, 1]),
+    }
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
 
 
 def _notes(result: CrossedLMEResult) -> tuple[str, ...]:

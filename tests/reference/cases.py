@@ -31,14 +31,21 @@ class Case:
         return load_data(self.data_name)
 
 
-def case_names() -> list[str]:
-    """All cases that have a golden file."""
-    return sorted(p.name.removesuffix(".core.json") for p in (HERE / "golden").glob("*.core.json"))
+def case_names(kind: str = "core") -> list[str]:
+    """All cases that have a golden file of a kind."""
+    ending = f".{kind}.json"
+    return sorted(p.name.removesuffix(ending) for p in (HERE / "golden").glob(f"*{ending}"))
+
+
+@functools.cache
+def load_golden(name: str, kind: str) -> dict[str, Any]:
+    """The golden file of a case and a kind."""
+    return json.loads((HERE / "golden" / f"{name}.{kind}.json").read_text())
 
 
 @functools.cache
 def load_case(name: str) -> Case:
-    golden = json.loads((HERE / "golden" / f"{name}.core.json").read_text())
+    golden = load_golden(name, "core")
     arguments = {key: golden[key] for key in ("weights", "offset") if golden[key]}
     formula = python_formula(golden["formula"], polynomial=name == "cake_poly")
     data_name = Path(golden["data_file"]).name.split(".")[0]
@@ -49,6 +56,19 @@ def load_case(name: str) -> Case:
 def solver_checks() -> list[dict[str, Any]]:
     """Criterion and gradient at fixed values of theta."""
     return json.loads((HERE / "solver_checks.json").read_text())["cases"]
+
+
+@functools.cache
+def anova_cases() -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Data and analysis-of-variance tables, by case, of the models of ``anova_cases.R``."""
+    extra = json.loads((HERE / "golden" / "extra.anova.json").read_text())
+    columns = {
+        name: pd.Categorical.from_codes(values["codes"], values["levels"])
+        if isinstance(values, dict)
+        else values
+        for name, values in extra["data"].items()
+    }
+    return pd.DataFrame(columns), {case["case"]: case for case in extra["cases"]}
 
 
 @functools.cache
@@ -78,7 +98,7 @@ def python_formula(formula: str, *, polynomial: bool = False) -> str:
 
 def r_name(name: str) -> str:
     """R's name of a coefficient: "recipe[T.B]:age" is "recipeB:age", "Intercept" has brackets."""
-    name = re.sub(r"C\((\w+), contr\.poly\)", r"\1", name)
+    name = re.sub(r"C\((\w+), contr\.\w+\)", r"\1", name)
     name = re.sub(r"\[(?:T\.)?(.*?)\]", r"\1", name)
     return "(Intercept)" if name == "Intercept" else name
 
@@ -90,10 +110,11 @@ def newdata(case: Case, method: str) -> pd.DataFrame:
 
 def group_key(lme4_key: str, keys: dict[str, Any]) -> str:
     """Our key of a grouping factor: lme4 writes `a/b` as `b:a`, we write `a:b`."""
-    return lme4_key if lme4_key in keys else _reversed(lme4_key)
+    return lme4_key if lme4_key in keys else reversed_label(lme4_key)
 
 
-def _reversed(label: str) -> str:
+def reversed_label(label: str) -> str:
+    """`b1:a1` for `a1:b1`."""
     return ":".join(reversed(label.split(":")))
 
 
@@ -104,7 +125,7 @@ def random_effects_table(case: Case, method: str, column: str, keys: dict[str, A
     for lme4_key, rows in long.groupby("grpvar", sort=False):
         key = group_key(lme4_key, keys)
         wide = rows.pivot(index="grp", columns="term", values=column)[rows["term"].unique()]
-        tables[key] = wide if key == lme4_key else wide.rename(index=_reversed)
+        tables[key] = wide if key == lme4_key else wide.rename(index=reversed_label)
     return tables
 
 

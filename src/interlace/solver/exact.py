@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.linalg.blas import dsymv
+from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 from interlace.crossprod import CrossProducts, group_sums
@@ -91,7 +91,7 @@ class Factor:
         rhs[-1] = self.L[-1, -1]
         z, _ = dtrtrs(self.L, rhs, lower=1, trans=1)
         solution = np.array(z)[:, None]
-        _scale_rows(self.A, self.plan, self.templates, solution)
+        scale_rows(self.A, self.plan, self.templates, solution)
         return solution[:, 0]
 
     @property
@@ -102,22 +102,30 @@ class Factor:
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
         """Random effects and residual cross-products of every term."""
-        found: dict[int, TermEffects] = {}
-        v = self.solution[:, None]
-        Sv = dsymv(1.0, self.S.T, v[:, 0], lower=1)
+        return tuple(
+            TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T)
+            for (b, e), T in zip(self.images(self.solution[:, None]), self.templates, strict=True)
+        )
+
+    def images(self, v: Floats) -> tuple[tuple[Floats, Floats], ...]:
+        """``b`` and ``e = Z' ([X y] c - Z b)`` of every term, ``(l, k, c)`` each.
+
+        ``v`` (m, c) holds ``[-b, c]`` on the remainder ``[dense terms, X, y]``; the eliminated
+        terms follow from it.
+        """
+        found: dict[int, tuple[Floats, Floats]] = {}
+        Sv = dsymm(1.0, self.S.T, v, lower=1)
         for j in self.plan.dense:
             term, a = self.A.terms[j], self.plan.offsets[j]
-            e = Sv[a : a + term.q].reshape(term.l, term.k)
-            b = -v[a : a + term.q].reshape(term.l, term.k)
-            found[j] = TermEffects(b, e, e @ self.templates[j])
+            shape = (term.l, term.k, v.shape[1])
+            found[j] = -v[a : a + term.q].reshape(shape), Sv[a : a + term.q].reshape(shape)
         for s in reversed(self.plan.chain):
             step = self.steps[s]
             g = step.tail.apply(v)
             for t, link in step.links.items():
-                g = g - multiply(link.R, found[t].b[link.parents][:, :, None])
+                g = g - multiply(link.R, found[t][0][link.parents])
             b = multiply(step.K, g)
-            e = (g - multiply(step.N, b))[:, :, 0]
-            found[s] = TermEffects(b[:, :, 0], e, e @ self.templates[s])
+            found[s] = b, g - multiply(step.N, b)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     @cached_property
@@ -168,14 +176,23 @@ class Factor:
             _mirror_blocks(self.A, plan, C)
         well = {j: C[_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
         transposed = [T.T for T in self.templates]
-        _scale_columns(self.A, plan, transposed, C)
+        scale_columns(self.A, plan, transposed, C)
         rows = {
             j: C[a : a + term.q].reshape(term.l, term.k, m).copy()
             for j in ill
             for term, a in [(self.A.terms[j], plan.offsets[j])]
         }
-        _scale_rows(self.A, plan, self.templates, C)
+        scale_rows(self.A, plan, self.templates, C)
         return C, well | rows
+
+    def remainder_covariance(self, *, fixed: bool) -> Floats:
+        """``C~`` on the remainder ``[dense terms, X, y]``, both triangles, ``(m, m)``.
+
+        With ``fixed=False`` that of the random effects given ``beta``: zero in ``X``.  Always zero
+        in ``y``.
+        """
+        C, _ = self._inverse(fixed=fixed)
+        return np.triu(C) + np.triu(C, 1).T
 
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
@@ -276,7 +293,7 @@ class Factor:
             np.tensordot(zv[..., :-1], h, ((0, 1), (0, 1)))
             for zv, h in zip(self.A.zv, H, strict=True)
         ]
-        return B - self._explained(rhs, np.concatenate(XZH, axis=1))
+        return B - self.explained(rhs, np.concatenate(XZH, axis=1))
 
     def _gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
         """``Z_i' Z H``, ``(l_i, k_i, c)``."""
@@ -290,26 +307,33 @@ class Factor:
                 total[:, :, part] = flat.reshape(term.l, term.k, -1)
         return total
 
-    def _explained(self, rhs: list[Floats], fixed: Floats) -> Floats:
-        """The part ``c' C c`` that the random and fixed effects take, ``c = [Z'Z H; X'Z H]``."""
+    def explained(self, random: Sequence[Floats], fixed: Floats) -> Floats:
+        """``c' C~ c`` for right-hand sides ``c``: ``random`` (l, k, c) a term, ``fixed`` (p, c)."""
+        total = np.zeros((fixed.shape[1], fixed.shape[1]))
+        reduced, half = self.forward(random, fixed)
+        for s in self.plan.chain:
+            Kr = multiply(self.steps[s].K, reduced[s])
+            total += np.tensordot(reduced[s], Kr, axes=((0, 1), (0, 1)))
+        return total + np.asarray(half[:-1].T @ half[:-1], dtype=np.float64)
+
+    def forward(self, random: Sequence[Floats], fixed: Floats) -> tuple[list[Floats], Floats]:
+        """Right-hand sides after elimination, per term, and ``L^-1`` times the remainder's.
+
+        Arguments as for :meth:`explained`; the first part is of use for the chain alone.
+        """
         plan, c = self.plan, fixed.shape[1]
-        total = np.zeros((c, c))
-        y_row = np.zeros((1, c))
-        dense = [rhs[j].reshape(-1, c) for j in plan.dense]
-        rest = np.concatenate([*dense, fixed, y_row])
-        waiting = dict(enumerate(rhs))
+        dense = [random[j].reshape(-1, c) for j in plan.dense]
+        rest = np.concatenate([*dense, fixed, np.zeros((1, c))])
+        reduced = list(random)
         for s in plan.chain:
-            step, r = self.steps[s], waiting[s]
-            Kr = multiply(step.K, r)
-            total += np.tensordot(r, Kr, axes=((0, 1), (0, 1)))
+            step = self.steps[s]
+            Kr = multiply(step.K, reduced[s])
             rest = rest - step.tail.adjoint(Kr)
             for t, link in step.links.items():
-                waiting[t] = waiting[t] - _scatter(
-                    link, multiply(_transposed(link.R), Kr), self.A, t
-                )
-        _scale_rows(self.A, plan, [T.T for T in self.templates], rest)
-        half = dtrtrs(self.L, rest, lower=1)[0][:-1]
-        return total + np.asarray(half.T @ half, dtype=np.float64)
+                share = multiply(_transposed(link.R), Kr)
+                reduced[t] = reduced[t] - _scatter(link, share, self.A, t)
+        scale_rows(self.A, plan, [T.T for T in self.templates], rest)
+        return reduced, np.asarray(dtrtrs(self.L, rest, lower=1)[0], dtype=np.float64)
 
 
 def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Factor:
@@ -362,8 +386,8 @@ def _factor_remainder(
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
     _mirror_blocks(A, plan, S)
     M = S.copy()
-    _scale_columns(A, plan, templates, M)
-    _scale_rows(A, plan, [T.T for T in templates], M)
+    scale_columns(A, plan, templates, M)
+    scale_rows(A, plan, [T.T for T in templates], M)
     q = plan.q_dense
     diagonal = np.arange(q)
     M[diagonal, diagonal] += 1.0
@@ -384,7 +408,7 @@ def _factor_remainder(
     )
 
 
-def _scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+def scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
     """``M Lambda`` in place, on the columns of the dense terms."""
     for j in plan.dense:
         term, a, T = A.terms[j], plan.offsets[j], templates[j]
@@ -395,7 +419,7 @@ def _scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M:
             columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
 
 
-def _scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+def scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
     """``Lambda M`` in place, on the rows of the dense terms."""
     for j in plan.dense:
         term, a, T = A.terms[j], plan.offsets[j], templates[j]

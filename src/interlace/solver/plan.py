@@ -64,7 +64,17 @@ class Plan:
 
 def make_plan(A: CrossProducts) -> Plan:
     """Choose the order of elimination by predicted work, and lay out its numbers."""
-    chain, sparse = _choose(A)
+    return _lay_out(A, *_choose(A))
+
+
+def single_plan(A: CrossProducts) -> Plan:
+    """A plan that eliminates the largest term alone; every other one stays in the remainder."""
+    first = _longest_chain(A)[0]
+    return _lay_out(A, (first,), _sparse_cost(A, first)[0] < _dense_cost(A, (first,))[0])
+
+
+def _lay_out(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Plan:
+    """The plan that eliminates ``chain``, its (single) tail sparse or dense."""
     cross = _flat_cross(A)
     dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
     sizes = [A.terms[j].q for j in dense]

@@ -1,0 +1,312 @@
+"""Likelihood-ratio tests between fitted models of the same rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtrc
+
+from interlace.criterion import Criterion
+from interlace.crossprod import CrossProducts
+from interlace.errors import ConvergenceWarning, InterlaceError
+from interlace.estimate import Estimate, estimate_theta
+from interlace.result import CrossedLMEResult
+from interlace.terms import Floats
+
+# Likelihood-ratio statistics of nested models below zero by less than this are rounding.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class ModelComparison:
+    """A table of models with what must be known to read it; ``str()`` gives text.
+
+    Attributes
+    ----------
+    title
+        What was compared.
+    table
+        One row a model, by name.
+    notes
+        Sentences on how the numbers were obtained.
+    """
+
+    title: str
+    table: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, column: str) -> pd.Series:
+        """A column of the table."""
+        return self.table[column]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, a copy."""
+        return self.table.copy()
+
+    def __str__(self) -> str:
+        body = _shown(self.table).to_string()
+        return "\n".join([self.title, "=" * len(self.title), *self.notes, "", body])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<div><h4>{escape(self.title)}</h4>{notes}{_shown(self.table).to_html()}</div>"
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its numbers as text."""
+    return pd.DataFrame(
+        {
+            name: [_text(str(name), value) for value in table[name].tolist()]
+            for name in table.columns
+        },
+        index=table.index.rename(None),
+    )
+
+
+def _text(column: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if np.isnan(value):
+        return ""
+    if column == "Df":
+        return f"{value:.0f}"
+    return "<0.0001" if column == "p" and value < 0.00005 else f"{value:.4f}"
+
+
+def anova_models(
+    *results: CrossedLMEResult, names: Sequence[str] | None = None, refit: bool = True
+) -> ModelComparison:
+    """Likelihood-ratio tests between nested models of the same rows.
+
+    Parameters
+    ----------
+    results
+        Two or more fitted models, in any order; each is tested against the one before it when
+        sorted by the number of parameters.
+    names
+        Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
+    refit
+        Refit models fitted by REML by ML, on the same cross-products.  Without it, REML fits can
+        only be compared if they have the same fixed effects.
+
+    Returns
+    -------
+    ModelComparison
+        ``table`` has the columns ``nparams, AIC, BIC, logLik, deviance, Chisq, Df, p``; for two
+        models with as many parameters ``Df`` is 0 and ``p`` is NaN.
+
+    Raises
+    ------
+    InterlaceError
+        Fewer than two models, one given twice, something that is not a fitted model, different
+        rows or responses, or REML fits that cannot be compared.
+
+    Notes
+    -----
+    ``Chisq = 2 (logLik_full - logLik_reduced)`` is compared with a chi-squared distribution
+    of ``Df`` degrees of freedom.  That is conservative where the reduced model sets a variance to
+    zero (Stram and Lee 1994, Biometrics 50, 1171-1177).
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> slopes = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> plain = interlace.fit("Reaction ~ Days + (1 | Subject)", sleep)
+    >>> anova_models(slopes, plain)["Chisq"].round(3).to_dict()
+    {'model 2': nan, 'model 1': 42.139}
+    """
+    labels = model_names(results, names)
+    estimates, notes = comparable(results, refit=refit)
+    order = sorted(range(len(results)), key=lambda i: nparams(estimates[i].A))
+    table = _likelihood_ratios([estimates[i] for i in order], [labels[i] for i in order])
+    formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
+    return ModelComparison("Likelihood-ratio tests", table, (*notes, *formulas))
+
+
+def _likelihood_ratios(estimates: Sequence[Estimate], labels: Sequence[str]) -> pd.DataFrame:
+    deviance = np.array([e.value for e in estimates])
+    size = np.array([nparams(e.A) for e in estimates])
+    chisq = np.concatenate(([np.nan], nested_ratio(-np.diff(deviance))))
+    df = np.concatenate(([np.nan], np.diff(size)))
+    return pd.DataFrame(
+        {
+            "nparams": size,
+            "AIC": deviance + 2.0 * size,
+            "BIC": deviance + size * np.log(estimates[0].A.n),
+            "logLik": -0.5 * deviance,
+            "deviance": deviance,
+            "Chisq": chisq,
+            "Df": df,
+            "p": chi2_tail(chisq, df),
+        },
+        index=pd.Index(labels, name="model"),
+    )
+
+
+def nested_ratio(statistic: Floats) -> Floats:
+    """Likelihood-ratio statistics with negative rounding errors set to 0."""
+    small = (statistic < 0) & (statistic > -_ROUNDING)
+    return np.where(small, 0.0, statistic)
+
+
+def chi2_tail(statistic: Floats, df: Floats) -> Floats:
+    """Probability of a larger chi-squared value; NaN without degrees of freedom."""
+    tail = chdtrc(np.where(df > 0, df, np.nan), np.maximum(statistic, 0.0))
+    return np.asarray(tail, dtype=np.float64)
+
+
+def nparams(A: CrossProducts) -> int:
+    """Fixed effects, free entries of the templates, and the residual variance."""
+    return A.p + sum(t.n_theta for t in A.terms) + 1
+
+
+# ------------------------------------------------------------------ what can be compared
+
+
+def model_names(
+    results: Sequence[CrossedLMEResult], names: Sequence[str] | None = None
+) -> list[str]:
+    """Names of the models, once it is sure that they are two or more different fitted models.
+
+    Raises
+    ------
+    InterlaceError
+        Fewer than two, one that is not a fitted model or is given twice, or wrong names.
+    """
+    for i, result in enumerate(results, start=1):
+        if not isinstance(result, CrossedLMEResult):
+            raise InterlaceError(
+                f"argument {i} is not a fitted model but of the type {type(result).__name__}: "
+                "pass what interlace.fit returns"
+            )
+    if len(results) < 2:
+        raise InterlaceError(f"a comparison needs two models or more, not {len(results)}")
+    for i, result in enumerate(results):
+        for k in range(i):
+            if result is results[k]:
+                raise InterlaceError(f"argument {i + 1} is the same model as argument {k + 1}")
+    labels = [f"model {i + 1}" for i in range(len(results))] if names is None else list(names)
+    if isinstance(names, str) or len(labels) != len(results) or len(set(labels)) < len(labels):
+        raise InterlaceError(
+            f"names must hold one name for each of the {len(results)} models, all different, "
+            f"not {names!r}"
+        )
+    return labels
+
+
+def same_rows(results: Sequence[CrossedLMEResult]) -> None:
+    """Refuse models that were not fitted to the same response and rows.
+
+    Raises
+    ------
+    InterlaceError
+        The message says how the first model that differs does so.
+    """
+    first = results[0]
+    for i, other in enumerate(results[1:], start=2):
+        difference = _difference(first, other)
+        if difference:
+            raise InterlaceError(
+                f"models of different data cannot be compared: model 1 and model {i} {difference}"
+            )
+
+
+def _difference(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
+    """How the data of two models differ, in words; empty if they do not."""
+    names = first.formula.response, other.formula.response
+    if names[0] != names[1]:
+        return f"have different responses, '{names[0]}' and '{names[1]}'"
+    kept = first.design.kept, other.design.kept
+    if first.nobs != other.nobs:
+        hint = ", because of missing values: drop the incomplete rows before fitting"
+        dropped = first.n_dropped != other.n_dropped and len(kept[0]) == len(kept[1])
+        return f"use {first.nobs} and {other.nobs} rows{hint if dropped else ''}"
+    if len(kept[0]) == len(kept[1]) and not np.array_equal(kept[0], kept[1]):
+        row = int(np.flatnonzero(kept[0] != kept[1])[0])
+        return f"use different rows: row {row} (counted from 0) is missing in only one of them"
+    if not np.array_equal(first.design.y, other.design.y):
+        count = int((first.design.y != other.design.y).sum())
+        return f"have different values of the response '{names[0]}' in {count} rows"
+    return ""
+
+
+def comparable(
+    results: Sequence[CrossedLMEResult], *, refit: bool = True
+) -> tuple[list[Estimate], tuple[str, ...]]:
+    """Estimates whose likelihoods can be compared, and what was done to get them.
+
+    REML fits are refitted by ML; with ``refit=False`` they are taken as they are, if all of them
+    are REML fits with the same fixed effects.
+    """
+    same_rows(results)
+    restricted = [r.method == "REML" for r in results]
+    if not any(restricted):
+        return [r.estimate for r in results], ()
+    if refit:
+        count = sum(restricted)
+        which = "All models" if count == len(results) else f"{count} of {len(results)} models"
+        note = f"{which} were fitted by REML and have been refitted by ML for this comparison."
+        return [ml_estimate(r) for r in results], (note,)
+    if not all(restricted):
+        raise InterlaceError(
+            "REML and ML fits cannot be compared: leave refit=False out, or fit all with one method"
+        )
+    if not same_fixed_part(results):
+        raise InterlaceError(
+            "REML criteria of models with different fixed effects cannot be compared: leave "
+            "refit=False out, or fit the models with method='ML'"
+        )
+    return [r.estimate for r in results], ("Restricted likelihoods (REML) are compared.",)
+
+
+def same_fixed_part(results: Sequence[CrossedLMEResult]) -> bool:
+    """Whether all models have the same columns of fixed effects, in any order."""
+    first = _fixed_columns(results[0])
+    return all(
+        first.keys() == (other := _fixed_columns(r)).keys()
+        and all(np.array_equal(first[name], other[name]) for name in first)
+        for r in results[1:]
+    )
+
+
+def _fixed_columns(result: CrossedLMEResult) -> dict[str, Floats]:
+    kept = set(result.estimate.A.names)
+    design = result.design
+    return {
+        name: column for name, column in zip(design.names, design.X.T, strict=True) if name in kept
+    }
+
+
+# ------------------------------------------------------------------ fits on the same sums
+
+
+def ml_estimate(result: CrossedLMEResult) -> Estimate:
+    """Maximum-likelihood estimate of a model, from the cross-products that it holds."""
+    if result.method == "ML":
+        return result.estimate
+    estimate = result.estimate
+    start = None if estimate.is_singular else estimate.theta
+    return fit_sums(estimate.A, reml=False, theta0=start, what=str(result.formula))
+
+
+def fit_sums(A: CrossProducts, *, reml: bool, theta0: Floats | None, what: str) -> Estimate:
+    """Estimate from cross-products, with a warning if the optimiser did not finish.
+
+    No start at zero is taken over from another fit: zero is stationary for every variance.
+    """
+    estimate = estimate_theta(Criterion(A, reml), theta0=theta0)
+    if not estimate.convergence.converged:
+        warnings.warn(
+            f"the refit of {what} did not converge: {estimate.convergence.message}",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return estimate

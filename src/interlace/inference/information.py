@@ -1,0 +1,221 @@
+"""Observed information of the variance parameters, and what the delta method makes of it.
+
+The parameters are ``(theta, sigma)``: the free entries of the templates in lme4's order and the
+user's units, then the residual standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from interlace.criterion import Criterion, Evaluation, solved
+from interlace.estimate import Estimate
+from interlace.terms import Floats, ReTerm, join_theta, split_theta
+
+# Half the outer distance of the differences, in units of the distance over which the gradient
+# bends: the fourth-order error is then about 1e-10 and the rounding error smaller.
+_STEP = 2e-3
+# Eigenvalues of the information, scaled to a unit diagonal, that count as zero; and diagonal
+# entries per squared bending distance.
+_FLAT = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class VarianceErrors:
+    """Standard errors of the variance components, by the delta method.
+
+    ``nan`` where it does not apply: a standard deviation at 0, a correlation at -1 or 1.
+
+    Attributes
+    ----------
+    covariances
+        Per term, of every variance and covariance, ``(k, k)``, in squared units of ``y``.
+    sds
+        Per term, of the standard deviations, ``(k,)``.
+    correlations
+        Per term, of the correlations, ``(k, k)``; 0 on the diagonal.
+    scale, sigma
+        Of the residual variance and of its square root.
+    """
+
+    covariances: tuple[Floats, ...]
+    sds: tuple[Floats, ...]
+    correlations: tuple[Floats, ...]
+    scale: float
+    sigma: float
+
+
+def observed_information(estimate: Estimate) -> Floats:
+    """Second derivatives of the criterion at the estimate, ``(n_theta + 1, n_theta + 1)``.
+
+    The criterion, -2 log-likelihood or the REML criterion as fitted, is taken as a function of
+    ``theta`` and of ``sigma``, which is not profiled out.
+
+    Notes
+    -----
+    Differences of the exact gradient give the second derivatives of the profiled criterion.  With
+    ``r2`` the penalised residual sum of squares, the others are ``4 nu / sigma^2`` for sigma and
+    ``-2 (d r2 / d theta) / sigma^3``; adding ``d_ts d_ts' / d_ss`` undoes the profiling.
+    """
+    criterion, theta, sigma = estimate.criterion, estimate.theta, estimate.sigma
+    size = len(theta)
+    H = np.empty((size + 1, size + 1))
+    H[size, size] = 4.0 * criterion.nu / sigma**2
+    H[:size, size] = H[size, :size] = -2.0 / sigma * _relative_slope(criterion.at_theta(theta))
+    profiled = _profiled_information(criterion, theta)
+    H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
+    return H
+
+
+def vcov_theta(estimate: Estimate) -> Floats:
+    """Asymptotic covariance of ``(theta, sigma)``, ``(n_theta + 1, n_theta + 1)``.
+
+    Twice the inverse of :func:`observed_information`.  Directions in which the criterion is not
+    convex, or flat, are left out (a generalised inverse), as in lmerTest.  At a singular fit the
+    numbers describe the criterion around the boundary, and are no more than indicative.
+    """
+    H = observed_information(estimate)
+    distances = np.append(_bending(estimate.criterion, estimate.theta), estimate.sigma)
+    return 2.0 * unit_inverse(H, floor=_FLAT / distances**2)
+
+
+def unit_inverse(H: Floats, *, floor: Floats, flat: float = _FLAT) -> Floats:
+    """Generalised inverse of a symmetric matrix, as if its diagonal were scaled to 1.
+
+    Rows whose diagonal entry is at most ``floor`` are left out, and so are directions whose
+    eigenvalue, after scaling, is at most ``flat``.
+    """
+    diagonal = np.diag(H)
+    steep = diagonal > floor
+    unit = np.where(steep, 1.0 / np.sqrt(np.where(steep, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(H * np.outer(unit, unit))
+    kept = values > flat
+    vectors = unit[:, None] * vectors[:, kept]
+    return np.asarray((vectors / values[kept]) @ vectors.T, dtype=np.float64)
+
+
+def variance_errors(estimate: Estimate) -> VarianceErrors:
+    """Standard errors of variances, covariances, standard deviations and correlations.
+
+    From :func:`vcov_theta` by the delta method, with ``Sigma = sigma^2 T T'``.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> dyestuff = interlace.datasets.load("dyestuff")
+    >>> errors = variance_errors(interlace.fit("Yield ~ 1 + (1 | Batch)", dyestuff).estimate)
+    >>> round(float(errors.sds[0][0]), 2), round(errors.sigma, 2)
+    (17.06, 7.15)
+    """
+    V, sigma = vcov_theta(estimate), estimate.sigma
+    parts = [
+        _term_errors(term, T, sigma, rows, V)
+        for term, T, rows in zip(
+            estimate.A.terms, estimate.user_templates, _positions(estimate.A.terms), strict=True
+        )
+    ]
+    se = float(np.sqrt(V[-1, -1]))
+    return VarianceErrors(
+        covariances=tuple(p[0] for p in parts),
+        sds=tuple(p[1] for p in parts),
+        correlations=tuple(p[2] for p in parts),
+        scale=2.0 * sigma * se,
+        sigma=se,
+    )
+
+
+# ------------------------------------------------------------------ second derivatives
+
+
+def _relative_slope(at: Evaluation) -> Floats:
+    """``(d r2 / d theta) / sigma^2``."""
+    criterion = at.criterion
+    rate = criterion.nu / at.factor.r2
+    slopes = [
+        solved(B.T, -2.0 * rate * (f.e.T @ f.u))
+        for B, f in zip(criterion.A.basis.random, at.factor.effects, strict=True)
+    ]
+    return join_theta(criterion.A.terms, slopes)
+
+
+def _profiled_information(criterion: Criterion, theta: Floats) -> Floats:
+    """Second derivatives of the profiled criterion: fourth-order differences of its gradient."""
+    H = np.empty((len(theta), len(theta)))
+    for i, step in enumerate(_STEP * _bending(criterion, theta)):
+        near, far = (_difference(criterion, theta, i, h) for h in (step, 2.0 * step))
+        H[i] = (8.0 * near - far) / (12.0 * step)
+    return 0.5 * (H + H.T)
+
+
+def _difference(criterion: Criterion, theta: Floats, i: int, h: float) -> Floats:
+    """Change of the gradient from ``theta_i - h`` to ``theta_i + h``."""
+    d = np.zeros(len(theta))
+    d[i] = h
+    return (
+        criterion.at_theta(theta + d).theta_gradient - criterion.at_theta(theta - d).theta_gradient
+    )
+
+
+def _bending(criterion: Criterion, theta: Floats) -> Floats:
+    """Distance over which the gradient bends in every entry of ``theta``.
+
+    The entry itself, or where that is small what one level of ``n / l`` rows can tell from zero.
+    """
+    A = criterion.A
+    found = [
+        np.sqrt(T**2 + term.l / A.n / size[:, None] ** 2)
+        for term, T, size in zip(
+            A.terms, split_theta(A.terms, theta), A.basis.root_mean_squares, strict=True
+        )
+    ]
+    return join_theta(A.terms, found)
+
+
+# ------------------------------------------------------------------ the delta method
+
+
+def _positions(terms: Sequence[ReTerm]) -> list[slice]:
+    """Where each term's entries stand in ``theta``."""
+    ends = np.cumsum([0, *(t.n_theta for t in terms)]).tolist()
+    return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def _term_errors(
+    term: ReTerm, T: Floats, sigma: float, rows: slice, V: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Standard errors of covariances, standard deviations and correlations of one term."""
+    Sigma = sigma**2 * (T @ T.T)
+    slopes = _covariance_slopes(term, T, sigma)
+    own = np.append(np.arange(rows.start, rows.stop), len(V) - 1)
+    V = V[np.ix_(own, own)]
+    variances = np.diag(Sigma)
+    positive = variances > 0
+    sd = np.where(positive, np.sqrt(variances), np.nan)
+    relative = np.einsum("rii->ri", slopes) / (2.0 * sd**2)
+    unit = np.outer(sd, sd)
+    correlation = Sigma / unit
+    changes = slopes / unit - correlation * (relative[:, :, None] + relative[:, None, :])
+    errors = _spread(changes, V)
+    edge = ~np.eye(term.k, dtype=bool) & (np.abs(correlation) > 1.0 - 1e-12)
+    known = np.where(np.isnan(unit), np.nan, 1.0)
+    return _spread(slopes, V) * known, _spread(relative * sd, V), np.where(edge, np.nan, errors)
+
+
+def _covariance_slopes(term: ReTerm, T: Floats, sigma: float) -> Floats:
+    """Derivatives of ``sigma^2 T T'`` by the term's theta and by sigma, ``(., k, k)``."""
+    slopes = np.zeros((term.n_theta + 1, term.k, term.k))
+    for slope, a, b in zip(slopes[:-1], *term.free_index, strict=True):
+        slope[a] += sigma**2 * T[:, b]
+        slope[:, a] += sigma**2 * T[:, b]
+    slopes[-1] = 2.0 * sigma * (T @ T.T)
+    return slopes
+
+
+def _spread(slopes: Floats, V: Floats) -> Floats:
+    """Standard errors of functions with the given derivatives, ``(., ...)``."""
+    variances = np.einsum("r...,rs,s...->...", slopes, V, slopes)
+    return np.asarray(np.sqrt(np.maximum(variances, 0.0)), dtype=np.float64)

@@ -1,0 +1,83 @@
+"""Confidence intervals by three methods, and the covariance of the variance parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from interlace._frame import hint
+from interlace.errors import InterlaceError
+from interlace.inference.information import vcov_theta
+from interlace.inference.profile import profile_limits
+from interlace.inference.resample import bootstrap
+from interlace.inference.tables import check_level, coefficient_table
+from interlace.parameters import SIGMA, theta_names
+
+if TYPE_CHECKING:
+    from interlace.estimate import Estimate
+    from interlace.inference.wald import Reference
+    from interlace.result import CrossedLMEResult
+
+
+def conf_int(
+    result: CrossedLMEResult,
+    level: float,
+    method: str,
+    parm: str | Iterable[str] | None,
+    *,
+    ddf: str | None,
+    n_bootstrap: int,
+    seed: int | None,
+) -> pd.DataFrame:
+    """Intervals by parameter; see :meth:`interlace.CrossedLMEResult.conf_int`."""
+    check_level(level)
+    if method == "wald":
+        return wald_intervals(result, result._reference(ddf), level, parm)
+    if method == "profile":
+        return profile_limits(result, parm, level=level)
+    if method == "bootstrap":
+        found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
+        return found.loc[chosen(parm, list(found.index))]
+    raise InterlaceError(f"method must be 'wald', 'profile' or 'bootstrap', not {method!r}")
+
+
+def wald_intervals(
+    result: CrossedLMEResult,
+    reference: Reference,
+    level: float,
+    parm: str | Iterable[str] | None,
+) -> pd.DataFrame:
+    """Estimates less and plus a quantile times the standard error."""
+    table = coefficient_table(result.estimate, reference, level=level)
+    return table[["lower", "upper"]].set_axis(tails(level), axis=1).loc[chosen(parm, table.index)]
+
+
+def theta_covariance(estimate: Estimate) -> pd.DataFrame:
+    """:func:`interlace.inference.information.vcov_theta` with names."""
+    names = [*theta_names(estimate.A.terms), SIGMA]
+    return pd.DataFrame(vcov_theta(estimate), index=names, columns=names)
+
+
+def tails(level: float) -> list[float]:
+    """Column names of intervals: the two tail probabilities."""
+    tail = (1.0 - level) / 2.0
+    return [round(tail, 12), round(1.0 - tail, 12)]
+
+
+def chosen(parm: str | Iterable[str] | None, names: Sequence[str]) -> list[str]:
+    """The parameters named, or all.
+
+    Raises
+    ------
+    InterlaceError
+        A name that no parameter has.
+    """
+    if parm is None:
+        return list(names)
+    wanted = [parm] if isinstance(parm, str) else list(parm)
+    for name in wanted:
+        if name not in names:
+            raise InterlaceError(f"there is no parameter {name!r}{hint(str(name), list(names))}")
+    return wanted

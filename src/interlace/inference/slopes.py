@@ -1,0 +1,39 @@
+"""Summands left of a bar: which of them can be left out of a random term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from interlace._encode import Side, SideTerm
+from interlace.design import Design
+from interlace.formula import RandomTerm
+from interlace.terms import Floats
+
+
+def droppable(terms: Sequence[SideTerm]) -> list[SideTerm]:
+    """Summands other than the intercept that are not part of an interaction with more factors."""
+    return [
+        one
+        for one in terms
+        if one.factors and not any(set(one.factors) < set(other.factors) for other in terms)
+    ]
+
+
+def is_levels(side: Side, term: SideTerm) -> bool:
+    """Whether a summand is one factor of categories, whose dummies can stand for the intercept."""
+    return len(term.factors) == 1 and term.factors[0] in side.categories
+
+
+def random_term(design: Design, j: int) -> RandomTerm:
+    """The term of the formula that gave term ``j`` of a design."""
+    text, group = design.encoding.slopes[j].text, design.encoding.groups[j].columns
+    return next(t for t in design.encoding.formula.random if (t.expr, t.group) == (text, group))
+
+
+def constant_combination(Z: Floats) -> Floats | None:
+    """Weights ``(k,)`` that make the columns of ``Z`` sum to 1 in every row, if there are any."""
+    ones = np.ones(len(Z))
+    weights = np.asarray(np.linalg.lstsq(Z, ones, rcond=None)[0], dtype=np.float64)
+    return weights if np.abs(Z @ weights - ones).max() < 1e-9 else None

@@ -1,0 +1,176 @@
+"""Coefficient tables, analysis-of-variance tables and Wald tests, whatever the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+from interlace.errors import InterlaceError
+from interlace.estimate import Estimate
+from interlace.inference.hypotheses import linear_hypothesis, term_hypotheses
+from interlace.inference.kenward_roger import KenwardRoger
+from interlace.inference.satterthwaite import Satterthwaite
+from interlace.inference.wald import FTest, Normal, Reference
+from interlace.terms import Floats
+
+if TYPE_CHECKING:
+    from interlace.fitted import FittedModel
+
+REFERENCES = {
+    "normal": Normal,
+    "satterthwaite": Satterthwaite,
+    "kenward-roger": KenwardRoger,
+}
+
+
+def reference(estimate: Estimate, ddf: str) -> Reference:
+    """What estimates are compared with, by the name of the method.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown name, or Kenward-Roger for a fit by ML.
+    """
+    if ddf not in REFERENCES:
+        known = ", ".join(repr(name) for name in REFERENCES)
+        raise InterlaceError(f"ddf must be one of {known}, not {ddf!r}")
+    found: Reference = REFERENCES[ddf](estimate)
+    return found
+
+
+def check_level(level: float) -> float:
+    """The level, if it is strictly between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
+    return level
+
+
+# ------------------------------------------------------------------ single functions
+
+
+def function_table(
+    estimate: Estimate,
+    reference: Reference,
+    L: Floats,
+    labels: list[str],
+    *,
+    value: Floats | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Estimate, test of ``L beta = value`` row by row, and interval of every row of ``L`` (c, p).
+
+    The statistic is t, or z where the degrees of freedom are infinite.
+    """
+    check_level(level)
+    found = L @ estimate.beta
+    se = np.sqrt(np.einsum("ij,jk,ik->i", L, reference.vcov, L))
+    df = reference.df(L)
+    statistic = (found if value is None else found - value) / se
+    reach = quantile(0.5 + level / 2.0, df) * se
+    columns = {
+        "estimate": found,
+        "se": se,
+        "df": df,
+        "statistic": statistic,
+        "p": two_sided(statistic, df),
+        "lower": found - reach,
+        "upper": found + reach,
+    }
+    return pd.DataFrame(columns, index=labels)
+
+
+def two_sided(statistic: Floats, df: Floats) -> Floats:
+    """Probability of a larger absolute value, t with ``df`` degrees of freedom or normal."""
+    tail = -np.abs(statistic)
+    finite = np.where(np.isinf(df), 1.0, df)
+    return np.asarray(2.0 * np.where(np.isinf(df), ndtr(tail), stdtr(finite, tail)))
+
+
+def quantile(probability: float, df: Floats) -> Floats:
+    """Quantile of t with ``df`` degrees of freedom, or of the normal."""
+    finite = np.where(np.isinf(df), 1.0, df)
+    return np.where(np.isinf(df), ndtri(probability), stdtrit(finite, probability))
+
+
+def coefficient_table(
+    estimate: Estimate, reference: Reference, *, level: float = 0.95
+) -> pd.DataFrame:
+    """:func:`function_table` of the coefficients themselves."""
+    names = list(estimate.A.names)
+    return function_table(estimate, reference, np.eye(len(names)), names, level=level)
+
+
+# ------------------------------------------------------------------ several at once
+
+
+@dataclass(frozen=True, eq=False)
+class WaldTest:
+    """Joint test of linear hypotheses on the fixed effects.
+
+    Attributes
+    ----------
+    statistic, num_df, den_df, p_value
+        F statistic (chi-squared over ``num_df`` where ``den_df`` is infinite) and its test.
+    table
+        Each hypothesis by itself: ``estimate`` of the left side, ``se, df, statistic, p`` of its
+        difference from the right side, and the interval ``lower, upper`` of the left side.
+    """
+
+    statistic: float
+    num_df: int
+    den_df: float
+    p_value: float
+    table: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string()}\n\n{self._joint()}"
+
+    def _joint(self) -> str:
+        if np.isinf(self.den_df):
+            chi2 = self.statistic * self.num_df
+            return f"Chi-squared = {chi2:.4f}, {self.num_df} df, p = {self.p_value:.4g}"
+        return f"F = {self.statistic:.4f}, {self.num_df} and {self.den_df:.2f} df, p = {self.p_value:.4g}"
+
+
+def wald_test(
+    estimate: Estimate, reference: Reference, hypothesis: object, *, level: float = 0.95
+) -> WaldTest:
+    """Joint and single tests of hypotheses; see the method ``wald_test``."""
+    L, value = linear_hypothesis(estimate.A.names, hypothesis)
+    joint = reference.f_test(L, value)
+    labels = [equation(row, right, estimate.A.names) for row, right in zip(L, value, strict=True)]
+    table = function_table(estimate, reference, L, labels, value=value, level=level)
+    return WaldTest(joint.statistic, joint.numerator_df, joint.denominator_df, joint.p_value, table)
+
+
+def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
+    """One hypothesis in words: ``"Days - 2 Intercept = 0"``."""
+    text = ""
+    for weight, name in zip(row, names, strict=True):
+        if weight:
+            sign = "-" if weight < 0 else "+"
+            size = "" if abs(weight) == 1.0 else f"{abs(weight):.6g} "
+            text += f" {sign} {size}{name}"
+    return f"{text.removeprefix(' + ').strip()} = {right:.6g}"
+
+
+def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3) -> pd.DataFrame:
+    """Test of every fixed term; see the method ``anova``."""
+    hypotheses: Mapping[str, Floats] = term_hypotheses(model.design, model.estimate.A.names, type)
+    tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
+    rows = [_anova_row(test, model.scale) for test in tests.values()]
+    columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]
+    table = pd.DataFrame(rows, index=pd.Index(tests, name="term"), columns=columns)
+    return table.astype({"num_df": int})
+
+
+def _anova_row(test: FTest, scale: float) -> tuple[float, ...]:
+    """Sums of squares are those that give the unscaled F with the residual variance."""
+    mean = test.statistic / test.scaling * scale
+    q = test.numerator_df
+    return mean * q, mean, q, test.denominator_df, test.statistic, test.p_value

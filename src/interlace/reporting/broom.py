@@ -1,0 +1,347 @@
+"""Tidy tables in the columns of the R package broom.mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from interlace import _frame
+from interlace.errors import InterlaceError
+from interlace.formula import expression, names_in
+from interlace.result import CrossedLMEResult
+from interlace.terms import Floats, ReTerm
+
+EFFECTS = ("fixed", "ran_pars", "ran_vals")
+_COLUMNS = (
+    "effect",
+    "group",
+    "level",
+    "term",
+    "estimate",
+    "std.error",
+    "statistic",
+    "df",
+    "p.value",
+    "conf.low",
+    "conf.high",
+)
+Row = dict[str, object]
+
+
+def tidy(
+    result: CrossedLMEResult,
+    effects: str | Iterable[str] = "fixed",
+    *,
+    table: pd.DataFrame | None = None,
+    conf_int: bool = False,
+    conf_level: float = 0.95,
+    std_errors: Mapping[tuple[str, str], float] | None = None,
+) -> pd.DataFrame:
+    """Estimates of a model, one a row, in broom.mixed's columns.
+
+    Parameters
+    ----------
+    result
+        A fitted model.
+    effects
+        ``"fixed"`` (coefficients), ``"ran_pars"`` (standard deviations and correlations of the
+        random effects, and the residual standard deviation), ``"ran_vals"`` (conditional modes by
+        level), several of them, or ``"all"``.
+    table
+        Coefficient table to take the fixed effects from: a row a coefficient, columns ``estimate,
+        se, df, statistic, p`` and, for ``conf_int``, ``lower, upper``.  By default that of the
+        result.
+    conf_int
+        Add ``conf.low`` and ``conf.high``: of the coefficients from ``table``, or by its
+        degrees of freedom; of the conditional modes by the normal distribution.
+    conf_level
+        Level of the intervals.
+    std_errors
+        Standard errors of the variance parameters by ``(group, term)``, such as
+        ``("Subject", "sd__Days")``; NaN for those not given.
+
+    Returns
+    -------
+    DataFrame
+        Columns among ``effect, group, level, term, estimate, std.error, statistic, df, p.value,
+        conf.low, conf.high``, those that apply to the effects asked for.  Terms of ``"ran_pars"``
+        are ``sd__Intercept``, ``cor__Intercept.Days`` and ``sd__Observation`` (of the group
+        ``Residual``).
+
+    Raises
+    ------
+    InterlaceError
+        An unknown kind of effects, or a level that is not strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> tidy(result, "ran_pars")[["group", "term", "estimate"]].round(4)
+          group                 term  estimate
+    0   Subject        sd__Intercept   24.7405
+    1   Subject  cor__Intercept.Days    0.0656
+    2   Subject             sd__Days    5.9221
+    3  Residual      sd__Observation   25.5918
+    """
+    if not 0.0 < conf_level < 1.0:
+        raise InterlaceError(f"conf_level must be strictly between 0 and 1, not {conf_level!r}")
+    wanted = _wanted(effects)
+    parts = {
+        "fixed": lambda: _fixed(coefficients(result) if table is None else table, conf_level),
+        "ran_pars": lambda: _ran_pars(result, std_errors or {}),
+        "ran_vals": lambda: _ran_vals(result, conf_level),
+    }
+    frames = [parts[kind]() for kind in wanted]
+    columns = [c for c in _COLUMNS if any(c in f for f in frames)]
+    if not conf_int:
+        columns = [c for c in columns if not c.startswith("conf.")]
+    return pd.concat([f.reindex(columns=columns) for f in frames], ignore_index=True)
+
+
+def _wanted(effects: str | Iterable[str]) -> list[str]:
+    named = [effects] if isinstance(effects, str) else list(effects)
+    wanted = list(EFFECTS) if named == ["all"] else list(dict.fromkeys(named))
+    for name in wanted:
+        if name not in EFFECTS:
+            known = ", ".join(map(repr, EFFECTS))
+            raise InterlaceError(f"effects must be among {known} or 'all', not {name!r}")
+    if not wanted:
+        raise InterlaceError("effects is empty: ask for 'fixed', 'ran_pars', 'ran_vals' or 'all'")
+    return wanted
+
+
+def coefficients(result: CrossedLMEResult) -> pd.DataFrame:
+    """Coefficient table of a result as it is: columns ``estimate, se, df, statistic, p``."""
+    return pd.DataFrame(
+        {
+            "estimate": result.fe_params,
+            "se": result.fe_bse,
+            "df": result.fe_df,
+            "statistic": result.fe_tvalues,
+            "p": result.fe_pvalues,
+        }
+    )
+
+
+def _fixed(table: pd.DataFrame, level: float) -> pd.DataFrame:
+    estimate, se, df = (table[c].to_numpy(dtype=np.float64) for c in ("estimate", "se", "df"))
+    reach = stdtrit(df, 0.5 + 0.5 * level) * se
+    low = table["lower"].to_numpy() if "lower" in table else estimate - reach
+    high = table["upper"].to_numpy() if "upper" in table else estimate + reach
+    columns: dict[str, object] = {
+        "effect": "fixed",
+        "term": list(table.index),
+        "estimate": estimate,
+        "std.error": se,
+        "statistic": table["statistic"].to_numpy(),
+        "df": df,
+        "p.value": table["p"].to_numpy(),
+        "conf.low": low,
+        "conf.high": high,
+    }
+    return pd.DataFrame(columns)
+
+
+def _ran_pars(
+    result: CrossedLMEResult, std_errors: Mapping[tuple[str, str], float]
+) -> pd.DataFrame:
+    """Standard deviations and correlations, lower triangles column by column, then sigma."""
+    rows = [
+        (term.group, name, value)
+        for j, term in _in_formula_order(result)
+        for name, value in _parameters(term, result.estimate.covariances[j])
+    ]
+    rows.append(("Residual", "sd__Observation", result.estimate.sigma))
+    unknown = set(std_errors) - {(group, name) for group, name, _ in rows}
+    if unknown:
+        raise InterlaceError(f"std_errors names {sorted(unknown)[0]}, which is no parameter")
+    columns: dict[str, object] = {
+        "effect": "ran_pars",
+        "group": [group for group, _, _ in rows],
+        "term": [name for _, name, _ in rows],
+        "estimate": [value for _, _, value in rows],
+        "std.error": [std_errors.get((group, name), np.nan) for group, name, _ in rows],
+    }
+    return pd.DataFrame(columns)
+
+
+def _parameters(term: ReTerm, covariance: Floats) -> Iterator[tuple[str, float]]:
+    sd = np.sqrt(np.diag(covariance))
+    for a, b in zip(*term.free_index[::-1], strict=True):
+        if a == b:
+            yield f"sd__{term.columns[a]}", float(sd[a])
+        else:
+            scale = sd[a] * sd[b]
+            correlation = float(covariance[a, b] / scale) if scale > 0 else np.nan
+            yield f"cor__{term.columns[a]}.{term.columns[b]}", correlation
+
+
+def _ran_vals(result: CrossedLMEResult, level: float) -> pd.DataFrame:
+    """Conditional modes, level by level within each column of each term."""
+    estimate = result.estimate
+    reach = float(stdtrit(np.inf, 0.5 + 0.5 * level))
+    parts = []
+    for j, term in _in_formula_order(result):
+        modes = estimate.b[j].T.ravel()
+        variances = np.diagonal(estimate.b_cov[j], axis1=1, axis2=2)
+        se = np.sqrt(variances).T.ravel()
+        columns: dict[str, object] = {
+            "effect": "ran_vals",
+            "group": term.group,
+            "level": np.tile(np.asarray(term.levels, dtype=object), term.k),
+            "term": np.repeat(np.asarray(term.columns, dtype=object), term.l),
+            "estimate": modes,
+            "std.error": se,
+            "conf.low": modes - reach * se,
+            "conf.high": modes + reach * se,
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _in_formula_order(result: CrossedLMEResult) -> list[tuple[int, ReTerm]]:
+    """Positions and terms, grouping factors in the order of the formula."""
+    keys = list(result.ngroups)
+    terms = result.estimate.A.terms
+    order = sorted(range(len(terms)), key=lambda j: keys.index(terms[j].group))
+    return [(j, terms[j]) for j in order]
+
+
+def glance(result: CrossedLMEResult) -> pd.DataFrame:
+    """One row about a model, in broom.mixed's columns.
+
+    Returns
+    -------
+    DataFrame
+        ``nobs, sigma, logLik, AIC, BIC, REMLcrit, df.residual``; ``deviance`` in place of
+        ``REMLcrit`` for ML.  ``df.residual`` is rows less parameters, those of the variances
+        included.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> glance(interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)).round(3)
+       nobs   sigma   logLik       AIC       BIC  REMLcrit  df.residual
+    0   180  25.592 -871.814  1755.628  1774.786  1743.628          174
+    """
+    row: Row = {
+        "nobs": result.nobs,
+        "sigma": result.estimate.sigma,
+        "logLik": result.llf,
+        "AIC": result.aic,
+        "BIC": result.bic,
+        "REMLcrit" if result.method == "REML" else "deviance": result.criterion,
+        "df.residual": result.nobs - result.nparams,
+    }
+    return pd.DataFrame([row])
+
+
+# ------------------------------------------------------------------ rows
+
+
+def augment(
+    result: CrossedLMEResult, newdata: object = None, *, hat: Floats | None = None
+) -> object:
+    """The rows of a model with its predictions and residuals, in broom.mixed's columns.
+
+    Parameters
+    ----------
+    result
+        A fitted model.
+    newdata
+        Rows to predict instead; they come back whole, with ``.fitted`` (all random effects) and
+        ``.fixed`` (none) beside their columns.
+    hat
+        ``(nobs,)`` hat values of the rows used, to add ``.hat`` and ``.cooksd``.
+
+    Returns
+    -------
+    frame
+        Of the type of the data (pandas with its index; a dict comes back as pandas).  Of the data
+        used in the fit, the columns that the model reads and the rows it used, and ``.fitted,
+        .resid, .hat, .cooksd, .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.
+        A result that no longer holds its data gives the response and the grouping factors.
+
+    Raises
+    ------
+    InterlaceError
+        ``hat`` has another length, or is given with ``newdata``.
+
+    Notes
+    -----
+    ``.cooksd = (r / (1 - h))^2 h / (sigma^2 p)`` with ``r`` the weighted residual ``.wtres`` and
+    ``h`` the hat value, as lme4 defines it; it is not the change of the fixed effects when a row is
+    deleted.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> augment(result)[["Reaction", "Days", ".fitted", ".resid"]].head(2).round(2)
+       Reaction  Days  .fitted  .resid
+    0    249.56   0.0   253.66   -4.10
+    1    258.70   1.0   273.33  -14.63
+    """
+    if newdata is not None:
+        if hat is not None:
+            raise InterlaceError("hat belongs to the rows of the fit: leave it out with newdata")
+        new = {".fitted": result.predict(newdata), ".fixed": result.predict(newdata, False)}
+        return _frame.extended(newdata, None, None, new)
+    if hat is not None and np.shape(hat) != (result.nobs,):
+        raise InterlaceError(
+            f"hat has shape {np.shape(hat)}, but the model uses {result.nobs} rows"
+        )
+    new = _statistics(result, hat)
+    if result.data is None:
+        return pd.DataFrame({**_rows_held(result), **new})
+    return _frame.extended(result.data, columns_used(result), result.design.kept, new)
+
+
+def _statistics(result: CrossedLMEResult, hat: Floats | None) -> dict[str, Floats]:
+    design = result.design
+    one = np.ones(result.nobs)
+    w = one if design.weights is None else design.weights
+    weighted = np.sqrt(w) * result.resid
+    scale = result.scale * result.estimate.A.p
+    influence = (
+        {} if hat is None else {".hat": hat, ".cooksd": (weighted / (1.0 - hat)) ** 2 * hat / scale}
+    )
+    return {
+        ".fitted": result.fittedvalues,
+        ".resid": result.resid,
+        **influence,
+        ".fixed": result.predict(include_re=False),
+        ".mu": result.fittedvalues,
+        ".offset": 0.0 * one if design.offset is None else design.offset,
+        ".sqrtXwt": np.sqrt(w),
+        ".sqrtrwt": np.sqrt(w),
+        ".weights": w,
+        ".wtres": weighted,
+    }
+
+
+def columns_used(result: CrossedLMEResult) -> list[str]:
+    """Columns of the data that the model reads, in the order of the data."""
+    formula = result.formula
+    texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
+    texts += [term.expr for term in formula.random]
+    used = {name for text in texts for name in names_in(text)[0]}
+    used |= {name for term in formula.random for name in term.group}
+    used |= {a for a in (result.options.weights, result.options.offset) if isinstance(a, str)}
+    return [name for name in _frame.open_table(result.data).names if name in used]
+
+
+def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
+    """The response and the levels of the grouping factors."""
+    groups = {
+        term.group: np.asarray(term.levels, dtype=object)[codes]
+        for term, codes in zip(result.design.terms, result.design.codes, strict=True)
+    }
+    return {result.formula.response: result.design.y, **groups}

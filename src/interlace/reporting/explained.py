@@ -1,0 +1,184 @@
+"""Shares of variance: R squared of Nakagawa and Schielzeth, and intraclass correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pandas as pd
+
+from interlace.result import CrossedLMEResult
+from interlace.terms import Floats
+
+
+@dataclass(frozen=True)
+class R2:
+    """Variance explained by the fixed effects, and by fixed and random effects together.
+
+    Attributes
+    ----------
+    marginal
+        ``var_fixed`` over the total.
+    conditional
+        ``var_fixed + var_random`` over the total.
+    var_fixed, var_random, var_residual
+        The three variances, in squared units of the response; their sum is the total.
+    """
+
+    marginal: float
+    conditional: float
+    var_fixed: float
+    var_random: float
+    var_residual: float
+
+    def __getitem__(self, name: str) -> float:
+        """A number by its name."""
+        return _item(self.to_dict(), name)
+
+    def to_dict(self) -> dict[str, float]:
+        """All numbers by name."""
+        return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row, one column a number."""
+        return pd.DataFrame([self.to_dict()])
+
+    def __repr__(self) -> str:
+        return (
+            f"R2: marginal {self.marginal:.4f}, conditional {self.conditional:.4f} (variances: "
+            f"fixed {self.var_fixed:.5g}, random {self.var_random:.5g}, "
+            f"residual {self.var_residual:.5g})"
+        )
+
+
+@dataclass(frozen=True)
+class ICC:
+    """Intraclass correlations.
+
+    Attributes
+    ----------
+    adjusted
+        Random variance over random and residual variance.
+    unadjusted
+        Random variance over fixed, random and residual variance.
+    by_group
+        Per grouping factor, its share of random and residual variance; they sum to ``adjusted``.
+    """
+
+    adjusted: float
+    unadjusted: float
+    by_group: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """``"adjusted"``, ``"unadjusted"``, or a grouping factor."""
+        return _item(self.to_dict(), name)
+
+    def to_dict(self) -> dict[str, float]:
+        """All numbers by name, grouping factors included."""
+        return {**self.by_group, "adjusted": self.adjusted, "unadjusted": self.unadjusted}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row, one column a number."""
+        return pd.DataFrame([self.to_dict()])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{key} {value:.4f}" for key, value in self.by_group.items())
+        return f"ICC: adjusted {self.adjusted:.4f}, unadjusted {self.unadjusted:.4f} ({groups})"
+
+
+def r2(result: CrossedLMEResult) -> R2:
+    """R squared of a mixed model.
+
+    Parameters
+    ----------
+    result
+        A fitted model, singular or not.
+
+    Returns
+    -------
+    R2
+
+    Notes
+    -----
+    ``var_fixed`` is the sample variance of ``X beta`` over the rows (offset left out),
+    ``var_random`` the mean over the rows of ``z' Sigma z``, summed over the terms [1]_ [2]_, and
+    ``var_residual`` the residual variance (that of a row of weight 1).
+
+    .. [1] Nakagawa and Schielzeth (2013), Methods in Ecology and Evolution 4, 133-142.
+    .. [2] Johnson (2014), Methods in Ecology and Evolution 5, 944-946 (random slopes).
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> r2(interlace.fit("Reaction ~ Days + (Days | Subject)", sleep))
+    R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.95, random 1698.1,
+    residual 654.94)
+    """
+    fixed = _fixed_variance(result)
+    random = sum(_random_variances(result).values())
+    total = fixed + random + result.scale
+    return R2(fixed / total, (fixed + random) / total, fixed, random, result.scale)
+
+
+def icc(result: CrossedLMEResult) -> ICC:
+    """Intraclass correlations: shares of variance that the grouping factors account for.
+
+    Parameters
+    ----------
+    result
+        A fitted model, singular or not.
+
+    Returns
+    -------
+    ICC
+
+    Notes
+    -----
+    With random slopes the variance of a grouping factor is the mean over the rows of
+    ``z' Sigma z``, as in :func:`r2` (Johnson 2014).
+
+    Examples
+    --------
+    >>> import interlace
+    >>> icc(interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch"))
+    ICC: adjusted 0.4185, unadjusted 0.4185 (Batch 0.4185)
+    """
+    parts = _random_variances(result)
+    random = sum(parts.values())
+    around = random + result.scale
+    return ICC(
+        adjusted=random / around,
+        unadjusted=random / (around + _fixed_variance(result)),
+        by_group={key: value / around for key, value in parts.items()},
+    )
+
+
+def _item(values: Mapping[str, float], name: str) -> float:
+    if name not in values:
+        raise KeyError(f"{name!r} is none of {', '.join(values)}")
+    return values[name]
+
+
+def _fixed_variance(result: CrossedLMEResult) -> float:
+    """Sample variance of ``X beta`` over the rows used."""
+    design = result.design
+    kept = np.isin(design.names, result.estimate.A.names)
+    return float(np.var(design.X[:, kept] @ result.estimate.beta, ddof=1))
+
+
+def _random_variances(result: CrossedLMEResult) -> dict[str, float]:
+    """Mean over the rows of ``z' Sigma z``, by grouping factor in the order of the formula."""
+    found = dict.fromkeys(result.ngroups, 0.0)
+    terms = zip(result.estimate.A.terms, result.design.Z, result.estimate.covariances, strict=True)
+    for term, Z, Sigma in terms:
+        found[term.group] += _mean_variance(Z, Sigma)
+    return found
+
+
+def _mean_variance(Z: Floats, Sigma: Floats) -> float:
+    """``trace(Sigma Z'Z) / n``."""
+    if Z.strides[0] == 0:  # an intercept alone: every row is the same
+        return float(Sigma[0, 0] * Z[0, 0] ** 2)
+    return float(((Z.T @ Z) * Sigma).sum() / len(Z))

@@ -1,0 +1,116 @@
+"""Several models of the same rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from interlace.inference.compare import (
+    ModelComparison,
+    comparable,
+    model_names,
+    nparams,
+    same_fixed_part,
+    same_rows,
+)
+from interlace.reporting.explained import icc, r2
+from interlace.result import CrossedLMEResult
+
+_METHODS = {True: "REML", False: "ML"}
+
+
+def compare(*results: CrossedLMEResult, names: Sequence[str] | None = None) -> ModelComparison:
+    """Information criteria, explained variance and size of errors of several models.
+
+    Parameters
+    ----------
+    results
+        Two or more models of the same rows and response, nested or not.
+    names
+        Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
+
+    Returns
+    -------
+    ModelComparison
+        ``table`` has one row a model in the order given, and the columns ``formula, nparams,
+        method, AIC, AICc, BIC, logLik, delta_AIC, weight, R2_marginal, R2_conditional, ICC, RMSE,
+        sigma, singular``.  ``method`` says which likelihood the criteria are from: REML fits with
+        different fixed effects (or beside ML fits) are refitted by ML for them, and a note
+        says so; R2, ICC, RMSE and sigma are always those of the model as given.
+
+    Raises
+    ------
+    InterlaceError
+        Fewer than two models, one given twice, something that is not a fitted model, or different
+        rows or responses.
+
+    Notes
+    -----
+    ``AICc = AIC + 2 k (k + 1) / (n - k - 1)`` with ``k`` parameters (Hurvich and Tsai 1989,
+    Biometrika 76, 297-307); it is infinite for ``n <= k + 1``.  ``weight`` is ``exp(-delta_AIC /
+    2)``, scaled to sum to 1 (Burnham and Anderson 2002).  RMSE is that of the conditional
+    residuals.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> slopes = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> plain = interlace.fit("Reaction ~ Days + (1 | Subject)", sleep)
+    >>> compare(slopes, plain)["delta_AIC"].round(2).to_dict()
+    {'model 1': 0.0, 'model 2': 38.84}
+    """
+    labels = model_names(results, names)
+    same_rows(results)
+    alike = len({r.method for r in results}) == 1 and same_fixed_part(results)
+    estimates, notes = comparable(results, refit=not alike)
+    if not alike and notes:
+        notes += ("R2, ICC, RMSE and sigma are those of the models as they were fitted.",)
+    table = pd.DataFrame(
+        {
+            "formula": [str(r.formula) for r in results],
+            "nparams": [nparams(e.A) for e in estimates],
+            "method": [_METHODS[e.criterion.reml] for e in estimates],
+        },
+        index=pd.Index(labels, name="model"),
+    )
+    deviance = np.array([e.value for e in estimates])
+    return ModelComparison(
+        "Comparison of models",
+        table.assign(**_criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)).assign(
+            **_qualities(results)
+        ),
+        notes,
+    )
+
+
+def _criteria(deviance: np.ndarray, k: np.ndarray, n: int) -> dict[str, np.ndarray]:
+    """Information criteria of models with ``k`` parameters for ``n`` rows."""
+    aic = deviance + 2.0 * k
+    room = n - k - 1.0
+    correction = np.divide(2.0 * k * (k + 1.0), room, out=np.full(len(k), np.inf), where=room > 0)
+    delta = aic - aic.min()
+    weight = np.exp(-0.5 * delta)
+    return {
+        "AIC": aic,
+        "AICc": aic + correction,
+        "BIC": deviance + k * np.log(n),
+        "logLik": -0.5 * deviance,
+        "delta_AIC": delta,
+        "weight": weight / weight.sum(),
+    }
+
+
+def _qualities(results: Sequence[CrossedLMEResult]) -> dict[str, list[float] | list[bool]]:
+    """What the models explain, and how far their predictions are off."""
+    explained = [r2(r) for r in results]
+    return {
+        "R2_marginal": [e.marginal for e in explained],
+        "R2_conditional": [e.conditional for e in explained],
+        "ICC": [icc(r).adjusted for r in results],
+        "RMSE": [float(np.sqrt(np.mean(r.resid**2))) for r in results],
+        "sigma": [r.estimate.sigma for r in results],
+        "singular": [r.is_singular for r in results],
+    }
