@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ class Effort:
         return self.bootstrapped, self.replicates
 
 
-Verdicts = Iterator[tuple[Cell, Miss]]
+Verdicts = Iterable[tuple[Cell, Miss]]
 
 
 def judge(
@@ -93,8 +93,8 @@ def judge(
         for method, boot_seed in zip(BOOTSTRAPS, boot_seeds, strict=True):
             datasets, replicates = effort.of(method)
             if index < datasets and method in bootstraps(design):
-                rng = np.random.default_rng(boot_seed)
-                verdicts += bootstrap(design, result, method, rng, replicates)
+                number = int(boot_seed.generate_state(1)[0])
+                verdicts += bootstrap(design, result, method, number, replicates)
     return dict(verdicts)
 
 
@@ -145,12 +145,12 @@ def bootstrap(
     design: Design,
     result: CrossedLMEResult,
     method: str,
-    rng: np.random.Generator,
+    seed: int,
     replicates: int,
 ) -> Verdicts:
     """Percentile intervals from one kind of bootstrap."""
     kind, group = BOOTSTRAPS[method]
-    found = result.bootstrap(replicates, kind, seed=rng, group=group)
+    found = result.bootstrap(replicates, kind, seed=seed, group=group)
     yield from missed(design, found.conf_int(LEVEL).itertuples(name=None), method)
     yield Cell("fact", "replicates failed", method), Miss(False, found.n_failed > 0)
 
