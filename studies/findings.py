@@ -164,8 +164,8 @@ def kept(every: Sequence[Judged]) -> Iterator[Claim]:
         verb = "lies" if len(off) == 1 else "lie"
         yield Claim(
             f"Of the {len(counts)} numbers that should be {words}, {len(off) or 'none'} {verb} "
-            f"further than 3 s.e. from nominal{which}. The root mean square of their distances from "
-            f"nominal is {size:.2f} s.e.; Monte-Carlo error alone makes it about 1.",
+            f"further than 3 s.e. from nominal{which}. The root mean square of their distances "
+            f"from nominal is {size:.2f} s.e.; Monte-Carlo error alone makes it about 1.",
             True,
         )
 
@@ -224,8 +224,8 @@ def percentiles(every: Sequence[Judged]) -> Iterator[Claim]:
     )
     whole = pick(every, "interval", "cases", lambda j: not j.sd and j.design.nested)
     yield Claim(
-        f"**Cases** in growth and nested: {span(whole)}, for within-group coefficients too, because "
-        f"a sample of few groups varies less than the population.",
+        f"**Cases** in growth and nested: {span(whole)}, for within-group coefficients too, "
+        f"because a sample of few groups varies less than the population.",
         short(whole),
     )
     items = pick(every, "interval", "cases", lambda j: not j.sd and j.df == 6)
@@ -252,10 +252,10 @@ def deviations(every: Sequence[Judged]) -> Iterator[Claim]:
     yield Claim(
         f"**Between few groups** profile, parametric and residual intervals cover in {span(few)}; "
         f"worst is the standard deviation of six schools, {span(school)}. "
-        f"In {percent(too_low(few))} % of the misses the interval lies below the truth: profiles are "
-        f"those of the ML deviance, which puts variances too low when coefficients use up the "
+        f"In {percent(too_low(few))} % of the misses the interval lies below the truth: profiles "
+        f"are those of the ML deviance, which puts variances too low when coefficients use up the "
         f"groups; percentile intervals repeat in the replicates the skewness of the estimate, "
-        f"instead of turning it round, and a variance estimated as zero stays there.",
+        f"instead of turning it round, and an estimate near zero leaves them near zero.",
         too_low(few) > 0.75 and max(school, key=lambda c: c.rate).excess > FLAG,
     )
     sigma = pick(every, "interval", methods, lambda j: j.count.cell.target == "sigma")
