@@ -127,11 +127,8 @@ def test_anova_tables(block: str, name: str, method: str, kind: str) -> None:
 def test_kenward_roger_comparison_of_models(name: str, method: str) -> None:
     """pbkrtest's test of a reduced model is a test of the coefficients it leaves out."""
     result, reference = fitted(name, method), golden(name, method)["kr_modcomp"]
-    left_out = removed_coefficients(result, reference["reduced"])
-    test = result.wald_test(
-        {n: 1.0 for n in left_out[:1]} if len(left_out) == 1 else rows(result, left_out),
-        ddf="kenward-roger",
-    )
+    left_out = rows(result, removed_coefficients(result, reference["reduced"]))
+    test = result.wald_test(left_out, ddf="kenward-roger")
     stats = reference["stats"]
     assert test.num_df == stats["ndf"]
     assert_allclose(test.den_df, stats["ddf"], rtol=1e-4)
@@ -207,8 +204,12 @@ def test_every_reference_block_is_used() -> None:
 @pytest.mark.parametrize(("name", "method"), having("car_anova_II_chisq"))
 def test_wald_chi_squared_type_2(name: str, method: str) -> None:
     result = fitted(name, method)
-    expected = pd.DataFrame(golden(name, method)["car_anova_II_chisq"])
-    ours = result.anova(type=2, ddf="normal")
+    expected = pd.DataFrame(golden(name, method)["car_anova_II_chisq"]).set_index("row")
+    ours = result.anova(type=2, ddf="normal").rename(index=cases.r_name)
+    if name == "orthodont":
+        # To car Sex is part of age:Sex; to SAS and lmerTest it is not, as age is a number.
+        expected, ours = expected.drop("Sex"), ours.drop("Sex")
+    assert ours.index.tolist() == expected.index.tolist()
     assert_allclose(ours["F"] * ours["num_df"], expected["Chisq"], rtol=1e-4)
     assert_allclose(np.log(ours["p"]), np.log(expected["Pr(>Chisq)"]), rtol=1e-4, atol=1e-4)
 
@@ -218,16 +219,10 @@ def test_wald_chi_squared_of_coefficients(name: str, method: str) -> None:
     """car's type III asks whether the coefficients of a term, as fitted, are all zero."""
     result = fitted(name, method)
     expected = pd.DataFrame(golden(name, method)["car_anova_III_chisq"]).set_index("row")
-    terms = {t.label: t for t in result.design.fixed_terms}
-    for label, term in terms.items():
-        names = [
-            n
-            for n, kept in zip(
-                result.design.names, np.arange(len(result.design.names)), strict=True
-            )
-            if kept in term.columns
-        ]
+    found = {}
+    for term in result.design.encoding.fixed.terms:
+        names = [result.design.names[i] for i in term.columns]
         test = result.wald_test(rows(result, names), ddf="normal")
-        row = expected.loc[cases.r_name(label)]
-        assert_allclose(test.statistic * test.num_df, row["Chisq"], rtol=1e-4)
-        assert test.num_df == row["Df"]
+        found[cases.r_name(term.label)] = (test.statistic * test.num_df, test.num_df)
+    ours = pd.DataFrame(found, index=["Chisq", "Df"]).T.loc[expected.index]
+    assert_allclose(ours, expected[["Chisq", "Df"]], rtol=1e-4)

@@ -25,8 +25,9 @@ from interlace.solver.traces import projected_traces
 from interlace.terms import Floats
 from reference import cases
 
-CASES = [name for name in cases.case_names() if "kenward_roger" in cases.load_golden(name, "inference")["reml"]]
-COMPARED = [name for name in CASES if cases.load_golden(name, "inference")["reml"].get("kr_modcomp")]
+GOLDEN = {name: cases.load_golden(name, "inference")["reml"] for name in cases.case_names()}
+CASES = [name for name, golden in GOLDEN.items() if "kenward_roger" in golden]
+COMPARED = [name for name in CASES if GOLDEN[name].get("kr_modcomp")]
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from dense import FORMULAS, MODELS, design, frame
 from interlace import datasets
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products, drop_term, select_columns
-from interlace.inference.effects import constant_combination, droppable, effects_of
+from interlace.inference.slopes import constant_combination, droppable, is_levels
 from interlace.inference.ranova import linear_value, ranova
 from interlace.terms import split_theta
 from reference import cases
@@ -235,12 +235,12 @@ def test_lrt_is_never_negative_and_singular_terms_cost_nothing() -> None:
 
 def test_effects_of_a_term() -> None:
     side = design("y ~ x + (1 + x + f + x:f | g)").encoding.slopes[0]
-    effects = effects_of(side)
-    assert [e.label for e in effects] == ["1", "x", "f", "x:f"]
+    effects = side.terms
+    assert [e.label for e in effects] == ["Intercept", "x", "f", "x:f"]
     assert [e.columns for e in effects] == [(0,), (1,), (2, 3), (4, 5)]
-    assert [e.levels for e in effects] == [False, False, True, False]
+    assert [is_levels(side, e) for e in effects] == [False, False, True, False]
     assert [e.label for e in droppable(effects)] == ["x:f"]
-    numeric = effects_of(design("y ~ x + (1 + x*z | g)").encoding.slopes[0])
+    numeric = design("y ~ x + (1 + x*z | g)").encoding.slopes[0].terms
     assert [e.columns for e in numeric] == [(0,), (1,), (2,), (3,)]
     assert [e.label for e in droppable(numeric)] == ["x:z"]
 

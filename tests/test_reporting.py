@@ -147,21 +147,16 @@ def test_tidy_fixed() -> None:
     assert_allclose(found[["conf.low", "conf.high"]], result.conf_int(0.9), rtol=1e-12)
 
 
-def test_tidy_fixed_from_a_table() -> None:
+def test_tidy_fixed_by_other_degrees_of_freedom() -> None:
     result = fitted("sleepstudy_slope")
-    table = pd.DataFrame(
-        {"estimate": [1.0, 2.0], "se": [0.5, 0.4], "df": [17.0, 9.0], "statistic": [2.0, 5.0]},
-        index=["Intercept", "Days"],
-    ).assign(p=[0.04, 0.01])
-    found = tidy(result, table=table, conf_int=True)
-    assert_allclose(found["df"], [17, 9])
-    assert_allclose(found["p.value"], [0.04, 0.01])
-    reach = t.ppf(0.975, [17, 9]) * [0.5, 0.4]
+    table = result.coef_table("kenward-roger", 0.9)
+    found = tidy(result, ddf="kenward-roger", conf_int=True, conf_level=0.9)
+    assert_allclose(found["df"], [17, 17])
+    assert_allclose(found["p.value"], table["p"])
+    assert_allclose(found["std.error"], table["se"])
+    reach = t.ppf(0.95, 17) * table["se"]
     assert_allclose(found["conf.low"], table["estimate"] - reach)
     assert_allclose(found["conf.high"], table["estimate"] + reach)
-    given_limits = tidy(result, table=table.assign(lower=-1.0, upper=9.0), conf_int=True)
-    assert given_limits["conf.low"].tolist() == [-1, -1]
-    assert given_limits["conf.high"].tolist() == [9, 9]
 
 
 @pytest.mark.parametrize(("name", "method"), ALL)
@@ -185,7 +180,7 @@ def test_tidy_ran_pars_golden(name: str, method: str) -> None:
 
 def test_tidy_ran_pars_order_and_standard_errors() -> None:
     result = small("three crossed")
-    found = tidy(result, "ran_pars", std_errors={("h", "sd__x"): 0.3})
+    found = tidy(result, "ran_pars")
     assert found[["group", "term"]].agg(" ".join, axis=1).tolist() == [
         "g sd__Intercept",
         "h sd__Intercept",
@@ -193,12 +188,8 @@ def test_tidy_ran_pars_order_and_standard_errors() -> None:
         "f sd__Intercept",
         "Residual sd__Observation",
     ]
-    assert found["std.error"].tolist()[2] == 0.3
-    assert found["std.error"].isna().sum() == 4
-    with pytest.raises(
-        InterlaceError, match=r"^std_errors names \('h', 'sd__z'\), which is no par"
-    ):
-        tidy(result, "ran_pars", std_errors={("h", "sd__z"): 0.3})
+    variance = result.vcov_theta().loc["sigma", "sigma"]
+    assert_allclose(found["std.error"].iloc[-1], np.sqrt(variance))
 
 
 def test_correlation_beside_a_zero_variance_is_missing() -> None:
@@ -304,18 +295,12 @@ def test_augment_golden(name: str) -> None:
     assert_allclose(found[".wtres"], golden["resid_pearson"], rtol=1e-5, atol=1e-5)
 
 
-def test_augment_with_hat_values() -> None:
-    result = small("slope", weights="w")
-    hat = np.linspace(0.1, 0.5, result.nobs)
-    found = augment(result, hat=hat)
+def test_augment_has_lme4s_influence() -> None:
+    golden = cases.load_golden("sleepstudy_weights", "diagnostics")["lme4"]
+    found = augment(fitted("sleepstudy_weights"))
     assert found.columns.tolist().index(".hat") == found.columns.tolist().index(".resid") + 1
-    assert_allclose(found[".hat"], hat)
-    residual = np.sqrt(frame()["w"]) * result.resid
-    assert_allclose(found[".cooksd"], (residual / (1 - hat)) ** 2 * hat / (result.scale * 2))
-    with pytest.raises(InterlaceError, match=r"^hat has shape \(3,\), but the model uses 90 rows$"):
-        augment(result, hat=hat[:3])
-    with pytest.raises(InterlaceError, match=r"^hat belongs to the rows of the fit: leave it out"):
-        augment(result, frame(), hat=hat)
+    assert_allclose(found[".hat"], golden["hatvalues"], rtol=1e-6)
+    assert_allclose(found[".cooksd"], golden["cooks_distance"], rtol=1e-5, atol=1e-8)
 
 
 def test_augment_new_rows() -> None:

@@ -8,6 +8,8 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.fit import fit
+from interlace.inference.compare import anova_models as anova
+from interlace.reporting.models import compare
 from interlace.result import CrossedLMEResult
 
 __version__ = "0.1.0"
@@ -18,6 +20,8 @@ __all__ = [
     "InterlaceError",
     "RankDeficiencyWarning",
     "SingularFitWarning",
+    "anova",
+    "compare",
     "datasets",
     "fit",
 ]

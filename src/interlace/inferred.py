@@ -313,9 +313,10 @@ class InferredModel(FittedModel):
     def vcov_theta(self) -> pd.DataFrame:
         """Asymptotic covariance of ``theta`` and ``sigma``.
 
-        Twice the inverse of the second derivatives of the criterion of the fit.  Rows and columns are ``theta`` in lme4's order (``Subject.Days.Intercept`` is the entry of
-        row ``Days`` and column ``Intercept`` of the template of ``Subject``), then ``sigma``.
-        Directions in which the criterion does not curve upwards, at a singular fit, are left out.
+        Twice the inverse of the second derivatives of the criterion of the fit.  Rows and columns
+        are ``theta`` in lme4's order (``Subject.Days.Intercept`` is the entry of row ``Days`` and
+        column ``Intercept`` of the template of ``Subject``), then ``sigma``.  Directions in which
+        the criterion does not curve upwards, at a singular fit, are left out.
 
         Examples
         --------

@@ -16,6 +16,7 @@ from interlace.inferred import InferredModel
 
 if TYPE_CHECKING:
     from interlace.inference.resample import BootstrapResult
+    from interlace.marginal import MarginalModel
     from interlace.reporting import ICC, R2, SingularReport
     from interlace.summary import Summary
 
@@ -336,7 +337,10 @@ class CrossedLMEResult(InferredModel):
         return tidy(self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level)
 
     def glance(self) -> pd.DataFrame:
-        """One row that describes the fit, with broom.mixed's columns."""
+        """One row that describes the fit, with broom.mixed's columns.
+
+        ``nobs, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, and ``df.residual``.
+        """
         from interlace.reporting import glance
 
         return glance(self)
@@ -344,7 +348,27 @@ class CrossedLMEResult(InferredModel):
     def augment(self, newdata: object = None) -> object:
         """The data with fitted values, residuals and leverages, with broom.mixed's columns.
 
-        With ``newdata``, its rows with ``.fitted`` and ``.fixed``.
+        Parameters
+        ----------
+        newdata
+            Rows to predict instead; they come back with ``.fitted`` and ``.fixed``.
+
+        Returns
+        -------
+        frame
+            Of the kind that was fitted: the columns used, then ``.fitted, .resid, .hat, .cooksd,
+            .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.  ``.cooksd`` is lme4's, a
+            function of residual and hat value.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
+        >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
+          Subject  .fitted   .hat
+        0     308   292.19   0.13
+        1     308   302.66   0.12
         """
         from interlace.reporting import augment
 
@@ -376,3 +400,38 @@ class CrossedLMEResult(InferredModel):
         from interlace.reporting import singular_report
 
         return singular_report(self)
+
+    def marginal(
+        self,
+        *,
+        vcov: NDArray[np.float64] | None = None,
+        df: float | None = None,
+        include_re: bool | str | Iterable[str] = False,
+    ) -> MarginalModel:
+        """This model for the functions of the package marginaleffects.
+
+        Parameters
+        ----------
+        vcov, df
+            Covariance ``(p, p)`` and degrees of freedom of the fixed effects, such as
+            ``cov_params(ddf="kenward-roger")``; by default :attr:`fe_cov` and infinite.
+        include_re
+            Random effects that enter predictions, as in :meth:`predict`.
+
+        Raises
+        ------
+        ImportError
+            marginaleffects is not installed.
+
+        Examples
+        --------
+        >>> import interlace, marginaleffects
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> slope = marginaleffects.avg_slopes(result.marginal(), variables="Days")
+        >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
+        (10.467, 1.546)
+        """
+        from interlace.marginal import model
+
+        return model(self, vcov=vcov, df=df, include_re=include_re)

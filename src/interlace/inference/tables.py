@@ -134,7 +134,8 @@ class WaldTest:
         if np.isinf(self.den_df):
             chi2 = self.statistic * self.num_df
             return f"Chi-squared = {chi2:.4f}, {self.num_df} df, p = {self.p_value:.4g}"
-        return f"F = {self.statistic:.4f}, {self.num_df} and {self.den_df:.2f} df, p = {self.p_value:.4g}"
+        df = f"{self.num_df} and {self.den_df:.2f} df"
+        return f"F = {self.statistic:.4f}, {df}, p = {self.p_value:.4g}"
 
 
 def wald_test(

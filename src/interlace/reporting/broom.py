@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
 from interlace import _frame
+from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.formula import expression, names_in
+from interlace.inference.information import variance_errors
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
 
@@ -35,10 +37,9 @@ def tidy(
     result: CrossedLMEResult,
     effects: str | Iterable[str] = "fixed",
     *,
-    table: pd.DataFrame | None = None,
+    ddf: str | None = None,
     conf_int: bool = False,
     conf_level: float = 0.95,
-    std_errors: Mapping[tuple[str, str], float] | None = None,
 ) -> pd.DataFrame:
     """Estimates of a model, one a row, in broom.mixed's columns.
 
@@ -50,18 +51,13 @@ def tidy(
         ``"fixed"`` (coefficients), ``"ran_pars"`` (standard deviations and correlations of the
         random effects, and the residual standard deviation), ``"ran_vals"`` (conditional modes by
         level), several of them, or ``"all"``.
-    table
-        Coefficient table to take the fixed effects from: a row a coefficient, columns ``estimate,
-        se, df, statistic, p`` and, for ``conf_int``, ``lower, upper``.  By default that of the
-        result.
+    ddf
+        Tests and standard errors of the coefficients, as in ``coef_table``.
     conf_int
-        Add ``conf.low`` and ``conf.high``: of the coefficients from ``table``, or by its
-        degrees of freedom; of the conditional modes by the normal distribution.
+        Add ``conf.low`` and ``conf.high``: of the coefficients by ``ddf``, of the conditional modes
+        by the normal distribution.
     conf_level
         Level of the intervals.
-    std_errors
-        Standard errors of the variance parameters by ``(group, term)``, such as
-        ``("Subject", "sd__Days")``; NaN for those not given.
 
     Returns
     -------
@@ -69,7 +65,8 @@ def tidy(
         Columns among ``effect, group, level, term, estimate, std.error, statistic, df, p.value,
         conf.low, conf.high``, those that apply to the effects asked for.  Terms of ``"ran_pars"``
         are ``sd__Intercept``, ``cor__Intercept.Days`` and ``sd__Observation`` (of the group
-        ``Residual``).
+        ``Residual``); their standard errors come from the covariance of ``theta`` by the delta
+        method, and are NaN at a boundary.
 
     Raises
     ------
@@ -92,8 +89,8 @@ def tidy(
         raise InterlaceError(f"conf_level must be strictly between 0 and 1, not {conf_level!r}")
     wanted = _wanted(effects)
     parts = {
-        "fixed": lambda: _fixed(coefficients(result) if table is None else table, conf_level),
-        "ran_pars": lambda: _ran_pars(result, std_errors or {}),
+        "fixed": lambda: _fixed(result.coef_table(ddf, conf_level)),
+        "ran_pars": lambda: _ran_pars(result),
         "ran_vals": lambda: _ran_vals(result, conf_level),
     }
     frames = [parts[kind]() for kind in wanted]
@@ -115,70 +112,41 @@ def _wanted(effects: str | Iterable[str]) -> list[str]:
     return wanted
 
 
-def coefficients(result: CrossedLMEResult) -> pd.DataFrame:
-    """Coefficient table of a result as it is: columns ``estimate, se, df, statistic, p``."""
-    return pd.DataFrame(
-        {
-            "estimate": result.fe_params,
-            "se": result.fe_bse,
-            "df": result.fe_df,
-            "statistic": result.fe_tvalues,
-            "p": result.fe_pvalues,
-        }
-    )
+def _fixed(table: pd.DataFrame) -> pd.DataFrame:
+    names = {"se": "std.error", "p": "p.value", "lower": "conf.low", "upper": "conf.high"}
+    found = table.rename(columns=names).rename_axis("term").reset_index()
+    return found.assign(effect="fixed")
 
 
-def _fixed(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    estimate, se, df = (table[c].to_numpy(dtype=np.float64) for c in ("estimate", "se", "df"))
-    reach = stdtrit(df, 0.5 + 0.5 * level) * se
-    low = table["lower"].to_numpy() if "lower" in table else estimate - reach
-    high = table["upper"].to_numpy() if "upper" in table else estimate + reach
-    columns: dict[str, object] = {
-        "effect": "fixed",
-        "term": list(table.index),
-        "estimate": estimate,
-        "std.error": se,
-        "statistic": table["statistic"].to_numpy(),
-        "df": df,
-        "p.value": table["p"].to_numpy(),
-        "conf.low": low,
-        "conf.high": high,
-    }
-    return pd.DataFrame(columns)
-
-
-def _ran_pars(
-    result: CrossedLMEResult, std_errors: Mapping[tuple[str, str], float]
-) -> pd.DataFrame:
+def _ran_pars(result: CrossedLMEResult) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
+    errors = variance_errors(result.estimate)
     rows = [
-        (term.group, name, value)
+        {"group": term.group, **row}
         for j, term in _in_formula_order(result)
-        for name, value in _parameters(term, result.estimate.covariances[j])
+        for row in _parameters(
+            term, result.estimate.covariances[j], errors.sds[j], errors.correlations[j]
+        )
     ]
-    rows.append(("Residual", "sd__Observation", result.estimate.sigma))
-    unknown = set(std_errors) - {(group, name) for group, name, _ in rows}
-    if unknown:
-        raise InterlaceError(f"std_errors names {sorted(unknown)[0]}, which is no parameter")
-    columns: dict[str, object] = {
-        "effect": "ran_pars",
-        "group": [group for group, _, _ in rows],
-        "term": [name for _, name, _ in rows],
-        "estimate": [value for _, _, value in rows],
-        "std.error": [std_errors.get((group, name), np.nan) for group, name, _ in rows],
-    }
-    return pd.DataFrame(columns)
+    sigma = {"estimate": result.estimate.sigma, "std.error": errors.sigma}
+    rows.append({"group": "Residual", "term": "sd__Observation", **sigma})
+    return pd.DataFrame(rows).assign(effect="ran_pars")
 
 
-def _parameters(term: ReTerm, covariance: Floats) -> Iterator[tuple[str, float]]:
-    sd = np.sqrt(np.diag(covariance))
+def _parameters(
+    term: ReTerm, covariance: Floats, sd_errors: Floats, correlation_errors: Floats
+) -> Iterator[Row]:
+    sd, columns = np.sqrt(np.diag(covariance)), term.columns
     for a, b in zip(*term.free_index[::-1], strict=True):
         if a == b:
-            yield f"sd__{term.columns[a]}", float(sd[a])
+            yield {"term": f"sd__{columns[a]}", "estimate": sd[a], "std.error": sd_errors[a]}
         else:
             scale = sd[a] * sd[b]
-            correlation = float(covariance[a, b] / scale) if scale > 0 else np.nan
-            yield f"cor__{term.columns[a]}.{term.columns[b]}", correlation
+            yield {
+                "term": f"cor__{columns[a]}.{columns[b]}",
+                "estimate": covariance[a, b] / scale if scale > 0 else np.nan,
+                "std.error": correlation_errors[a, b],
+            }
 
 
 def _ran_vals(result: CrossedLMEResult, level: float) -> pd.DataFrame:
@@ -245,9 +213,7 @@ def glance(result: CrossedLMEResult) -> pd.DataFrame:
 # ------------------------------------------------------------------ rows
 
 
-def augment(
-    result: CrossedLMEResult, newdata: object = None, *, hat: Floats | None = None
-) -> object:
+def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     """The rows of a model with its predictions and residuals, in broom.mixed's columns.
 
     Parameters
@@ -257,8 +223,6 @@ def augment(
     newdata
         Rows to predict instead; they come back whole, with ``.fitted`` (all random effects) and
         ``.fixed`` (none) beside their columns.
-    hat
-        ``(nobs,)`` hat values of the rows used, to add ``.hat`` and ``.cooksd``.
 
     Returns
     -------
@@ -271,7 +235,7 @@ def augment(
     Raises
     ------
     InterlaceError
-        ``hat`` has another length, or is given with ``newdata``.
+        As ``predict`` for ``newdata``.
 
     Notes
     -----
@@ -290,34 +254,26 @@ def augment(
     1    258.70   1.0   273.33  -14.63
     """
     if newdata is not None:
-        if hat is not None:
-            raise InterlaceError("hat belongs to the rows of the fit: leave it out with newdata")
         new = {".fitted": result.predict(newdata), ".fixed": result.predict(newdata, False)}
         return _frame.extended(newdata, None, None, new)
-    if hat is not None and np.shape(hat) != (result.nobs,):
-        raise InterlaceError(
-            f"hat has shape {np.shape(hat)}, but the model uses {result.nobs} rows"
-        )
-    new = _statistics(result, hat)
+    new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
     return _frame.extended(result.data, columns_used(result), result.design.kept, new)
 
 
-def _statistics(result: CrossedLMEResult, hat: Floats | None) -> dict[str, Floats]:
-    design = result.design
+def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
+    design, estimate = result.design, result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
     weighted = np.sqrt(w) * result.resid
-    scale = result.scale * result.estimate.A.p
-    influence = (
-        {} if hat is None else {".hat": hat, ".cooksd": (weighted / (1.0 - hat)) ** 2 * hat / scale}
-    )
+    hat = hat_values(design, estimate)
     return {
         ".fitted": result.fittedvalues,
         ".resid": result.resid,
-        **influence,
-        ".fixed": result.predict(include_re=False),
+        ".hat": hat,
+        ".cooksd": hat_cooks(hat, weighted, sigma=estimate.sigma, p=estimate.A.p),
+        ".fixed": np.asarray(result.predict(include_re=False)),
         ".mu": result.fittedvalues,
         ".offset": 0.0 * one if design.offset is None else design.offset,
         ".sqrtXwt": np.sqrt(w),
