@@ -56,7 +56,9 @@ def test_limits_are_those_of_direct_root_finding_on_lme4s_deviance(name):
     expected = expected.copy()
     correlations = [i for i, n in enumerate(names) if n.startswith("cor_")]
     capped = np.abs(expected[correlations]) >= 0.9999  # the reference stops short of 1
-    expected[correlations] = np.where(capped, np.sign(expected[correlations]), expected[correlations])
+    expected[correlations] = np.where(
+        capped, np.sign(expected[correlations]), expected[correlations]
+    )
     limits = profile_limits(fitted(name))
     n_fixed = fitted(name).A.p
     assert [cases.r_name(n) for n in limits.index[:n_fixed]] == names[:n_fixed]
@@ -332,7 +334,10 @@ def test_parm_takes_names_and_groups():
     assert names == ["Intercept", "sd_Intercept|Batch", "sigma"]
     assert list(profile_limits(estimate, parm="beta_").index) == names[:1]
     assert list(profile_limits(estimate, parm="theta_").index) == names[1:]
-    assert list(profile_limits(estimate, parm=["sigma", "Intercept"]).index) == ["Intercept", "sigma"]
+    assert list(profile_limits(estimate, parm=["sigma", "Intercept"]).index) == [
+        "Intercept",
+        "sigma",
+    ]
     curves = profile(estimate, parm="theta_")
     assert curves.names == names[1:]
     assert list(curves.conf_int(parm="sigma").index) == ["sigma"]

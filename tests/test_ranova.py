@@ -17,8 +17,8 @@ from dense import FORMULAS, MODELS, design, frame
 from interlace import datasets
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products, drop_term, select_columns
-from interlace.inference.slopes import constant_combination, droppable, is_levels
 from interlace.inference.ranova import linear_value, ranova
+from interlace.inference.slopes import constant_combination, droppable, is_levels
 from interlace.terms import split_theta
 from reference import cases
 

@@ -161,9 +161,7 @@ class CoefficientPoint:
         """Change of the effects when the target moves by ``c' C c``."""
         factor = self.evaluation.factor
         parts = zip(factor.images(self._direction[0]), factor.templates, strict=True)
-        return tuple(
-            TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T) for (b, e), T in parts
-        )
+        return tuple(TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T) for (b, e), T in parts)
 
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
@@ -214,9 +212,7 @@ class CoefficientPoint:
 
     @property
     def cross(self) -> Floats:
-        moved = [
-            d.e.T @ f.u + f.e.T @ d.u for f, d in zip(self.effects, self._shift, strict=True)
-        ]
+        moved = [d.e.T @ f.u + f.e.T @ d.u for f, d in zip(self.effects, self._shift, strict=True)]
         pulls = [f.e.T @ f.u for f in self.effects]
         pack, n = self.evaluation.criterion.pack, self.evaluation.criterion.nu
         change = 2.0 * self._rate * self._scale / self._direction[1] * pack(moved)
@@ -586,9 +582,7 @@ def _rotation(rows: Floats) -> Floats:
     return np.asarray(Q * signs, dtype=np.float64)
 
 
-def _surround(
-    own: Floats, held: Floats, place: tuple[int, int], size: int, unit: float
-) -> Floats:
+def _surround(own: Floats, held: Floats, place: tuple[int, int], size: int, unit: float) -> Floats:
     """Jacobian of ``x`` (size,): ``own`` for one term, then the others and ``log sigma``, ``held``.
 
     Free quantities are in units of ``unit``.
@@ -606,9 +600,7 @@ def _surround(
 def _all_directions(evaluation: Evaluation, effects: Sequence[TermEffects]) -> list[Floats]:
     """Working vectors of every free entry, per term ``(l, k, c)``."""
     terms, templates = evaluation.criterion.A.terms, evaluation.factor.templates
-    return [
-        directions(t, T, f.u, f.e) for t, T, f in zip(terms, templates, effects, strict=True)
-    ]
+    return [directions(t, T, f.u, f.e) for t, T, f in zip(terms, templates, effects, strict=True)]
 
 
 def _against(H: Sequence[Floats], effects: Sequence[TermEffects]) -> Floats:
@@ -617,9 +609,7 @@ def _against(H: Sequence[Floats], effects: Sequence[TermEffects]) -> Floats:
     return np.concatenate([np.tensordot(f.e, h, ((0, 1), (0, 1))) for h, f in parts])
 
 
-def _second_order(
-    evaluation: Evaluation, effects: Sequence[TermEffects], rate: float
-) -> Floats:
+def _second_order(evaluation: Evaluation, effects: Sequence[TermEffects], rate: float) -> Floats:
     """Second-order part of the templates: ``2 Gamma`` for every two entries of one column."""
     terms = evaluation.criterion.A.terms
     ends = list(accumulate((n_free(t) for t in terms), initial=0))

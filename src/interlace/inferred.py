@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import pandas as pd
 from interlace.fitted import FittedModel
 
 if TYPE_CHECKING:
+    from interlace.inference.hypotheses import Hypothesis
     from interlace.inference.profile import Profile
     from interlace.inference.tables import WaldTest
     from interlace.inference.wald import Reference
@@ -138,7 +139,7 @@ class InferredModel(FittedModel):
         return coefficient_table(self.estimate, self._reference(ddf), level=level)
 
     def wald_test(
-        self, hypothesis: object, *, ddf: str | None = None, level: float = 0.95
+        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
     ) -> WaldTest:
         """Joint test of linear hypotheses on the fixed effects.
 
@@ -250,7 +251,7 @@ class InferredModel(FittedModel):
         self,
         level: float = 0.95,
         method: str = "wald",
-        parm: str | Iterable[str] | None = None,
+        parm: str | Sequence[str] | None = None,
         *,
         ddf: str | None = None,
         n_bootstrap: int = 1000,
@@ -300,15 +301,52 @@ class InferredModel(FittedModel):
         return conf_int(self, level, method, parm, **options)
 
     def profile(
-        self, parm: str | Iterable[str] | None = None, *, progress: bool | None = None
+        self,
+        parm: str | Sequence[str] | None = None,
+        *,
+        level: float = 0.99,
+        progress: bool | None = None,
     ) -> Profile:
-        """Profile likelihood of the parameters, by maximum likelihood.
+        """Profile of the ML deviance along every parameter.
 
-        PROFILE_DOC
+        Parameters
+        ----------
+        parm
+            Names of parameters, ``"beta_"`` for all fixed effects, ``"theta_"`` for all variance
+            parameters; all by default.  Names are those of :meth:`conf_int`.
+        level
+            How far out the curves go.
+        progress
+            As in :func:`interlace.fit`.
+
+        Returns
+        -------
+        Profile
+            ``table, estimates, conf_int(level)``; draw it with
+            :func:`interlace.plots.plot_profile`.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown parameter, or a level outside (0, 1).
+
+        Notes
+        -----
+        ``zeta = sign(v - v_hat) sqrt(D(v) - D_min)``, ``D(v)`` the least deviance with the
+        parameter held at ``v``.  A REML fit is first fitted by ML.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.profile("Days").conf_int(0.9).round(2)
+              0.05   0.95
+        Days  7.91  13.03
         """
         from interlace.inference.profile import profile
 
-        return profile(self, parm, progress=progress)
+        return profile(self.estimate, parm=parm, level=level, progress=progress)
 
     def vcov_theta(self) -> pd.DataFrame:
         """Asymptotic covariance of ``theta`` and ``sigma``.

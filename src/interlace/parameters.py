@@ -33,6 +33,17 @@ def variance_parameter_names(terms: Sequence[ReTerm]) -> list[str]:
     return [name for term in terms for name in _term_names(term)] + [SIGMA]
 
 
+def theta_names(terms: Sequence[ReTerm]) -> list[str]:
+    """Names of the entries of ``theta``: ``<group>.<column>`` on the diagonal of a template, and
+    ``<group>.<row>.<column>`` below it.
+    """
+    return [
+        ".".join([t.group, *dict.fromkeys((t.columns[a], t.columns[b]))])
+        for t in terms
+        for a, b in zip(*t.free_index, strict=True)
+    ]
+
+
 def variance_parameters(
     terms: Sequence[ReTerm], templates: Sequence[Floats], sigma: Floats
 ) -> Floats:

@@ -15,7 +15,7 @@ from interlace.fitted import read_only
 from interlace.inferred import InferredModel
 
 if TYPE_CHECKING:
-    from interlace.inference.resample import BootstrapResult
+    from interlace.inference.replicates import BootstrapResult
     from interlace.marginal import MarginalModel
     from interlace.reporting import ICC, R2, SingularReport
     from interlace.summary import Summary
@@ -249,7 +249,53 @@ class CrossedLMEResult(InferredModel):
         n_jobs: int = 1,
         progress: bool | None = None,
     ) -> BootstrapResult:
-        """BOOTDOC"""
+        """Bootstrap of the parameters, or of any statistic of the fit: every replicate is refitted.
+
+        Parameters
+        ----------
+        n
+            Replicates.
+        kind
+            ``"parametric"``: responses simulated from the fit.  ``"residual"``: random effects and
+            residuals, rescaled to the estimated variances, drawn with replacement.  ``"wild"``:
+            residuals times random multipliers.  ``"cases"``: whole groups drawn with their rows.
+        seed
+            Replicates depend on it and on their number alone, whatever ``n`` and ``n_jobs``.
+        statistic
+            A function of a result that returns a number, an array or a Series; ``None`` for fixed
+            effects, standard deviations, correlations and ``sigma``, which is much quicker.
+        group
+            What ``"cases"`` draws: a grouping factor, ``"observation"``, or ``"all"`` (pigeonhole).
+        n_jobs
+            Processes; -1 for as many as there are cores.
+        progress
+            ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and
+            standard error is a terminal.
+
+        Returns
+        -------
+        BootstrapResult
+            ``replicates, estimate, se, bias, conf_int(level, method)``, and the numbers of
+            replicates that failed (with their messages) or were singular.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown kind or group, or fewer than 2 replicates.
+
+        Notes
+        -----
+        Sources and details are in :func:`interlace.inference.resample.bootstrap`.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> boot = result.bootstrap(200, seed=1)
+        >>> boot.replicates.shape, boot.n_failed
+        ((200, 6), 0)
+        """
         from interlace.inference.resample import bootstrap
 
         return bootstrap(

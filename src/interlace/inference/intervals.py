@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -25,7 +25,7 @@ def conf_int(
     result: CrossedLMEResult,
     level: float,
     method: str,
-    parm: str | Iterable[str] | None,
+    parm: str | Sequence[str] | None,
     *,
     ddf: str | None,
     n_bootstrap: int,
@@ -36,7 +36,7 @@ def conf_int(
     if method == "wald":
         return wald_intervals(result, result._reference(ddf), level, parm)
     if method == "profile":
-        return profile_limits(result, parm, level=level)
+        return profile_limits(result.estimate, parm=parm, level=level)
     if method == "bootstrap":
         found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
         return found.loc[chosen(parm, list(found.index))]
@@ -47,11 +47,15 @@ def wald_intervals(
     result: CrossedLMEResult,
     reference: Reference,
     level: float,
-    parm: str | Iterable[str] | None,
+    parm: str | Sequence[str] | None,
 ) -> pd.DataFrame:
     """Estimates less and plus a quantile times the standard error."""
     table = coefficient_table(result.estimate, reference, level=level)
-    return table[["lower", "upper"]].set_axis(tails(level), axis=1).loc[chosen(parm, table.index)]
+    return (
+        table[["lower", "upper"]]
+        .set_axis(tails(level), axis=1)
+        .loc[chosen(parm, list(table.index))]
+    )
 
 
 def theta_covariance(estimate: Estimate) -> pd.DataFrame:
@@ -66,7 +70,7 @@ def tails(level: float) -> list[float]:
     return [round(tail, 12), round(1.0 - tail, 12)]
 
 
-def chosen(parm: str | Iterable[str] | None, names: Sequence[str]) -> list[str]:
+def chosen(parm: str | Sequence[str] | None, names: Sequence[str]) -> list[str]:
     """The parameters named, or all.
 
     Raises

@@ -26,7 +26,7 @@ from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate, estimate_theta
 from interlace.inference.tracing import LowerDeviance, Tracer, trace
-from interlace.parameters import SIGMA, variance_parameter_names, variance_parameters
+from interlace.parameters import variance_parameter_names, variance_parameters
 from interlace.terms import Floats
 
 # Names that stand for all fixed effects and for all variance parameters, as in lme4.
@@ -348,7 +348,9 @@ def _parameters(estimate: Estimate) -> Iterator[_Parameter]:
     """All parameters of an ML fit, in the order of :func:`parameter_names`."""
     terms = estimate.A.terms
     for j, name in enumerate(estimate.A.names):
-        yield _Parameter(name, float(estimate.beta[j]), CoefficientPath(estimate, j), Scale("linear"))
+        yield _Parameter(
+            name, float(estimate.beta[j]), CoefficientPath(estimate, j), Scale("linear")
+        )
     sigma = np.asarray(estimate.sigma)
     values = variance_parameters(terms, estimate.user_templates, sigma).tolist()
     found = zip(variance_parameter_names(terms), values, _variance_paths(estimate), strict=True)
@@ -421,9 +423,7 @@ def _curve(
     if parameter.path is None:
         return _level_curve(parameter, levels)
     exact = [float(ndtri(0.5 + 0.5 * level)) for level in levels]
-    curve = trace(
-        Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1
-    )
+    curve = trace(Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1)
     limits = {
         level: (float(parameter.scale(low)), float(parameter.scale(high)))
         for level, (low, high) in zip(levels, curve.limits.values(), strict=True)

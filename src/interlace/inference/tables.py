@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate
-from interlace.inference.hypotheses import linear_hypothesis, term_hypotheses
+from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
@@ -21,7 +21,7 @@ from interlace.terms import Floats
 if TYPE_CHECKING:
     from interlace.fitted import FittedModel
 
-REFERENCES = {
+REFERENCES: Mapping[str, Callable[[Estimate], Reference]] = {
     "normal": Normal,
     "satterthwaite": Satterthwaite,
     "kenward-roger": KenwardRoger,
@@ -39,8 +39,7 @@ def reference(estimate: Estimate, ddf: str) -> Reference:
     if ddf not in REFERENCES:
         known = ", ".join(repr(name) for name in REFERENCES)
         raise InterlaceError(f"ddf must be one of {known}, not {ddf!r}")
-    found: Reference = REFERENCES[ddf](estimate)
-    return found
+    return REFERENCES[ddf](estimate)
 
 
 def check_level(level: float) -> float:
@@ -139,7 +138,7 @@ class WaldTest:
 
 
 def wald_test(
-    estimate: Estimate, reference: Reference, hypothesis: object, *, level: float = 0.95
+    estimate: Estimate, reference: Reference, hypothesis: Hypothesis, *, level: float = 0.95
 ) -> WaldTest:
     """Joint and single tests of hypotheses; see the method ``wald_test``."""
     L, value = linear_hypothesis(estimate.A.names, hypothesis)

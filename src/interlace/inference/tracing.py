@@ -184,7 +184,9 @@ def trace(
     """
     origin = tracer.origin()
     down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact)
-    up, high = _side(_March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact)
+    up, high = _side(
+        _March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact
+    )
     nodes = _with_rate_at_estimate([*down[:0:-1], *up])
     fresh = {n.psi for n in nodes}
     for _ in range(_ROUNDS if refine else 0):
@@ -352,7 +354,8 @@ class _March:
             x = (target - t) / h
             d = (b - a) / h
             return a + (target - t) * (
-                steep[0] + x * (3.0 * d - 2.0 * steep[0] - steep[1])
+                steep[0]
+                + x * (3.0 * d - 2.0 * steep[0] - steep[1])
                 + x * x * (steep[0] + steep[1] - 2.0 * d)
             )
         if 0.0 < steep[0] < np.inf:

@@ -254,7 +254,8 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     1    258.70   1.0   273.33  -14.63
     """
     if newdata is not None:
-        new = {".fitted": result.predict(newdata), ".fixed": result.predict(newdata, False)}
+        fitted = {".fitted": True, ".fixed": False}
+        new = {name: np.asarray(result.predict(newdata, re)) for name, re in fitted.items()}
         return _frame.extended(newdata, None, None, new)
     new = _statistics(result)
     if result.data is None:
