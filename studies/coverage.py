@@ -32,7 +32,7 @@ FULL = Effort(
     profiled=500,
     bootstrapped=500,
     replicates=399,
-    cases_bootstrapped=250,
+    cases_bootstrapped=200,
     cases_replicates=199,
 )
 QUICK = Effort(
