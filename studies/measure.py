@@ -51,35 +51,24 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How many data sets are fitted, and how many of these are profiled and bootstrapped.
+class Part:
+    """A part of the study: the first ``datasets`` of each design, bootstrapped so many times."""
 
-    Cases bootstraps, which build a new design for every replicate, have figures of their own.
-    """
-
+    name: str
     datasets: int
-    profiled: int
-    bootstrapped: int
-    replicates: int
-    cases_bootstrapped: int
-    cases_replicates: int
+    replicates: int = 0
 
-    def of(self, method: str) -> tuple[int, int]:
-        """Data sets and replicates of a bootstrap."""
-        if BOOTSTRAPS[method][0] == "cases":
-            return self.cases_bootstrapped, self.cases_replicates
-        return self.bootstrapped, self.replicates
 
+FITS, PROFILES, NEW_RESPONSES, CASES = PARTS = ("fits", "profiles", "new responses", "cases")
 
 Verdicts = Iterable[tuple[Cell, Miss]]
 
 
-def judge(
-    design: Design, index: int, seed: np.random.SeedSequence, effort: Effort
-) -> dict[Cell, Miss]:
-    """Simulate data set ``index`` of a design, fit it, and compare every interval with the truth.
+def judge(design: Design, part: Part, seed: np.random.SeedSequence) -> dict[Cell, Miss]:
+    """Simulate a data set of a design, fit it, and compare the intervals of a part with the truth.
 
-    ``seed`` belongs to the data set alone: who computes it, and when, changes nothing.
+    ``seed`` belongs to the data set alone: who computes it, when, and for which part, changes
+    nothing.
     """
     data_seed, *boot_seeds = seed.spawn(1 + len(BOOTSTRAPS))
     frame = design.response(data_seed)
@@ -87,15 +76,17 @@ def judge(
         for counted in (SingularFitWarning, ConvergenceWarning):  # by facts() and bootstrap()
             warnings.simplefilter("ignore", counted)
         result = interlace.fit(design.formula, frame)
-        verdicts = [*facts(result), *wald(design, result), *likelihood_ratio(design, result, frame)]
-        if index < effort.profiled:
-            verdicts += profile(design, result)
+        if part.name == FITS:
+            tests = likelihood_ratio(design, result, frame)
+            return dict([*facts(result), *wald(design, result), *tests])
+        if part.name == PROFILES:
+            return dict(profile(design, result))
+        verdicts: list[tuple[Cell, Miss]] = []
         for method, boot_seed in zip(BOOTSTRAPS, boot_seeds, strict=True):
-            datasets, replicates = effort.of(method)
-            if index < datasets and method in bootstraps(design):
+            if method in bootstraps(design, part.name):
                 number = int(boot_seed.generate_state(1)[0])
-                verdicts += bootstrap(design, result, method, number, replicates)
-    return dict(verdicts)
+                verdicts += bootstrap(design, result, method, number, part.replicates)
+        return dict(verdicts)
 
 
 def facts(result: CrossedLMEResult) -> Verdicts:
@@ -136,9 +127,14 @@ def profile(design: Design, result: CrossedLMEResult) -> Verdicts:
     yield from missed(design, table.itertuples(name=None), "profile")
 
 
-def bootstraps(design: Design) -> list[str]:
-    """Those that are tried: all factors are drawn apart only where they are crossed."""
-    return [name for name in BOOTSTRAPS if name != "cases, all" or not design.nested]
+def bootstraps(design: Design, *parts: str) -> list[str]:
+    """Those tried in some parts: all factors are drawn apart only where they are crossed."""
+    return [
+        name
+        for name, (kind, group) in BOOTSTRAPS.items()
+        if (CASES if kind == CASES else NEW_RESPONSES) in parts
+        and (group is None or not design.nested)
+    ]
 
 
 def bootstrap(

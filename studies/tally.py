@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from studies.measure import NOMINAL_MISS, Cell, Effort, Miss
+from studies.measure import NOMINAL_MISS, PARTS, Cell, Miss, Part
 
 FLAG = 3.0  # Monte-Carlo standard errors
 
@@ -44,18 +45,33 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All counts, with what it took to get them."""
+class Run:
+    """The counts of one part, with what it took to get them."""
 
-    effort: Effort
-    seed: int
-    version: str
+    part: Part
     seconds: float
     processes: int
+    version: str
     counts: tuple[Count, ...]
 
+
+@dataclass(frozen=True)
+class Study:
+    """All parts."""
+
+    seed: int
+    runs: tuple[Run, ...]
+
+    def part(self, name: str) -> Part:
+        return next(run.part for run in self.runs if run.part.name == name)
+
     def design(self, name: str) -> dict[Cell, Count]:
-        return {c.cell: c for c in self.counts if c.design == name}
+        return {c.cell: c for run in self.runs for c in run.counts if c.design == name}
+
+    def updated(self, run: Run) -> Study:
+        """The study with a part replaced, or added."""
+        runs = {r.part.name: r for r in (*self.runs, run)}
+        return Study(self.seed, tuple(runs[name] for name in PARTS if name in runs))
 
 
 def standard_error(rate: float, n: int) -> float:
@@ -80,30 +96,30 @@ def count(design: str, verdicts: Iterable[Mapping[Cell, Miss]]) -> list[Count]:
     return [Count(design, cell, *total) for cell, total in sums.items()]
 
 
+COLUMNS = ("design", "measure", "target", "method", "n", "below", "above")
+
+
 def save(study: Study, path: Path) -> None:
     """Write a study as JSON, a line for each count."""
-    head = {k: v for k, v in asdict(study).items() if k != "counts"}
-    lines = [
-        json.dumps([c.design, *asdict(c.cell).values(), c.n, c.below, c.above])
-        for c in study.counts
-    ]
-    text = json.dumps(head, indent=1)[:-2]
-    columns = '["design", "measure", "target", "method", "n", "below", "above"]'
-    body = ",\n  ".join(lines)
-    path.write_text(f'{text},\n "columns": {columns},\n "counts": [\n  {body}\n ]\n}}\n')
+    runs = ",\n".join(map(_written, study.runs))
+    path.write_text(
+        f'{{"seed": {study.seed}, "columns": {json.dumps(COLUMNS)}, "runs": [\n{runs}\n]}}\n'
+    )
+
+
+def _written(run: Run) -> str:
+    head = json.dumps({k: v for k, v in asdict(run).items() if k != "counts"})
+    rows = [[c.design, *asdict(c.cell).values(), c.n, c.below, c.above] for c in run.counts]
+    body = ",\n  ".join(map(json.dumps, rows))
+    return f'{head[:-1]}, "counts": [\n  {body}\n]}}'
 
 
 def load(path: Path) -> Study:
     """Read what :func:`save` wrote."""
     stored = json.loads(path.read_text())
-    counts = tuple(
-        Count(d, Cell(*c), *n) for d, *rest in stored["counts"] for c, n in [(rest[:3], rest[3:])]
-    )
-    return Study(
-        effort=Effort(**stored["effort"]),
-        seed=stored["seed"],
-        version=stored["version"],
-        seconds=stored["seconds"],
-        processes=stored["processes"],
-        counts=counts,
-    )
+    return Study(stored["seed"], tuple(map(_read, stored["runs"])))
+
+
+def _read(run: dict[str, Any]) -> Run:
+    counts = tuple(Count(row[0], Cell(*row[1:4]), *row[4:]) for row in run["counts"])
+    return Run(**run | {"part": Part(**run["part"]), "counts": counts})

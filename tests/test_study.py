@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from studies import coverage
 from studies.designs import DESIGNS
-from studies.measure import WALD, Cell, Effort, Miss, bootstraps, missed
+from studies.measure import (
+    CASES,
+    NEW_RESPONSES,
+    PARTS,
+    PROFILES,
+    WALD,
+    Cell,
+    Miss,
+    Part,
+    bootstraps,
+    missed,
+)
 from studies.page import TESTS, markdown
 from studies.tally import Count, Study, count, load, save
 from studies.theory import Promise, promise
@@ -17,7 +28,7 @@ from studies.theory import Promise, promise
 
 @functools.cache
 def quick() -> Study:
-    return coverage.run(coverage.QUICK, processes=1)
+    return coverage.study(coverage.QUICK, processes=1)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -25,7 +36,7 @@ def test_every_method_judges_every_target(name: str) -> None:
     design = DESIGNS[name]()
     found = quick().design(name)
     tested = [c for c, t in design.coefficients.items() if t.truth == 0.0]
-    kinds = bootstraps(design)
+    kinds = bootstraps(design, NEW_RESPONSES, CASES)
     expected = {
         *(Cell("interval", c, m) for c in design.coefficients for m in WALD),
         *(Cell("interval", t, m) for t in design.targets for m in ("profile", *kinds)),
@@ -36,7 +47,7 @@ def test_every_method_judges_every_target(name: str) -> None:
         *(Cell("fact", "replicates failed", m) for m in kinds),
     }
     assert found.keys() == expected
-    assert all(c.n == coverage.QUICK.datasets for c in found.values())
+    assert all(c.n == 4 for c in found.values())
     assert all(min(c.below, c.above) >= 0 and c.misses <= c.n for c in found.values())
 
 
@@ -50,17 +61,22 @@ def test_t_tests_and_intervals_agree(name: str) -> None:
 
 
 def test_a_data_set_depends_on_its_number_alone() -> None:
-    """Same verdict alone and among others, and other verdicts do not change with the effort."""
-    few = Effort(3, 0, 1, 5, 1, 5)
-    verdicts = list(coverage.judged([("growth", 0), ("nested", 2)], few, 1))
-    assert coverage.judge_task(few, ("nested", 2)) == verdicts[1]
-    assert len(verdicts[0]) > len(verdicts[1])
+    few, one = Part(NEW_RESPONSES, 3, 5), Part(NEW_RESPONSES, 1, 5)
+    tasks = [coverage.Task(few, "growth", 0), coverage.Task(few, "nested", 2)]
+    verdicts = list(coverage.judged(tasks, 1))
+    assert coverage.judge_task(coverage.Task(one, "nested", 2)) == verdicts[1]
 
 
 def test_processes_do_not_change_the_counts() -> None:
-    effort = Effort(2, 0, 1, 5, 0, 0)
-    one, two = (coverage.run(effort, processes=k) for k in (1, 2))
+    one, two = (coverage.run(Part(NEW_RESPONSES, 2, 5), processes=k) for k in (1, 2))
     assert one.counts == two.counts
+
+
+def test_a_part_run_again_replaces_itself_alone() -> None:
+    again = coverage.run(Part(PROFILES, 1), processes=1)
+    found = quick().updated(again)
+    assert [run.part.name for run in found.runs] == list(PARTS)
+    assert found.runs[1] is again and found.runs[0] is quick().runs[0]
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -89,7 +105,7 @@ def test_page_shows_every_number() -> None:
     text = markdown(quick())
     for build in DESIGNS.values():
         design = build()
-        rows = len(WALD) + 2 * (1 + len(bootstraps(design))) + len(TESTS)
+        rows = len(WALD) + 2 * (1 + len(bootstraps(design, NEW_RESPONSES, CASES))) + len(TESTS)
         part = text.split(f"## {design.name}: coverage of 95 % intervals, coefficients")[1]
         part = part.split("\n## Findings")[0].split(": size of 5 % tests")
         tables = [*part[0].splitlines(), *part[1].split("\n## ")[0].splitlines()]
