@@ -17,7 +17,9 @@ class Outcome:
     """One package on one problem.
 
     ``seconds`` are the timed runs, ``warm_up`` the first, uncounted one. ``peak_mb`` is the highest
-    resident memory during a fit, ``before_mb`` that just before it, with the frame loaded.
+    resident memory during a fit, ``before_mb`` that just before it, with the frame loaded, and
+    ``process_mb`` the highest of the whole life of the process. ``values`` are the numbers of an
+    inference task, by name.
     ``excess`` is the criterion above the lowest one of the same method.
     """
 
@@ -30,11 +32,13 @@ class Outcome:
     warm_up: float | None = None
     peak_mb: float | None = None
     before_mb: float | None = None
+    process_mb: float | None = None
     criterion: float | None = None
     scale: float | None = None
     covariances: Covariances | None = None
     evaluations: int | None = None
     excess: float | None = None
+    values: dict[str, float] | None = None
     untimed: bool = False
 
     @property
@@ -48,22 +52,32 @@ class Outcome:
         """One line for someone who waits."""
         if self.status != "ok" or self.median is None:
             return f"{self.peer}: {self.reason}"
-        return f"{self.peer}: {self.median:.3g} s, criterion {self.criterion}"
+        criterion = "" if self.criterion is None else f", criterion {self.criterion}"
+        return f"{self.peer}: {self.median:.3g} s{criterion}"
 
 
 def extend(outcome: Outcome, reply: Reply) -> Outcome:
-    """``outcome`` with the reply of one more fit."""
+    """``outcome`` with the reply of one more run."""
     if "unsupported" in reply:
         return replace(outcome, status="unsupported", reason=str(reply["unsupported"]))
     if "error" in reply:
+        outcome = replace(outcome, process_mb=highest(outcome.process_mb, reply, "process_mb"))
         return replace(outcome, status="failed", reason=str(reply["error"]))
     return replace(
         outcome,
         seconds=(*outcome.seconds, cast(float, reply["seconds"])),
-        peak_mb=max(outcome.peak_mb or 0.0, cast(float, reply["peak_mb"])),
+        peak_mb=highest(outcome.peak_mb, reply, "peak_mb"),
         before_mb=outcome.before_mb or cast("float | None", reply["before_mb"]),
-        criterion=cast("float | None", reply["criterion"]),
+        process_mb=highest(outcome.process_mb, reply, "process_mb"),
+        criterion=cast("float | None", reply.get("criterion")),
         scale=cast(float, reply["scale"]),
         covariances=cast(Covariances, reply["covariances"]),
-        evaluations=cast("int | None", reply["evaluations"]),
+        evaluations=cast("int | None", reply.get("evaluations")),
+        values=cast("dict[str, float] | None", reply.get("values")),
     )
+
+
+def highest(known: float | None, reply: Reply, field: str) -> float | None:
+    """The larger one of a memory so far and that of the reply, where there is one."""
+    new = cast("float | None", reply.get(field))
+    return known if new is None else max(known or 0.0, new)

@@ -106,6 +106,28 @@ def insteval() -> Columns:
     return shipped("insteval", "y", "service", "s", "d", "dept")
 
 
+def insteval_subset() -> Columns:
+    """The ratings of every 40th student: 1,877 rows."""
+    columns = insteval()
+    student = columns["s"]
+    assert isinstance(student, Factor)
+    rows = student.codes % 40 == 0
+    return {name: taken(column, rows) for name, column in columns.items()}
+
+
+def taken(column: Floats | Factor, rows: NDArray[np.bool_]) -> Floats | Factor:
+    """The rows of a column, without the levels that no longer occur."""
+    if not isinstance(column, Factor):
+        return column[rows]
+    kept, codes = np.unique(column.codes[rows], return_inverse=True)
+    return Factor(codes.astype(np.int32), tuple(column.labels[code] for code in kept))
+
+
+def cake() -> Columns:
+    """270 breakage angles: 3 recipes x 6 temperatures in 45 replicates."""
+    return shipped("cake", "angle", "recipe", "temperature", "replicate")
+
+
 def factorial(n_factors: int) -> Floats:
     """Model matrix (2^f, 2^f) of f two-level factors coded -0.5, 0.5, with all interactions."""
     one = np.array([[1.0, -0.5], [1.0, 0.5]])

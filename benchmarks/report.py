@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.growth import Growth
+from benchmarks.inference import table as inference
+from benchmarks.inference.runner import TaskRun
+from benchmarks.markdown import number, table
 from benchmarks.outcome import Outcome
 from benchmarks.problems import Problem
 from benchmarks.startup import Startup
@@ -24,6 +27,7 @@ class Report:
 
     settings: dict[str, str | int | float]
     problems: tuple[tuple[Problem, tuple[Outcome, ...]], ...] = ()
+    tasks: tuple[TaskRun, ...] = ()
     startup: tuple[Startup, ...] = ()
     growth: tuple[Growth, ...] = ()
 
@@ -51,11 +55,11 @@ def save(report: Report, stem: str) -> tuple[Path, Path]:
 
 
 def plain(report: Report) -> dict[str, object]:
-    """The report as JSON values; covariances are left out, they are long and were checked."""
+    """The report as JSON values; the numbers that were only checked are left out."""
 
     def row(outcome: Outcome) -> dict[str, object]:
         fields = asdict(outcome)
-        del fields["covariances"], fields["untimed"]
+        del fields["covariances"], fields["untimed"], fields["values"]
         return fields
 
     return {
@@ -63,6 +67,10 @@ def plain(report: Report) -> dict[str, object]:
         "problems": [
             {"name": p.name, "title": p.title, "formula": p.formula, "fits": [*map(row, fits)]}
             for p, fits in report.problems
+        ],
+        "tasks": [
+            {"name": r.task.name, "threads": r.threads, "runs": [*map(row, r.outcomes.values())]}
+            for r in report.tasks
         ],
         "startup": [asdict(s) for s in report.startup],
         "growth": [asdict(g) for g in report.growth],
@@ -75,6 +83,8 @@ def markdown(report: Report) -> str:
     if report.problems:
         parts.append("## Summary: times relative to interlace\n\n" + summary(report))
     parts += [detail(problem, outcomes) for problem, outcomes in report.problems]
+    if report.tasks:
+        parts.append(inference.section(report.tasks))
     if report.startup:
         parts.append(startup_table(report.startup))
     if report.growth:
@@ -86,11 +96,6 @@ LEGEND = (
     "Seconds are from a data frame in memory to the result. A time in parentheses does not count, "
     "because the fit disagrees with the best one; x 2.0 means twice interlace's time."
 )
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def summary(report: Report) -> str:
@@ -143,10 +148,6 @@ def detail_row(outcome: Outcome, own: Outcome | None) -> list[str]:
         number(o.excess, ".1e"),
         o.reason if o.status in {"ok", "disagrees"} else f"{o.status}: {o.reason}",
     ]
-
-
-def number(value: float | None, spec: str) -> str:
-    return "" if value is None else format(value, spec)
 
 
 def startup_table(startup: Sequence[Startup]) -> str:

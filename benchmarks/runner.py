@@ -34,23 +34,36 @@ def run_problem(problem: Problem, peers: Sequence[Peer], plan: Plan, say: Say) -
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         storage.write(problem, directory)
-        outcomes: dict[str, Outcome] = {}
-        workers: dict[Peer, Worker] = {}
-        for peer in peers:
-            started = start(peer, directory, plan)
-            if started is None:
-                continue
-            outcome, worker = started
-            if worker is not None:
-                workers[peer] = stack.enter_context(worker)
-                outcome = first_fit(peer, worker, outcome, plan)
-            outcomes[peer.name] = outcome
-            say(f"  {outcome.line()}")
+        workers, outcomes = start_all(peers, directory, plan, say, stack)
         reference = maximum_likelihood(workers, outcomes, plan)
-        for peer in rounds(workers, outcomes, plan):
-            outcomes[peer.name] = next_fit(peer, workers[peer], outcomes[peer.name], plan)
+        run_rounds(workers, outcomes, plan)
         stored = storage.read(directory)
     return judge([*outcomes.values(), *reference], stored, tolerance=problem.tolerance)
+
+
+def start_all(
+    peers: Sequence[Peer], directory: Path, plan: Plan, say: Say, stack: ExitStack
+) -> tuple[dict[Peer, Worker], dict[str, Outcome]]:
+    """Workers, which end with ``stack``, and the first run of each installed package."""
+    outcomes: dict[str, Outcome] = {}
+    workers: dict[Peer, Worker] = {}
+    for peer in peers:
+        started = start(peer, directory, plan)
+        if started is None:
+            continue
+        outcome, worker = started
+        if worker is not None:
+            workers[peer] = stack.enter_context(worker)
+            outcome = first_fit(peer, worker, outcome, plan)
+        outcomes[peer.name] = outcome
+        say(f"  {outcome.line()}")
+    return workers, outcomes
+
+
+def run_rounds(workers: dict[Peer, Worker], outcomes: dict[str, Outcome], plan: Plan) -> None:
+    """All further runs; ``outcomes`` grow by them."""
+    for peer in rounds(workers, outcomes, plan):
+        outcomes[peer.name] = next_fit(peer, workers[peer], outcomes[peer.name], plan)
 
 
 def start(peer: Peer, directory: Path, plan: Plan) -> tuple[Outcome, Worker | None] | None:

@@ -1,4 +1,4 @@
-"""The runner's end of a worker: start it, ask it for a fit, stop it at the time limit."""
+"""The runner's end of a worker: start it, ask it for a run, stop it at the time limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ Reply = dict[str, object]
 
 @dataclass(frozen=True)
 class Peer:
-    """A package to time. ``method`` is "ML" for one that has no REML."""
+    """A package to time.
+
+    ``method`` is what it is asked for: "ML" if it has no REML, or the request of a task.
+    """
 
     name: str
     module: str
@@ -55,18 +58,30 @@ PEERS: tuple[Peer, ...] = (
 
 @dataclass(frozen=True)
 class Machine:
-    """How workers run: threads of every numerical library, and the Python of the peers."""
+    """How workers run: threads of every numerical library, and the Python of the peers.
+
+    ``memory_gb`` limits the address space of a worker (where the shell's ``ulimit -v`` can).
+    """
 
     threads: int
     peer_python: str
+    memory_gb: float | None = None
 
     def command(self, peer: Peer, directory: Path) -> list[str]:
         """Command line of the worker; FileNotFoundError if R is needed and missing."""
+        command = self.unlimited(peer, directory)
+        if self.memory_gb is None:
+            return command
+        kilobytes = round(self.memory_gb * 2**20)
+        return ["sh", "-c", f'ulimit -v {kilobytes} && exec "$@"', "sh", *command]
+
+    def unlimited(self, peer: Peer, directory: Path) -> list[str]:
         if peer.module.startswith("lme4"):
             rscript = shutil.which("Rscript")
             if rscript is None:
                 raise FileNotFoundError("Rscript is not installed")
-            return [rscript, str(ROOT / "benchmarks" / "peers" / "lme4.R"), str(directory)]
+            script = "lme4_tasks.R" if peer.module == "lme4_tasks" else "lme4.R"
+            return [rscript, str(ROOT / "benchmarks" / "peers" / script), str(directory)]
         python = sys.executable if peer.name == "interlace" else self.peer_python
         return [python, "-m", "benchmarks.peers.worker", peer.module, str(directory)]
 
@@ -116,7 +131,7 @@ class Worker:
         return self.listen(START_LIMIT)
 
     def ask(self, method: str, *, limit: float) -> Reply:
-        """One fit. TimeLimit after ``limit`` seconds, WorkerError if the process ended."""
+        """One run. TimeLimit after ``limit`` seconds, WorkerError if the process ended."""
         assert self.process.stdin is not None
         self.process.stdin.write(method + "\n")
         self.process.stdin.flush()

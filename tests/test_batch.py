@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import dense
 import interlace
+from interlace.batches import BatchProblem, fit_stacked, off_boundary, pad, stacked
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts, cross_products, with_response
-from interlace.design import Design
+from interlace.design import Design, assemble
 from interlace.estimate import Estimate, estimate_theta
+from interlace.formula import parse
 from interlace.many import CONVERGED, EXHAUSTED, INVALID, MESSAGES, Points, minimize_many
 from interlace.parameters import variance_parameters
-from interlace.refits import BatchProblem, Refitter, Responses, off_boundary, stacked, working_rows
+from interlace.refits import Refitter, Responses, side_by_side, working_rows
 from interlace.simulate import Simulator, expected
 from interlace.solver.batch import factorize
 from interlace.terms import Floats
@@ -168,7 +173,7 @@ def test_optima_are_those_of_the_ordinary_fit(name: str, weighted: bool) -> None
     deviations = new_deviations(design, estimate, 6)
     noise = np.random.default_rng(3).normal(size=(len(design.y), 4)) * estimate.sigma
     deviations = np.column_stack((deviations, noise))
-    fits = refitter.refit(deviations)
+    fits = refitter.refit(refitter.rows.responses(deviations))
     assert fits.errors == {}
     parameters = variance_parameters(estimate.A.terms, fits.templates, fits.sigma)
     for i in range(deviations.shape[1]):
@@ -189,7 +194,25 @@ def test_some_of_these_are_singular() -> None:
     design, estimate = fitted("crossed slopes")
     refitter = Refitter(estimate, working_rows(design, estimate.A))
     noise = np.random.default_rng(3).normal(size=(len(design.y), 20)) * estimate.sigma
-    assert 3 < refitter.refit(noise).singular.sum() <= 20
+    assert 3 < refitter.refit(refitter.rows.responses(noise)).singular.sum() <= 20
+
+
+@pytest.mark.parametrize("name", dense.FORMULAS)
+def test_responses_side_by_side(name: str) -> None:
+    """Fits do not depend on how responses are grouped."""
+    design, estimate = fitted(name)
+    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    deviations = new_deviations(design, estimate, 7)
+    whole = refitter.rows.responses(deviations)
+    parts = [refitter.rows.responses(deviations[:, part]) for part in (slice(0, 3), slice(3, 7))]
+    again = side_by_side(parts)
+    assert len(again) == 7
+    for i in (0, 4, 6):
+        one, two = refitter.responded(whole, i), refitter.responded(again.part(slice(i, i + 1)), 0)
+        assert_allclose(one.vv, two.vv, atol=1e-10)
+        for a, b in zip(one.zv, two.zv, strict=True):
+            assert_allclose(a, b, atol=1e-10)
+    assert_allclose(refitter.refit(again).value, refitter.refit(whole).value, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", dense.FORMULAS)
@@ -238,10 +261,42 @@ def test_far_from_zero() -> None:
     far = replace(design, y=design.y + 1e8)
     moved = estimate_theta(Criterion(cross_products(far), True))
     deviations = new_deviations(design, estimate, 5)
-    one = Refitter(estimate, working_rows(design, estimate.A)).refit(deviations)
-    two = Refitter(moved, working_rows(far, moved.A)).refit(deviations)
+    one, two = (
+        Refitter(e, rows).refit(rows.responses(deviations))
+        for d, e in ((design, estimate), (far, moved))
+        for rows in [working_rows(d, e.A)]
+    )
     assert_allclose(one.sigma, two.sigma, rtol=1e-6)
     assert_allclose(one.value, two.value, atol=1e-6)
+
+
+@given(
+    scale=st.floats(1e-6, 1e6),
+    sign=st.sampled_from([-1.0, 1.0]),
+    shift=st.floats(-1e3, 1e3),
+    seed=st.integers(0, 50),
+)
+@settings(max_examples=25)
+def test_units_of_the_response(scale: float, sign: float, shift: float, seed: int) -> None:
+    """``c y + X a`` has ``c sigma``, ``c beta + a``, and the same relative templates."""
+    design, estimate = _slope()
+    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    deviations = new_deviations(design, estimate, 2, seed=seed)
+    moved = sign * scale * (deviations + shift * design.X[:, :1])
+    one, two = (
+        refitter.refit(refitter.rows.responses(deviations)),
+        refitter.refit(refitter.rows.responses(moved)),
+    )
+    assert_allclose(two.sigma, scale * one.sigma, rtol=1e-5)
+    change = one.beta - estimate.beta + np.array([shift, 0.0])
+    tolerance = 1e-4 * scale * estimate.sigma
+    assert_allclose(two.beta - estimate.beta, sign * scale * change, rtol=1e-7, atol=tolerance)
+    assert_allclose(two.value, one.value + 2 * estimate.criterion.nu * np.log(scale), atol=1e-6)
+
+
+@functools.cache
+def _slope() -> tuple[Design, Estimate]:
+    return fitted("slope")
 
 
 def test_a_response_without_residual_fails_alone() -> None:
@@ -249,7 +304,7 @@ def test_a_response_without_residual_fails_alone() -> None:
     refitter = Refitter(estimate, working_rows(design, estimate.A))
     deviations = new_deviations(design, estimate, 4)
     deviations[:, 2] = 3.0 * design.X[:, 1]
-    fits = refitter.refit(deviations)
+    fits = refitter.refit(refitter.rows.responses(deviations))
     assert fits.errors == {2: "the fixed effects reproduce the response exactly"}
     assert np.isnan(fits.sigma[2]) and np.isnan(fits.beta[2]).all()
     assert np.isfinite(np.delete(fits.sigma, 2)).all()
@@ -257,6 +312,39 @@ def test_a_response_without_residual_fails_alone() -> None:
     assert np.isnan(responses.scale[2])
     with pytest.raises(interlace.InterlaceError, match="reproduce the response"):
         refitter.single(responses, 2)
+
+
+@pytest.mark.parametrize("name", dense.FORMULAS)
+def test_samples_with_other_levels(name: str) -> None:
+    """Data sets that share nothing but the model, in the user's units."""
+    criteria = []
+    for seed in range(4):
+        data = dense.frame(80 + 5 * seed, seed=seed)
+        levels = data["g"].unique()[: 9 - seed % 2]
+        chosen = data[data["g"].isin(levels)]
+        formula = dense.FORMULAS[name]
+        criteria.append(Criterion(cross_products(assemble(parse(formula), chosen)), seed > 1))
+    for part in (criteria[:2], criteria[2:]):
+        theta0 = np.concatenate([t.theta(np.eye(t.k)) for t in part[0].A.terms])
+        fits = fit_stacked(part, theta0)
+        for i, criterion in enumerate(part):
+            alone = estimate_theta(criterion)
+            assert fits.value[i] == pytest.approx(alone.value, abs=1e-7)
+            assert fits.sigma[i] == pytest.approx(alone.sigma, rel=1e-4)
+            assert_allclose(fits.beta[i], alone.beta, atol=1e-3)
+            for T, V in zip(fits.templates, alone.covariances, strict=True):
+                assert_allclose(fits.sigma[i] ** 2 * T[i] @ T[i].T, V, atol=5e-3)
+
+
+def test_levels_without_rows_change_nothing() -> None:
+    A = cross_products(dense.design("crossed slopes"))
+    padded = pad(A, [12, 9])
+    assert [t.l for t in padded.terms] == [12, 9]
+    assert pad(A, [t.l for t in A.terms]) is A
+    T = dense.random_templates(A, 3)
+    one, two = Criterion(A, True).at(T), Criterion(padded, True).at(T)
+    assert two.value == pytest.approx(one.value, rel=1e-13)
+    assert_allclose(two.gradient, one.gradient, rtol=1e-10, atol=1e-10)
 
 
 def test_start_is_off_the_boundary() -> None:

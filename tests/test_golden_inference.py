@@ -173,7 +173,7 @@ def test_likelihood_ratio(name: str) -> None:
     assert_allclose(last["Chisq"], reference["chisq"], rtol=1e-5)
     assert last["Df"] == reference["df"]
     assert_allclose(np.log(last["p"]), np.log(reference["p"]), rtol=1e-5, atol=1e-5)
-    assert "refitted by maximum likelihood" in " ".join(comparison.notes)
+    assert "refitted by ML" in " ".join(comparison.notes)
 
 
 # ------------------------------------------------------------------ everything together

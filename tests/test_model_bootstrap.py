@@ -21,7 +21,13 @@ from interlace.crossprod import cross_products
 from interlace.errors import ConvergenceWarning
 from interlace.estimate import estimate_theta
 from interlace.inference.cases import cases
-from interlace.inference.resample import BootstrapResult, bootstrap
+from interlace.inference.resample import (
+    BootstrapResult,
+    _Parameters,
+    _runner,
+    _Statistic,
+    bootstrap,
+)
 from interlace.inference.samplers import (
     Residual,
     WildClusters,
@@ -124,6 +130,24 @@ def test_processes_change_nothing(kind: str, n: int) -> None:
     two = bootstrap(sleep(), n, kind, seed=5, n_jobs=2)
     pd.testing.assert_frame_equal(one.replicates, two.replicates)
     assert one.n_singular == two.n_singular
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("statistic", [None, abs])
+def test_work_can_be_sent_to_another_process(kind: str, statistic: object) -> None:
+    """What another process does is pickled."""
+    result = sleep()
+    reader = _Parameters(result) if statistic is None else _Statistic(result, _days)
+    run = _runner(result, result.design, kind, None, reader)
+    copy = pickle.loads(pickle.dumps(run))
+    task = list(blocks(3, 4))
+    one, two = run(task), copy(task)
+    assert_allclose(one.values, two.values, rtol=1e-12)
+    assert np.isfinite(one.values).all()
+
+
+def _days(result: interlace.CrossedLMEResult) -> float:
+    return result.fe_params["Days"]
 
 
 def test_parametric_replicates_are_fits_to_simulated_responses() -> None:
@@ -525,6 +549,7 @@ BAD = {
         dict(kind="residual", group="Subject"),
         "group= says what kind='cases' draws; kind='residual' takes none",
     ),
+    "statistic": (dict(statistic="Days"), "statistic must be a function of a result, not 'Days'"),
     "jobs": (dict(n_jobs=0), "n_jobs must be a positive integer or -1, not 0"),
     "seed": (
         dict(seed="x"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize as scipy_minimize
 
 import interlace
 from dense import FORMULAS, Dense, design, frame, identity
-from interlace import constrained
+from interlace import constrained, held, plots
 from interlace.criterion import Criterion
 from interlace.crossprod import cross_products
 from interlace.design import assemble
@@ -20,6 +23,7 @@ from interlace.errors import InterlaceError
 from interlace.estimate import estimate_theta
 from interlace.formula import parse
 from interlace.inference.profile import parameter_names, profile, profile_limits
+from interlace.plots import plot_profile
 from reference import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
@@ -56,9 +60,8 @@ def test_limits_are_those_of_direct_root_finding_on_lme4s_deviance(name):
     expected = expected.copy()
     correlations = [i for i, n in enumerate(names) if n.startswith("cor_")]
     capped = np.abs(expected[correlations]) >= 0.9999  # the reference stops short of 1
-    expected[correlations] = np.where(
-        capped, np.sign(expected[correlations]), expected[correlations]
-    )
+    ends = np.sign(expected[correlations])
+    expected[correlations] = np.where(capped, ends, expected[correlations])
     limits = profile_limits(fitted(name))
     n_fixed = fitted(name).A.p
     assert [cases.r_name(n) for n in limits.index[:n_fixed]] == names[:n_fixed]
@@ -94,10 +97,10 @@ def paths(name: str, *, weighted: bool):
     estimate = estimate_theta(Criterion(A, reml=False))
     found = [constrained.CoefficientPath(estimate, j) for j in range(A.p)]
     for t, term in enumerate(A.terms):
-        found += [constrained.deviation_path(estimate, t, a) for a in range(term.k)]
+        found += [held.deviation_path(estimate, t, a) for a in range(term.k)]
         pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k) if term.correlated]
-        found += [constrained.correlation_path(estimate, t, a, b) for a, b in pairs]
-    return estimate, [p for p in (*found, constrained.sigma_path(estimate)) if p is not None]
+        found += [held.correlation_path(estimate, t, a, b) for a, b in pairs]
+    return estimate, [p for p in (*found, held.sigma_path(estimate)) if p is not None]
 
 
 def away(path, seed: int = 0):
@@ -123,7 +126,7 @@ def test_gradient_and_slope_are_derivatives(name, weighted):
         psi, phi = away(path)
         point, h = path.at(psi, phi), 1e-5
 
-        def along(d, path=path, psi=psi, phi=phi):
+        def along(d, path=path, psi=psi, phi=phi, h=h):
             return (path.at(psi, phi + d).value - path.at(psi, phi - d).value) / (2 * h)
 
         differences = np.array([along(h * d) for d in np.eye(len(phi))])
@@ -171,7 +174,7 @@ def test_a_held_coefficient_is_a_model_without_its_column(name, weighted):
 def test_the_deviance_of_absolute_templates_is_that_of_the_dense_covariance(name, weighted):
     d = design(name, weighted=weighted)
     estimate, _ = paths(name, weighted=weighted)
-    path = constrained.sigma_path(estimate)
+    path = held.sigma_path(estimate)
     psi, phi = away(path)
     point = path.at(psi, phi)
     A, scale = estimate.A, estimate.A.basis.response_scale
@@ -189,7 +192,7 @@ def test_the_deviance_of_absolute_templates_is_that_of_the_dense_covariance(name
 def test_newton_matrix_is_that_of_the_profiled_deviance_once_sigma_is_eliminated(name):
     """At the best sigma, the Schur complement of ``log sigma`` is the criterion's matrix."""
     estimate, _ = paths(name, weighted=True)
-    path = constrained.sigma_path(estimate)
+    path = held.sigma_path(estimate)
     rng = np.random.default_rng(3)
     templates = [T + 0.2 * rng.normal(size=T.shape) for T in estimate.templates]
     templates = estimate.criterion.unpack(estimate.criterion.pack(templates))
@@ -220,14 +223,14 @@ def test_maps_hold_what_they_say(name):
     estimate = estimate_theta(Criterion(A, reml=False))
     for t, term in enumerate(A.terms):
         for a in range(term.k):
-            path = constrained.deviation_path(estimate, t, a)
+            path = held.deviation_path(estimate, t, a)
             psi, phi = away(path, seed=a)
             point = path.at(psi, phi)
             rows = A.basis.random[t] @ point.evaluation.factor.templates[t]
             size = np.linalg.norm(rows[a]) * np.exp(point.log_sigma)
             assert_allclose(size, path.map.length * np.sinh(psi), rtol=1e-9, atol=1e-15)
             for b in range(a + 1, term.k):
-                path = constrained.correlation_path(estimate, t, a, b)
+                path = held.correlation_path(estimate, t, a, b)
                 if path is None:
                     continue
                 psi, phi = away(path, seed=b)
@@ -278,8 +281,9 @@ def test_after_reml_the_ml_estimates_are_in_the_middle():
 
 
 def test_wider_levels_give_wider_intervals():
-    widths = [np.diff(sleep_profile().conf_int(level), axis=1) for level in (0.5, 0.9, 0.95, 0.99)]
-    assert all((b > a).all() for a, b in zip(widths, widths[1:], strict=False))
+    levels = (0.5, 0.9, 0.95, 0.99)
+    widths = [np.diff(sleep_profile().conf_int(level), axis=1) for level in levels]
+    assert all((b > a).all() for a, b in itertools.pairwise(widths))
 
 
 def test_units_and_origins_do_not_matter():
@@ -320,6 +324,52 @@ def test_a_correlation_without_variance_can_be_anything():
     assert degenerate.loc["cor_x.Intercept|h"].tolist() == [-1.0, 1.0]
 
 
+def limits_and_checks(seed: int, n: int, name: str, *, weighted: bool, parm: str):
+    """Limits of one parameter, the ML fit, and the path and scale of the parameter."""
+    data = frame(n=n, seed=seed)
+    A = cross_products(assemble(parse(FORMULAS[name]), data, weights="w" if weighted else None))
+    estimate = estimate_theta(Criterion(A, reml=True))
+    limits = profile_limits(estimate, parm=parm).loc[parm].to_numpy()
+    return limits, profile(estimate, parm=parm)
+
+
+def least_rise(seed: int, n: int, name: str, *, weighted: bool, rho: float) -> float:
+    """Least rise of the dense deviance over both deviations at a correlation, by brute force."""
+    data = frame(n=n, seed=seed)
+    d = assemble(parse(FORMULAS[name]), data, weights="w" if weighted else None)
+    A = cross_products(d)
+    best = estimate_theta(Criterion(A, reml=False)).value
+
+    def deviance(sds):
+        a, b = sds
+        T = np.array([[a, 0.0], [b * rho, b * np.sqrt(1.0 - rho**2)]])
+        return Dense(d, A, identity(A), [T], reml=False).value
+
+    starts = [(0.5, 0.5), (1.0, 0.1), (0.4, 0.25), (0.5, 0.0)]
+    bounds = [(0.0, 5.0), (0.0, 5.0)]
+    return min(scipy_minimize(deviance, s, bounds=bounds).fun for s in starts) - best
+
+
+def test_where_a_correlation_has_two_minima_the_lower_one_counts():
+    """Far out a standard deviation of zero fits best: the deviance is level from there on."""
+    case = {"seed": 1, "n": 100, "name": "slope", "weighted": True}
+    limits, curve = limits_and_checks(**case, parm="cor_x.Intercept|g")
+    assert limits[0] == -1.0
+    assert_allclose(least_rise(**case, rho=limits[1]), 1.959964**2, atol=1e-4)
+    zeta = curve.table["zeta"].to_numpy()
+    assert (np.diff(zeta) > -1e-5).all()
+
+
+def test_a_local_minimum_of_the_fit_is_left_when_profiling_finds_a_lower_one():
+    estimate = fitted("pastes", "ML")
+    criterion = estimate.criterion
+    stuck = replace(estimate, templates=(estimate.templates[0], np.zeros((1, 1))))
+    assert stuck.value > estimate.value + 0.1
+    assert stuck.criterion is criterion
+    limits, expected = (profile_limits(e, parm="theta_") for e in (stuck, estimate))
+    assert_allclose(limits, expected, rtol=1e-5)
+
+
 def test_a_profile_survives_pickling():
     again = pickle.loads(pickle.dumps(sleep_profile()))
     assert again.conf_int(0.9).equals(sleep_profile().conf_int(0.9))
@@ -334,10 +384,8 @@ def test_parm_takes_names_and_groups():
     assert names == ["Intercept", "sd_Intercept|Batch", "sigma"]
     assert list(profile_limits(estimate, parm="beta_").index) == names[:1]
     assert list(profile_limits(estimate, parm="theta_").index) == names[1:]
-    assert list(profile_limits(estimate, parm=["sigma", "Intercept"]).index) == [
-        "Intercept",
-        "sigma",
-    ]
+    both = profile_limits(estimate, parm=["sigma", "Intercept"])
+    assert list(both.index) == ["Intercept", "sigma"]
     curves = profile(estimate, parm="theta_")
     assert curves.names == names[1:]
     assert list(curves.conf_int(parm="sigma").index) == ["sigma"]
@@ -365,3 +413,43 @@ def test_a_level_that_is_no_probability_is_refused(level):
 def test_a_level_beyond_the_profile_is_refused():
     with pytest.raises(InterlaceError, match=r"out to level 0\.99, not to 0\.999: profile again"):
         sleep_profile().conf_int(0.999)
+
+
+# ------------------------------------------------------------------ figure
+
+
+def test_the_figure_has_a_facet_a_parameter_and_marks_limits_and_estimates():
+    figure = plot_profile(sleep_profile())
+    assert list(figure.data["parameter"].cat.categories) == sleep_profile().names
+    limits = plots._limits(sleep_profile(), 0.95, 1.959964)
+    stored = np.sort(sleep_profile().conf_int().to_numpy().ravel())
+    assert_allclose(np.sort(limits["value"]), stored)
+    figure.draw()
+
+
+def test_limits_that_are_ends_of_the_range_are_not_marked():
+    limits = plots._limits(profile(fitted("dyestuff2"), parm="theta_"), 0.95, 1.959964)
+    assert len(limits) == 3  # the lower limit of the standard deviation is 0, no crossing
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("sd_Intercept|Subject", "sd_Intercept|Subject"),
+        ("sd_Intercept|recipe:replicate", "sd_Intercept\n|recipe:replicate"),
+        ("recipe[T.B]:temperature[T.185]", "recipe[T.B]:\ntemperature[T.185]"),
+        ("cor_Machine[T.C].Machine[T.B]|Worker", "cor_Machine[T.C].\nMachine[T.B]\n|Worker"),
+    ],
+)
+def test_long_labels_are_broken_where_names_end(name, label):
+    assert plots._wrapped(name) == label
+
+
+# ------------------------------------------------------------------ progress
+
+
+def test_progress_is_shown_when_asked_for_and_only_then(capsys):
+    profile_limits(fitted("dyestuff"), progress=True)
+    assert "profile" in capsys.readouterr().err
+    profile_limits(fitted("dyestuff"))
+    assert capsys.readouterr().err == ""

@@ -272,8 +272,8 @@ def test_augment_rows_and_columns() -> None:
     assert isinstance(found, pd.DataFrame)
     used = data.loc[data["x"].notna(), ["y", "x", "z", "o", "w", "a", "b"]]
     pd.testing.assert_frame_equal(found[used.columns], used)
-    new = [".fitted", ".resid", ".fixed", ".mu", ".offset", ".sqrtXwt", ".sqrtrwt", ".weights"]
-    assert found.columns.tolist() == [*used.columns, *new, ".wtres"]
+    new = ".fitted .resid .hat .cooksd .fixed .mu .offset .sqrtXwt .sqrtrwt .weights .wtres"
+    assert found.columns.tolist() == [*used.columns, *new.split()]
     assert_allclose(found[".fitted"], result.fittedvalues)
     assert_allclose(found[".mu"], result.fittedvalues)
     assert_allclose(found[".resid"], used["y"] - result.fittedvalues)

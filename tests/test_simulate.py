@@ -13,7 +13,14 @@ from interlace.criterion import Criterion
 from interlace.crossprod import cross_products
 from interlace.estimate import estimate_theta
 from interlace.predict import fitted
-from interlace.simulate import Simulator, blocks, expected, random_matrix, simulate
+from interlace.simulate import (
+    Simulator,
+    blocks,
+    expected,
+    random_matrix,
+    seed_sequence,
+    simulate,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
@@ -109,6 +116,17 @@ def test_seeds() -> None:
     assert_allclose(drawn(np.random.default_rng(3)), first)
     assert np.abs(drawn(4) - drawn(3)).min() > 0
     assert np.abs(drawn(None) - drawn(None)).min() > 0
+
+
+def test_entropy_is_enough() -> None:
+    """Whatever was given, the entropy of the sequence used draws the same numbers again."""
+    child = np.random.SeedSequence(3).spawn(2)[1]
+    for seed in (3, child, np.random.default_rng(3), None):
+        used = seed_sequence(seed)
+        again = seed_sequence(np.random.SeedSequence(used.entropy))
+        for one, two in zip(blocks(used, 40), blocks(again, 40), strict=True):
+            assert one.rng.random() == two.rng.random()
+    assert seed_sequence(child).entropy != np.random.SeedSequence(3).entropy
 
 
 def test_blocks_cover_everything_once() -> None:

@@ -28,7 +28,7 @@ def main(module: str, directory: str) -> None:
     warnings.simplefilter("ignore")
     stored = storage.read(Path(directory))
     adapter = importlib.import_module(f"benchmarks.peers.{module}")
-    send(replies, {"version": version_of(module.removesuffix("_cholesky"))})
+    send(replies, {"version": version_of(module.removesuffix("_cholesky").removesuffix("_tasks"))})
     for line in sys.stdin:
         send(replies, fit(adapter, stored, method=line.strip()))
 
@@ -46,9 +46,10 @@ def send(replies: TextIO, message: dict[str, object]) -> None:
 
 
 def fit(adapter: ModuleType, stored: storage.Stored, *, method: str) -> dict[str, object]:
-    """One timed fit, frame to result; the frame is made before the clock starts."""
+    """One timed run of what ``prepare`` gives: a fit, from frame to result, or a task after it."""
     try:
         run = adapter.prepare(stored, method=method)
+        earlier = peak_mb()
         reset_peak()
         before = resident_mb()
         start = time.perf_counter()
@@ -57,10 +58,11 @@ def fit(adapter: ModuleType, stored: storage.Stored, *, method: str) -> dict[str
     except Unsupported as reason:
         return {"unsupported": str(reason)}
     except Exception as error:  # a peer may raise anything: the table must show it
-        return {"error": f"{type(error).__name__}: {error}"[:300]}
+        return {"error": f"{type(error).__name__}: {error}"[:300], "process_mb": peak_mb()}
     peak = peak_mb()
     answer = asdict(adapter.answer(result))
-    return {"seconds": seconds, "peak_mb": peak, "before_mb": before, **answer}
+    memory = {"peak_mb": peak, "before_mb": before, "process_mb": max(earlier, peak)}
+    return {"seconds": seconds, **memory, **answer}
 
 
 def version_of(package: str) -> str:

@@ -30,13 +30,15 @@ from itertools import accumulate, pairwise
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-from scipy.linalg import null_space
 from scipy.linalg.lapack import dtrtrs
 
 from interlace.criterion import Criterion, Evaluation, directions, n_free
 from interlace.estimate import Estimate
 from interlace.solver.exact import Factor, TermEffects
 from interlace.terms import Floats
+
+# What is added to the diagonals of singular templates for another start.
+_LIFT = 0.3
 
 
 class PathPoint(Protocol):
@@ -46,8 +48,6 @@ class PathPoint(Protocol):
     first and second derivative along ``psi``, ``cross`` the mixed ones.
     """
 
-    @property
-    def evaluation(self) -> Evaluation: ...
     @property
     def value(self) -> float: ...
     @property
@@ -80,8 +80,16 @@ class Path(Protocol):
     @property
     def upper(self) -> float: ...
 
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """Relative working templates at one point."""
+        ...
+
     def at(self, psi: float, phi: Floats) -> PathPoint:
         """The deviance at one point."""
+        ...
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The representative of ``phi`` among those that stand for the same."""
         ...
 
     def alternatives(self) -> list[Floats]:
@@ -118,6 +126,14 @@ class CoefficientPath:
     def free(self) -> Floats:
         return self.estimate.criterion.pack(self.estimate.templates)
 
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``phi``, unpacked."""
+        return self.estimate.criterion.unpack(phi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """As it is."""
+        return phi
+
     def at(self, psi: float, phi: Floats) -> CoefficientPoint:
         """The profiled deviance of the templates under the constraint."""
         F = self.estimate.A.basis.fixed
@@ -125,8 +141,9 @@ class CoefficientPath:
         return CoefficientPoint(self.estimate.criterion(phi), self.c, float(target))
 
     def alternatives(self) -> list[Floats]:
-        """None: continuation is enough."""
-        return []
+        """Regular templates, if those of the estimate are singular."""
+        lifted = regular_templates(self.estimate)
+        return [] if lifted is None else [self.estimate.criterion.pack(lifted)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +236,13 @@ class CoefficientPoint:
         return 2.0 * self._rate * self.slope / n * pack(pulls) - change
 
 
+def regular_templates(estimate: Estimate) -> list[Floats] | None:
+    """Templates near those of a singular estimate that are not; ``None`` if it is regular."""
+    if not estimate.is_singular:
+        return None
+    return [T + _LIFT * np.eye(len(T)) for T in estimate.templates]
+
+
 def _direction(factor: Factor, c: Floats) -> tuple[Floats, float]:
     """How ``[-b, -beta, 1]`` on the remainder, ``(m, 1)``, moves with ``c' beta``; ``c' C c``.
 
@@ -261,7 +285,11 @@ M = TypeVar("M", bound=Map, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class TemplatePath(Generic[M]):
-    """A variance parameter held, by way of a map."""
+    """A variance parameter held, by way of a map.
+
+    ``others`` are other values of ``phi`` to start from; the deviance is even in the first
+    ``even`` entries of ``phi``.
+    """
 
     criterion: Criterion
     map: M
@@ -271,13 +299,26 @@ class TemplatePath(Generic[M]):
     lower: float
     upper: float
     others: tuple[Floats, ...] = ()
+    even: int = 0
+
+    def _relative(self, x: Floats) -> list[Floats]:
+        """Relative templates from ``x``."""
+        return self.criterion.unpack(x[:-1] * np.exp(-x[-1]))
+
+    def templates(self, psi: float, phi: Floats) -> list[Floats]:
+        """``tau / sigma``."""
+        return self._relative(self.map(np.append(phi, psi)))
 
     def at(self, psi: float, phi: Floats) -> TemplatePoint:
         """The deviance of absolute templates and ``sigma`` under the constraint."""
         xi = np.append(phi, psi)
         x = self.map(xi)
-        templates = [tau * np.exp(-x[-1]) for tau in self.criterion.unpack(x[:-1])]
-        return TemplatePoint(self.criterion.at(templates), float(x[-1]), self.map, xi)
+        point = self.criterion.at(self._relative(x))
+        return TemplatePoint(point, float(x[-1]), self.map, xi)
+
+    def tidy(self, phi: Floats) -> Floats:
+        """The first ``even`` entries positive: the deviance is even in them."""
+        return np.concatenate((np.abs(phi[: self.even]), phi[self.even :]))
 
     def alternatives(self) -> list[Floats]:
         """Other starting values."""
@@ -304,7 +345,7 @@ class TemplatePoint:
     def _pull(self) -> Floats:
         """``e' u / sigma^2``, packed."""
         products = [f.e.T @ f.u for f in self.evaluation.factor.effects]
-        return self.evaluation.criterion.pack(products) * np.exp(-2.0 * self.log_sigma)
+        return self.evaluation.criterion.pack(products) * float(np.exp(-2.0 * self.log_sigma))
 
     @cached_property
     def _template_gradient(self) -> Floats:
@@ -380,221 +421,6 @@ class TemplatePoint:
     @property
     def cross(self) -> Floats:
         return self._newton_matrix[:-1, -1]
-
-
-@dataclass(frozen=True, eq=False)
-class LinearMap:
-    """``x = J xi``."""
-
-    J: Floats
-
-    def __call__(self, xi: Floats) -> Floats:
-        return self.J @ xi
-
-    def jacobian(self, xi: Floats) -> Floats:
-        return self.J
-
-    def second(self, xi: Floats, gradient: Floats) -> float:
-        return 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class DeviationMap:
-    """``x = J (phi, length sinh(psi))``: linear in what is small, logarithmic in what is large."""
-
-    J: Floats
-    length: float
-
-    def __call__(self, xi: Floats) -> Floats:
-        return self.J[:, :-1] @ xi[:-1] + self.J[:, -1] * (self.length * np.sinh(xi[-1]))
-
-    def jacobian(self, xi: Floats) -> Floats:
-        J = self.J.copy()
-        J[:, -1] *= self.length * np.cosh(xi[-1])
-        return J
-
-    def second(self, xi: Floats, gradient: Floats) -> Floats:
-        M = np.zeros((len(xi), len(xi)))
-        M[-1, -1] = float(gradient @ self.J[:, -1]) * self.length * np.sinh(xi[-1])
-        return M
-
-
-@dataclass(frozen=True, eq=False)
-class CorrelationMap:
-    """Two rows ``C tau`` of a template at a given angle; the rest is linear.
-
-    ``phi`` begins with the square roots ``r`` of the two lengths, in units of ``lengths``; ``J``
-    maps ``phi`` without them.  ``rows`` is where the template starts in ``x``, ``lift`` (k, 2) the
-    pseudo-inverse of ``C``.
-    """
-
-    J: Floats
-    lift: Floats
-    lengths: Floats
-    rows: int
-
-    def _own(self, x: Floats) -> Floats:
-        """The entries of the template in (columns of) ``x``, a view ``(k, k, ...)``."""
-        k = len(self.lift)
-        return x[self.rows : self.rows + k * k].reshape(k, k, *x.shape[1:])
-
-    def __call__(self, xi: Floats) -> Floats:
-        x = self.J @ xi[2:-1]
-        a, b = self.lengths * xi[:2] ** 2
-        tau = self._own(x)
-        tau[:, 0] += self.lift @ (a, b * np.sin(xi[-1]))
-        tau[:, 1] += self.lift[:, 1] * (b * np.cos(xi[-1]))
-        return x
-
-    def jacobian(self, xi: Floats) -> Floats:
-        J = np.zeros((len(self.J), len(xi)))
-        J[:, 2:-1] = self.J
-        own = self._own(J)
-        s, c = np.sin(xi[-1]), np.cos(xi[-1])
-        rate_a, rate_b = 2.0 * self.lengths * xi[:2]
-        b = self.lengths[1] * xi[1] ** 2
-        first, second = self.lift.T
-        own[:, 0, 0] = rate_a * first
-        own[:, 0, 1], own[:, 1, 1] = rate_b * s * second, rate_b * c * second
-        own[:, 0, -1], own[:, 1, -1] = b * c * second, -b * s * second
-        return J
-
-    def second(self, xi: Floats, gradient: Floats) -> Floats:
-        G = self.lift.T @ self._own(gradient)[:, :2]
-        s, c = np.sin(xi[-1]), np.cos(xi[-1])
-        along, across = G[1, 0] * s + G[1, 1] * c, G[1, 0] * c - G[1, 1] * s
-        M = np.zeros((len(xi), len(xi)))
-        M[0, 0] = 2.0 * self.lengths[0] * G[0, 0]
-        M[1, 1] = 2.0 * self.lengths[1] * along
-        M[1, -1] = M[-1, 1] = 2.0 * self.lengths[1] * xi[1] * across
-        M[-1, -1] = -self.lengths[1] * xi[1] ** 2 * along
-        return M
-
-
-def sigma_path(estimate: Estimate) -> TemplatePath[LinearMap]:
-    """The residual standard deviation held; ``psi`` is its log, in working units."""
-    x = _absolute(estimate)
-    unit = float(np.exp(x[-1]))
-    return TemplatePath(
-        estimate.criterion,
-        LinearMap(np.diag(np.append(np.full(len(x) - 1, unit), 1.0))),
-        start=float(x[-1]),
-        free=x[:-1] / unit,
-        unit=1.0 / np.sqrt(2.0 * estimate.A.n),
-        lower=-np.inf,
-        upper=np.inf,
-    )
-
-
-def deviation_path(estimate: Estimate, term: int, row: int) -> TemplatePath[DeviationMap]:
-    """Standard deviation ``v = length sinh(psi)`` of one column of a term held, in working units.
-
-    ``length`` is that of the map.  The row is ``c' tau`` with ``c`` a row of the basis: ``tau =
-    c / c'c (v, 0, ..) + N Phi``, ``N`` orthonormal and orthogonal to ``c``.
-    """
-    x, (start, stop) = _absolute(estimate), _places(estimate)[term]
-    c, unit = estimate.A.basis.random[term][row], float(np.exp(x[-1]))
-    others: tuple[Floats, ...] = ()
-    if estimate.A.terms[term].correlated:
-        k = len(c)
-        tau = x[start:stop].reshape(k, k)
-        tau = tau @ _rotation(c[None] @ tau)
-        N = null_space(c[None])
-        held = float(c @ tau[:, 0])
-        own, inner = np.kron(N, np.eye(k)), N.T @ tau
-        fixed = np.kron(c / (c @ c), np.eye(k)[0])
-        mirrored = inner * np.where(np.arange(k) == 0, -1.0, 1.0)
-        others = (mirrored.ravel() / unit, inner.ravel() / unit)[: k - 1]
-        phi = inner.ravel()
-    else:
-        own = np.delete(np.eye(len(c)), row, axis=1)
-        fixed = np.eye(len(c))[row] / c[row]
-        held, phi = abs(float(c[row] * x[start + row])), np.delete(x[start:stop], row)
-    rest = np.delete(x, np.s_[start:stop])
-    rest[:-1] /= unit
-    J = _surround(own * unit, fixed, (start, stop), len(x), unit)
-    length = 0.5 * held if held > 0.0 else unit * float(np.linalg.norm(c))
-    return TemplatePath(
-        estimate.criterion,
-        DeviationMap(J, length),
-        start=float(np.arcsinh(held / length)),
-        free=np.concatenate((phi / unit, rest)),
-        unit=0.1,
-        lower=0.0,
-        upper=np.inf,
-        others=tuple(np.concatenate((other, rest)) for other in others),
-    )
-
-
-def correlation_path(
-    estimate: Estimate, term: int, a: int, b: int
-) -> TemplatePath[CorrelationMap] | None:
-    """Correlation of two columns of a term held; ``psi`` is its arc sine.
-
-    ``None`` if one of the two has no variance at the estimate: then every correlation fits alike.
-    """
-    x, (start, stop) = _absolute(estimate), _places(estimate)[term]
-    C, unit = estimate.A.basis.random[term][[a, b]], float(np.exp(x[-1]))
-    k = C.shape[1]
-    tau = x[start:stop].reshape(k, k)
-    tau = tau @ _rotation(C @ tau)
-    pair = C @ tau
-    lengths = np.linalg.norm(pair, axis=1)
-    if estimate.user_templates[term][[a, b]].any(axis=1).sum() < 2:
-        return None
-    N = null_space(C)
-    rest = np.delete(x, np.s_[start:stop])
-    rest[:-1] /= unit
-    linear = np.concatenate(((N.T @ tau).ravel() / unit, rest))
-    own = np.kron(N, np.eye(k)) * unit
-    J = _surround(own, np.zeros(k * k), (start, stop), len(x), unit)[:, :-1]
-    starts = [np.concatenate((r, linear)) for r in ((1.0, 0.1), (0.1, 1.0), (1.0, 1.0))]
-    return TemplatePath(
-        estimate.criterion,
-        CorrelationMap(J, np.linalg.pinv(C), lengths, start),
-        start=float(np.arctan2(pair[1, 0], abs(pair[1, 1]))),
-        free=starts[-1],
-        unit=0.3,
-        lower=-0.5 * np.pi,
-        upper=0.5 * np.pi,
-        others=tuple(starts[:k]),
-    )
-
-
-def _absolute(estimate: Estimate) -> Floats:
-    """``(packed tau, log sigma)`` of an estimate in working units."""
-    sigma = np.sqrt(estimate.evaluation.factor.r2 / estimate.criterion.nu)
-    packed = estimate.criterion.pack(estimate.templates)
-    return np.append(sigma * packed, np.log(sigma))
-
-
-def _places(estimate: Estimate) -> list[tuple[int, int]]:
-    """Where the entries of every term begin and end in a packed vector."""
-    return list(pairwise(accumulate((n_free(t) for t in estimate.A.terms), initial=0)))
-
-
-def _rotation(rows: Floats) -> Floats:
-    """Orthogonal ``Q`` that makes ``rows @ Q`` lower triangular with a diagonal >= 0."""
-    Q, R = np.linalg.qr(rows.T, mode="complete")
-    signs = np.ones(Q.shape[1])
-    diagonal = np.diag(R)
-    signs[: len(diagonal)] = np.where(diagonal < 0.0, -1.0, 1.0)
-    return np.asarray(Q * signs, dtype=np.float64)
-
-
-def _surround(own: Floats, held: Floats, place: tuple[int, int], size: int, unit: float) -> Floats:
-    """Jacobian of ``x`` (size,): ``own`` for one term, then the others and ``log sigma``, ``held``.
-
-    Free quantities are in units of ``unit``.
-    """
-    start, stop = place
-    rest = np.delete(np.arange(size), np.s_[start:stop])
-    J = np.zeros((size, own.shape[1] + len(rest) + 1))
-    J[start:stop, : own.shape[1]] = own
-    J[rest, own.shape[1] + np.arange(len(rest))] = unit
-    J[-1, -2] = 1.0
-    J[start:stop, -1] = held
-    return J
 
 
 def _all_directions(evaluation: Evaluation, effects: Sequence[TermEffects]) -> list[Floats]:

@@ -217,7 +217,8 @@ def _warn(estimate: Estimate, stacklevel: int) -> None:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
         warnings.warn(
             f"singular fit: a variance, or a combination of random effects, of {terms} is "
-            f"estimated as zero; the estimates are valid, a simpler random part would do as well",
+            f"estimated as zero; the estimates are valid, singular_report() of the result says what "
+            f"to try",
             SingularFitWarning,
             stacklevel=stacklevel,
         )

@@ -21,6 +21,11 @@ Floats = NDArray[np.float64]
 FLAT = 1e-7
 # A step that promised less than this and kept its promise confirms that the model can be trusted.
 SHORT = 1e-5
+# Where two steps in a row that promised less than SMALL left more than SLOW of what they promised,
+# the Newton matrix is far from the second derivatives, and is corrected by the gradients seen.
+SMALL, SLOW = 0.02, 0.3
+# A predicted gain that an evaluation failed to find counts as rounding error below this.
+NEGLIGIBLE = 1e-10
 
 
 class Point(Protocol):
@@ -120,14 +125,21 @@ def minimize(
     """
     x, point, n = start, function(start), 1
     trusted = False
+    correction = np.zeros((len(x), len(x)))
+    last: _Step | None = None
+    slow = 0
     while True:
         noise = 4e-16 * (abs(point.value) + len(x))
         tolerance = max(gain_tolerance, 10.0 * noise)
-        model = _model(point, noise)
+        model = _model(point, correction, noise)
+        slow = slow + 1 if last is not None and model.gain > SLOW * last.gain else 0
+        if last is not None and slow > 1 and model.gain > 100.0 * tolerance:
+            correction = _secant(correction, last, point)
+            model = _model(point, correction, noise)
         if watch is not None:
             watch(n, point, model.gain)
         if model.gain < tolerance and trusted:
-            away = _step_off(function, x, point, model)
+            away = _step_off(function, x, point, _model(point, 0.0, noise))
             n += away.tried
             if away.point is None:
                 return _minimum(x, point, model, n, True, "predicted gain below tolerance")
@@ -145,6 +157,8 @@ def minimize(
                 trusted = False
             if model.gain < tolerance or actual > 0.05 * promised or abs(promised) < 10.0 * noise:
                 break
+            if model.gain < NEGLIGIBLE:
+                return _minimum(x, point, model, n, True, "predicted gain negligible, none found")
             radius = 0.25 * float(np.linalg.norm(step))
             if radius < 1e-12:
                 return _minimum(x, point, model, n, False, "no step reduces the criterion")
@@ -153,12 +167,32 @@ def minimize(
             message = "predicted gain below tolerance" if done else "no step reduces the criterion"
             return _minimum(x, point, model, n, done, message)
         radius = _next_radius(radius, actual, promised, float(np.linalg.norm(step)))
+        last = _Step(step, point.gradient, model.gain) if model.gain < SMALL else None
         x, point = x + step, trial
 
 
-def _model(point: Point, noise: float) -> _Model:
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step taken, with the gradient where it began and the gain that was promised there."""
+
+    step: Floats
+    gradient: Floats
+    gain: float
+
+
+def _secant(correction: Floats, last: _Step, point: Point) -> Floats:
+    """Symmetric rank-one update: the curvature along the last step is what the gradients say."""
+    step = last.step
+    missed = point.gradient - last.gradient - (point.newton_matrix + correction) @ step
+    along = float(missed @ step)
+    if abs(along) < 1e-8 * float(np.linalg.norm(missed) * np.linalg.norm(step)):
+        return correction
+    return correction + np.outer(missed, missed) / along
+
+
+def _model(point: Point, correction: Floats | float, noise: float) -> _Model:
     """Eigen-decomposition of the Newton matrix."""
-    values, vectors = np.linalg.eigh(point.newton_matrix)
+    values, vectors = np.linalg.eigh(point.newton_matrix + correction)
     return _Model(values, vectors, vectors.T @ point.gradient, noise)
 
 
@@ -213,5 +247,6 @@ def _step_off(function: Callable[[Floats], P], x: Floats, point: P, model: _Mode
 def _minimum(
     x: Floats, point: P, model: _Model, n: int, converged: bool, message: str
 ) -> Minimum[P]:
-    """Certificate at the point reached."""
-    return Minimum(x, point, point.gradient, model.eigenvalues, model.gain, n, converged, message)
+    """Certificate at the point reached; the eigenvalues are those without any correction."""
+    eigenvalues = _model(point, 0.0, model.noise).eigenvalues
+    return Minimum(x, point, point.gradient, eigenvalues, model.gain, n, converged, message)

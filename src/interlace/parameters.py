@@ -11,9 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from interlace.errors import InterlaceError
 from interlace.terms import Floats, ReTerm
 
 SIGMA = "sigma"
+# Names that stand for all fixed effects and for all variance parameters, as in lme4.
+GROUPS = ("beta_", "theta_")
 
 
 def variance_parameter_names(terms: Sequence[ReTerm]) -> list[str]:
@@ -67,6 +70,33 @@ def variance_parameters(
     residual = np.asarray(sigma, dtype=np.float64)[..., None]
     parts = [_term_values(term, T, residual) for term, T in zip(terms, templates, strict=True)]
     return np.concatenate([*parts, residual], axis=-1)
+
+
+def selected(
+    names: Sequence[str], parm: str | Sequence[str] | None, n_fixed: int
+) -> dict[str, None]:
+    """The names asked for, in their own order; the first ``n_fixed`` are fixed effects.
+
+    ``parm`` is a name, several, or lme4's ``"beta_"`` and ``"theta_"`` for all fixed effects and
+    all variance parameters.
+
+    Raises
+    ------
+    InterlaceError
+        A name that no parameter has.
+    """
+    if parm is None:
+        return dict.fromkeys(names)
+    asked = [parm] if isinstance(parm, str) else list(parm)
+    groups = {"beta_": names[:n_fixed], "theta_": names[n_fixed:]}
+    for name in asked:
+        if name not in names and name not in GROUPS:
+            raise InterlaceError(
+                f"unknown parameter {name!r}: choose among {', '.join(map(repr, names))}, or "
+                f"'beta_' for all fixed effects, 'theta_' for all variance parameters"
+            )
+    wanted = {name for a in asked for name in groups.get(a, [a])}
+    return dict.fromkeys(name for name in names if name in wanted)
 
 
 def _term_names(term: ReTerm) -> list[str]:

@@ -1,5 +1,8 @@
 """Figures (plotnine) of what other modules have computed; no statistics."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (plotnine leaves some of its functions untyped)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -52,7 +55,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
     z = float(ndtri(0.5 + 0.5 * level))
     rows = -(-len(profile.curves) // 4)
     columns = -(-len(profile.curves) // rows)
-    return (
+    figure: p9.ggplot = (
         p9.ggplot(_facets(profile.lines(), profile), p9.aes("value", "zeta"))
         + p9.geom_hline(yintercept=[-z, z], linetype="dashed", color=_GREY, size=0.4)
         + p9.geom_hline(yintercept=0.0, color=_GREY, size=0.3)
@@ -75,6 +78,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
             axis_text=p9.element_text(size=7),
         )
     )
+    return figure
 
 
 def _facets(data: pd.DataFrame, profile: Profile) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from interlace.design import (
 )
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate
+from interlace.levels import check_level
 from interlace.solver.rows import quadratic_forms, working_rows
 from interlace.terms import Floats, ReTerm
 
@@ -201,8 +202,7 @@ def _check(interval: str | None, level: float) -> None:
         raise InterlaceError(
             f"interval must be None, 'confidence' or 'prediction', not {interval!r}"
         )
-    if not 0.0 < level < 1.0:
-        raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
+    check_level(level)
 
 
 # ------------------------------------------------------------------ rows

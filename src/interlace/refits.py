@@ -13,30 +13,32 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
+from interlace.batches import (
+    NOTHING_LEFT,
+    Refits,
+    at_once,
+    constant,
+    in_units,
+    joined,
+    levels_last,
+    minimized,
+    off_boundary,
+    parts,
+    shape_of,
+    slices,
+    worth_a_batch,
+)
 from interlace.criterion import Criterion
 from interlace.crossprod import Basis, Codes, CrossProducts
 from interlace.design import Design
 from interlace.errors import InterlaceError
-from interlace.estimate import SINGULAR_TOLERANCE, Estimate, estimate_theta
-from interlace.many import CONVERGED, MESSAGES, Index, Mask, Points, minimize_many
-from interlace.solver.batch import derivatives, factorize
-from interlace.solver.plan import as_array, flat_cross, remainder, respond
-from interlace.solver.stack import Batch, OwnRows, Rows, Shape, order_of, shared_rows
+from interlace.estimate import Estimate, estimate_theta
+from interlace.many import Mask
+from interlace.solver.plan import respond
+from interlace.solver.stack import Batch, Rows, Shape, shared_rows
 from interlace.terms import Floats, ReTerm
-
-# Batches pay while the work on one replicate is less than what Python spends on one fit: the
-# remainder's rows, and the bytes of the products of pairs of them.
-_MOST_ROWS, _MOST_BYTES = 100, 3e7
-# Singular values of the templates to start from, at least: a zero column is a stationary point.
-_START_FLOOR = 0.1
-# Standard deviations, relative to sigma and per root mean square of their column, that are zero.
-_ZERO = 1e-7
-# Numbers in one array by level and replicate, or of the remainder and replicate.
-_CACHED = 1 << 17
-_NOTHING_LEFT = "the fixed effects reproduce the response exactly"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,34 @@ class Responses:
     scale: Floats
     xy: Floats
     zy: tuple[Floats, ...]
+
+    @property
+    def good(self) -> Mask:
+        """Where something is left."""
+        found: Mask = np.isfinite(self.scale)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+    def part(self, which: slice) -> Responses:
+        """Some of the responses."""
+        return Responses(
+            self.coef[:, which],
+            self.scale[which],
+            self.xy[:, which],
+            tuple(zy[:, which] for zy in self.zy),
+        )
+
+
+def side_by_side(parts: Sequence[Responses]) -> Responses:
+    """Responses of several batches as one."""
+    return Responses(
+        np.concatenate([part.coef for part in parts], axis=1),
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate([part.xy for part in parts], axis=1),
+        tuple(np.concatenate(zy, axis=1) for zy in zip(*(p.zy for p in parts), strict=True)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,23 +129,6 @@ def _indicators(codes: Codes, Z: Floats, term: ReTerm) -> csr_matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Refits:
-    """Estimates from ``B`` responses, in the user's units.
-
-    ``templates`` are ``(B, k, k)`` per term (``sigma^2 T T'`` is the covariance; not triangular),
-    ``beta`` is (B, p), the rest ``(B,)``.  ``errors`` names why a fit failed, by replicate; such
-    rows hold NaN.
-    """
-
-    beta: Floats
-    templates: tuple[Floats, ...]
-    sigma: Floats
-    value: Floats
-    singular: Mask
-    errors: dict[int, str]
-
-
-@dataclass(frozen=True, eq=False)
 class Refitter:
     """A fitted model, ready for other responses to the same rows."""
 
@@ -127,38 +140,27 @@ class Refitter:
         """Cross-products of the fit."""
         return self.estimate.A
 
-    @cached_property
+    @property
     def batched(self) -> bool:
         """Whether replicates are fitted as a batch."""
-        terms = self.A.terms
-        first = terms[order_of(terms)[0]]
-        m = sum(t.q for t in terms) - first.q + self.A.p
-        return m <= _MOST_ROWS and 8.0 * first.q * first.k * m**2 <= _MOST_BYTES
+        return worth_a_batch(self.A)
 
     @cached_property
     def _shared(self) -> tuple[Shape, Rows, Floats, Floats]:
         """Shape, rows, ``N`` and ``S`` of the batch."""
         shape = shape_of(self.A, reml=self.estimate.criterion.reml)
-        R, S = _parts(self.A, shape)
-        return shape, shared_rows(R), _levels_last(self.A.zz[shape.first]), S[None]
+        R, S = parts(self.A, shape)
+        return shape, shared_rows(R), levels_last(self.A.zz[shape.first]), S[None]
 
     @cached_property
     def start(self) -> tuple[Floats, ...]:
         """Working templates to start from: the fitted ones, off the boundary."""
         return tuple(off_boundary(T) for T in self.estimate.templates)
 
-    def refit(self, deviations: Floats) -> Refits:
-        """Fit to the responses whose deviations from the fitted model are ``(n, B)``."""
-        B = deviations.shape[1]
-        parts = [slice(i, i + self._at_once) for i in range(0, B, self._at_once)]
-        return joined([self._together(self.rows.responses(deviations[:, p])) for p in parts])
-
-    @property
-    def _at_once(self) -> int:
-        """Replicates whose blocks stay in the cache together."""
-        first = self.A.terms[order_of(self.A.terms)[0]]
-        m = sum(t.q for t in self.A.terms) - first.q + self.A.p
-        return int(max(_CACHED // (first.q * first.k + m**2), 8))
+    def refit(self, responses: Responses) -> Refits:
+        """Fit to all responses."""
+        pieces = slices(len(responses), at_once(self.A.terms, self.A.p))
+        return joined([self._together(responses.part(piece)) for piece in pieces])
 
     # -------------------------------------------------------------- as a batch
 
@@ -168,7 +170,6 @@ class Refitter:
         criterion, n, nu = self.estimate.criterion, self.A.n, self.estimate.criterion.nu
         first = self.A.terms[shape.first]
         zy = responses.zy[shape.first].reshape(first.l, first.k, -1).transpose(1, 0, 2)
-        constant = _constant(criterion) - 2.0 * nu * np.log(responses.scale)
         return Batch(
             shape=shape,
             rows=rows,
@@ -176,54 +177,27 @@ class Refitter:
             S=S,
             zy=np.ascontiguousarray(zy),
             sy=np.concatenate([*(responses.zy[j] for j in shape.rest), responses.xy]).T.copy(),
-            yy=np.full(len(responses.scale), float(n)),
+            yy=np.full(len(responses), float(n)),
             nu=np.array([float(nu)]),
-            constant=constant,
+            constant=constant(criterion) - 2.0 * nu * np.log(responses.scale),
         )
 
     def _together(self, responses: Responses) -> Refits:
         """All replicates at once."""
+        A, F = self.A, self.A.basis.fixed[:-1, :-1]
         batch = self.batch(responses)
-        shape, B = batch.shape, len(batch)
-        start = {j: np.broadcast_to(T, (B, *T.shape)) for j, T in enumerate(self.start)}
-        found = minimize_many(BatchProblem(batch), shape.packed(start))
-        templates = shape.unpacked(found.x)
-        factor = factorize(batch, templates)
-        errors = {
-            int(i): f"the fit did not converge: {MESSAGES[found.message[i]]}"
-            if np.isfinite(responses.scale[i])
-            else _NOTHING_LEFT
-            for i in np.flatnonzero(found.message != CONVERGED)
-        }
-        beta = factor.coef[:, shape.q :]
-        return self._in_units(
-            responses, list(templates.values()), beta, factor.r2, found.value, errors
+        B = len(batch)
+        found = minimized(batch, [np.broadcast_to(T, (B, *T.shape)) for T in self.start])
+        errors = found.errors | {int(i): NOTHING_LEFT for i in np.flatnonzero(~responses.good)}
+        working = responses.coef.T + found.beta / responses.scale[:, None]
+        return in_units(
+            found,
+            beta=self.estimate.beta + working @ F.T,
+            scale=responses.scale,
+            bases=A.basis.random,
+            sizes=A.basis.root_mean_squares,
+            errors=errors,
         )
-
-    def _in_units(
-        self,
-        responses: Responses,
-        templates: Sequence[Floats],
-        beta: Floats,
-        r2: Floats,
-        value: Floats,
-        errors: dict[int, str],
-    ) -> Refits:
-        """From the working basis to the user's units."""
-        basis = self.A.basis
-        F = basis.fixed[:-1, :-1]
-        users, singular = [], np.zeros(len(r2), dtype=bool)
-        for B, T, size in zip(basis.random, templates, basis.root_mean_squares, strict=True):
-            scaled = size[:, None] * (B @ T)
-            singular |= is_singular(scaled)
-            zero = np.sqrt((scaled**2).sum(axis=2)) <= _ZERO
-            users.append(np.where(zero[:, :, None], 0.0, B @ T))
-        working = responses.coef.T + beta / responses.scale[:, None]
-        sigma = np.sqrt(r2 / self.estimate.criterion.nu) / responses.scale
-        fits = Refits(
-            self.estimate.beta + working @ F.T, tuple(users), sigma, value, singular, errors
-        )
-        return _blank_failures(fits)
 
     # -------------------------------------------------------------- one by one
 
@@ -248,8 +222,8 @@ class Refitter:
         InterlaceError
             Nothing of the response is left after the fixed effects.
         """
-        if not np.isfinite(responses.scale[i]):
-            raise InterlaceError(_NOTHING_LEFT)
+        if not responses.good[i]:
+            raise InterlaceError(NOTHING_LEFT)
         A = self.responded(responses, i)
         criterion = Criterion(A, self.estimate.criterion.reml)
         criterion.__dict__["plan"] = respond(self.estimate.criterion.plan, A)  # known already
@@ -269,117 +243,3 @@ class Refitter:
             for old, new in zip(A.zv, responses.zy, strict=True)
         )
         return replace(A, basis=Basis(F, A.basis.random), vv=vv, zv=zv)
-
-
-@dataclass(frozen=True, eq=False)
-class BatchProblem:
-    """A batch as the batched optimiser wants it: functions of packed working templates."""
-
-    batch: Batch
-
-    def evaluate(self, x: Floats) -> Points:
-        """Values, gradients and Newton matrices at ``x`` (B, c)."""
-        factor = factorize(self.batch, self.batch.shape.unpacked(x))
-        return Points(factor.value, *derivatives(factor))
-
-    def take(self, which: Index | Mask) -> BatchProblem:
-        """Some of the replicates."""
-        return BatchProblem(self.batch.take(which))
-
-
-def stacked(criteria: Sequence[Criterion]) -> Batch:
-    """A batch of criteria of one shape, each with cross-products of its own.
-
-    Every term must have as many levels in all of them; levels without rows are allowed.
-    """
-    shape = shape_of(criteria[0].A, reml=criteria[0].reml)
-    parts = [_parts(c.A, shape) for c in criteria]
-    first, rest = shape.first, shape.rest
-    levels = [_levels_last(c.A.zz[first])[..., 0] for c in criteria]
-    y = [[c.A.zv[j][..., -1].ravel() for j in rest] + [c.A.vv[:-1, -1]] for c in criteria]
-    return Batch(
-        shape=shape,
-        rows=OwnRows(np.stack([R for R, _ in parts])),
-        N=np.stack(levels, axis=-1),
-        S=np.stack([S for _, S in parts]),
-        zy=np.stack([c.A.zv[first][..., -1].T for c in criteria], axis=-1),
-        sy=np.stack([np.concatenate(one) for one in y]),
-        yy=np.array([c.A.vv[-1, -1] for c in criteria]),
-        nu=np.array([float(c.nu) for c in criteria]),
-        constant=np.array(
-            [_constant(c) - 2.0 * c.nu * np.log(c.A.basis.response_scale) for c in criteria]
-        ),
-    )
-
-
-def shape_of(A: CrossProducts, *, reml: bool) -> Shape:
-    """Order of the terms of a batch."""
-    order = order_of(A.terms)
-    sizes = [A.terms[j].q for j in order[1:]]
-    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int).tolist()
-    return Shape(A.terms, order, dict(zip(order[1:], starts, strict=False)), starts[-1], reml)
-
-
-def off_boundary(T: Floats, floor: float = _START_FLOOR) -> Floats:
-    """A template with singular values of at least ``floor`` (diagonal ones stay diagonal)."""
-    U, s, Vt = np.linalg.svd(T)
-    return np.asarray((U * np.maximum(s, floor)) @ Vt) if (s < floor).any() else T
-
-
-def is_singular(scaled: Floats) -> Mask:
-    """Whether a triangular form of ``(B, k, k)`` has a (nearly) zero on its diagonal."""
-    R = np.linalg.qr(scaled.swapaxes(1, 2), mode="r")
-    diagonal = np.abs(np.diagonal(R, axis1=1, axis2=2))
-    found: Mask = (diagonal < SINGULAR_TOLERANCE).any(axis=1)
-    return found
-
-
-def _blank_failures(fits: Refits) -> Refits:
-    """NaN in the rows of fits that failed."""
-    failed: NDArray[np.intp] = np.array(sorted(fits.errors), dtype=np.intp)
-    for array in (fits.beta, fits.sigma, fits.value, *fits.templates):
-        array[failed] = np.nan
-    fits.singular[failed] = False
-    return fits
-
-
-def joined(parts: Sequence[Refits]) -> Refits:
-    """Consecutive fits as one."""
-    if len(parts) == 1:
-        return parts[0]
-    starts = np.cumsum([0, *(len(part.sigma) for part in parts)]).tolist()
-    return Refits(
-        np.concatenate([part.beta for part in parts]),
-        tuple(np.concatenate(T) for T in zip(*(part.templates for part in parts), strict=True)),
-        np.concatenate([part.sigma for part in parts]),
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.singular for part in parts]),
-        {
-            start + i: why
-            for start, part in zip(starts, parts, strict=False)
-            for i, why in part.errors.items()
-        },
-    )
-
-
-def _constant(criterion: Criterion) -> float:
-    """Terms of the criterion that do not depend on the response."""
-    A, nu = criterion.A, criterion.nu
-    constant = nu * (1.0 + np.log(2.0 * np.pi / nu)) - A.sum_log_w
-    return float(constant - (2.0 * A.basis.log_det_fixed if criterion.reml else 0.0))
-
-
-def _parts(A: CrossProducts, shape: Shape) -> tuple[Floats, Floats]:
-    """Rows ``R`` (k, l, m) of the eliminated term, and ``S`` (m, m), both without ``y``."""
-    cross = flat_cross(A)
-    term = A.terms[shape.first]
-    blocks = [as_array(cross[shape.first, j]) for j in shape.rest]
-    full = np.concatenate([*blocks, A.zv[shape.first][..., :-1].reshape(term.q, -1)], axis=1)
-    R = full.reshape(term.l, term.k, -1).transpose(1, 0, 2)
-    S = remainder(A, shape.rest, shape.offsets, cross)
-    return np.ascontiguousarray(R), S[:-1, :-1]
-
-
-def _levels_last(zz: Floats) -> Floats:
-    """``(l, k, k)`` as ``(k, k, l, 1)``."""
-    return np.ascontiguousarray(zz.transpose(1, 2, 0))[..., None]

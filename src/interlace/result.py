@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from interlace.inferred import InferredModel
 if TYPE_CHECKING:
     from interlace.inference.replicates import BootstrapResult
     from interlace.marginal import MarginalModel
-    from interlace.reporting import ICC, R2, SingularReport
     from interlace.summary import Summary
 
 
@@ -72,6 +71,65 @@ class CrossedLMEResult(InferredModel):
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
         return read_only(self.design.y - self.fittedvalues)
+
+    # -------------------------------------------------------------- intervals
+
+    @cached_property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
+
+    def conf_int(
+        self,
+        level: float = 0.95,
+        method: str = "wald",
+        parm: str | Sequence[str] | None = None,
+        *,
+        ddf: str | None = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        level
+            Coverage.
+        method
+            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
+            effects, standard deviations, correlations and ``sigma``, where the profile likelihood
+            falls by a chi-squared quantile.  ``"bootstrap"``: percentiles of a parametric
+            bootstrap, of the same parameters.
+        parm
+            Names of the parameters wanted; all by default.
+        ddf
+            For ``"wald"``, as in :meth:`coef_table`.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
+
+        Returns
+        -------
+        DataFrame
+            By parameter; the columns are the two tail probabilities.
+
+        Raises
+        ------
+        InterlaceError
+            A level outside (0, 1), an unknown method or parameter.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
+                         0.025  0.975
+        sd_Days|Subject    3.8   8.75
+        sigma             22.9  28.86
+        """
+        from interlace.inference.intervals import conf_int
+
+        return conf_int(self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed)
 
     # -------------------------------------------------------------- prediction, new responses
 
@@ -373,7 +431,7 @@ class CrossedLMEResult(InferredModel):
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
               group                 term  estimate
-        0   Subject        sd__Intercept    24.741
+        0   Subject        sd__Intercept    24.740
         1   Subject  cor__Intercept.Days     0.066
         2   Subject             sd__Days     5.922
         3  Residual      sd__Observation    25.592
@@ -412,40 +470,13 @@ class CrossedLMEResult(InferredModel):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
         >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
-          Subject  .fitted   .hat
-        0     308   292.19   0.13
-        1     308   302.66   0.12
+          Subject  .fitted  .hat
+        0     308   292.19  0.11
+        1     308   302.66  0.10
         """
         from interlace.reporting import augment
 
         return augment(self, newdata)
-
-    def r2(self) -> R2:
-        """Nakagawa's marginal and conditional R squared.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> r2 = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep).r2()
-        >>> round(r2.marginal, 3), round(r2.conditional, 3)
-        (0.279, 0.799)
-        """
-        from interlace.reporting import r2
-
-        return r2(self)
-
-    def icc(self) -> ICC:
-        """Intraclass correlation: shares of the variance that lie between groups."""
-        from interlace.reporting import icc
-
-        return icc(self)
-
-    def singular_report(self) -> SingularReport:
-        """Which combination of which random term has no variance, and what to try."""
-        from interlace.reporting import singular_report
-
-        return singular_report(self)
 
     def marginal(
         self,

@@ -182,9 +182,14 @@ def blocks(seed: Seed, n: int) -> Iterator[Block]:
 
 
 def seed_sequence(seed: Seed) -> np.random.SeedSequence:
-    """A seed as a sequence; a generator gives (and loses) some of its numbers."""
+    """A seed as a sequence that its ``entropy`` alone tells.
+
+    A generator gives (and loses) some of its numbers; the child of a sequence starts a new one.
+    """
     if isinstance(seed, np.random.SeedSequence):
-        return seed
+        if not seed.spawn_key and seed.pool_size == np.random.SeedSequence().pool_size:
+            return seed
+        return np.random.SeedSequence(seed.generate_state(4).tolist())
     if isinstance(seed, np.random.Generator):
         return np.random.SeedSequence(seed.integers(0, 2**32, 4).tolist())
     if seed is None or (isinstance(seed, int | np.integer) and seed >= 0):
@@ -197,6 +202,4 @@ def seed_sequence(seed: Seed) -> np.random.SeedSequence:
 
 def _child(root: np.random.SeedSequence, i: int) -> np.random.SeedSequence:
     """Child ``i`` of a sequence, which keeps no count of it."""
-    return np.random.SeedSequence(
-        root.entropy, spawn_key=(*root.spawn_key, i), pool_size=root.pool_size
-    )
+    return np.random.SeedSequence(root.entropy, spawn_key=(i,))

@@ -143,7 +143,8 @@ def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
     if result.is_singular:
         terms = ", ".join(result.estimate.singular_groups)
         notes.append(
-            f"Singular fit: a variance, or a combination of random effects, is zero in {terms}"
+            f"Singular fit: a variance, or a combination of random effects, is zero in {terms}; "
+            f"see singular_report()"
         )
     return tuple(notes)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interlace._frame import hint
 from interlace.errors import InterlaceError
 from interlace.inference.information import vcov_theta
 from interlace.inference.profile import profile_limits
 from interlace.inference.resample import bootstrap
-from interlace.inference.tables import check_level, coefficient_table
-from interlace.parameters import SIGMA, theta_names
+from interlace.inference.tables import coefficient_table
+from interlace.levels import check_level, tails
+from interlace.parameters import SIGMA, selected, theta_names
 
 if TYPE_CHECKING:
     from interlace.estimate import Estimate
@@ -39,7 +39,7 @@ def conf_int(
         return profile_limits(result.estimate, parm=parm, level=level)
     if method == "bootstrap":
         found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
-        return found.loc[chosen(parm, list(found.index))]
+        return found.loc[list(selected(list(found.index), parm, result.estimate.A.p))]
     raise InterlaceError(f"method must be 'wald', 'profile' or 'bootstrap', not {method!r}")
 
 
@@ -51,37 +51,11 @@ def wald_intervals(
 ) -> pd.DataFrame:
     """Estimates less and plus a quantile times the standard error."""
     table = coefficient_table(result.estimate, reference, level=level)
-    return (
-        table[["lower", "upper"]]
-        .set_axis(tails(level), axis=1)
-        .loc[chosen(parm, list(table.index))]
-    )
+    wanted = selected(list(table.index), parm, len(table))
+    return table.loc[list(wanted), ["lower", "upper"]].set_axis(tails(level), axis=1)
 
 
 def theta_covariance(estimate: Estimate) -> pd.DataFrame:
     """:func:`interlace.inference.information.vcov_theta` with names."""
     names = [*theta_names(estimate.A.terms), SIGMA]
     return pd.DataFrame(vcov_theta(estimate), index=names, columns=names)
-
-
-def tails(level: float) -> list[float]:
-    """Column names of intervals: the two tail probabilities."""
-    tail = (1.0 - level) / 2.0
-    return [round(tail, 12), round(1.0 - tail, 12)]
-
-
-def chosen(parm: str | Sequence[str] | None, names: Sequence[str]) -> list[str]:
-    """The parameters named, or all.
-
-    Raises
-    ------
-    InterlaceError
-        A name that no parameter has.
-    """
-    if parm is None:
-        return list(names)
-    wanted = [parm] if isinstance(parm, str) else list(parm)
-    for name in wanted:
-        if name not in names:
-            raise InterlaceError(f"there is no parameter {name!r}{hint(str(name), list(names))}")
-    return wanted

@@ -15,22 +15,16 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import ndtri
 
 from interlace._progress import counter
-from interlace.constrained import (
-    CoefficientPath,
-    Path,
-    correlation_path,
-    deviation_path,
-    sigma_path,
-)
+from interlace.constrained import CoefficientPath, Path
 from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate, estimate_theta
+from interlace.held import correlation_path, deviation_path, sigma_path
 from interlace.inference.tracing import LowerDeviance, Tracer, trace
-from interlace.parameters import variance_parameter_names, variance_parameters
+from interlace.levels import check_level, tails
+from interlace.parameters import selected, variance_parameter_names, variance_parameters
 from interlace.terms import Floats
 
-# Names that stand for all fixed effects and for all variance parameters, as in lme4.
-GROUPS = ("beta_", "theta_")
 # The usual level: its limits are always found exactly.
 _USUAL = 0.95
 # Estimates that turn out to be local minima before we give up.
@@ -44,7 +38,7 @@ class Scale:
     kind: str
     factor: float = 1.0
 
-    def __call__(self, psi: Floats) -> Floats:
+    def __call__(self, psi: Floats | float) -> Floats:
         return self.factor * _SCALES[self.kind](np.asarray(psi, dtype=np.float64))
 
 
@@ -197,7 +191,7 @@ class Profile:
                 f"the profile was computed out to level {self.level}, not to {level}: "
                 f"profile again with level={level}"
             )
-        wanted = _selected(self.names, parm, len(self.names))
+        wanted = selected(self.names, parm, len(self.names))
         return _frame({c.name: c.conf_int(level) for c in self.curves if c.name in wanted}, level)
 
 
@@ -295,17 +289,9 @@ def profile_limits(
     return _frame({curve.name: curve.limits[level] for curve in curves}, level)
 
 
-def check_level(level: float) -> None:
-    """Refuse a level that is no probability."""
-    if not 0.0 < level < 1.0:
-        raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
-
-
 def _frame(limits: Mapping[str, tuple[float, float]], level: float) -> pd.DataFrame:
     """Limits by parameter; columns are the tail probabilities."""
-    tail = (1.0 - level) / 2.0
-    columns = [round(tail, 12), round(1.0 - tail, 12)]
-    return pd.DataFrame.from_dict(dict(limits), orient="index", columns=columns, dtype=float)
+    return pd.DataFrame.from_dict(dict(limits), orient="index", columns=tails(level), dtype=float)
 
 
 # ------------------------------------------------------------------ which parameters
@@ -314,24 +300,6 @@ def _frame(limits: Mapping[str, tuple[float, float]], level: float) -> pd.DataFr
 def parameter_names(estimate: Estimate) -> list[str]:
     """Names of everything that can be profiled: fixed effects, then variance parameters."""
     return [*estimate.A.names, *variance_parameter_names(estimate.A.terms)]
-
-
-def _selected(
-    names: Sequence[str], parm: str | Sequence[str] | None, n_fixed: int
-) -> dict[str, None]:
-    """The names asked for, in their own order."""
-    if parm is None:
-        return dict.fromkeys(names)
-    asked = [parm] if isinstance(parm, str) else list(parm)
-    groups = {"beta_": names[:n_fixed], "theta_": names[n_fixed:]}
-    for name in asked:
-        if name not in names and name not in GROUPS:
-            raise InterlaceError(
-                f"unknown parameter {name!r}: choose among {', '.join(map(repr, names))}, or "
-                f"'beta_' for all fixed effects, 'theta_' for all variance parameters"
-            )
-    wanted = {name for a in asked for name in groups.get(a, [a])}
-    return dict.fromkeys(name for name in names if name in wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,14 +316,13 @@ def _parameters(estimate: Estimate) -> Iterator[_Parameter]:
     """All parameters of an ML fit, in the order of :func:`parameter_names`."""
     terms = estimate.A.terms
     for j, name in enumerate(estimate.A.names):
-        yield _Parameter(
-            name, float(estimate.beta[j]), CoefficientPath(estimate, j), Scale("linear")
-        )
+        path = CoefficientPath(estimate, j)
+        yield _Parameter(name, float(estimate.beta[j]), path, Scale("linear"))
     sigma = np.asarray(estimate.sigma)
     values = variance_parameters(terms, estimate.user_templates, sigma).tolist()
     found = zip(variance_parameter_names(terms), values, _variance_paths(estimate), strict=True)
-    for name, value, (path, to_value) in found:
-        yield _Parameter(name, value, path, to_value)
+    for name, value, (held, to_value) in found:
+        yield _Parameter(name, value, held, to_value)
 
 
 def _variance_paths(estimate: Estimate) -> Iterator[tuple[Path | None, Scale]]:
@@ -381,7 +348,7 @@ def _traced(
     progress: bool | None,
 ) -> tuple[list[ProfileCurve], float]:
     """Curves of the parameters asked for, and the deviance at the ML estimate."""
-    wanted = _selected(parameter_names(estimate), parm, estimate.A.p)
+    wanted = selected(parameter_names(estimate), parm, estimate.A.p)
     best = _by_maximum_likelihood(estimate)
     with counter(None, progress, what="profile", unit="points") as watch:
         for _ in range(_RESTARTS):
@@ -406,7 +373,7 @@ def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     return replace(estimate, templates=tuple(clean))
 
 
-def _restarted(estimate: Estimate, templates: tuple[Floats, ...]) -> Estimate:
+def _restarted(estimate: Estimate, templates: Sequence[Floats]) -> Estimate:
     """The ML fit anew, from templates where the deviance is lower."""
     criterion = estimate.criterion
     return _by_maximum_likelihood(estimate_theta(criterion, theta0=criterion.theta(templates)))

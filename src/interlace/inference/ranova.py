@@ -12,10 +12,10 @@ from interlace._encode import SideTerm
 from interlace.crossprod import CrossProducts, drop_term, map_columns, select_columns
 from interlace.design import Design
 from interlace.estimate import SINGULAR_TOLERANCE, Estimate
+from interlace.fitted import FittedModel
 from interlace.formula import RandomTerm
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
 from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
-from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, join_theta
 
 
@@ -28,7 +28,7 @@ class Reduction:
     theta0: Floats | None
 
 
-def ranova(result: CrossedLMEResult) -> pd.DataFrame:
+def ranova(result: FittedModel) -> pd.DataFrame:
     """Likelihood-ratio tests of the random effects, one reduction at a time.
 
     The criterion of the fit is used, REML or ML.  From a correlated term with several effects each

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from interlace.errors import InterlaceError
+from interlace.levels import check_level, tails
 
 METHODS = ("percentile", "basic", "normal")
 
@@ -76,12 +77,11 @@ class BootstrapResult:
         Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.  Replicates
         without a value (a correlation with a standard deviation of 0) are left out.
         """
-        if not 0.0 < level < 1.0:
-            raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
+        check_level(level)
         if method not in METHODS:
             raise InterlaceError(f"method must be {listed(METHODS)}, not {method!r}")
         tail = (1.0 - level) / 2.0
-        low, high = round(tail, 12), round(1.0 - tail, 12)
+        low, high = tails(level)
         if method == "normal":
             reach = -float(ndtri(tail)) * self.se
             centre = self.estimate - self.bias

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from interlace._parallel import in_order, n_workers
 from interlace._progress import counter
+from interlace.batches import Refits, fit_stacked, worth_a_batch
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
 from interlace.design import Design
@@ -24,7 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
-from interlace.refits import Refits, Refitter, working_rows
+from interlace.refits import Refitter, side_by_side, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
     Block,
@@ -41,8 +42,8 @@ KINDS = ("parametric", "residual", "cases", "wild")
 Statistic = Callable[[CrossedLMEResult], object]
 
 # Blocks of replicates that one task takes: many for a batch, one where replicates take long.
-_TASK = 16
-# Tasks of that size that are worth a process.
+_TASK, _CASES_TASK = 16, 4
+# Tasks of a batch of responses that are worth a process.
 _TASKS_EACH = 4
 
 
@@ -87,9 +88,7 @@ def bootstrap(
         bootstrap, Owen 2007).  A level drawn twice counts as two, and so do those nested in it;
         other factors keep their levels.
     n_jobs
-        Processes; -1 for as many as there are cores.  Where the system cannot fork (Windows,
-        macOS), starting them takes a second or two, a script must start from
-        ``if __name__ == "__main__":``, and ``statistic`` must be a function that can be pickled.
+        Processes; -1 for as many as there are cores.  Starting them takes a second or two, once.
     progress
         ``True`` shows a bar, ``False`` never does, ``None`` does when it takes long and standard
         error is a terminal.
@@ -129,14 +128,13 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
-    _check(n, kind, group, n_jobs)
+    _check(n, kind, statistic, group, n_jobs)
     root = seed_sequence(seed)
     reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
     run = _runner(result, design, kind, group, reader)
-    size, share = (_TASK, _TASKS_EACH) if isinstance(run, _Together) else (1, 1)
-    tasks = list(_grouped(blocks(root, n), size))
-    workers = n_workers(n_jobs, len(tasks) // share)
+    tasks = list(_grouped(blocks(root, n), run.blocks_each))
+    workers = n_workers(n_jobs, len(tasks) // run.tasks_each)
     with counter(n, progress, what="bootstrap", unit="replicates") as advance:
         chunks = []
         for chunk in in_order(run, tasks, workers):
@@ -147,12 +145,14 @@ def bootstrap(
     return found
 
 
-def _check(n: int, kind: str, group: str | None, n_jobs: int) -> None:
+def _check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int) -> None:
     """Refuse arguments that are out of range."""
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
     if kind not in KINDS:
         raise InterlaceError(f"kind must be {listed(KINDS)}, not {kind!r}")
+    if statistic is not None and not callable(statistic):
+        raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
     if group is not None and kind != "cases":
         raise InterlaceError(f"group= says what kind='cases' draws; kind={kind!r} takes none")
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
@@ -287,11 +287,45 @@ class _Together:
     refitter: Refitter
     sampler: _Sampler
     reader: _Parameters
+    blocks_each = _TASK
+    tasks_each = _TASKS_EACH
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
-        drawn = [self.sampler.deviations(block.rng, block.size) for block in task]
-        fits = self.refitter.refit(np.concatenate(drawn, axis=1))
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
+        products = self.refitter.rows.responses
+        drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
+        fits = self.refitter.refit(side_by_side(drawn))
         return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
+
+
+@dataclass(frozen=True, eq=False)
+class _CasesTogether:
+    """Resampled rows, fitted as a batch."""
+
+    cases: Cases
+    refitter: Refitter
+    reader: _Parameters
+    blocks_each = _CASES_TASK
+    tasks_each = 1
+
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
+        uniform = np.concatenate([b.rng.random((b.size, self.cases.n_draws)) for b in task])
+        values = np.full((len(uniform), len(self.reader.names)), np.nan)
+        singular = np.zeros(len(uniform), dtype=bool)
+        errors: dict[int, str] = {}
+        criteria: dict[int, Criterion] = {}
+        for i in range(len(uniform)):
+            try:
+                A = self.cases.sample(uniform[i])[1]
+                criteria[i] = Criterion(A, self.refitter.estimate.criterion.reml)
+            except InterlaceError as error:
+                errors[i] = str(error)
+        if criteria:
+            theta0 = self.refitter.estimate.criterion.theta(self.refitter.start)
+            fits = fit_stacked(list(criteria.values()), theta0)
+            where = np.array(list(criteria))
+            values[where], singular[where] = self.reader.table(fits), fits.singular
+            errors |= {int(where[i]): why for i, why in fits.errors.items()}
+        return _Chunk(task[0].columns.start, values, singular, errors)
 
 
 Fit = Callable[[int], tuple[Design, Estimate]]
@@ -303,16 +337,16 @@ class _OneByOne:
 
     fits: Callable[[Block], Fit]
     reader: _Parameters | _Statistic
+    blocks_each = 1
+    tasks_each = 1
 
-    def __call__(self, task: Sequence[Block], stopped: Callable[[], bool]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> _Chunk:
         (block,) = task
         fit = self.fits(block)
         values = np.full((block.size, len(self.reader.names)), np.nan)
         singular = np.zeros(block.size, dtype=bool)
         errors: dict[int, str] = {}
         for i in range(block.size):
-            if stopped():
-                break
             try:
                 design, estimate = fit(i)
                 if not estimate.convergence.converged:
@@ -332,13 +366,15 @@ def _runner(
     kind: str,
     group: str | None,
     reader: _Parameters | _Statistic,
-) -> _Together | _OneByOne:
+) -> _Together | _CasesTogether | _OneByOne:
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
     refitter = Refitter(estimate, working_rows(design, estimate.A))
     if kind == "cases":
         drawer = cases(design, estimate.A.names, groups, group)
+        if isinstance(reader, _Parameters) and worth_a_batch(estimate.A, own_rows=True):
+            return _CasesTogether(drawer, refitter, reader)
         return _OneByOne(_CaseFits(drawer, refitter), reader)
     sampler: _Sampler
     if kind == "parametric":

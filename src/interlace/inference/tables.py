@@ -16,6 +16,7 @@ from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_h
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
+from interlace.levels import check_level
 from interlace.terms import Floats
 
 if TYPE_CHECKING:
@@ -40,13 +41,6 @@ def reference(estimate: Estimate, ddf: str) -> Reference:
         known = ", ".join(repr(name) for name in REFERENCES)
         raise InterlaceError(f"ddf must be one of {known}, not {ddf!r}")
     return REFERENCES[ddf](estimate)
-
-
-def check_level(level: float) -> float:
-    """The level, if it is strictly between 0 and 1."""
-    if not 0.0 < level < 1.0:
-        raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
-    return level
 
 
 # ------------------------------------------------------------------ single functions

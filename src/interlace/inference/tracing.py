@@ -14,23 +14,20 @@ from itertools import pairwise
 import numpy as np
 
 from interlace.constrained import Path, PathPoint
+from interlace.inference.inner import constrained_minimum, point_at
 from interlace.optimize import minimize
 from interlace.terms import Floats
 
-# A Newton step that promises less than this is taken on trust: it is known to a tenth.
-_TRUST = 3e-5
 # How close to the wanted zeta a point must be for the last step to be linear.
 _CLOSE = 1e-3
 # A deviance lower by more than this is another minimum.
 _LOWER = 1e-5
-# Plain Newton steps before the trust region takes over, and the gain that is too much for them.
-_PLAIN, _FAR = 5, 0.5
-# Predicted gain at which another start is compared with what is known.
-_ROUGH = 1e-3
+# Predicted gain at which another start is compared with what is known, and evaluations up to it.
+_ROUGH, _PATIENCE = 1e-3, 40
 # Rate, in steps made so far, from which the deviance counts as level: zeta gets nowhere.
 _LEVEL = 1e3
-# Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that is
-# halved if they do not, and how often at most.
+# Relative difference in zeta up to which two polynomials agree, the smallest interval of zeta that
+# is halved if they do not, and how often at most.
 _AGREE, _SMALL, _ROUNDS = 2e-5, 0.01, 4
 _MAX_POINTS = 60
 # Extrapolation with weights that sum to more than this in size is not to be trusted.
@@ -40,7 +37,7 @@ _WILD = 8.0
 class LowerDeviance(Exception):  # noqa: N818  (a finding, caught by the caller)
     """A held quantity led to a deviance below that of the estimate: it was a local minimum."""
 
-    def __init__(self, templates: tuple[Floats, ...]) -> None:
+    def __init__(self, templates: Sequence[Floats]) -> None:
         super().__init__("the deviance is lower elsewhere")
         self.templates = templates
 
@@ -90,88 +87,73 @@ class Tracer:
         """The estimate, its rate not known yet."""
         return Node(self.path.start, self.path.free, 0.0, 0.0, 0.0, is_estimate=True)
 
-    def settle(self, psi: float, phi: Floats, branch: int) -> Node:
-        """Constrained minimum at ``psi``, started from ``phi``."""
-        value, slope, best = constrained_minimum(self.path, psi, phi, self.minimum)
+    def settle(self, psi: float, phi: Floats, branch: int, *, otherwise: Floats) -> Node:
+        """Constrained minimum at ``psi``, started from ``phi``, or ``otherwise`` if that fails.
+
+        If both do, an infinitely high node: something to stay inside of.
+        """
+        point = point_at(self.path, psi, phi)
+        if not np.isfinite(point.value):
+            phi, point = otherwise, point_at(self.path, psi, otherwise)
+        if not np.isfinite(point.value):
+            return Node(psi, phi, np.inf, float(np.copysign(np.inf, psi - self.path.start)), 0.0)
+        value, slope, best = constrained_minimum(self.path, psi, phi, point, self.minimum)
         if self.watch is not None:
             self.watch(1)
         rise = value - self.minimum
         if rise < -_LOWER * 10.0:
-            raise LowerDeviance(self.path.at(psi, best).evaluation.factor.templates)
+            raise LowerDeviance(self.path.templates(psi, best))
         zeta = float(np.sign(psi - self.path.start) * np.sqrt(max(rise, 0.0)))
-        return Node(psi, best, rise, zeta, 0.5 * slope / zeta if zeta else 0.0, branch)
+        rate = 0.5 * slope / zeta if zeta else 0.0
+        return Node(psi, self.path.tidy(best), rise, zeta, rate, branch)
 
     def look(self, nodes: Sequence[Node], psi: float, beside: Sequence[Node]) -> Node:
         """Constrained minimum at ``psi`` next to one or two nodes, extrapolated from all ``nodes``.
 
         On two branches the lower one counts; if extrapolation has led to a worse minimum than
-        those beside, start from these.
+        those beside, or up a wall, start from these.
         """
-        branches = sorted({n.branch for n in beside})
-        ways = [(b, [n for n in nodes if n.branch == b]) for b in branches]
-        found = [self.settle(psi, _predict(self.path, around, psi), b) for b, around in ways]
+        nodes, beside = ([n for n in some if np.isfinite(n.rise)] for some in (nodes, beside))
+        found = [
+            self.settle(psi, _predict(self.path, around, psi), branch, otherwise=beside[0].phi)
+            for branch in sorted({n.branch for n in beside})
+            for around in [[n for n in nodes if n.branch == branch]]
+        ]
         best = min(found, key=lambda n: n.rise)
-        if len(beside) > 1 and best.rise > max(n.rise for n in beside) + _LOWER:
-            again = [self.settle(psi, n.phi, n.branch) for n in beside]
+        if best.rise > _expected(beside, psi) + _LOWER:
+            again = [self.settle(psi, n.phi, n.branch, otherwise=self.path.free) for n in beside]
             best = min((best, *again), key=lambda n: n.rise)
-        return best
+        return replace(best, branch=best.branch + 1) if _fell_flat(best, beside) else best
 
     def scout(self, last: Node, phi: Floats) -> Node | None:
         """The constrained minimum that another start leads to, if it is lower than a known one."""
-        found = minimize(lambda x: self.path.at(last.psi, x), phi, gain_tolerance=_ROUGH)
+        if not np.isfinite(point_at(self.path, last.psi, phi).value):
+            return None
+        found = minimize(
+            lambda x: point_at(self.path, last.psi, x),
+            phi,
+            gain_tolerance=_ROUGH,
+            max_evaluations=_PATIENCE,
+        )
         if found.point.value - 2.0 * found.predicted_gain > self.minimum + last.rise - _LOWER:
             return None
-        node = self.settle(last.psi, found.x, last.branch + 1)
+        node = self.settle(last.psi, found.x, last.branch + 1, otherwise=phi)
         return node if node.rise < last.rise - _LOWER else None
 
 
-def constrained_minimum(
-    path: Path, psi: float, phi: Floats, minimum: float
-) -> tuple[float, float, Floats]:
-    """Least deviance at ``psi``, its slope along ``psi``, and the ``phi`` where it is.
-
-    The last Newton step is not evaluated: its promise corrects value and slope.  ``minimum`` is
-    the deviance at the estimate: the rise from it is what must be accurate.
-    """
-    point, x = path.at(psi, phi), phi
-    for _ in range(_PLAIN):
-        step, gain, saddle = _newton_step(point)
-        trust = _TRUST * float(np.clip(point.value - gain - minimum, 1e-2, 1.0) ** 2)
-        if gain > _FAR or (gain < trust and saddle):
-            break
-        if gain < trust:
-            return point.value - gain, point.slope + float(point.cross @ step), x + step
-        trial = path.at(psi, x + step)
-        if trial.value > point.value - 0.2 * gain:
-            break
-        point, x = trial, x + step
-    found = minimize(_remembering(path, psi, x, point), x, gain_tolerance=trust)
-    step, gain, _ = _newton_step(found.point)
-    slope = found.point.slope + float(found.point.cross @ step)
-    return found.point.value - gain, slope, found.x + step
+def _expected(beside: Sequence[Node], psi: float) -> float:
+    """The most that the deviance should have risen at ``psi``, between two nodes or beyond one."""
+    if len(beside) > 1:
+        return max(n.rise for n in beside)
+    (inner,) = beside
+    step = min(abs(psi - inner.psi) * abs(inner.zeta_rate), 1e3)
+    return np.inf if inner.is_estimate else (abs(inner.zeta) + 2.0 * step + 0.2) ** 2
 
 
-def _remembering(
-    path: Path, psi: float, phi: Floats, point: PathPoint
-) -> Callable[[Floats], PathPoint]:
-    """The path at ``psi`` as a function, the first point known already."""
-    return lambda x: point if x is phi else path.at(psi, x)
-
-
-def _newton_step(point: PathPoint) -> tuple[Floats, float, bool]:
-    """Newton step, what it promises, and whether some direction curves downward."""
-    gradient = point.gradient
-    if not len(gradient):
-        return gradient, 0.0, False
-    values, vectors = np.linalg.eigh(point.newton_matrix)
-    largest = np.abs(values).max()
-    live = np.abs(values) > 1e-9 * largest
-    slope = vectors.T @ gradient
-    inverse = np.where(live, 1.0, 0.0) / np.where(live, np.abs(values), 1.0)
-    steep = np.abs(slope[~live]).max(initial=0.0) > 1e-3 * np.sqrt(largest)
-    bent = 2.0 * float(np.linalg.norm(gradient))  # what a slope lends to directions of rotation
-    saddle = bool(values[0] < -1e-5 * largest - bent or steep)
-    return -vectors @ (inverse * slope), float(0.5 * (inverse * slope**2).sum()), saddle
+def _fell_flat(node: Node, beside: Sequence[Node]) -> bool:
+    """Whether the deviance is level at a node but not beside it, on what passes for one branch."""
+    rates = [abs(n.zeta_rate) for n in beside if n.branch == node.branch and not n.is_estimate]
+    return bool(rates) and abs(node.zeta_rate) < 1e-3 * min(rates)
 
 
 def trace(
@@ -184,9 +166,8 @@ def trace(
     """
     origin = tracer.origin()
     down, low = _side(_March(tracer, -1, [origin], (origin,)), targets, exact)
-    up, high = _side(
-        _March(tracer, 1, [origin], tuple(n for n in down if n.branch == 0)), targets, exact
-    )
+    same = tuple(n for n in down if n.branch == 0)
+    up, high = _side(_March(tracer, 1, [origin], same), targets, exact)
     nodes = _with_rate_at_estimate([*down[:0:-1], *up])
     fresh = {n.psi for n in nodes}
     for _ in range(_ROUNDS if refine else 0):
@@ -258,24 +239,45 @@ class _March:
         for target in sorted({*rough, *exact}):
             reach = _CLOSE if target in exact else 0.3 * min(targets)
             limits[target] = self.reach(target, reach)
+        self.nodes = [n for n in self.nodes if np.isfinite(n.rise)]
         return {z: limits[z] for z in exact}
 
     def reach(self, target: float, tolerance: float) -> float:
         """``psi`` where ``|zeta|`` is ``target``, or the end of the range if it stays below."""
+        widths = [np.inf] * 3
         for _ in range(_MAX_POINTS):
             inner, outer = self._bracket(target)
+            widths.append(abs(outer.psi - inner.psi) if outer else np.inf)
             near = [n for n in (inner, outer) if n and abs(abs(n.zeta) - target) <= tolerance]
             if near and np.isfinite(near[0].rate):
                 return self._limit(near[0], target)
             if outer is None and inner.psi == self.bound:
                 return self.bound
-            psi = self._propose(inner, outer, target)
-            if psi in (inner.psi, outer.psi if outer else None):
-                return psi
+            if outer is not None and self._leaps(inner, outer):
+                if self._stays_up(inner, outer):
+                    return inner.psi
+                continue
+            slow = np.isfinite(widths[-4]) and widths[-1] > 0.5 * widths[-4]
+            psi = self._propose(inner, outer, target, halve=bool(slow))
             around = [*self.nodes, *self.known[1:]]
             beside = [inner] if outer is None else [inner, outer]
             self._insert(self.tracer.look(around, psi, beside))
         return self.nodes[-1].psi
+
+    def _leaps(self, inner: Node, outer: Node) -> bool:
+        """Whether the deviance jumps between two nodes that all but coincide."""
+        near = abs(outer.psi - inner.psi) < 1e-3 * self.tracer.path.unit
+        return near and abs(outer.zeta) - abs(inner.zeta) > 0.02
+
+    def _stays_up(self, inner: Node, outer: Node) -> bool:
+        """Whether it does so even when followed from the inner node; else the outer is replaced."""
+        better = self.tracer.settle(
+            outer.psi, inner.phi, inner.branch, otherwise=self.tracer.path.free
+        )
+        if better.rise > outer.rise - _LOWER:
+            return True
+        self.nodes[self.nodes.index(outer)] = better
+        return False
 
     def _limit(self, node: Node, target: float) -> float:
         """A linear step from a node close to the target, within the range."""
@@ -297,14 +299,15 @@ class _March:
         """Follow a lower minimum from the outermost node inward as far as it is lower."""
         self.nodes[-1] = better
         for i in range(len(self.nodes) - 2, 0, -1):
-            node = self.tracer.settle(self.nodes[i].psi, self.nodes[i + 1].phi, better.branch)
+            here, phi = self.nodes[i], self.nodes[i + 1].phi
+            node = self.tracer.settle(here.psi, phi, better.branch, otherwise=here.phi)
             if node.rise > self.nodes[i].rise - _LOWER:
                 break
             self.nodes[i] = node
 
     # -------------------------------------------------------------- where to look next
 
-    def _propose(self, inner: Node, outer: Node | None, target: float) -> float:
+    def _propose(self, inner: Node, outer: Node | None, target: float, *, halve: bool) -> float:
         """Next ``psi``, by the rates of the nodes; inside the bracket if there is one."""
         if outer is None:
             psi = inner.psi + self.side * self._stride(inner, target)
@@ -312,7 +315,7 @@ class _March:
         a, b = self.side * inner.psi, self.side * outer.psi
         guess = self._inside(inner, outer, target)
         margin = 0.02 * (b - a)
-        if not a + margin < guess < b - margin:
+        if halve or not a + margin < guess < b - margin:
             guess = 0.5 * (a + b)
         return self.side * guess
 
@@ -336,12 +339,13 @@ class _March:
     def _first_rate(self) -> float:
         """``d psi / d zeta`` at the estimate: of the other side, or by the Newton matrix."""
         path = self.tracer.path
-        if len(self.known) > 1:
-            return abs((self.known[1].psi - path.start) / (self.known[1].zeta or 1.0))
-        point = path.at(path.start, path.free)
-        curvature = point.curvature + float(point.cross @ _tangent(point))
-        rate = np.sqrt(2.0 / curvature) if curvature > 0.0 else np.inf
-        return float(np.clip(rate, 0.1 * path.unit, 30.0 * path.unit))
+        if len(self.known) > 1 and abs(self.known[1].zeta) > 0.3:
+            rate = abs((self.known[1].psi - path.start) / self.known[1].zeta)
+        else:
+            point = path.at(path.start, path.free)
+            curvature = point.curvature + float(point.cross @ _tangent(point))
+            rate = np.sqrt(2.0 / curvature) if curvature > 0.0 else np.inf
+        return float(np.clip(rate, 0.1 * path.unit, 20.0 * path.unit))
 
     def _inside(self, inner: Node, outer: Node, target: float) -> float:
         """Inverse interpolation between two nodes, ``side * psi``."""
@@ -374,7 +378,7 @@ def _predict(path: Path, around: Sequence[Node], psi: float) -> Floats:
     for size in (4, 3, 2):
         weights = _lagrange([n.psi for n in chosen[:size]], psi)
         if np.abs(weights).sum() < _WILD:
-            return weights @ np.array([n.phi for n in chosen[:size]])
+            return np.asarray(weights @ np.array([n.phi for n in chosen[:size]]))
     return chosen[0].phi
 
 

@@ -13,6 +13,7 @@ from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.formula import expression, names_in
 from interlace.inference.information import variance_errors
+from interlace.levels import check_level
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
 
@@ -85,8 +86,7 @@ def tidy(
     2   Subject             sd__Days    5.9221
     3  Residual      sd__Observation   25.5918
     """
-    if not 0.0 < conf_level < 1.0:
-        raise InterlaceError(f"conf_level must be strictly between 0 and 1, not {conf_level!r}")
+    check_level(conf_level, "conf_level")
     wanted = _wanted(effects)
     parts = {
         "fixed": lambda: _fixed(result.coef_table(ddf, conf_level)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from interlace.result import CrossedLMEResult
+from interlace.fitted import FittedModel
 from interlace.terms import Floats
 
 
@@ -87,7 +87,7 @@ class ICC:
         return f"ICC: adjusted {self.adjusted:.4f}, unadjusted {self.unadjusted:.4f} ({groups})"
 
 
-def r2(result: CrossedLMEResult) -> R2:
+def r2(result: FittedModel) -> R2:
     """R squared of a mixed model.
 
     Parameters
@@ -122,7 +122,7 @@ def r2(result: CrossedLMEResult) -> R2:
     return R2(fixed / total, (fixed + random) / total, fixed, random, result.scale)
 
 
-def icc(result: CrossedLMEResult) -> ICC:
+def icc(result: FittedModel) -> ICC:
     """Intraclass correlations: shares of variance that the grouping factors account for.
 
     Parameters
@@ -161,14 +161,14 @@ def _item(values: Mapping[str, float], name: str) -> float:
     return values[name]
 
 
-def _fixed_variance(result: CrossedLMEResult) -> float:
+def _fixed_variance(result: FittedModel) -> float:
     """Sample variance of ``X beta`` over the rows used."""
     design = result.design
     kept = np.isin(design.names, result.estimate.A.names)
     return float(np.var(design.X[:, kept] @ result.estimate.beta, ddof=1))
 
 
-def _random_variances(result: CrossedLMEResult) -> dict[str, float]:
+def _random_variances(result: FittedModel) -> dict[str, float]:
     """Mean over the rows of ``z' Sigma z``, by grouping factor in the order of the formula."""
     found = dict.fromkeys(result.ngroups, 0.0)
     terms = zip(result.estimate.A.terms, result.design.Z, result.estimate.covariances, strict=True)

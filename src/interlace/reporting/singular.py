@@ -11,9 +11,9 @@ import numpy as np
 from interlace._encode import SideTerm
 from interlace.design import Design
 from interlace.estimate import SINGULAR_TOLERANCE
+from interlace.fitted import FittedModel
 from interlace.formula import MixedFormula, RandomTerm
 from interlace.inference.slopes import droppable, is_levels, random_term
-from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
 
 
@@ -98,7 +98,7 @@ class SingularReport:
 _ADVICE = "The estimates are valid. Simpler models to try, the smallest changes first:"
 
 
-def singular_report(result: CrossedLMEResult) -> SingularReport:
+def singular_report(result: FittedModel) -> SingularReport:
     """Which random effects of a singular fit have no variance, and what to try instead.
 
     Parameters
