@@ -54,6 +54,8 @@ class Design:
         estimated as zero) rather than approximations.
     nested
         Whether one factor contains all others, so that its groups can be drawn as wholes.
+    slopes
+        Whether random slopes vary beside random intercepts.
     words
         What the design stands for, in a sentence or two.
     """
@@ -69,6 +71,7 @@ class Design:
     draw: Callable[[np.random.Generator], Floats]
     balanced: bool
     nested: bool
+    slopes: bool
     words: str
 
     @property
@@ -118,6 +121,7 @@ def growth() -> Design:
         draw=draw,
         balanced=False,
         nested=True,
+        slopes=True,
         words="Ten subjects, 4 to 8 measurements each at irregular times; a random intercept and "
         "slope, correlated 0.3. Five subjects are treated, which in truth changes nothing.",
     )
@@ -164,6 +168,7 @@ def crossed() -> Design:
         draw=draw,
         balanced=False,
         nested=False,
+        slopes=False,
         words="Twelve subjects, half of them old, respond to nine items, three in each condition; "
         "11 of the 108 cells are missing; `x` varies from cell to cell. Neither the condition nor "
         "age has an effect.",
@@ -210,6 +215,7 @@ def nested() -> Design:
         draw=draw,
         balanced=True,
         nested=True,
+        slopes=False,
         words="Six schools of four classes of five pupils. Three schools are in the other arm, two "
         "classes of each school are taught by another method, and a pupil-level covariate takes "
         "the same five values in every class. Nothing has an effect.",

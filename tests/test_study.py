@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from studies import coverage
 from studies.designs import DESIGNS
+from studies.findings import hotelling
 from studies.measure import (
     CASES,
     NEW_RESPONSES,
@@ -164,3 +165,14 @@ def test_promises() -> None:
     ]
     for design, cell, expected in table:
         assert promise(design, cell) is expected
+
+
+def test_hotelling() -> None:
+    """Against draws of the statistic that it describes."""
+    rng = np.random.default_rng(1)
+    mean = rng.standard_normal((200_000, 2))
+    x = rng.standard_normal((200_000, 8, 2))
+    spread = np.einsum("nij,nik->njk", x, x) / 8.0
+    statistic = np.einsum("nj,nj->n", mean, np.linalg.solve(spread, mean[..., None])[..., 0]) / 2.0
+    share = np.mean(statistic > 4.45897)  # the 95 % quantile of F(2, 8)
+    assert hotelling(2, 8) == pytest.approx(share, abs=4.0 * math.sqrt(0.07 / 200_000))
