@@ -221,9 +221,9 @@ def corrections(every: Sequence[Judged]) -> Iterator[Claim]:
     others = pick(every, "test", "satterthwaite", lambda j: is_joint(j) and not j.design.slopes)
     yield Claim(
         f"**Joint tests by Satterthwaite** do too in crossed and nested, {span(others)}, but not "
-        f"in growth: {span(slopes)}. There both coefficients rest on one estimated 2 x 2 covariance "
-        f"of intercepts and slopes. Were all subjects measured at the same times, the statistic "
-        f"would be Hotelling's, 8/7 times an F of 2 and 7 degrees of freedom, and the F of 2 and 8 "
+        f"in growth: {span(slopes)}. There both coefficients rest on one estimated 2 x 2 "
+        f"covariance of intercepts and slopes. Were all subjects measured at the same times, the "
+        f"statistic would be Hotelling's, 8/7 times an F of 2 and 7 degrees of freedom, and the F of 2 and 8 "
         f"that Fai and Cornelius' formula compares it with is exceeded in "
         f"{percent(hotelling(2, 8))} %. Kenward-Roger makes just this correction. It is a limit of "
         f"the approximation, which lmerTest shares: for joint tests of what varies with a random "

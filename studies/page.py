@@ -98,14 +98,23 @@ def lost(replicates: int) -> float:
 
 
 def described(design: Design, study: Study) -> str:
-    facts = {c.target: n for c, n in study.design(design.name).items() if c.measure == "fact"}
-    return (
+    """The design in words, and what happened to its fits."""
+    facts = {cell: n for cell, n in study.design(design.name).items() if cell.measure == "fact"}
+    singular, stuck = (facts[Cell("fact", what, "")] for what in ("singular", "not converged"))
+    text = (
         f"**{design.name}**: `{design.formula}`, {len(design.frame)} rows. {design.words} "
         f"The joint hypothesis is that {' and '.join(f'`{c}`' for c in design.joint)} are zero. "
-        f"A variance (or correlation) was estimated on its boundary in "
-        f"{percent(facts['singular'].rate)} % of the data sets, "
-        f"{facts['not converged'].misses} fits did not converge.\n"
+        f"A variance (or correlation) was estimated on its boundary in {percent(singular.rate)} % "
+        f"of the data sets, {stuck.misses} fits did not converge."
     )
+    failed = [n for cell, n in facts.items() if cell.target == "replicates failed" and n.misses]
+    if failed:
+        shares = ", ".join(f"{percent(n.rate)} % for `{n.cell.method}`" for n in failed)
+        text += (
+            f" Replicates that could not be fitted, such as samples without one of the conditions, "
+            f"are left out; data sets with any: {shares}."
+        )
+    return text + "\n"
 
 
 # ------------------------------------------------------------------ tables
