@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from studies import coverage
 from studies.designs import DESIGNS
-from studies.findings import hotelling
+from studies.findings import hotelling, percentile_sd
 from studies.measure import (
     CASES,
     NEW_RESPONSES,
@@ -176,3 +176,12 @@ def test_hotelling() -> None:
     statistic = np.einsum("nj,nj->n", mean, np.linalg.solve(spread, mean[..., None])[..., 0]) / 2.0
     share = np.mean(statistic > 4.45897)  # the 95 % quantile of F(2, 8)
     assert hotelling(2, 8) == pytest.approx(share, abs=4.0 * math.sqrt(0.07 / 200_000))
+
+
+def test_percentile_sd() -> None:
+    """Against draws: the interval runs from s times the quantiles of s over sigma."""
+    rng = np.random.default_rng(2)
+    s = np.sqrt(rng.chisquare(40, 400_000) / 40.0)
+    low, high = np.quantile(s, [0.025, 0.975])
+    share = np.mean((s * low < 1.0) & (s * high > 1.0))
+    assert percentile_sd(40) == pytest.approx(share, abs=0.002)
