@@ -288,8 +288,8 @@ def residual_deviation(every: Sequence[Judged]) -> Iterator[Claim]:
         f"{span(sigma('residual'))}, mostly on the low side. This has nothing to do with "
         f"random effects: the percentile interval of a normal sample's standard deviation covers "
         f"in {share_span([percentile_sd(df) for df in dfs])} with as many degrees of freedom and "
-        f"no end of replicates, and the residual bootstrap adds that a sample shows too little of the "
-        f"tails (in 3,000 simulated least-squares fits with the rows and degrees of freedom of "
+        f"no end of replicates, and the residual bootstrap adds that a sample shows too little of "
+        f"the tails (in 3,000 simulated least-squares fits with the rows and degrees of freedom of "
         f"crossed, 399 replicates each, it covered in 92.7 %, the parametric one in 93.4 %).",
         not any(c.is_off for c in sigma("profile"))
         and all(c.rate < 0.1 for c in sigma("residual")),
