@@ -285,7 +285,7 @@ def residual_deviation(every: Sequence[Judged]) -> Iterator[Claim]:
     yield Claim(
         f"**sigma** rests on many rows; profiles cover in {span(sigma('profile'))}. Percentile "
         f"intervals fall short of that, parametric {span(sigma('parametric'))} and residual "
-        f"{span(sigma('residual'))}, mostly on the low side. This has nothing to do with "
+        f"{span(sigma('residual'))}, mostly on the low side. Most of this is no matter of "
         f"random effects: the percentile interval of a normal sample's standard deviation covers "
         f"in {share_span([percentile_sd(df) for df in dfs])} with as many degrees of freedom and "
         f"no end of replicates, and the residual bootstrap adds that a sample shows too little of "
