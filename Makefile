@@ -4,6 +4,7 @@
 #   make test     the tests
 #   make check    style, types, import rules, examples in docstrings
 #   make slow     statistical checks that take minutes
+#   make study    the simulation study of intervals and tests (half an hour), and its page
 #   make bench    time interlace beside the other packages that are installed
 #   make clean    remove .venv and everything made
 
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test check slow bench clean
+.PHONY: help demo test check slow study bench clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,9 @@ check: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src
+
+study: $(VENV)/.test
+	$(BIN)/python -m studies.coverage
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
