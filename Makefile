@@ -5,6 +5,7 @@
 #   make check    style, types, import rules, examples in docstrings
 #   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes
+#   make study    the simulation study of intervals and tests (half an hour), and its page
 #   make bench    time interlace beside the other packages that are installed
 #   make clean    remove .venv and everything made
 
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test check docs slow bench clean
+.PHONY: help demo test check docs slow study bench clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ docs: $(VENV)/.docs
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx -E -n -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
+
+study: $(VENV)/.test
+	$(BIN)/python -m studies.coverage
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

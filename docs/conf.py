@@ -21,7 +21,6 @@ version = release = installed("interlace")
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
-suppress_warnings = ["toc.empty_glob"]  # the simulation study is a page once it has been run
 default_role = "code"
 highlight_language = "text"  # of blocks that name none; cells are Python anyway
 

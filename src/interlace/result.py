@@ -324,7 +324,8 @@ class CrossedLMEResult(InferredModel):
             A function of a result that returns a number, an array or a Series; ``None`` for fixed
             effects, standard deviations, correlations and ``sigma``, which is much quicker.
         group
-            What ``"cases"`` draws: a grouping factor, ``"observation"``, or ``"all"`` (pigeonhole).
+            What ``"cases"`` draws: a grouping factor, ``"observation"``, or, for crossed factors,
+            ``"all"`` (pigeonhole).
         n_jobs
             Processes; -1 for as many as there are cores.
         progress
