@@ -43,3 +43,31 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
         yield watch
     finally:
         bar.close()
+
+
+@contextmanager
+def counter(
+    total: int, progress: bool | None, *, what: str, unit: str
+) -> Iterator[Callable[[int], None]]:
+    """Something to call with how many of ``total`` are newly done; shown as :func:`watcher` is."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=total,
+        desc=what,
+        unit=f" {unit}",
+        file=sys.stderr,
+        leave=progress is True,
+        delay=0.0 if progress else _PATIENCE_SECONDS,
+    )
+
+    def advance(done: int) -> None:
+        bar.update(done)
+
+    try:
+        yield advance
+    finally:
+        bar.close()

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # Relative size below which an eigenvalue of the Newton matrix counts as flat.
-_FLAT = 1e-7
+FLAT = 1e-7
 # A step that promised less than this and kept its promise confirms that the model can be trusted.
-_SHORT = 1e-5
+SHORT = 1e-5
 
 
 class Point(Protocol):
@@ -74,7 +74,7 @@ class _Model:
         """Directions that are not flat."""
         largest = self.curvature.max(initial=0.0)
         steep = np.abs(self.slope) > 1e-6 * np.sqrt(max(largest, 1e-300))
-        curved: NDArray[np.bool_] = self.curvature > _FLAT * largest
+        curved: NDArray[np.bool_] = self.curvature > FLAT * largest
         live: NDArray[np.bool_] = np.logical_or(curved, steep)
         return live
 
@@ -82,7 +82,7 @@ class _Model:
     def gain(self) -> float:
         """Reduction promised by the full step."""
         live = self.live
-        floor = _FLAT * self.curvature.max(initial=0.0)
+        floor = FLAT * self.curvature.max(initial=0.0)
         return float((0.5 * self.slope[live] ** 2 / np.maximum(self.curvature[live], floor)).sum())
 
     def step(self, radius: float) -> tuple[Floats, float]:
@@ -140,7 +140,7 @@ def minimize(
             trial = function(x + step)
             n += 1
             actual = point.value - trial.value
-            trusted = model.gain < _SHORT
+            trusted = model.gain < SHORT
             if trusted and abs(actual - promised) > 0.5 * abs(promised) + tolerance:
                 trusted = False
             if model.gain < tolerance or actual > 0.05 * promised or abs(promised) < 10.0 * noise:

@@ -9,7 +9,7 @@ cross-products alone and is done once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
@@ -75,7 +75,7 @@ def single_plan(A: CrossProducts) -> Plan:
 
 def _lay_out(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Plan:
     """The plan that eliminates ``chain``, its (single) tail sparse or dense."""
-    cross = _flat_cross(A)
+    cross = flat_cross(A)
     dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
     sizes = [A.terms[j].q for j in dense]
     starts = np.concatenate(([0], np.cumsum(sizes))).astype(int)
@@ -93,9 +93,18 @@ def _lay_out(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Plan:
         q_dense=int(starts[-1]),
         links=links,
         tails={s: _tail(A, s, [cross[s, j] for j in dense], sparse) for s in chain},
-        S=_remainder(A, dense, offsets, cross),
+        S=remainder(A, dense, offsets, cross),
         cross=cross,
     )
+
+
+def respond(plan: Plan, A: CrossProducts) -> Plan:
+    """The plan for cross-products that differ from the planned ones in the response alone."""
+    S = plan.S.copy()
+    S[:, -1] = np.concatenate([*(A.zv[j][..., -1].ravel() for j in plan.dense), A.vv[:, -1]])
+    S[-1] = S[:, -1]
+    tails = {s: tail.with_last(A.zv[s][..., -1]) for s, tail in plan.tails.items()}
+    return replace(plan, S=S, tails=tails)
 
 
 def between(A: CrossProducts, i: int, j: int) -> Cells:
@@ -176,7 +185,7 @@ def _flat(cells: Cells, shape: tuple[int, int]) -> csr_matrix:
     return csr_matrix((cells.values.ravel(), (rows.ravel(), cols.ravel())), shape=shape)
 
 
-def _flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
+def flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
     """``Z_i' Z_j`` for all ``i != j``."""
     cross: dict[tuple[int, int], Floats | csr_matrix] = {}
     for (i, j), cells in A.cells.items():
@@ -189,7 +198,7 @@ def _flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
     return cross
 
 
-def _full(block: Floats | csr_matrix) -> Floats:
+def as_array(block: Floats | csr_matrix) -> Floats:
     """A block of ``cross`` as an array."""
     return block if isinstance(block, np.ndarray) else np.asarray(block.toarray())
 
@@ -204,11 +213,11 @@ def _tail(
         R = hstack(parts, format="csr") if parts else csr_matrix((term.q, 0))
         R.sort_indices()
         return sparse_tail(R, A.zv[s])
-    full = [_full(block) for block in blocks] + [A.zv[s].reshape(term.q, -1)]
+    full = [as_array(block) for block in blocks] + [A.zv[s].reshape(term.q, -1)]
     return DenseTail(np.concatenate(full, axis=1).reshape(term.l, term.k, -1))
 
 
-def _remainder(
+def remainder(
     A: CrossProducts,
     dense: tuple[int, ...],
     offsets: Mapping[int, int],
@@ -227,7 +236,7 @@ def _remainder(
         for i in dense:
             if i < j:
                 b = offsets[i]
-                block = _full(cross[j, i])
+                block = as_array(cross[j, i])
                 S[a : a + term.q, b : b + A.terms[i].q] = block
                 S[b : b + A.terms[i].q, a : a + term.q] = block.T
     return S

@@ -7,7 +7,7 @@ well-filled rows, :class:`SparseTail` where each level meets few of the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -30,6 +30,10 @@ class DenseTail:
     """Rows held in full: ``R`` is ``(l, k, m)``."""
 
     R: Floats
+
+    def with_last(self, column: Floats) -> DenseTail:
+        """The same rows with another last column, ``(l, k)``."""
+        return DenseTail(np.concatenate((self.R[..., :-1], column[..., None]), axis=2))
 
     def apply(self, V: Floats) -> Floats:
         """``R[l] @ V`` for ``V`` (m, c): ``(l, k, c)``."""
@@ -69,6 +73,12 @@ class SparseTail:
     fixed: Floats
     pairs: csc_matrix
     squares: csr_matrix
+
+    def with_last(self, column: Floats) -> SparseTail:
+        """The same rows with another last column, ``(l, k)``."""
+        return replace(
+            self, fixed=np.concatenate((self.fixed[..., :-1], column[..., None]), axis=2)
+        )
 
     @property
     def m(self) -> int:
