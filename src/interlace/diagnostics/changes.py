@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace.crossprod import Codes
 from interlace.criterion import Criterion
+from interlace.crossprod import Codes
 from interlace.design import Design
 from interlace.diagnostics.deletion import Deletable
+from interlace.diagnostics.polish import polished
 from interlace.estimate import Estimate
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
@@ -120,6 +121,7 @@ class OneStep:
 
 def one_step(design: Design, estimate: Estimate) -> OneStep:
     """What single rows contribute; work and memory are those of the leverages."""
+    estimate = polished(estimate)
     factor, deletable = estimate.evaluation.factor, Deletable.of(design, estimate)
     rows = deletable.rows
     left = rows.X.copy()
@@ -147,12 +149,6 @@ def row_changes(step: OneStep) -> Influence:
     with np.errstate(invalid="ignore"):
         cooksd = s * step.e**2 / left / (p or np.nan)
     return Influence(cooksd, cooksd / (1.0 + s), s, 1.0 + s)
-
-
-def row_change(step: OneStep) -> Floats:
-    """``g`` of every row, ``(n, p)``."""
-    left = 1.0 - step.h
-    return np.asarray(step.a * (step.e / np.where(left > _NOTHING, left, np.nan))[:, None])
 
 
 def set_changes(step: OneStep, sets: list[Codes]) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ import numpy as np
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
 from interlace.diagnostics.deletion import Deletable
+from interlace.diagnostics.polish import polish_many, polished_point
 from interlace.estimate import Estimate
 from interlace.many import CONVERGED, MESSAGES, minimize_many
 from interlace.optimize import minimize
@@ -118,7 +119,7 @@ class Deleter:
             best = minimize(criterion, criterion.pack(self.start), gain_tolerance=_GAIN)
         except np.linalg.LinAlgError:
             return {i: "the model leaves no residual variance"}
-        factor = best.point.factor
+        factor = polished_point(best.point).factor
         found.beta[i], found.C[i] = factor.beta, factor.vcov
         found.sigma2[i] = factor.r2 / criterion.nu
         for all_, T in zip(found.templates, factor.templates, strict=True):
@@ -135,7 +136,7 @@ class Deleter:
         shape, at = batch.shape, np.array(which)
         start = {j: np.broadcast_to(T, (len(at), *T.shape)) for j, T in enumerate(self.start)}
         best = minimize_many(BatchProblem(batch), shape.packed(start), gain_tolerance=_GAIN)
-        templates = shape.unpacked(best.x)
+        templates = shape.unpacked(polish_many(BatchProblem(batch), best.x))
         factor = factorize(batch, templates)
         half = factor.half[:, shape.q :, shape.q :]
         found.beta[at], found.C[at] = factor.coef[:, shape.q :], half.transpose(0, 2, 1) @ half
@@ -143,8 +144,9 @@ class Deleter:
         for j, T in templates.items():
             found.templates[j][at] = T
         return {
-            which[i]: f"the fit did not converge: {MESSAGES[best.message[i]]}"
-            for i in np.flatnonzero(best.message != CONVERGED)
+            which[i]: f"the fit did not converge: {MESSAGES[message]}"
+            for i, message in enumerate(best.message.tolist())
+            if message != CONVERGED
         }
 
     @cached_property
