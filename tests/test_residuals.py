@@ -265,6 +265,6 @@ def test_effects_too_many_to_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     found = message(lambda: hlm_resid(result, type="marginal", standardized=True))
     assert found == (
         "Cholesky residuals of 90 rows would have to follow 12 random effects at a time (a:b:c: 23 "
-        "levels x 1, a:b: 8 levels x 1, a: 4 levels x 1): 0.0 GB and 3e+04 operations; use studentized residuals, or "
-        "sort the rows so that those of a group stand together"
+        "levels x 1, a:b: 8 levels x 1, a: 4 levels x 1): 0.0 GB and 3e+04 operations; use "
+        "studentized residuals, or sort the rows so that those of a group stand together"
     )

@@ -335,7 +335,6 @@ def _measure(result: CrossedLMEResult, level: int | str, measure: str, approx: b
     table = hlm_influence(result, level, approx).drop(columns="note", errors="ignore")
     if measure not in table:
         more = "; rvc and dfbetas need approx=False" if approx else ""
-        raise InterlaceError(
-            f"unknown measure {measure!r}: choose one of {', '.join(table.columns.astype(str))}{more}"
-        )
+        known = ", ".join(table.columns.astype(str))
+        raise InterlaceError(f"unknown measure {measure!r}: choose one of {known}{more}")
     return table[measure]
