@@ -355,7 +355,7 @@ def test_more_levels_than_rows_left() -> None:
         changes.one_step(result.design, result.estimate).deletable, result.estimate
     )
     four = np.array([0, 1, 2, 4])  # one row of each level is left
-    assert deleter.deletable.obstacle(four) == "5 levels of 'g' are left for 5 rows"
+    assert deleter.deletable.obstacles([four]) == {0: "5 levels of 'g' are left for 5 rows"}
 
 
 # ------------------------------------------------------------ one measure at a time

@@ -54,7 +54,7 @@ class ReTerm:
         """Number of random effects, ``l * k``."""
         return self.l * self.k
 
-    @property
+    @cached_property
     def correlated(self) -> bool:
         """Whether any off-diagonal entry of the template is free."""
         return bool(self.free[np.tril_indices(self.k, -1)].any())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interlace.columns import Pool, working_fixed
 from interlace.crossprod import Cells, Codes, CrossProducts
@@ -97,27 +98,27 @@ class Deletable:
 
     # -------------------------------------------------------------- what can be fitted
 
-    def obstacle(self, members: Codes) -> str:
-        """Why the model has no fit without some rows; empty if it has one."""
-        n, p = self.A.n - len(members), self.A.p
-        if n <= p:
-            return f"no residual degrees of freedom: {n} rows are left for {p} coefficients"
-        return self._few_levels(members, n) or self.undetermined(members)
-
-    def _few_levels(self, members: Codes, n: int) -> str:
-        """Too few levels of a factor, or too many for the rows."""
+    def obstacles(self, sets: Sequence[Codes]) -> dict[int, str]:
+        """Why the model has no fit without some of the sets, by their number."""
+        removed = np.array([len(members) for members in sets])
+        left = self.A.n - removed
+        members = np.concatenate(sets)
+        owner = np.repeat(np.arange(len(sets)), removed)
+        found: dict[int, str] = {}
         for group, (codes, counts) in self._counts.items():
-            left = int((counts > np.bincount(codes[members], minlength=len(counts))).sum())
-            if left < 2:
-                return (
-                    f"one level of {group!r} is left" if left else f"no level of {group!r} is left"
-                )
-            if left >= n:
-                return f"{left} levels of {group!r} are left for {n} rows"
-            for term in self.A.terms:
-                if term.group == group and term.correlated and left * term.k >= n:
-                    return f"{left * term.k} effects of {group!r} are left for {n} rows"
-        return ""
+            levels = _levels_left(owner, codes[members], counts, len(sets))
+            k = max((t.k for t in self.A.terms if t.group == group and t.correlated), default=1)
+            for i in np.flatnonzero((levels < 2) | (levels * k >= left)).tolist():
+                found.setdefault(i, _crowded(group, int(levels[i]), k, int(left[i])))
+        for i in np.flatnonzero(left <= self.A.p).tolist():
+            found[i] = (
+                f"no residual degrees of freedom: {left[i]} rows are left for {self.A.p} "
+                f"coefficients"
+            )
+        for i in np.flatnonzero(self._doubtful(owner, members, len(sets))).tolist():
+            if i not in found and (lost := self.undetermined(sets[i])):
+                found[i] = lost
+        return found
 
     @cached_property
     def _counts(self) -> Mapping[str, tuple[Codes, Codes]]:
@@ -128,19 +129,29 @@ class Deletable:
             for term, codes in zip(terms, self.rows.codes, strict=True)
         }
 
+    def _doubtful(self, owner: Codes, members: Codes, B: int) -> NDArray[np.bool_]:
+        """Sets without which some direction of the fixed effects has little left, ``(B,)``."""
+        p, X = self.A.p, self.rows.X[members]
+        if not p:
+            return np.zeros(B, dtype=bool)
+        total = np.repeat(self.A.vv[None, :-1, :-1], B, axis=0)
+        start = 0
+        for i, size in enumerate(np.bincount(owner, minlength=B).tolist()):
+            own = X[start : start + size]
+            total[i] -= own.T @ own
+            start += size
+        doubtful: NDArray[np.bool_] = np.linalg.eigvalsh(total)[:, 0] <= _SUSPECT * self.A.n
+        return doubtful
+
     def undetermined(self, members: Codes) -> str:
         """Which fixed effects the other rows do not determine, in words; empty if all are."""
-        A, X = self.A, self.rows.X[members]
-        if not A.p:
+        if not self._doubtful(np.zeros(len(members), dtype=np.intp), members, 1)[0]:
             return ""
-        lowest = np.linalg.eigvalsh(A.vv[:-1, :-1] - X.T @ X)[0]
-        if lowest > _SUSPECT * A.n:
-            return ""
-        rest = np.ones(A.n, dtype=bool)
+        rest = np.ones(self.A.n, dtype=bool)
         rest[members] = False
         return self._dependent(rest)
 
-    def _dependent(self, rest: Codes) -> str:
+    def _dependent(self, rest: NDArray[np.bool_]) -> str:
         """Columns of the rows ``rest`` that depend on earlier ones, as fitting them would find."""
         design, A = self.design, self.A
         X = design.X[rest][:, np.isin(design.names, A.names)]
@@ -152,6 +163,23 @@ class Deletable:
             return "the fixed effects reproduce the response exactly"
         lost = ", ".join(name for name, keep in zip(A.names, kept, strict=True) if not keep)
         return f"the fixed effects are rank deficient: {lost}" if lost else ""
+
+
+def _levels_left(owner: Codes, codes: Codes, counts: Codes, B: int) -> Codes:
+    """How many levels keep a row without each of ``B`` sets, whose rows have ``codes``."""
+    l = len(counts)
+    pairs, removed = np.unique(owner.astype(np.int64) * l + codes, return_counts=True)
+    vanished = removed == counts[pairs % l]
+    return np.asarray(l - np.bincount(pairs[vanished] // l, minlength=B))
+
+
+def _crowded(group: str, levels: int, k: int, n: int) -> str:
+    """Too few levels, or too many for the rows, in words."""
+    if levels < 2:
+        return f"{'one' if levels else 'no'} level of {group!r} is left"
+    if levels >= n:
+        return f"{levels} levels of {group!r} are left for {n} rows"
+    return f"{levels * k} effects of {group!r} are left for {n} rows"
 
 
 def _less(total: Floats, at: Codes, values: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from interlace._progress import counter
 from interlace.crossprod import group_sums
@@ -113,7 +114,7 @@ def hlm_influence(
     columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}
     columns |= _component_columns(step.estimate, refitted)
     columns |= _coefficient_columns(step.estimate, refitted)
-    return pd.DataFrame(columns, index=index).assign(note=_notes(refitted))
+    return pd.DataFrame(columns | {"note": _notes(refitted)}, index=index)
 
 
 def _one_step_table(
@@ -167,8 +168,11 @@ def _exact_measures(step: OneStep, refitted: Refitted) -> Influence:
     return measures(*changes(step.factor, step.sigma, refitted.beta, refitted.C, ratio))
 
 
-def _notes(refitted: Refitted) -> list[str]:
-    return [refitted.notes.get(i, "") for i in range(len(refitted.sigma2))]
+def _notes(refitted: Refitted) -> NDArray[np.object_]:
+    notes = np.full(len(refitted.sigma2), "", dtype=object)
+    for i, note in refitted.notes.items():
+        notes[i] = note
+    return notes
 
 
 def _coefficient_columns(estimate: Estimate, refitted: Refitted) -> dict[str, Floats]:

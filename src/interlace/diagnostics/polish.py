@@ -13,7 +13,7 @@ import numpy as np
 
 from interlace.criterion import Evaluation
 from interlace.estimate import Estimate
-from interlace.many import Points, Problem
+from interlace.many import Problem
 from interlace.optimize import FLAT
 from interlace.terms import Floats
 
@@ -43,19 +43,16 @@ def polished_point(point: Evaluation) -> Evaluation:
 
 
 def polish_many(problem: Problem, x: Floats) -> Floats:
-    """Packed templates (B, c) of many criteria after the same steps."""
-    points = problem.evaluate(x)
-    for _ in range(STEPS):
-        moved = x - newton_steps(points.gradient, points.newton)
-        trial = problem.evaluate(moved)
-        better = _length(trial.gradient) < _length(points.gradient)
-        x = np.where(better[:, None], moved, x)
-        points = Points(
-            np.where(better, trial.value, points.value),
-            np.where(better[:, None], trial.gradient, points.gradient),
-            np.where(better[:, None, None], trial.newton, points.newton),
-        )
-    return x
+    """Packed templates (B, c) of many criteria after the same steps.
+
+    The second step is taken where the first one shortened the gradient; it is not checked again.
+    """
+    before = problem.evaluate(x)
+    moved = x - newton_steps(before.gradient, before.newton)
+    after = problem.evaluate(moved)
+    better = _length(after.gradient) < _length(before.gradient)
+    further = moved - newton_steps(after.gradient, after.newton)
+    return np.where(better[:, None], further, x)
 
 
 def newton_steps(gradient: Floats, newton: Floats) -> Floats:
