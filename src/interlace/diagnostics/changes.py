@@ -8,6 +8,7 @@ Everything is whitened: with ``C`` the covariance of the fixed effects of the fu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -102,38 +103,50 @@ def changes(
 class OneStep:
     """Weighted rows against ``Omega^-1`` and ``P``, in the working basis.
 
-    ``sigma`` is that of the working response; ``a`` (n, p) is ``Omega^-1 X L``, ``e`` (n,)
-    ``P y / sigma``, ``h`` (n,) the hat values: ``1 - h`` is the diagonal of ``P``.
+    Work and memory are those of the leverages.
     """
 
     deletable: Deletable
     estimate: Estimate
-    sigma: float
-    a: Floats
-    e: Floats
-    h: Floats
 
     @property
     def factor(self) -> Factor:
         """The mixed-model equations of the full fit."""
         return self.estimate.evaluation.factor
 
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation of the working response."""
+        return float(np.sqrt(self.factor.r2 / self.estimate.criterion.nu))
+
+    @cached_property
+    def h(self) -> Floats:
+        """Hat values (n,): ``1 - h`` is the diagonal of ``P``."""
+        return quadratic_forms(self.factor, self.deletable.rows)
+
+    @cached_property
+    def a(self) -> Floats:
+        """``Omega^-1 X L``, ``(n, p)``."""
+        rows = self.deletable.rows
+        left = rows.X.copy()
+        for codes, Z, b in zip(rows.codes, rows.Z, fixed_on_random(self.factor), strict=True):
+            left -= multiply(Z[:, None, :], b[codes])[:, 0]
+        return left @ whitener(self.factor)
+
+    @cached_property
+    def e(self) -> Floats:
+        """``P y / sigma``, ``(n,)``."""
+        rows = self.deletable.rows
+        e = self.deletable.y - rows.X @ self.factor.beta
+        for codes, Z, f in zip(rows.codes, rows.Z, self.factor.effects, strict=True):
+            e -= (Z * f.b[codes]).sum(axis=1)
+        return np.asarray(e / self.sigma)
+
 
 def one_step(design: Design, estimate: Estimate) -> OneStep:
-    """What single rows contribute; work and memory are those of the leverages."""
-    estimate = polished(estimate)
-    factor, deletable = estimate.evaluation.factor, Deletable.of(design, estimate)
-    rows = deletable.rows
-    left = rows.X.copy()
-    e = deletable.y - rows.X @ factor.beta
-    for codes, Z, b, f in zip(
-        rows.codes, rows.Z, fixed_on_random(factor), factor.effects, strict=True
-    ):
-        left -= multiply(Z[:, None, :], b[codes])[:, 0]
-        e -= (Z * f.b[codes]).sum(axis=1)
-    sigma = float(np.sqrt(factor.r2 / estimate.criterion.nu))
-    h = quadratic_forms(factor, rows)
-    return OneStep(deletable, estimate, sigma, left @ whitener(factor), e / sigma, h)
+    """The rows of a fit, at the last digits of its optimum."""
+    better = polished(estimate)
+    return OneStep(Deletable.of(design, better), better)
 
 
 def row_changes(step: OneStep) -> Influence:

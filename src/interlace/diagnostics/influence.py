@@ -114,7 +114,9 @@ def hlm_influence(
     columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}
     columns |= _component_columns(step.estimate, refitted)
     columns |= _coefficient_columns(step.estimate, refitted)
-    return pd.DataFrame(columns | {"note": _notes(refitted)}, index=index)
+    table = _table(columns, index)
+    table["note"] = _notes(refitted)
+    return table
 
 
 def _one_step_table(
@@ -123,7 +125,7 @@ def _one_step_table(
     """The table at fixed theta and sigma."""
     columns = _columns(_one_step_measures(step, design, level))
     columns |= {"leverage.overall": _leverage(step, design, level)}
-    table = pd.DataFrame(columns, index=index)
+    table = _table(columns, index)
     missing = np.flatnonzero(np.isnan(columns["covratio"]))
     if not len(missing):
         return table
@@ -137,6 +139,10 @@ def _one_step_measures(step: OneStep, design: Design, level: int | str) -> Influ
     if is_rows(level):
         return row_changes(step)
     return measures(*set_changes(step, unit_rows(design, level)))
+
+
+def _table(columns: dict[str, Floats], index: pd.Index) -> pd.DataFrame:
+    return pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=[*columns])
 
 
 def _columns(found: Influence) -> dict[str, Floats]:

@@ -17,11 +17,9 @@ from interlace.many import Problem
 from interlace.optimize import FLAT
 from interlace.terms import Floats
 
-STEPS = 2
-
 
 def polished(estimate: Estimate) -> Estimate:
-    """The estimate after some more Newton steps, as long as they shorten the gradient."""
+    """The estimate after two more Newton steps, if the first one shortens the gradient."""
     point = polished_point(estimate.evaluation)
     if point is estimate.evaluation:
         return estimate
@@ -31,15 +29,18 @@ def polished(estimate: Estimate) -> Estimate:
 
 
 def polished_point(point: Evaluation) -> Evaluation:
-    """The same for a point of a criterion."""
-    criterion = point.criterion
-    for _ in range(STEPS):
-        step = newton_steps(point.gradient[None], point.newton_matrix[None])[0]
-        trial = criterion(criterion.pack(point.factor.templates) - step)
-        if not _length(trial.gradient[None])[0] < _length(point.gradient[None])[0]:
-            break
-        point = trial
+    """The same for a point of a criterion; the second step is not checked again."""
+    moved = _stepped(point)
+    if _length(moved.gradient[None])[0] < _length(point.gradient[None])[0]:
+        return _stepped(moved)
     return point
+
+
+def _stepped(point: Evaluation) -> Evaluation:
+    """One Newton step further."""
+    criterion = point.criterion
+    step = newton_steps(point.gradient[None], point.newton_matrix[None])[0]
+    return criterion(criterion.pack(point.factor.templates) - step)
 
 
 def polish_many(problem: Problem, x: Floats) -> Floats:

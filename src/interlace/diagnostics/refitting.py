@@ -28,7 +28,7 @@ from interlace.terms import Floats
 # remainder, numbers of one replicate, and of all that are taken together.
 _MOST_ROWS, _MOST_NUMBERS, _TOGETHER = 100, 1 << 20, 1 << 20
 # Gain at which the search stops; two more Newton steps follow.
-_GAIN = 1e-10
+_GAIN = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
