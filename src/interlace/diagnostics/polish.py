@@ -13,9 +13,7 @@ import numpy as np
 
 from interlace.criterion import Evaluation
 from interlace.estimate import Estimate
-from interlace.many import Problem
 from interlace.optimize import FLAT
-from interlace.terms import Floats
 
 
 def polished(estimate: Estimate) -> Estimate:
@@ -31,43 +29,16 @@ def polished(estimate: Estimate) -> Estimate:
 def polished_point(point: Evaluation) -> Evaluation:
     """The same for a point of a criterion; the second step is not checked again."""
     moved = _stepped(point)
-    if _length(moved.gradient[None])[0] < _length(point.gradient[None])[0]:
+    if np.linalg.norm(moved.gradient) < np.linalg.norm(point.gradient):
         return _stepped(moved)
     return point
 
 
 def _stepped(point: Evaluation) -> Evaluation:
-    """One Newton step further."""
+    """One Newton step further, flat directions left out."""
     criterion = point.criterion
-    step = newton_steps(point.gradient[None], point.newton_matrix[None])[0]
-    return criterion(criterion.pack(point.factor.templates) - step)
-
-
-def polish_many(problem: Problem, x: Floats) -> Floats:
-    """Packed templates (B, c) of many criteria after the same steps.
-
-    The second step is taken where the first one shortened the gradient; it is not checked again.
-    """
-    before = problem.evaluate(x)
-    moved = x - newton_steps(before.gradient, before.newton)
-    after = problem.evaluate(moved)
-    better = _length(after.gradient) < _length(before.gradient)
-    further = moved - newton_steps(after.gradient, after.newton)
-    return np.where(better[:, None], further, x)
-
-
-def newton_steps(gradient: Floats, newton: Floats) -> Floats:
-    """Newton steps (B, c) to take off, flat directions left out."""
-    usable = np.isfinite(gradient).all(axis=1) & np.isfinite(newton).all(axis=(1, 2))
-    step = np.zeros(gradient.shape)
-    values, vectors = np.linalg.eigh(newton[usable])
+    values, vectors = np.linalg.eigh(point.newton_matrix)
     size = np.abs(values)
-    live = size > FLAT * size.max(axis=1, initial=0.0)[:, None]
-    slope = (gradient[usable][:, None, :] @ vectors)[:, 0]
-    along = np.where(live, slope, 0.0) / np.where(live, size, 1.0)
-    step[usable] = (vectors @ along[:, :, None])[:, :, 0]
-    return step
-
-
-def _length(gradient: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(gradient, axis=1))
+    curved = size > FLAT * size.max(initial=0.0)
+    along = np.where(curved, vectors.T @ point.gradient, 0.0) / np.where(curved, size, 1.0)
+    return criterion(criterion.pack(point.factor.templates) - vectors @ along)

@@ -15,7 +15,7 @@ import numpy as np
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
 from interlace.diagnostics.deletion import Deletable
-from interlace.diagnostics.polish import polish_many, polished_point
+from interlace.diagnostics.polish import polished_point
 from interlace.estimate import Estimate
 from interlace.many import CONVERGED, MESSAGES, minimize_many
 from interlace.optimize import minimize
@@ -27,7 +27,7 @@ from interlace.terms import Floats
 # A batch pays while Python's overhead for one fit is more than its arithmetic: rows of the
 # remainder, numbers of one replicate, and of all that are taken together.
 _MOST_ROWS, _MOST_NUMBERS, _TOGETHER = 100, 1 << 20, 1 << 20
-# Gain at which the search stops; two more Newton steps follow.
+# Gain at which the search stops; a Newton step more, or two, follows.
 _GAIN = 1e-12
 
 
@@ -134,7 +134,7 @@ class Deleter:
         shape, at = batch.shape, np.array(which)
         start = {j: np.broadcast_to(T, (len(at), *T.shape)) for j, T in enumerate(self.start)}
         best = minimize_many(BatchProblem(batch), shape.packed(start), gain_tolerance=_GAIN)
-        templates = shape.unpacked(polish_many(BatchProblem(batch), best.x))
+        templates = shape.unpacked(best.x + best.further)
         factor = factorize(batch, templates)
         half = factor.half[:, shape.q :, shape.q :]
         found.beta[at], found.C[at] = factor.coef[:, shape.q :], half.transpose(0, 2, 1) @ half
