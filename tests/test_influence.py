@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose
 import interlace
 from dense import FORMULAS, MODELS, Dense, frame, identity
 from interlace import CrossedLMEResult, InterlaceError
+from interlace.criterion import Criterion
 from interlace.diagnostics import changes, influence, refitting
 from interlace.diagnostics.augment import hlm_augment
 from interlace.diagnostics.influence import (
@@ -31,8 +32,10 @@ from interlace.diagnostics.influence import (
 from interlace.diagnostics.leverage import leverage
 from interlace.diagnostics.polish import polished
 from interlace.diagnostics.units import unit_rows
+from interlace.solver import plan
 from interlace.terms import ReTerm
 from reference import cases
+from test_solver import PLANS
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
@@ -173,12 +176,23 @@ def test_large_groups_by_subtracting_cross_products(
         assert_allclose(found, table, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.parametrize("order", PLANS)
+@pytest.mark.parametrize("name", ["crossed slopes", "three crossed", "nested slopes"])
+def test_any_order_of_elimination(name: str, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {g: hlm_influence(fitted(name), g) for g in fitted(name).ngroups}
+    monkeypatch.setattr(plan, "_choose", PLANS[order])
+    other = replace(fitted(name).estimate, criterion=Criterion(fitted(name).estimate.A, True))
+    for g, table in expected.items():
+        found = hlm_influence(replace(fitted(name), estimate=other), g)
+        assert_allclose(found, table, rtol=1e-7, atol=1e-11)
+
+
 def test_groups_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = fitted("crossed slopes", True)
-    expected = hlm_influence(result, "g")
+    result = fitted("nested slopes", True)
+    expected = hlm_influence(result, "a:b")
     q = sum(term.q for term in result.design.terms)
     monkeypatch.setattr(changes, "_PIECE", 20 * q)
-    assert_allclose(hlm_influence(result, "g"), expected, rtol=1e-10)
+    assert_allclose(hlm_influence(result, "a:b"), expected, rtol=1e-9)
 
 
 # ------------------------------------------------------------ refits to the reduced data
@@ -244,6 +258,31 @@ def test_deletion_is_a_fit_to_the_other_rows(
         for i in range(0, len(sets), 41 if level == 1 else 2):
             reduced = refit_to(data, name, weighted, sets[i])
             check_refit(full, reduced, found.iloc[i], f"{level} {i}")
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_deletion_after_maximum_likelihood(batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refitting.Deleter, "batched", batched)
+    data, formula = frame(), FORMULAS["crossed slopes"]
+    full = interlace.fit(formula, data, method="ML", offset="o")
+    found = hlm_influence(full, "h", approx=False)
+    for h in ("h0", "h3"):
+        reduced = interlace.fit(formula, data[data["h"] != h], method="ML", offset="o")
+        check_refit(full, reduced, found.loc[h], h)
+
+
+def test_redundant_and_missing_columns() -> None:
+    data = frame().assign(twice=lambda d: 2 * d["x"])
+    data.loc[3, "x"] = np.nan
+    with pytest.warns(interlace.RankDeficiencyWarning):
+        full = interlace.fit("y ~ x + twice + (1 + x | g)", data)
+    plain = interlace.fit("y ~ x + (1 + x | g)", data.dropna())
+    for approx in (True, False):
+        found, wanted = (hlm_influence(r, "g", approx) for r in (full, plain))
+        assert list(found) == list(wanted)
+        numbers = [name for name in found if name != "note"]
+        assert_allclose(found[numbers], wanted[numbers], rtol=1e-5, atol=1e-8)
+    assert len(hlm_influence(full)) == 89
 
 
 @settings(max_examples=12, deadline=None)

@@ -20,7 +20,7 @@ from interlace.diagnostics.polish import polished
 from interlace.estimate import Estimate
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
-from interlace.solver.rows import fixed_on_random, quadratic_forms
+from interlace.solver.rows import fixed_on_random, quadratic_forms, set_forms
 from interlace.solver.solve import solve
 from interlace.terms import Floats
 
@@ -120,6 +120,11 @@ class OneStep:
         return float(np.sqrt(self.factor.r2 / self.estimate.criterion.nu))
 
     @cached_property
+    def C(self) -> Floats:
+        """``C~`` on the dense remainder, ``(m, m)``."""
+        return self.factor.remainder_covariance(fixed=True)
+
+    @cached_property
     def h(self) -> Floats:
         """Hat values (n,): ``1 - h`` is the diagonal of ``P``."""
         return quadratic_forms(self.factor, self.deletable.rows)
@@ -197,7 +202,15 @@ def _pieces(which: list[int], sets: list[Codes], columns: int) -> list[list[int]
 
 
 def _projections(step: OneStep, sets: list[Codes]) -> list[Floats]:
-    """``P_aa`` of some sets of rows, from one solve."""
+    """``P_aa`` of some sets of rows: from the remainder's inverse, or one solve for a chain."""
+    if len(step.factor.plan.chain) == 1:
+        rows = step.deletable.rows
+        return [np.eye(len(one)) - set_forms(step.factor, rows.take(one), step.C) for one in sets]
+    return _solved_projections(step, sets)
+
+
+def _solved_projections(step: OneStep, sets: list[Codes]) -> list[Floats]:
+    """``P_aa`` of some sets of rows, from one solve with their rows as right-hand sides."""
     rows, members = step.deletable.rows, np.concatenate(sets)
     c = len(members)
     random = []

@@ -25,7 +25,7 @@ from interlace.terms import Floats
 # Rows taken together, for few and for many effects.
 _FEW, _SHORT, _LONG = 256, 128, 512
 # The state's covariance may take so many bytes, and the updates so many operations.
-_MOST_BYTES, _MOST_WORK = 2e9, 3e13
+_MOST_BYTES, _MOST_WORK = 2e9, 1e13
 
 
 def innovations(H: csr_matrix, r: Floats, *, names: str = "") -> Floats:
