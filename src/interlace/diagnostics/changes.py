@@ -148,9 +148,9 @@ class OneStep:
         return np.asarray(e / self.sigma)
 
 
-def one_step(design: Design, estimate: Estimate) -> OneStep:
-    """The rows of a fit, at the last digits of its optimum."""
-    better = polished(estimate)
+def one_step(design: Design, estimate: Estimate, *, roughly: bool = False) -> OneStep:
+    """The rows of a fit, at the last digits of its optimum; see :func:`polished`."""
+    better = polished(estimate, roughly=roughly)
     return OneStep(Deletable.of(design, better), better)
 
 

@@ -106,7 +106,7 @@ def hlm_influence(
     """
     design = design_of(result)
     index = unit_index(design, level)
-    step = one_step(design, result.estimate)
+    step = one_step(design, result.estimate, roughly=not approx)
     if approx:
         return _one_step_table(step, design, level, index)
     refitted = _refit(step, design, level, progress)

@@ -15,10 +15,19 @@ from interlace.criterion import Evaluation
 from interlace.estimate import Estimate
 from interlace.optimize import FLAT
 
+# A Newton step that promises less than this is short, whatever the criterion.
+_SMALL = 1e-9
 
-def polished(estimate: Estimate) -> Estimate:
-    """The estimate after two more Newton steps, if the first one shortens the gradient."""
-    point = polished_point(estimate.evaluation)
+
+def polished(estimate: Estimate, *, roughly: bool = False) -> Estimate:
+    """The estimate after two more Newton steps, if the first one shortens the gradient.
+
+    ``roughly`` takes one, without looking at the gradient, unless the fit stopped too early.
+    """
+    if roughly and estimate.convergence.predicted_gain < _SMALL:
+        point = _stepped(estimate.evaluation)
+    else:
+        point = polished_point(estimate.evaluation)
     if point is estimate.evaluation:
         return estimate
     better = replace(estimate, templates=point.factor.templates)
