@@ -183,9 +183,7 @@ def test_different_rows() -> None:
         match=f"{start}use 90 and 89 rows, because of missing values: drop the incomplete",
     ):
         same_rows([first, small("y ~ z + (1 | g)", z=z.where(z != z[3]))])
-    with pytest.raises(
-        InterlaceError, match=f"{start}use 90 and 80 rows; fit them to the same rows$"
-    ):
+    with pytest.raises(InterlaceError, match=f"{start}use 90 and 80 rows; fit"):
         same_rows([first, interlace.fit("y ~ 1 + (1 | g)", frame()[:80])])
     with pytest.raises(InterlaceError, match=f"{start}use different rows: row 3 \\(counted from 0"):
         same_rows(

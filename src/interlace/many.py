@@ -52,9 +52,14 @@ class Problem(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """Where every search stopped; ``message`` is one of :data:`MESSAGES` by number."""
+    """Where every search stopped; ``message`` is one of :data:`MESSAGES` by number.
+
+    ``further`` (B, c) is the Newton step from there, flat directions left out: nothing to gain, but
+    digits of ``x``.
+    """
 
     x: Floats
+    further: Floats
     value: Floats
     gradient: Floats
     predicted_gain: Floats
@@ -132,6 +137,14 @@ class _Models:
             self.gain[keep],
         )
 
+    @property
+    def further(self) -> Floats:
+        """Newton steps in the directions that are not flat."""
+        size = np.abs(self.eigenvalues)
+        curved = size > FLAT * size.max(axis=1, initial=0.0)[:, None]
+        s = np.where(curved, -self.slope, 0.0) / np.where(curved, size, 1.0)
+        return np.asarray((self.vectors @ s[:, :, None])[:, :, 0])
+
     def steps(self, radius: Floats) -> tuple[Floats, Floats]:
         """Steps inside the radii, and the reductions that the models promise for them."""
         curvature = np.where(self.live, np.abs(self.eigenvalues), 1.0)
@@ -153,6 +166,7 @@ def minimize_many(
     B, c = start.shape
     out = Minima(
         start.copy(),
+        np.zeros((B, c)),
         np.empty(B),
         np.empty((B, c)),
         np.empty(B),
@@ -324,6 +338,7 @@ def _finish(out: Minima, search: _Search, models: _Models, done: Mask, message: 
     """Write down where some replicates stopped."""
     if done.any():
         _record(out, search, models.gain, done, message)
+        out.further[search.which[done]] = models.take(done).further
 
 
 def _record(out: Minima, search: _Search, gain: Floats, done: Mask, message: int) -> None:

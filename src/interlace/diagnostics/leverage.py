@@ -7,11 +7,17 @@ import pandas as pd
 
 from interlace.crossprod import group_sums
 from interlace.design import Design
-from interlace.errors import InterlaceError
+from interlace.diagnostics.units import (
+    design_of,
+    grouping,
+    is_rows,
+    rows_in_basis,
+    unit_index,
+)
 from interlace.estimate import Estimate
 from interlace.result import CrossedLMEResult
 from interlace.solver.blocks import multiply
-from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms, working_rows
+from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
 from interlace.terms import Floats
 
 
@@ -46,7 +52,7 @@ def hat_values(design: Design, estimate: Estimate) -> Floats:
     >>> h[:3].round(4).tolist(), round(float(h.sum()), 2)
     ([0.2293, 0.1697, 0.1268], 29.02)
     """
-    return _overall(design, estimate, _rows(design, estimate))
+    return _overall(design, estimate, rows_in_basis(design, estimate))
 
 
 def hat_cooks(h: Floats, pearson: Floats, *, sigma: float, p: int) -> Floats:
@@ -100,7 +106,7 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
     Raises
     ------
     InterlaceError
-        ``level`` is neither 1 nor a grouping factor.
+        ``level`` is neither 1 nor a grouping factor, or the result has no rows.
 
     Notes
     -----
@@ -130,8 +136,8 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
     308       0.1612  0.0111  0.1501    2.5927
     309       0.1612  0.0111  0.1501    2.5927
     """
-    design, estimate = result.design, result.estimate
-    rows = _rows(design, estimate)
+    design, estimate = design_of(result), result.estimate
+    rows = rows_in_basis(design, estimate)
     overall, fixed = _overall(design, estimate, rows), _fixed_part(design, estimate, rows)
     columns = {
         "overall": overall,
@@ -140,13 +146,7 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
         "ranef.uc": _prior(design, estimate),
     }
     table = pd.DataFrame(columns)
-    return table if level == 1 else _means(table, design, level)
-
-
-def _rows(design: Design, estimate: Estimate) -> Rows:
-    """The rows used, in the working basis."""
-    X = design.X[:, np.isin(design.names, estimate.A.names)]
-    return working_rows(estimate.A, design.codes, design.Z, X)
+    return table if is_rows(level) else _means(table, design, level)
 
 
 def _overall(design: Design, estimate: Estimate, rows: Rows) -> Floats:
@@ -175,14 +175,7 @@ def _prior(design: Design, estimate: Estimate) -> Floats:
 
 def _means(table: pd.DataFrame, design: Design, level: int | str) -> pd.DataFrame:
     """Means within the levels of a grouping factor."""
-    keys = [term.group for term in design.terms]
-    if level not in keys:
-        raise InterlaceError(
-            f"level must be 1 or a grouping factor of the model ({', '.join(dict.fromkeys(keys))}),"
-            f" not {level!r}"
-        )
-    j = keys.index(str(level))
-    term, codes = design.terms[j], design.codes[j]
+    term, codes = grouping(design, level)
     sums = group_sums(codes, term.l, table.to_numpy())
     means = sums / np.bincount(codes, minlength=term.l)[:, None]
-    return pd.DataFrame(means, index=pd.Index(term.levels, name=term.group), columns=table.columns)
+    return pd.DataFrame(means, index=unit_index(design, level), columns=table.columns)

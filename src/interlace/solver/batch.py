@@ -48,7 +48,7 @@ class Factor:
 
 def factorize(batch: Batch, templates: Mapping[int, Floats]) -> Factor:
     """Eliminate and factor at working templates, ``(B, k, k)`` by term."""
-    T = np.moveaxis(templates[batch.shape.first], 0, -1)[:, :, None, :]
+    T = templates[batch.shape.first].transpose(1, 2, 0)[:, :, None, :]
     D = _product(_transposed(T), _product(batch.N, T))
     for i in range(len(D)):
         D[i, i] += 1.0
@@ -337,7 +337,8 @@ def _inverse(D: Floats) -> tuple[Floats, Floats]:
 
 def _level_sum(A: Floats) -> Floats:
     """Sum over levels, ``(B, k, k)``."""
-    return np.moveaxis(A.sum(axis=2), -1, 0)
+    total: Floats = A.sum(axis=2).transpose(2, 0, 1)
+    return total
 
 
 def _outer(a: Floats, b: Floats) -> Floats:

@@ -21,6 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.sparse import csr_matrix
 
 from interlace.crossprod import Codes, CrossProducts
 from interlace.solver.blocks import multiply
@@ -44,6 +45,14 @@ class Rows:
     codes: tuple[Codes, ...]
     Z: tuple[Floats, ...]
     X: Floats
+
+    def take(self, which: Codes) -> Rows:
+        """Some of the rows."""
+        return Rows(
+            tuple(codes[which] for codes in self.codes),
+            tuple(Z[which] for Z in self.Z),
+            self.X[which],
+        )
 
 
 def working_rows(A: CrossProducts, codes: Sequence[Codes], Z: Sequence[Floats], X: Floats) -> Rows:
@@ -88,6 +97,40 @@ def quadratic_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats
         Q, B = _eliminated(factor, met, C)
         total[members] = _forms(factor.plan, rows, members, which[members] - first, (C, Q, B))
     return np.maximum(total, 0.0)  # rounding can leave a zero slightly negative
+
+
+def set_forms(factor: Factor, rows: Rows, C: Floats) -> Floats:
+    """``[z x] C~ [z x]'`` between all pairs of ``m`` rows, ``(m, m)``, for a chain of one term.
+
+    ``C`` is ``factor.remainder_covariance(fixed=True)``.  With ``G`` the rows that elimination
+    leaves on the remainder it is ``G C G'``, plus ``z K z'`` where two rows share a level.
+    """
+    plan = factor.plan
+    (s,) = plan.chain
+    step, codes, Z = factor.steps[s], rows.codes[s], rows.Z[s]
+    zK = multiply(Z[:, None, :], step.K[codes])
+    G = np.zeros((len(Z), len(C)))
+    G[:, plan.q_dense : -1] = rows.X
+    index, values = _dense_entries(plan, rows, np.arange(len(Z)))
+    G[np.arange(len(Z))[:, None], index] = values
+    levels, which = np.unique(codes, return_inverse=True)
+    G -= multiply(zK, _tail_rows(step.tail, levels)[which])[:, 0]
+    same = codes[:, None] == codes
+    among = np.where(same, zK[:, 0] @ Z.T, 0.0)
+    if isinstance(step.tail, SparseTail):
+        sparse = csr_matrix(G)
+        return np.asarray(among + sparse @ (sparse @ C).T)
+    return np.asarray(among + G @ C @ G.T)
+
+
+def _tail_rows(tail: DenseTail | SparseTail, levels: Codes) -> Floats:
+    """Rows ``R`` of some levels, ``(c, k, m)``."""
+    if isinstance(tail, DenseTail):
+        return tail.R[levels]
+    _, k, width = tail.fixed.shape
+    sparse = tail.R[(levels[:, None] * k + np.arange(k)).ravel()].toarray()
+    full = np.concatenate((sparse, tail.fixed[levels].reshape(-1, width)), axis=1)
+    return full.reshape(len(levels), k, -1)
 
 
 def fixed_on_random(factor: Factor) -> tuple[Floats, ...]:

@@ -93,7 +93,7 @@ class OwnRows:
         return self.R.reshape(B, k * l, m)
 
     def gram(self, K: Floats) -> Floats:
-        blocks = np.moveaxis(K, -1, 0)[..., None]
+        blocks = K.transpose(3, 0, 1, 2)[..., None]
         KR = blocks[:, :, 0] * self.R[:, None, 0]
         for j in range(1, self.R.shape[1]):
             KR += blocks[:, :, j] * self.R[:, None, j]
@@ -105,10 +105,10 @@ class OwnRows:
 
     def apply(self, x: Floats) -> Floats:
         product = (self.flat @ x[:, :, None]).reshape(self.R.shape[:3])
-        return np.ascontiguousarray(np.moveaxis(product, 0, -1))
+        return np.ascontiguousarray(product.transpose(1, 2, 0))
 
     def adjoint(self, v: Floats) -> Floats:
-        stacked = np.moveaxis(v, -1, 0).reshape(v.shape[-1], 1, -1)
+        stacked = v.transpose(2, 0, 1).reshape(v.shape[-1], 1, -1)
         return (stacked @ self.flat)[:, 0]
 
     def take(self, which: Which) -> OwnRows:

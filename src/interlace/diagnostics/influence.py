@@ -1,0 +1,350 @@
+"""Influence of rows and groups: one-step measures at fixed theta, and exact refits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from interlace._progress import counter
+from interlace.crossprod import group_sums
+from interlace.design import Design
+from interlace.diagnostics.changes import (
+    MEASURES,
+    Influence,
+    OneStep,
+    changes,
+    measures,
+    one_step,
+    row_changes,
+    set_changes,
+)
+from interlace.diagnostics.refitting import Deleter, Refitted
+from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
+from interlace.errors import InterlaceError
+from interlace.estimate import Estimate
+from interlace.result import CrossedLMEResult
+from interlace.terms import Floats, ReTerm
+
+# Relative variances that count as zero: nothing can be said relative to them.
+_ZERO = 1e-14
+
+
+def hlm_influence(
+    result: CrossedLMEResult,
+    level: int | str = 1,
+    approx: bool = True,
+    *,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """How much the estimates change when a row, or a group, is left out.
+
+    Parameters
+    ----------
+    result
+        A fitted model.
+    level
+        1 for rows, or the name of a grouping factor of the model.
+    approx
+        ``True`` keeps ``theta`` and ``sigma`` at their estimates, which has a closed form;
+        ``False`` fits the model again without each row or group, and adds how the variances and
+        coefficients change.
+    progress
+        Whether to show how many refits are done; by default on a terminal, if it takes long.
+
+    Returns
+    -------
+    DataFrame
+        By row, numbered from 0 in the order used, or by level of the factor: ``cooksd, mdffits,
+        covtrace, covratio, leverage.overall`` (of a level, the mean of its rows).  With
+        ``approx=False`` also ``rvc.<component>``, ``dfbetas.<coefficient>`` and ``note``.
+        Components are ``var_<column>|<group>``, ``cov_<later>.<earlier>|<group>`` and ``sigma2``.
+
+        Where the model has no fit without the row or group, the row holds NaN and ``note`` says
+        why (it is empty elsewhere): one level of a factor is left, the fixed effects are rank
+        deficient, no residual degrees of freedom.  With ``approx=True`` the column is there only if
+        some row needs it.
+
+    Raises
+    ------
+    InterlaceError
+        ``level`` is neither 1 nor a grouping factor, or the result has no rows.
+
+    Notes
+    -----
+    With ``C = vcov(beta)``, ``(a)`` for estimates without the row or group and
+    ``d = beta - beta(a)``: ``cooksd = d' C^-1 d / p``, ``mdffits = d' C(a)^-1 d / p``, ``covtrace =
+    |tr(C^-1 C(a)) - p|``, ``covratio = det C(a) / det C``; ``rvc = component(a) / component - 1``
+    [1]_, NaN for a component estimated as zero; ``dfbetas = (beta(a) - beta) / se(a)``.
+
+    At fixed ``theta`` and ``sigma``, with ``P`` the inverse of the covariance ``V`` of the response
+    with the fixed effects projected out, ``d = C X'V^-1[,a] P[a,a]^-1 (V^-1 e)[a]`` and ``C(a) = C
+    + C X'V^-1[,a] P[a,a]^-1 V^-1[a,]X C`` [2]_.  Refits subtract the cross-products of the rows
+    from those of the fit and start at its ``theta``.
+
+    References
+    ----------
+    .. [1] Dillane (2005), Deletion diagnostics for the linear mixed model, Trinity College Dublin.
+    .. [2] Christensen, Pearson and Johnson (1992), Technometrics 34, 38-45; names are HLMdiag's.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> hlm_influence(result, level="Subject").head(2).round(4)
+             cooksd  mdffits  covtrace  covratio  leverage.overall
+    Subject
+    308      0.0924   0.0873    0.1176    1.1211            0.1612
+    309      0.1485   0.1403    0.1176    1.1211            0.1612
+    >>> exact = hlm_influence(result, level="Subject", approx=False)
+    >>> exact[["cooksd", "rvc.var_Days|Subject", "dfbetas.Days"]].head(2).round(4)
+             cooksd  rvc.var_Days|Subject  dfbetas.Days
+    Subject
+    308      0.0924               -0.1311       -0.4489
+    309      0.1485               -0.0621        0.3099
+    """
+    design = design_of(result)
+    index = unit_index(design, level)
+    step = one_step(design, result.estimate, roughly=not approx)
+    if approx:
+        return _one_step_table(step, design, level, index)
+    refitted = _refit(step, design, level, progress)
+    found = _exact_measures(step, refitted)
+    columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}
+    columns |= _component_columns(step.estimate, refitted)
+    columns |= _coefficient_columns(step.estimate, refitted)
+    table = _table(columns, index)
+    table["note"] = _notes(refitted)
+    return table
+
+
+def _one_step_table(
+    step: OneStep, design: Design, level: int | str, index: pd.Index
+) -> pd.DataFrame:
+    """The table at fixed theta and sigma."""
+    columns = _columns(_one_step_measures(step, design, level))
+    columns |= {"leverage.overall": _leverage(step, design, level)}
+    table = _table(columns, index)
+    missing = np.flatnonzero(np.isnan(columns["covratio"]))
+    if not len(missing):
+        return table
+    sets, notes = unit_rows(design, level), [""] * len(table)
+    for i in missing:
+        notes[i] = step.deletable.undetermined(sets[i]) or "the rest does not determine the fit"
+    return table.assign(note=notes)
+
+
+def _one_step_measures(step: OneStep, design: Design, level: int | str) -> Influence:
+    if is_rows(level):
+        return row_changes(step)
+    return measures(*set_changes(step, unit_rows(design, level)))
+
+
+def _table(columns: dict[str, Floats], index: pd.Index) -> pd.DataFrame:
+    return pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=[*columns])
+
+
+def _columns(found: Influence) -> dict[str, Floats]:
+    return {name: getattr(found, name) for name in MEASURES}
+
+
+def _leverage(step: OneStep, design: Design, level: int | str) -> Floats:
+    """Hat values of the rows, or their means by level."""
+    if is_rows(level):
+        return step.h
+    term, codes = grouping(design, level)
+    sums = group_sums(codes, term.l, step.h[:, None])[:, 0]
+    return np.asarray(sums / np.bincount(codes, minlength=term.l))
+
+
+# ------------------------------------------------------------------ exact refits
+
+
+def _refit(step: OneStep, design: Design, level: int | str, progress: bool | None) -> Refitted:
+    """Fits without each row or group."""
+    sets = unit_rows(design, level)
+    what = "rows" if is_rows(level) else str(level)
+    with counter(len(sets), progress, what=f"without {what}", unit="refits") as advance:
+        return Deleter(step.deletable, step.estimate).refit(sets, advance)
+
+
+def _exact_measures(step: OneStep, refitted: Refitted) -> Influence:
+    ratio = refitted.sigma2 / step.sigma**2
+    return measures(*changes(step.factor, step.sigma, refitted.beta, refitted.C, ratio))
+
+
+def _notes(refitted: Refitted) -> NDArray[np.object_]:
+    notes = np.full(len(refitted.sigma2), "", dtype=object)
+    for i, note in refitted.notes.items():
+        notes[i] = note
+    return notes
+
+
+def _coefficient_columns(estimate: Estimate, refitted: Refitted) -> dict[str, Floats]:
+    """``dfbetas``; the unit of the response drops out."""
+    F = estimate.A.basis.fixed[:-1, :-1]
+    change = (refitted.beta - estimate.evaluation.factor.beta) @ F.T
+    variances = np.einsum("ap,bpq,aq->ba", F, refitted.C, F, optimize=True)
+    values = change / np.sqrt(refitted.sigma2[:, None] * variances)
+    return {f"dfbetas.{name}": values[:, i] for i, name in enumerate(estimate.A.names)}
+
+
+def _component_columns(estimate: Estimate, refitted: Refitted) -> dict[str, Floats]:
+    """Relative changes of variances and covariances."""
+    factor, A = estimate.evaluation.factor, estimate.A
+    sigma2 = factor.r2 / estimate.criterion.nu
+    columns: dict[str, Floats] = {}
+    parts = zip(A.terms, A.basis.random, factor.templates, refitted.templates, strict=True)
+    sizes = A.basis.root_mean_squares
+    for (term, B, T, others), size in zip(parts, sizes, strict=True):
+        before = _relative_covariance(B @ T, size)
+        after = _relative_covariance(B @ others, size)
+        for name, a, b in _entries(term):
+            rate = refitted.sigma2 / sigma2
+            columns[f"rvc.{name}"] = _relative(after[:, a, b] * rate, float(before[a, b]))
+    columns["rvc.sigma2"] = refitted.sigma2 / sigma2 - 1.0
+    return columns
+
+
+def _relative_covariance(T: Floats, size: Floats) -> Floats:
+    """``T T'`` with rows per root mean square of their column; zero where it is rounding."""
+    scaled = size[:, None] * T
+    S = scaled @ np.swapaxes(scaled, -1, -2)
+    variances = np.diagonal(S, axis1=-2, axis2=-1)
+    zero = variances < _ZERO
+    return np.where(zero[..., :, None] | zero[..., None, :], 0.0, S)
+
+
+def _relative(after: Floats, before: float) -> Floats:
+    """``after / before - 1``, NaN relative to zero."""
+    return after / before - 1.0 if before else np.full(len(after), np.nan)
+
+
+def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
+    """Names and places of the components of a term, in the order of :mod:`interlace.parameters`."""
+    entries = []
+    for a, column in enumerate(term.columns):
+        entries.append((f"var_{column}|{term.group}", a, a))
+        if term.correlated:
+            for b in range(a + 1, term.k):
+                entries.append((f"cov_{term.columns[b]}.{column}|{term.group}", b, a))
+    return entries
+
+
+# ------------------------------------------------------------------ one measure at a time
+
+
+def cooks_distance(
+    result: CrossedLMEResult, level: int | str = 1, approx: bool = True
+) -> pd.Series:
+    """Cook's distance of rows or groups: the column ``cooksd`` of :func:`hlm_influence`.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> cooks_distance(result, level="Subject").nlargest(2).round(3).to_dict()
+    {'309': 0.149, '335': 0.129}
+    """
+    return hlm_influence(result, level, approx)["cooksd"]
+
+
+def mdffits(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+    """MDFFITS of rows or groups: the column of :func:`hlm_influence`."""
+    return hlm_influence(result, level, approx)["mdffits"]
+
+
+def covtrace(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+    """COVTRACE of rows or groups: the column of :func:`hlm_influence`."""
+    return hlm_influence(result, level, approx)["covtrace"]
+
+
+def covratio(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+    """COVRATIO of rows or groups: the column of :func:`hlm_influence`."""
+    return hlm_influence(result, level, approx)["covratio"]
+
+
+def rvc(
+    result: CrossedLMEResult, level: int | str = 1, *, progress: bool | None = None
+) -> pd.DataFrame:
+    """Relative change of every variance and covariance without each row or group.
+
+    By exact refits; the columns ``rvc.`` of :func:`hlm_influence`, without that prefix.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> result = interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch")
+    >>> rvc(result, level="Batch").round(3).loc["A"].to_dict()
+    {'var_Intercept|Batch': 0.268, 'sigma2': -0.124}
+    """
+    table = hlm_influence(result, level, False, progress=progress)
+    chosen = [name for name in table.columns.astype(str) if name.startswith("rvc.")]
+    return table[chosen].rename(columns=lambda name: str(name).removeprefix("rvc."))
+
+
+def n_influential(
+    result: CrossedLMEResult,
+    level: int | str = 1,
+    measure: str = "cooksd",
+    *,
+    cutoff: float | str = "boxplot",
+    approx: bool = True,
+) -> int:
+    """How many rows or groups have a measure beyond a cut-off.
+
+    Parameters
+    ----------
+    result, level, approx
+        As in :func:`hlm_influence`.
+    measure
+        A column of numbers of that table.
+    cutoff
+        A number; ``"boxplot"`` for ``Q3 + 3 (Q3 - Q1)`` of the measure over all rows or groups, the
+        far-out fence of a boxplot, which HLMdiag calls internal; or ``"4/n"``, with ``n`` rows or
+        groups.  Measures that can be small as well as large (``covratio, rvc, dfbetas``) count
+        below ``Q1 - 3 (Q3 - Q1)`` too, and by distance from 1 (``covratio``) or 0 for a number.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown measure or cut-off.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> n_influential(result), n_influential(result, "Subject", cutoff="4/n")
+    (16, 0)
+    """
+    return int(beyond(_measure(result, level, measure, approx), measure, cutoff).sum())
+
+
+def beyond(values: pd.Series, measure: str, cutoff: float | str = "boxplot") -> pd.Series:
+    """Which values of a measure are beyond a cut-off, as :func:`n_influential` counts them."""
+    centre = 1.0 if measure == "covratio" else 0.0
+    both = measure.startswith(("covratio", "rvc.", "dfbetas."))
+    if cutoff == "boxplot":
+        low, high = values.quantile(0.25), values.quantile(0.75)
+        fence = 3.0 * (high - low)
+        return (values > high + fence) | (both & (values < low - fence))
+    if cutoff == "4/n":
+        limit = 4.0 / len(values)
+    elif isinstance(cutoff, str):
+        raise InterlaceError(f"cutoff must be a number, 'boxplot' or '4/n', not {cutoff!r}")
+    else:
+        limit = float(cutoff)
+    return (values - centre > limit) | (both & (values - centre < -limit))
+
+
+def _measure(result: CrossedLMEResult, level: int | str, measure: str, approx: bool) -> pd.Series:
+    """One column of the table."""
+    table = hlm_influence(result, level, approx).drop(columns="note", errors="ignore")
+    if measure not in table:
+        more = "; rvc and dfbetas need approx=False" if approx else ""
+        known = ", ".join(table.columns.astype(str))
+        raise InterlaceError(f"unknown measure {measure!r}: choose one of {known}{more}")
+    return table[measure]

@@ -1,0 +1,87 @@
+"""What a diagnostic is computed for: the rows of a result, or the levels of a grouping factor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from interlace.crossprod import Codes
+from interlace.design import Design
+from interlace.errors import InterlaceError
+from interlace.estimate import Estimate
+from interlace.result import CrossedLMEResult
+from interlace.solver.rows import Rows, working_rows
+from interlace.terms import Floats, ReTerm
+
+
+def design_of(result: CrossedLMEResult) -> Design:
+    """The rows of a result.
+
+    Raises
+    ------
+    InterlaceError
+        The result holds none, as it was fitted from cross-products.
+    """
+    design: Design | None = result.design
+    if design is None:
+        raise InterlaceError(
+            "diagnostics look at single rows, and this result holds none (it was fitted from "
+            "cross-products): fit the same formula to the rows, or a part of them, in memory"
+        )
+    return design
+
+
+def grouping(design: Design, level: int | str) -> tuple[ReTerm, Codes]:
+    """The first term of a grouping factor, and the levels of the rows.
+
+    Raises
+    ------
+    InterlaceError
+        ``level`` is not a grouping factor of the model.
+    """
+    keys = [term.group for term in design.terms]
+    if level not in keys:
+        raise InterlaceError(
+            f"level must be 1 or a grouping factor of the model ({', '.join(dict.fromkeys(keys))}),"
+            f" not {level!r}"
+        )
+    j = keys.index(str(level))
+    return design.terms[j], design.codes[j]
+
+
+def is_rows(level: int | str) -> bool:
+    """Whether ``level`` asks for rows."""
+    return level == 1 and level is not True
+
+
+def unit_index(design: Design, level: int | str) -> pd.Index:
+    """Labels of the units: row numbers, or the levels of a factor."""
+    if is_rows(level):
+        return pd.RangeIndex(len(design.y))
+    term, _ = grouping(design, level)
+    labels: pd.Index = pd.Index(term.levels, name=term.group)
+    return labels
+
+
+def unit_rows(design: Design, level: int | str) -> list[Codes]:
+    """Rows of every unit."""
+    if is_rows(level):
+        return list(np.arange(len(design.y))[:, None])
+    term, codes = grouping(design, level)
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(codes, minlength=term.l))[:-1])
+
+
+def fixed_columns(design: Design, estimate: Estimate) -> Floats:
+    """Columns of ``X`` that were not redundant, ``(n, p)``."""
+    return np.asarray(design.X[:, np.isin(design.names, estimate.A.names)])
+
+
+def root_weights(design: Design) -> Floats:
+    """Square roots of the prior weights, ``(n,)``."""
+    return np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
+
+
+def rows_in_basis(design: Design, estimate: Estimate) -> Rows:
+    """The rows used, in the working basis, not weighted."""
+    return working_rows(estimate.A, design.codes, design.Z, fixed_columns(design, estimate))
