@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from IPython.display import Markdown
 
@@ -19,7 +20,7 @@ RESULTS = DOCS.parent / "benchmarks" / "results"
 KEPT = DOCS / "figures.json"
 NONE = Markdown("*Not measured in the stored run.*")
 
-Values = dict[str, object]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def stored_figures() -> Figures:
 
 def _problem(problem: Values) -> str:
     """Title, formula, and a row for every package."""
-    fits: list[Values] = problem["fits"]  # type: ignore[assignment]
+    fits: list[Values] = problem["fits"]
     own = next((f for f in fits if f["peer"] == "interlace"), None)
     rows = [_fit(fit, own) for fit in fits]
     table = _rows(["package", "seconds", "relative to interlace", "evaluations", "note"], rows)
@@ -100,19 +101,19 @@ def _fit(fit: Values, own: Values | None) -> list[str]:
 
 def _seconds(fit: Values) -> float | None:
     """Median of the timed fits; of a fit timed once only, that."""
-    seconds: Sequence[float] = fit["seconds"] or []  # type: ignore[assignment]
-    return statistics.median(seconds) if seconds else fit["warm_up"]  # type: ignore[return-value]
+    seconds: Sequence[float] = fit["seconds"] or []
+    return statistics.median(seconds) if seconds else fit["warm_up"]
 
 
-def _median(seconds: object) -> str:
-    return _number(statistics.median(seconds)) if seconds else ""  # type: ignore[call-overload]
+def _median(seconds: Sequence[float]) -> str:
+    return _number(statistics.median(seconds)) if seconds else ""
 
 
-def _times(value: object, factor: float) -> float | None:
-    return None if value is None else float(value) * factor  # type: ignore[arg-type]
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
-def _number(value: object) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 

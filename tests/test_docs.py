@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -114,6 +115,27 @@ def test_links_of_the_tutorial() -> None:
     for page in ("diagnostics", "api/result", "api/predict"):
         assert page in PAGES
     assert "reml-restricted-maximum-likelihood" in anchors("concepts")
+
+
+def uses(source: str) -> set[str]:
+    """Attributes read, functions called and keywords passed."""
+    nodes = list(ast.walk(ast.parse(source)))
+    found = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    found |= {node.arg for node in nodes if isinstance(node, ast.keyword) and node.arg}
+    return found | {
+        node.func.id
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+
+
+def test_tutorial_has_all_of_the_notebook() -> None:
+    notebook = json.loads((ROOT / "tests/reference/interpreting-results.ipynb").read_text("utf-8"))
+    theirs = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    ours = [
+        re.sub(r"^:.*$", "", cell, flags=re.MULTILINE) for cell in cells("interpreting-results")
+    ]
+    assert uses("\n".join(theirs)) <= uses("\n".join(ours))
 
 
 # ------------------------------------------------------------------ calls in tables
