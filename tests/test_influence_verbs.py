@@ -148,6 +148,6 @@ def test_bad_arguments() -> None:
         "unknown measure 'rvc.sigma2': choose one of cooksd, mdffits, covtrace, covratio, "
         "leverage.overall; rvc and dfbetas need approx=False"
     )
-    assert message(lambda: n_influential(result, cutoff="internal")) == (
-        "cutoff must be a number, 'boxplot' or '4/n', not 'internal'"
+    assert message(lambda: n_influential(result, cutoff="boxplot")) == (
+        "cutoff must be 'internal', '4/n', a number, or two numbers, not 'boxplot'"
     )

@@ -372,11 +372,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "cutoff": (
         lambda: plots.dotplot_diag(measures(9), "external"),
-        "cutoff (if not a number) must be one of 'internal', not 'external'",
+        "cutoff must be 'internal', '4/n', a number, or two numbers, not 'external'",
     ),
     "three cutoffs": (
         lambda: plots.dotplot_diag(measures(9), (1, 2, 3)),  # type: ignore[arg-type]
-        "cutoff must be 'internal', a number or two, not (1, 2, 3)",
+        "cutoff must be 'internal', '4/n', a number, or two numbers, not (1, 2, 3)",
     ),
     "modify": (
         lambda: plots.dotplot_diag(measures(9), 0.1, modify="violin"),

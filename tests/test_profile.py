@@ -15,7 +15,7 @@ from scipy.optimize import minimize as scipy_minimize
 
 import interlace
 from dense import FORMULAS, Dense, design, frame, identity
-from interlace import constrained, held, plots
+from interlace import constrained, held
 from interlace.criterion import Criterion
 from interlace.crossprod import cross_products
 from interlace.design import assemble
@@ -24,6 +24,7 @@ from interlace.estimate import estimate_theta
 from interlace.formula import parse
 from interlace.inference.profile import parameter_names, profile, profile_limits
 from interlace.plots import plot_profile
+from interlace.plots import profile as profile_plot
 from reference import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
@@ -421,14 +422,14 @@ def test_a_level_beyond_the_profile_is_refused():
 def test_the_figure_has_a_facet_a_parameter_and_marks_limits_and_estimates():
     figure = plot_profile(sleep_profile())
     assert list(figure.data["parameter"].cat.categories) == sleep_profile().names
-    limits = plots._limits(sleep_profile(), 0.95, 1.959964)
+    limits = profile_plot._limits(sleep_profile(), 0.95, 1.959964)
     stored = np.sort(sleep_profile().conf_int().to_numpy().ravel())
     assert_allclose(np.sort(limits["value"]), stored)
     figure.draw()
 
 
 def test_limits_that_are_ends_of_the_range_are_not_marked():
-    limits = plots._limits(profile(fitted("dyestuff2"), parm="theta_"), 0.95, 1.959964)
+    limits = profile_plot._limits(profile(fitted("dyestuff2"), parm="theta_"), 0.95, 1.959964)
     assert len(limits) == 3  # the lower limit of the standard deviation is 0, no crossing
 
 
@@ -442,7 +443,7 @@ def test_limits_that_are_ends_of_the_range_are_not_marked():
     ],
 )
 def test_long_labels_are_broken_where_names_end(name, label):
-    assert plots._wrapped(name) == label
+    assert profile_plot._wrapped(name) == label
 
 
 # ------------------------------------------------------------------ progress

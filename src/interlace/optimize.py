@@ -138,14 +138,8 @@ def minimize(
             model = _model(point, correction, noise)
         if watch is not None:
             watch(n, point, model.gain)
-        if model.gain < tolerance and trusted:
-            away = _step_off(function, x, point, _model(point, 0.0, noise))
-            n += away.tried
-            if away.point is None:
-                return _minimum(x, point, model, n, True, "predicted gain below tolerance")
-            x, point, trusted = away.x, away.point, False
-            continue
-        while True:
+        settled = "predicted gain below tolerance" if model.gain < tolerance and trusted else ""
+        while not settled:
             if n >= max_evaluations:
                 return _minimum(x, point, model, n, False, f"no convergence in {n} evaluations")
             step, promised = model.step(radius)
@@ -158,10 +152,19 @@ def minimize(
             if model.gain < tolerance or actual > 0.05 * promised or abs(promised) < 10.0 * noise:
                 break
             if model.gain < NEGLIGIBLE:
-                return _minimum(x, point, model, n, True, "predicted gain negligible, none found")
+                settled = "predicted gain negligible, none found"
+                continue
             radius = 0.25 * float(np.linalg.norm(step))
             if radius < 1e-12:
                 return _minimum(x, point, model, n, False, "no step reduces the criterion")
+        if settled:
+            away = _step_off(function, x, point, _model(point, 0.0, noise))
+            n += away.tried
+            if away.point is None:
+                return _minimum(x, point, model, n, True, settled)
+            x, point, trusted, last = away.x, away.point, False, None
+            correction = np.zeros_like(correction)
+            continue
         if actual < -tolerance:
             done = model.gain < tolerance
             message = "predicted gain below tolerance" if done else "no step reduces the criterion"

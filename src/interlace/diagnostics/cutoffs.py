@@ -7,6 +7,55 @@ from numpy.typing import ArrayLike
 
 from interlace.errors import InterlaceError
 
+Cutoff = str | float | ArrayLike | None
+
+
+def cutoff_limits(values: ArrayLike, measure: str, cutoff: Cutoff) -> tuple[float, float]:
+    """Limits beyond which values of a measure are remarkable; infinite where there is none.
+
+    Parameters
+    ----------
+    values
+        ``(n,)`` values of the measure, one a row or a group.
+    measure
+        Its name: of ``covratio`` (around 1), ``rvc.`` and ``dfbetas.`` (around 0) small values are
+        remarkable as well.
+    cutoff
+        ``"internal"`` (:func:`internal_cutoff`); ``"4/n"`` or a number: a distance from 0, or from
+        1 for ``covratio``; two numbers: the limits themselves; ``None``.
+
+    Raises
+    ------
+    InterlaceError
+        Another cut-off, or no finite value.
+
+    Examples
+    --------
+    >>> cutoff_limits([0.9, 1.0, 1.1], "covratio", 0.3)
+    (0.7, 1.3)
+    >>> cutoff_limits([0.0, 0.1, 0.2, 0.9], "cooksd", "4/n")
+    (-inf, 1.0)
+    """
+    if cutoff is None:
+        return -np.inf, np.inf
+    both = measure.startswith(("covratio", "rvc", "dfbetas"))
+    if isinstance(cutoff, str) and cutoff == "internal":
+        return internal_cutoff(values, two_sided=both)
+    if isinstance(cutoff, str) and cutoff != "4/n":
+        raise InterlaceError(
+            f"cutoff must be 'internal', '4/n', a number, or two numbers, not {cutoff!r}"
+        )
+    numbers = 4.0 / np.size(values) if isinstance(cutoff, str) else cutoff
+    ends = np.atleast_1d(np.asarray(numbers, dtype=np.float64))
+    if len(ends) > 2 or np.isnan(ends).any():
+        raise InterlaceError(
+            f"cutoff must be 'internal', '4/n', a number, or two numbers, not {cutoff!r}"
+        )
+    if len(ends) == 2:
+        return float(ends.min()), float(ends.max())
+    centre, reach = float(measure == "covratio"), float(ends[0])
+    return centre - reach if both else -np.inf, centre + reach
+
 
 def internal_cutoff(values: ArrayLike, *, two_sided: bool = False) -> tuple[float, float]:
     """Limits three interquartile ranges beyond the quartiles.

@@ -19,6 +19,7 @@ from interlace.diagnostics.changes import (
     row_changes,
     set_changes,
 )
+from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
 from interlace.errors import InterlaceError
@@ -290,7 +291,7 @@ def n_influential(
     level: int | str = 1,
     measure: str = "cooksd",
     *,
-    cutoff: float | str = "boxplot",
+    cutoff: Cutoff = "internal",
     approx: bool = True,
 ) -> int:
     """How many rows or groups have a measure beyond a cut-off.
@@ -302,10 +303,9 @@ def n_influential(
     measure
         A column of numbers of that table.
     cutoff
-        A number; ``"boxplot"`` for ``Q3 + 3 (Q3 - Q1)`` of the measure over all rows or groups, the
-        far-out fence of a boxplot, which HLMdiag calls internal; or ``"4/n"``, with ``n`` rows or
-        groups.  Measures that can be small as well as large (``covratio, rvc, dfbetas``) count
-        below ``Q1 - 3 (Q3 - Q1)`` too, and by distance from 1 (``covratio``) or 0 for a number.
+        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`: ``"internal"``, three
+        interquartile ranges beyond the quartiles; ``"4/n"``, with ``n`` rows or groups; or a
+        number.  ``covratio, rvc`` and ``dfbetas`` also count where they are too small.
 
     Raises
     ------
@@ -323,21 +323,10 @@ def n_influential(
     return int(beyond(_measure(result, level, measure, approx), measure, cutoff).sum())
 
 
-def beyond(values: pd.Series, measure: str, cutoff: float | str = "boxplot") -> pd.Series:
+def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "internal") -> pd.Series:
     """Which values of a measure are beyond a cut-off, as :func:`n_influential` counts them."""
-    centre = 1.0 if measure == "covratio" else 0.0
-    both = measure.startswith(("covratio", "rvc.", "dfbetas."))
-    if cutoff == "boxplot":
-        low, high = values.quantile(0.25), values.quantile(0.75)
-        fence = 3.0 * (high - low)
-        return (values > high + fence) | (both & (values < low - fence))
-    if cutoff == "4/n":
-        limit = 4.0 / len(values)
-    elif isinstance(cutoff, str):
-        raise InterlaceError(f"cutoff must be a number, 'boxplot' or '4/n', not {cutoff!r}")
-    else:
-        limit = float(cutoff)
-    return (values - centre > limit) | (both & (values - centre < -limit))
+    low, high = cutoff_limits(values, measure, cutoff)
+    return (values < low) | (values > high)
 
 
 def _measure(result: CrossedLMEResult, level: int | str, measure: str, approx: bool) -> pd.Series:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from interlace.batches import BatchProblem, off_boundary, stacked
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
 from interlace.diagnostics.deletion import Deletable
@@ -19,7 +20,6 @@ from interlace.diagnostics.polish import polished_point
 from interlace.estimate import Estimate
 from interlace.many import CONVERGED, MESSAGES, minimize_many
 from interlace.optimize import minimize
-from interlace.refits import BatchProblem, off_boundary, stacked
 from interlace.solver.batch import factorize
 from interlace.solver.stack import Batch, OwnRows, order_of
 from interlace.terms import Floats

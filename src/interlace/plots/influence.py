@@ -10,7 +10,7 @@ import plotnine as p9
 from numpy.typing import ArrayLike
 
 from interlace._frame import hint
-from interlace.diagnostics.cutoffs import internal_cutoff
+from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.envelope import ranks_shown
 from interlace.errors import InterlaceError
 from interlace.plots._style import (
@@ -46,8 +46,6 @@ _MOST_OUTSIDE = 2000
 # Nor more than this as lines of their own.
 _MOST_LINES = 30
 
-Cutoff = str | float | tuple[float, float] | None
-
 
 def plot_influence(
     table: pd.DataFrame,
@@ -70,9 +68,8 @@ def plot_influence(
         Column of the other axis; if the table has no ``leverage.overall``, or for ``None``, units
         are drawn in their order.
     cutoff
-        ``"internal"``: 3 interquartile ranges beyond the quartiles
-        (:func:`~interlace.diagnostics.cutoffs.internal_cutoff`).  A number, or two; ``None``
-        draws no line.
+        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`; ``"internal"``: 3 interquartile
+        ranges beyond the quartiles.  ``None`` draws no line.
     label
         How many units beyond the cut-off (or, without one, of all) are named.
 
@@ -100,7 +97,7 @@ def plot_influence(
     x = np.arange(len(y), dtype=np.float64) if against is None else _column(table, against)
     data = pd.DataFrame({"x": x, "y": y, "label": list(table.index)})
     data = data[np.isfinite(data["x"]) & np.isfinite(data["y"])].reset_index(drop=True)
-    low, high = _limits(data["y"].to_numpy(), cutoff, measure)
+    low, high = cutoff_limits(data["y"].to_numpy(), measure, cutoff)
     beyond = (data["y"] < low) | (data["y"] > high)
     unit = str(table.index.name or "row")
     needles = _base(measure) if against is None else None
@@ -163,7 +160,7 @@ def dotplot_diag(
     >>> figure = dotplot_diag(values, "internal", name="cooksd", modify="boxplot")
     """
     values = _values(x, name)
-    low, high = _limits(values.to_numpy(), cutoff, name)
+    low, high = cutoff_limits(values.to_numpy(), name, cutoff)
     unit = str(values.index.name or "row")
     data = pd.DataFrame({"value": values.to_numpy(), "label": list(values.index)})
     data = data.sort_values("value", kind="stable", ignore_index=True)
@@ -211,20 +208,6 @@ def _values(x: pd.DataFrame | pd.Series | ArrayLike, name: str) -> pd.Series:
         name = "cooksd"
     values = pd.Series(_column(x, name), index=x.index)
     return values[np.isfinite(values)]
-
-
-def _limits(values: ArrayLike, cutoff: Cutoff, measure: str) -> tuple[float, float]:
-    """Lower and upper cut-off; infinite where there is none."""
-    if cutoff is None:
-        return -np.inf, np.inf
-    if isinstance(cutoff, str):
-        known(cutoff, ["internal"], "cutoff (if not a number)")
-        two = measure == "covratio" or measure.startswith("rvc")
-        return internal_cutoff(values, two_sided=two)
-    ends = np.atleast_1d(np.asarray(cutoff, dtype=np.float64))
-    if len(ends) > 2 or np.isnan(ends).any():
-        raise InterlaceError(f"cutoff must be 'internal', a number or two, not {cutoff!r}")
-    return (float(ends.min()), float(ends.max())) if len(ends) == 2 else (-np.inf, float(ends[0]))
 
 
 def _title(name: str) -> str:
