@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for `benchmarks.report`, which the performance page uses
@@ -49,6 +50,7 @@ os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 # Signatures show these two by their names instead of what they stand for.
 numpy.typing.ArrayLike = type("ArrayLike", (), {"__module__": "numpy.typing"})
 numpy.typing.NDArray = np.ndarray
+import interlace  # noqa: E402 (only now, so that it sees them)
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -84,6 +86,7 @@ pygments_style = "default"
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", without_constructor)
     app.connect("doctree-resolved", short_references)
+    app.connect("missing-reference", public_name)
 
 
 def without_constructor(app: Sphinx, what: str, *_: object) -> tuple[str, None] | None:
@@ -97,3 +100,16 @@ def short_references(app: Sphinx, page: nodes.document, name: str) -> None:
         short = re.sub(r"\bR[0-9a-f]{12}-(\d+)", r"\1", text)
         if short != text:
             text.parent.replace(text, nodes.Text(short))
+
+
+def public_name(
+    app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.TextElement
+) -> nodes.Element | None:
+    """References to a function by the module it is written in lead to its public name."""
+    last = node["reftarget"].rpartition(".")[2]
+    if node.get("refdomain") != "py" or last not in interlace.__all__:
+        return None
+    domain, target = env.domains["py"], f"interlace.{last}"
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], target, node, text
+    )
