@@ -195,3 +195,12 @@ def test_different_rows() -> None:
     with pytest.raises(InterlaceError, match=f"{start}have different values of the response 'y' i"):
         same_rows([first, first.refit(first.design.y + 1.0 * (np.arange(90) < 2))])
     same_rows([first, small("y ~ x + (1 | h)")])
+
+
+def test_a_comparison_reads_like_its_table() -> None:
+    comparison = anova_models(small("y ~ 1 + (1 | g)"), small("y ~ x + (1 | g)"))
+    assert len(comparison) == 2
+    assert list(comparison.index) == list(comparison.table.index)
+    assert list(comparison.columns) == list(comparison.table.columns)
+    assert comparison.loc["model 2", "Df"] == comparison.iloc[1]["Df"] == 1
+    assert comparison["p"].iloc[1] == comparison.table["p"].iloc[1]

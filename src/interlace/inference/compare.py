@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ _ROUNDING = 1e-6
 class ModelComparison:
     """A table of models with what must be known to read it; ``str()`` gives text.
 
+    Columns and rows are read as those of its ``table``.
+
     Attributes
     ----------
     title
@@ -43,6 +46,29 @@ class ModelComparison:
     def __getitem__(self, column: str) -> pd.Series:
         """A column of the table."""
         return self.table[column]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def columns(self) -> pd.Index:
+        """Columns of the table."""
+        return self.table.columns
+
+    @property
+    def index(self) -> pd.Index:
+        """Names of the models."""
+        return self.table.index
+
+    @property
+    def loc(self) -> Any:
+        """Rows by name, as pandas' ``loc``."""
+        return self.table.loc
+
+    @property
+    def iloc(self) -> Any:
+        """Rows by position, as pandas' ``iloc``."""
+        return self.table.iloc
 
     def to_frame(self) -> pd.DataFrame:
         """The table, a copy."""
