@@ -121,7 +121,8 @@ class WaldTest:
     table: pd.DataFrame
 
     def __repr__(self) -> str:
-        return f"{self.table.to_string()}\n\n{self._joint()}"
+        table = self.table.to_string(float_format=lambda number: f"{number:.5g}")
+        return f"{table}\n\n{self._joint()}"
 
     def _joint(self) -> str:
         if np.isinf(self.den_df):
