@@ -1,4 +1,4 @@
-"""interlace's inference after a fit.
+"""interlace's inference and diagnostics after a fit.
 
 The request, in place of a method, is ``"action method count jobs"``: ``count`` replicates or rows
 to report, ``jobs`` processes or threads of the task itself. Names and values are those that
@@ -116,11 +116,46 @@ def limits(table: pd.DataFrame) -> Values:
 
 
 def prediction(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
-    def chosen(table: pd.DataFrame) -> Values:
-        rows = np.linspace(0, len(table) - 1, count).round().astype(int)
-        return {f"se row {row}": float(table["se"].iloc[row]) for row in rows}
+    return Action(
+        result, lambda: result.predict(se=True), lambda table: at_rows("se", table["se"], count)
+    )
 
-    return Action(result, lambda: result.predict(se=True), chosen)
+
+def at_rows(kind: str, column: pd.Series, count: int) -> Values:
+    """``count`` values of a column, evenly spread over its rows."""
+    rows = np.linspace(0, len(column) - 1, count).round().astype(int)
+    return {f"{kind} row {row}": float(column.iloc[row]) for row in rows}
+
+
+def influence_rows(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    return Action(
+        result,
+        lambda: interlace.hlm_influence(result, 1, approx=False),
+        lambda table: changes(table.set_axis(table.index + 1)),  # R counts from 1
+    )
+
+
+def influence_groups(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    group = next(iter(result.variance_components))
+    return Action(result, lambda: interlace.hlm_influence(result, group, approx=False), changes)
+
+
+def changes(table: pd.DataFrame) -> Values:
+    """How the fixed effects change without each row or level, in standard errors."""
+    values: Values = {}
+    for name, column in table.filter(like="dfbetas.").items():
+        values |= labelled(f"without {str(name).removeprefix('dfbetas.')}", column)
+    return values
+
+
+def one_step(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    def chosen(table: pd.DataFrame) -> Values:
+        return {
+            **at_rows("leverage", table["leverage.overall"], count),
+            **at_rows("cooksd", table["cooksd"], count),
+        }
+
+    return Action(result, lambda: interlace.hlm_influence(result, 1), chosen)
 
 
 ACTIONS: dict[str, Callable[[interlace.CrossedLMEResult, int, int], Action]] = {
@@ -129,4 +164,7 @@ ACTIONS: dict[str, Callable[[interlace.CrossedLMEResult, int, int], Action]] = {
     "bootstrap": bootstrap,
     "profile": profile,
     "prediction": prediction,
+    "influence-rows": influence_rows,
+    "influence-groups": influence_groups,
+    "one-step": one_step,
 }
