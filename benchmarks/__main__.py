@@ -16,6 +16,7 @@ from benchmarks.runner import Plan, run_problem
 from benchmarks.worker_process import PEERS, Machine, Peer
 
 EXTRAS = ("startup", "growth")
+KINDS = tuple(dict.fromkeys(task.kind for task in TASKS))
 TASK_THREADS = (1, 2)
 OPTIONAL_PEERS = ("lme4-default",)  # timed only when asked for by name
 
@@ -79,7 +80,8 @@ def say(text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = ", ".join([*(p.name for p in PROBLEMS), "inference", *(t.name for t in TASKS), *EXTRAS])
+    tasks = (*KINDS, *(t.name for t in TASKS))
+    names = ", ".join([*(p.name for p in PROBLEMS), *tasks, *EXTRAS])
     out.add_argument("--problems", help=f"comma-separated names or beginnings of: {names}")
     out.add_argument("--peers", help="comma-separated: " + ", ".join(p.name for p in PEERS))
     out.add_argument("--runs", type=int, default=5, help="timed fits of each (default 5)")
@@ -122,9 +124,9 @@ def chosen_problems(text: str | None, *, quick: bool) -> Chosen:
 
 
 def named(part: str, known: Sequence[str]) -> list[str]:
-    """The name ``part``, or all that begin with it, or all tasks; SystemExit if there is none."""
-    if part == "inference":
-        return [task.name for task in TASKS]
+    """The name ``part``, all that begin with it, or all tasks of that kind; or SystemExit."""
+    if part in KINDS:
+        return [task.name for task in TASKS if task.kind == part]
     found = [part] if part in known else [name for name in known if name.startswith(part)]
     if not found:
         raise SystemExit(f"unknown problem: {part}; known: {', '.join(known)}")

@@ -128,6 +128,11 @@ def cake() -> Columns:
     return shipped("cake", "angle", "recipe", "temperature", "replicate")
 
 
+def exam() -> Columns:
+    """300 scores of 30 students in 10 schools, crossed."""
+    return shipped("exam", "score", "hours_studied", "prior_gpa", "student_id", "school_id")
+
+
 def factorial(n_factors: int) -> Floats:
     """Model matrix (2^f, 2^f) of f two-level factors coded -0.5, 0.5, with all interactions."""
     one = np.array([[1.0, -0.5], [1.0, 0.5]])

@@ -21,8 +21,9 @@ Values = dict[str, float]
 def judge(task: Task, outcomes: Sequence[Outcome], stored: Stored) -> list[Outcome]:
     """The outcomes, each with ``excess`` (its difference) and "disagrees" if it is too large.
 
-    Standard errors of predictions are compared with a dense computation, everything else with
-    the other package. One answer alone keeps its status, and its reason says that it is unchecked.
+    Standard errors of predictions and measures of rows are compared with a dense computation,
+    everything else with the other package. One answer alone keeps its status, and its reason says
+    that it is unchecked.
     """
     answered = [o for o in outcomes if o.status == "ok" and o.values]
     if task.rule == "dense":
@@ -50,12 +51,18 @@ DIFFERENCE: dict[Rule, str] = {
     "width": "difference over interval width",
     "monte-carlo": "difference in Monte-Carlo standard errors",
     "dense": "relative difference from dense equations",
+    "absolute": "difference in standard errors",
 }
 
 
 def relative_gap(own: Values, other: Values) -> float:
     """Largest relative difference of the values of ``other``."""
     return max(abs(own[name] - value) / abs(value) for name, value in other.items())
+
+
+def absolute_gap(own: Values, other: Values) -> float:
+    """Largest difference of the values of ``other``, which are in standard errors already."""
+    return max(abs(own[name] - value) for name, value in other.items())
 
 
 def width_gap(own: Values, other: Values) -> float:
@@ -90,35 +97,63 @@ GAPS: dict[Rule, Callable[[Values, Values], float]] = {
     "relative": relative_gap,
     "width": width_gap,
     "monte-carlo": monte_carlo_gap,
+    "absolute": absolute_gap,
 }
 
 
 def dense_gap(outcome: Outcome, stored: Stored) -> float:
-    """Largest relative difference from the standard errors by dense mixed-model equations."""
-    found = {int(name.split()[-1]): value for name, value in (outcome.values or {}).items()}
-    expected = dense_errors(outcome, stored, np.array(list(found)))
-    return float(np.max(np.abs(np.array(list(found.values())) / expected - 1.0)))
+    """Largest relative difference from what the dense mixed-model equations give.
 
-
-def dense_errors(outcome: Outcome, stored: Stored, rows: Floats) -> Floats:
-    """Standard errors of ``x'beta + z'b`` at ``rows``, variances taken as known.
-
-    With ``W = [X Z]``, ``sqrt(w' (W'W / sigma^2 + blockdiag(0, G^-1))^-1 w)`` (Henderson, 1975).
+    Values are called ``"<measure> row <number>"``.
     """
-    scale, covariances = outcome.scale, outcome.covariances
-    assert scale is not None and covariances is not None
+    values = outcome.values or {}
+    rows = sorted({int(name.split()[-1]) for name in values})
+    measures = dense_measures(outcome, stored, np.array(rows))
+    expected = {
+        f"{measure} row {row}": value
+        for measure, found in measures.items()
+        for row, value in zip(rows, found.tolist(), strict=True)
+    }
+    return max(abs(value / expected[name] - 1.0) for name, value in values.items())
+
+
+def dense_measures(outcome: Outcome, stored: Stored, rows: Floats) -> dict[str, Floats]:
+    """Measures at ``rows`` (m,), variances taken as known, from the mixed-model equations.
+
+    With ``W = [X Z]`` and ``C = W'W / sigma^2 + blockdiag(0, G^-1)``, the coefficients are ``c =
+    C^-1 W'y / sigma^2`` and have the covariance ``C^-1`` (Henderson, 1975). So ``x'beta + z'b`` has
+    the standard error ``sqrt(w'C^-1 w)`` and the leverage ``h = w'C^-1 w / sigma^2``. Without one
+    row ``c`` changes by ``C^-1 w (y - w'c) / (sigma^2 (1 - h))``, from which Cook's distance.
+    """
+    scale = outcome.scale
+    assert scale is not None
+    W, penalties = mixed_model(outcome, stored)
+    C = (W.T @ W).toarray() / scale + np.diag(penalties)
+    L = np.linalg.cholesky(C)
+    y = stored.numbers(stored.response)
+    coefficients = scipy.linalg.cho_solve((L, True), W.T @ y) / scale
+    chosen = W[rows].toarray()
+    solved = scipy.linalg.cho_solve((L, True), chosen.T)
+    variance = (chosen.T * solved).sum(axis=0)
+    leverage = variance / scale
+    p = columns(stored, stored.fixed).shape[1]
+    change = solved[:p] * (y[rows] - chosen @ coefficients) / (scale * (1.0 - leverage))
+    vcov = scipy.linalg.cho_solve((L, True), np.eye(len(C), p))[:p]
+    cooksd = (change * np.linalg.solve(vcov, change)).sum(axis=0) / p
+    return {"se": np.sqrt(variance), "leverage": leverage, "cooksd": cooksd}
+
+
+def mixed_model(outcome: Outcome, stored: Stored) -> tuple[scipy.sparse.csr_array, Floats]:
+    """``W = [X Z]`` (n, p + q) and the diagonal of ``blockdiag(0, G^-1)`` (p + q,)."""
+    covariances = outcome.covariances
+    assert covariances is not None
     blocks = [scipy.sparse.csr_array(columns(stored, stored.fixed))]
     penalties = [np.zeros(blocks[0].shape[1])]
     for term in stored.terms:  # intercepts of one factor each
         factor = stored.factor(term.key)
         blocks.append(indicators(factor))
         penalties.append(np.full(len(factor.labels), 1.0 / covariances[term.key][0][0]))
-    W = scipy.sparse.hstack(blocks, format="csr")
-    C = (W.T @ W).toarray() / scale + np.diag(np.concatenate(penalties))
-    L = np.linalg.cholesky(C)
-    half = scipy.linalg.solve_triangular(L, W[rows].toarray().T, lower=True)
-    errors: Floats = np.sqrt((half**2).sum(axis=0))
-    return errors
+    return scipy.sparse.hstack(blocks, format="csr"), np.concatenate(penalties)
 
 
 def indicators(factor: Factor) -> scipy.sparse.csr_array:

@@ -28,7 +28,7 @@ def run_task(task: Task, names: Sequence[str], plan: Plan, say: Say) -> TaskRun:
     """Every package in a process of its own, judged against the other."""
     threads = plan.machine.threads
     machine = replace(plan.machine, memory_gb=task.memory_gb, threads=1 if task.jobs else threads)
-    plan = replace(plan, machine=machine, limit=task.limit)
+    plan = replace(plan, machine=machine, limit=task.limit, runs=max(plan.runs, task.runs))
     peers = [task.asked(peer, threads=threads) for peer in PEERS if peer.name in names]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)

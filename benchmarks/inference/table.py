@@ -19,7 +19,7 @@ LEGEND = (
 
 def section(runs: Sequence[TaskRun]) -> str:
     rows = table(HEADER, list(map(row, runs)))
-    return "\n\n".join(["## Inference after a fit", LEGEND, versions(runs), rows])
+    return "\n\n".join(["## What follows a fit", LEGEND, versions(runs), rows])
 
 
 def versions(runs: Sequence[TaskRun]) -> str:

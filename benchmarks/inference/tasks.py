@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks.problems import PROBLEMS, Problem, Term, cake, insteval_subset
+from benchmarks.problems import PROBLEMS, Problem, Term, cake, exam, insteval_subset, intercepts
 from benchmarks.worker_process import Peer
 
-Rule = Literal["relative", "width", "monte-carlo", "dense"]
+Kind = Literal["inference", "diagnostics"]
+Rule = Literal["relative", "width", "monte-carlo", "dense", "absolute"]
 
 PEERS: tuple[Peer, ...] = (Peer("interlace", "interlace_tasks"), Peer("lme4", "lme4_tasks"))
 
@@ -33,7 +34,8 @@ class Task:
     ``counts`` are the replicates of interlace and of R (the rows reported, for predictions);
     ``per_replicate`` says that seconds are compared for one replicate. ``rule`` and ``tolerance``
     say when two answers are equal (see ``check``). ``jobs`` says that the task itself shares its
-    work: it then gets the threads as jobs, each of one thread.
+    work: it then gets the threads as jobs, each of one thread. ``runs`` is the least number of
+    timed runs, for tasks of a few milliseconds.
     """
 
     name: str
@@ -43,12 +45,14 @@ class Task:
     rule: Rule
     tolerance: float
     target: Target
+    kind: Kind = "inference"
     method: str = "REML"
     counts: tuple[int, int] = (0, 0)
     per_replicate: bool = False
     jobs: bool = False
     memory_gb: float | None = None
     limit: float = 600.0
+    runs: int = 1
     quick: bool = False
 
     def count(self, peer: Peer) -> int:
@@ -79,6 +83,15 @@ CAKE = Problem(
     fixed="recipe*temperature",
     terms=(Term("1", ("recipe", "replicate")),),
     make=cake,
+)
+
+EXAM = Problem(
+    name="exam",
+    title="exam, 300 rows, 30 x 10 crossed",
+    response="score",
+    fixed="1 + hours_studied + prior_gpa",
+    terms=intercepts("student_id", "school_id"),
+    make=exam,
 )
 
 TASKS: tuple[Task, ...] = (
@@ -165,5 +178,39 @@ TASKS: tuple[Task, ...] = (
         tolerance=1e-6,
         target=Target(seconds=2.0),
         counts=(200, 200),
+    ),
+    Task(
+        name="influence-exam",
+        title="refits without each of 300 rows, exam",
+        kind="diagnostics",
+        action="influence-rows",
+        problem=EXAM,
+        rule="absolute",
+        tolerance=1e-3,
+        target=Target(seconds=1.0, ratio=50.0),
+    ),
+    Task(
+        name="influence-sleepstudy",
+        title="refits without each of 18 subjects, sleepstudy slopes",
+        kind="diagnostics",
+        action="influence-groups",
+        problem=problem("sleepstudy"),
+        rule="absolute",
+        tolerance=1e-3,
+        target=Target(seconds=0.1, ratio=50.0),
+        runs=15,
+        quick=True,
+    ),
+    Task(
+        name="onestep-insteval",
+        title="leverage and one-step measures of 73,421 rows, InstEval (R: leverage alone)",
+        kind="diagnostics",
+        action="one-step",
+        problem=INSTEVAL,
+        rule="dense",
+        tolerance=1e-6,
+        target=Target(seconds=10.0, memory_mb=2048.0),
+        counts=(200, 200),
+        memory_gb=12.0,
     ),
 )

@@ -1,4 +1,4 @@
-"""interlace's inference after a fit.
+"""interlace's inference and diagnostics after a fit.
 
 The request, in place of a method, is ``"action method count jobs"``: ``count`` replicates or rows
 to report, ``jobs`` processes or threads of the task itself. Names and values are those that
@@ -17,6 +17,7 @@ import numpy as np
 import interlace
 from benchmarks.peers.common import pandas_frame, square
 from benchmarks.storage import Stored
+from interlace.diagnostics.polish import polished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +36,16 @@ class TaskAnswer:
 
 @dataclass(frozen=True)
 class Action:
-    """``run`` is timed; ``values`` reads its result afterwards."""
+    """``run`` is timed; ``values`` reads its result afterwards.
+
+    ``polished`` says that the values rest on the variances after some more Newton steps, which
+    interlace takes before it computes measures of rows.
+    """
 
     result: interlace.CrossedLMEResult
     run: Callable[[], pd.DataFrame]
     values: Callable[[pd.DataFrame], Values]
+    polished: bool = False
 
 
 def prepare(stored: Stored, *, method: str) -> Callable[[], tuple[Action, pd.DataFrame]]:
@@ -53,10 +59,15 @@ def prepare(stored: Stored, *, method: str) -> Callable[[], tuple[Action, pd.Dat
 def answer(done: tuple[Action, pd.DataFrame]) -> TaskAnswer:
     action, table = done
     result = action.result
+    scale, covariances = float(result.scale), dict(result.variance_components)
+    if action.polished:
+        estimate = polished(result.estimate)
+        groups = [term.group for term in estimate.A.terms]
+        scale, covariances = estimate.sigma**2, dict(zip(groups, estimate.covariances, strict=True))
     return TaskAnswer(
         values=action.values(table),
-        scale=float(result.scale),
-        covariances={k: square(v) for k, v in result.variance_components.items()},
+        scale=scale,
+        covariances={group: square(covariance) for group, covariance in covariances.items()},
     )
 
 
@@ -116,11 +127,46 @@ def limits(table: pd.DataFrame) -> Values:
 
 
 def prediction(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
-    def chosen(table: pd.DataFrame) -> Values:
-        rows = np.linspace(0, len(table) - 1, count).round().astype(int)
-        return {f"se row {row}": float(table["se"].iloc[row]) for row in rows}
+    return Action(
+        result, lambda: result.predict(se=True), lambda table: at_rows("se", table["se"], count)
+    )
 
-    return Action(result, lambda: result.predict(se=True), chosen)
+
+def at_rows(kind: str, column: pd.Series, count: int) -> Values:
+    """``count`` values of a column, evenly spread over its rows."""
+    rows = np.linspace(0, len(column) - 1, count).round().astype(int)
+    return {f"{kind} row {row}": float(column.iloc[row]) for row in rows}
+
+
+def influence_rows(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    return Action(
+        result,
+        lambda: interlace.hlm_influence(result, 1, approx=False),
+        lambda table: changes(table.set_axis(table.index + 1)),  # R counts from 1
+    )
+
+
+def influence_groups(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    group = next(iter(result.variance_components))
+    return Action(result, lambda: interlace.hlm_influence(result, group, approx=False), changes)
+
+
+def changes(table: pd.DataFrame) -> Values:
+    """How the fixed effects change without each row or level, in standard errors."""
+    values: Values = {}
+    for name, column in table.filter(like="dfbetas.").items():
+        values |= labelled(f"without {str(name).removeprefix('dfbetas.')}", column)
+    return values
+
+
+def one_step(result: interlace.CrossedLMEResult, count: int, jobs: int) -> Action:
+    def chosen(table: pd.DataFrame) -> Values:
+        return {
+            **at_rows("leverage", table["leverage.overall"], count),
+            **at_rows("cooksd", table["cooksd"], count),
+        }
+
+    return Action(result, lambda: interlace.hlm_influence(result, 1), chosen, polished=True)
 
 
 ACTIONS: dict[str, Callable[[interlace.CrossedLMEResult, int, int], Action]] = {
@@ -129,4 +175,7 @@ ACTIONS: dict[str, Callable[[interlace.CrossedLMEResult, int, int], Action]] = {
     "bootstrap": bootstrap,
     "profile": profile,
     "prediction": prediction,
+    "influence-rows": influence_rows,
+    "influence-groups": influence_groups,
+    "one-step": one_step,
 }

@@ -1,4 +1,4 @@
-# Inference after a fit, by lme4, lmerTest and pbkrtest: the R side of interlace_tasks.py.
+# Inference and diagnostics after a fit, by lme4, lmerTest and pbkrtest: the R side of interlace_tasks.py.
 # A request is "action method count jobs". The model is fitted once a process, outside the clock,
 # with calc.derivs = FALSE, which also makes its refits and profiles quicker.
 
@@ -131,13 +131,47 @@ prediction <- function(model, count, jobs) {
   if (!"se.fit" %in% names(formals(getS3method("predict", "merMod")))) {
     unsupported(paste("predict of lme4", packageVersion("lme4"), "gives no standard errors"))
   }
-  rows <- round(seq(0, nrow(frame) - 1, length.out = count))
   list(run = function() predict(model, se.fit = TRUE)$se.fit,
-       values = function(se) labelled("se row", rows, se[rows + 1]))
+       values = function(se) at_rows("se row", se, count))
+}
+
+# count values of a vector, evenly spread over its rows, which are numbered from 0.
+at_rows <- function(kind, x, count) {
+  rows <- round(seq(0, length(x) - 1, length.out = count))
+  labelled(kind, rows, x[rows + 1])
+}
+
+# ---------------------------------------------------------------- diagnostics
+
+# How the fixed effects change without each row or level, in standard errors of that refit.
+changes <- function(found, deleted) {
+  part <- function(name) found[[paste0(name, "[-", deleted, "]")]]
+  coefficients <- part("fixed.effects")
+  errors <- t(sapply(part("vcov"), function(vcov) sqrt(diag(vcov))))
+  change <- sweep(coefficients, 2, found$fixed.effects) / errors
+  one <- function(name) labelled(paste("without", plain(name)), found$deleted, change[, name])
+  do.call(c, lapply(colnames(coefficients), one))
+}
+
+influence_rows <- function(model, count, jobs) {
+  list(run = function() influence(model), values = function(found) changes(found, "case"))
+}
+
+influence_groups <- function(model, count, jobs) {
+  group <- names(getME(model, "flist"))[1]
+  list(run = function() influence(model, group), values = function(found) changes(found, group))
+}
+
+# lme4 has no closed form of the other one-step measures.
+one_step <- function(model, count, jobs) {
+  list(run = function() hatvalues(model),
+       values = function(leverage) at_rows("leverage row", leverage, count))
 }
 
 actions <- list(satterthwaite = satterthwaite, `kenward-roger` = kenward_roger,
-                bootstrap = bootstrap, profile = profiled, prediction = prediction)
+                bootstrap = bootstrap, profile = profiled, prediction = prediction,
+                `influence-rows` = influence_rows, `influence-groups` = influence_groups,
+                `one-step` = one_step)
 
 task <- function(request) {
   words <- strsplit(request, " ")[[1]]
