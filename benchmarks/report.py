@@ -69,7 +69,12 @@ def plain(report: Report) -> dict[str, object]:
             for p, fits in report.problems
         ],
         "tasks": [
-            {"name": r.task.name, "threads": r.threads, "runs": [*map(row, r.outcomes.values())]}
+            {
+                "name": r.task.name,
+                "threads": r.threads,
+                "runs": [*map(row, r.outcomes.values())],
+                "shown": dict(zip(inference.HEADER, inference.row(r), strict=True)),
+            }
             for r in report.tasks
         ],
         "startup": [asdict(s) for s in report.startup],

@@ -45,6 +45,11 @@ class Figures:
             return NONE
         return Markdown("\n\n".join(map(_problem, self.run["problems"])))
 
+    def tasks(self) -> Markdown:
+        """What follows a fit, beside R: a row for every task and number of threads."""
+        shown = [task["shown"] for task in self.run["tasks"]]
+        return _table(list(shown[0]), [list(row.values()) for row in shown]) if shown else NONE
+
     def startup(self) -> Markdown:
         """Import and first fit."""
         rows = [
@@ -72,7 +77,7 @@ def stored_figures() -> Figures:
     found = sorted(RESULTS.glob("*.json"), key=lambda path: path.stat().st_mtime)
     path = found[-1] if found else KEPT
     data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    parts = {key: data.get(key, []) for key in ("problems", "startup", "growth")}
+    parts = {key: data.get(key, []) for key in ("problems", "tasks", "startup", "growth")}
     return Figures(parts, data.get("settings", {}))
 
 
