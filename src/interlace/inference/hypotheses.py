@@ -74,7 +74,10 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     too and does not contain ``a``.  A transform of several columns (``poly(x, 2)``) counts as a
     factor there, as in lmerTest; a column of booleans is a number.
 
-    An effect that nothing contains is tested by its own coefficients.  Where the intercept, a
+    A joint F test is the same for all ``L`` with the same row space, but Satterthwaite's degrees of
+    freedom for it are not; the rows are therefore those of lmerTest.  An effect that nothing
+    contains is tested by its own coefficients for types 2 and 3, unless it is the only one beside
+    the intercept.  Where the intercept, a
     margin (``a + a:b``) or connections between cells are missing, these are treatment contrasts for
     type 3, and for type 2 those of the fit.
 
@@ -95,7 +98,12 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
         raise InterlaceError(f"type must be 1, 2 or 3 (or 'I', 'II', 'III'), not {type!r}")
     effects = effects_of(design, names)
     X = design.X[:, np.isin(design.names, names)]
-    found = marginal(design, effects, X) if kind == 3 else _sequential(effects, X, kind == 2)
+    if len(effects) == 1:  # no intercept: the coefficients themselves
+        found = [np.eye(X.shape[1])]
+    elif len(effects) == 2 and not effects[0].factors:  # nothing to be marginal to
+        found = _sequential(effects, X, False)
+    else:
+        found = marginal(design, effects, X) if kind == 3 else _sequential(effects, X, kind == 2)
     tables = zip(effects, found, strict=True)
     return {effect.label: L for effect, L in tables if effect.factors and len(L)}
 
@@ -110,6 +118,9 @@ def _sequential(effects: Sequence[Effect], X: Floats, containment: bool) -> list
     found = []
     for i, effect in enumerate(effects):
         last = [e for e in effects if effect.within(e)] if containment else effects[i + 1 :]
+        if containment and not last:  # adjusted for all others: its own coefficients
+            found.append(np.eye(R.shape[1])[effect.kept])
+            continue
         first = [e for e in effects if e is not effect and e not in last]
         order: Codes = np.concatenate([e.kept for e in (*first, effect, *last)])
         start = sum(len(e.kept) for e in first)
