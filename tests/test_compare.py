@@ -204,3 +204,20 @@ def test_a_comparison_reads_like_its_table() -> None:
     assert list(comparison.columns) == list(comparison.table.columns)
     assert comparison.loc["model 2", "Df"] == comparison.iloc[1]["Df"] == 1
     assert comparison["p"].iloc[1] == comparison.table["p"].iloc[1]
+
+
+def test_models_that_are_not_nested_are_pointed_out() -> None:
+    fit = functools.partial(interlace.fit, data=frame(), method="ML")
+    plain = fit("y ~ 1 + (1 | g)")
+    same_size = anova_models(plain, fit("y ~ 1 + (1 | h)"))
+    assert same_size.notes[0] == (
+        "model 1 and model 2 have equally many parameters: neither is part of the other, no test."
+    )
+    assert np.isnan(same_size.table["p"].iloc[1])
+    weighted = anova_models(plain, fit("y ~ x + (1 | g)", weights="w"))
+    assert weighted.notes[0] == (
+        "model 1 and model 2 have different weights: neither is part of the other."
+    )
+    shifted = anova_models(plain, fit("y ~ x + (1 | g)", offset="o"))
+    assert shifted.notes[0].startswith("model 1 and model 2 have different offsets")
+    assert len(anova_models(plain, fit("y ~ x + (1 | g)")).notes) == 2

@@ -92,7 +92,7 @@ fitted_case <- function(case, reml) {
 
 tables <- function(model) setNames(lapply(c("I", "II", "III"), function(type) {
   a <- as.data.frame(anova(model, type = type, ddf = "Satterthwaite"))
-  list(row = arr(rownames(a)), NumDF = arr(as.integer(a$NumDF)), `F value` = arr(a$`F value`))
+  list(row = arr(rownames(a)), NumDF = arr(as.integer(a$NumDF)), DenDF = arr(a$DenDF), `F value` = arr(a$`F value`))
 }), c("I", "II", "III"))
 
 out <- lapply(cases, function(case) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -154,7 +154,27 @@ def anova_models(
     order = sorted(range(len(results)), key=lambda i: nparams(estimates[i].A))
     table = _likelihood_ratios([estimates[i] for i in order], [labels[i] for i in order])
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
-    return ModelComparison("Likelihood-ratio tests", table, (*notes, *formulas))
+    doubts = list(_not_nested([results[i] for i in order], table))
+    return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
+
+
+def _not_nested(results: Sequence[CrossedLMEResult], table: pd.DataFrame) -> Iterator[str]:
+    """Why the test of a model against the one before it means nothing, where that is plain."""
+    for i in range(1, len(results)):
+        pair = f"{table.index[i - 1]} and {table.index[i]}"
+        if table["Df"].iloc[i] == 0:
+            yield f"{pair} have equally many parameters: neither is part of the other, no test."
+        if not _same(results[i - 1].design.weights, results[i].design.weights):
+            yield f"{pair} have different weights: neither is part of the other."
+        if not _same(results[i - 1].design.offset, results[i].design.offset):
+            yield f"{pair} have different offsets: neither is part of the other."
+
+
+def _same(first: Floats | None, second: Floats | None) -> bool:
+    """Whether two vectors, or two absent ones, are equal."""
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
 
 
 def _likelihood_ratios(estimates: Sequence[Estimate], labels: Sequence[str]) -> pd.DataFrame:

@@ -161,7 +161,7 @@ def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3
     rows = [_anova_row(test, model.scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]
     table = pd.DataFrame(rows, index=pd.Index(tests, name="term"), columns=columns)
-    return table.astype({"num_df": int})
+    return table.astype({name: int if name == "num_df" else float for name in columns})
 
 
 def _anova_row(test: FTest, scale: float) -> tuple[float, ...]:
