@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +25,7 @@ from interlace._encode import (
 )
 from interlace._frame import Codes, Column, Mask, Table
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula, RandomTerm, expression
+from interlace.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.terms import ReTerm, diagonal, full
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -383,14 +383,18 @@ def _design(
     fixed = encoded[formula.fixed]
     offsets = [encoded[expression(text)] for text in formula.offset]
     found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
-    random = sorted(formula.random, key=lambda term: -len(found[term.group][0].cells))
+    levels = [len(found[term.group][0].cells) for term in formula.random]
+    widths = [len(encoded[term.expr].side.names) for term in formula.random]
+    order, backwards = listed_by_lme4(formula.random, levels, widths)
+    random = [formula.random[i] for i in order]
     slopes = [encoded[term.expr] for term in random]
+    terms = map(_term, random, slopes, [found[term.group][0] for term in random])
     offset = _offset(offsets, rows.columns, extra["offset"])
     return Design(
         y=_response(formula, encoded[expression(formula.response)], offset),
         X=fixed.matrix,
         names=fixed.side.names,
-        terms=tuple(map(_term, random, slopes, [found[term.group][0] for term in random])),
+        terms=tuple(replace(term, backwards=backwards) for term in terms),
         codes=tuple(found[term.group][1] for term in random),
         Z=tuple(_slopes(one, fixed) for one in slopes),
         weights=_weights(rows, extra["weights"]),

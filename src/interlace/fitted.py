@@ -72,10 +72,11 @@ class FittedModel:
 
     @cached_property
     def _keys(self) -> dict[str, list[int]]:
-        """Positions of the terms of every grouping key, keys in the order of the formula."""
+        """Positions of the terms of every grouping key, both in the order of the formula."""
         order = dict.fromkeys(term.key for term in self.formula.random)
         terms = self.estimate.A.terms
-        return {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
+        found = {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
+        return {k: j[::-1] if terms[j[0]].backwards else j for k, j in found.items()}
 
     @cached_property
     def variance_components(self) -> dict[str, float | pd.DataFrame]:

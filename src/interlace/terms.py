@@ -32,12 +32,16 @@ class ReTerm:
     free
         ``(k, k)`` mask of the free entries of the reported template: the lower triangle, or the
         diagonal alone for ``||``.
+    backwards
+        Whether terms with equally many levels, and the columns of one with ``||``, are listed from
+        the last to the first, as lme4 does in models whose terms it has to sort.
     """
 
     group: str
     columns: tuple[str, ...]
     levels: NDArray[np.generic]
     free: NDArray[np.bool_]
+    backwards: bool = False
 
     @property
     def k(self) -> int:
@@ -61,8 +65,10 @@ class ReTerm:
 
     @cached_property
     def free_index(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the free entries, column by column (lme4's order)."""
+        """Rows and columns of the free entries in lme4's order: column by column."""
         columns, rows = np.nonzero(self.free.T)
+        if self.backwards and not self.correlated:
+            return rows[::-1], columns[::-1]
         return rows, columns
 
     @property
