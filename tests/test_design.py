@@ -127,11 +127,11 @@ def test_offsets_add_up() -> None:
 # ------------------------------------------------------------ random terms
 
 
-def test_terms_are_ordered_by_levels_and_stable() -> None:
+def test_terms_are_ordered_by_levels_ties_from_the_last() -> None:
     design = build("y ~ (1 | h) + (1 | o) + (0 + x | h) + (1 | g) + (1 | g:h)")
     assert [(t.group, t.columns[0]) for t in design.terms] == [
         *(("g:h", "Intercept"), ("g", "Intercept")),
-        *(("h", "Intercept"), ("h", "x"), ("o", "Intercept")),
+        *(("h", "x"), ("h", "Intercept"), ("o", "Intercept")),
     ]
     assert design.codes[2] is design.codes[3]
 
