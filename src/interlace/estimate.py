@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from interlace._threads import threads_for
 from interlace.criterion import Criterion, Evaluation
 from interlace.crossprod import CrossProducts
 from interlace.optimize import minimize
@@ -160,11 +161,12 @@ def estimate_theta(
     watch: Callable[[int, Evaluation, float], None] | None = None,
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order."""
-    if theta0 is None:
-        start: Sequence[Floats] = moment_start(criterion)
-    else:
-        start = criterion.working(split_theta(criterion.A.terms, theta0))
-    found = minimize(criterion, criterion.pack(start), watch=watch)
+    with threads_for(len(criterion.plan.S)):
+        if theta0 is None:
+            start: Sequence[Floats] = moment_start(criterion)
+        else:
+            start = criterion.working(split_theta(criterion.A.terms, theta0))
+        found = minimize(criterion, criterion.pack(start), watch=watch)
     estimate = Estimate(
         criterion,
         tuple(criterion.unpack(found.x)),

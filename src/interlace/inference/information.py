@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from interlace._threads import threads_for
 from interlace.criterion import Criterion, Evaluation, solved
 from interlace.estimate import Estimate
 from interlace.terms import Floats, ReTerm, join_theta, split_theta
@@ -66,7 +67,8 @@ def observed_information(estimate: Estimate) -> Floats:
     H = np.empty((size + 1, size + 1))
     H[size, size] = 4.0 * criterion.nu / sigma**2
     H[:size, size] = H[size, :size] = -2.0 / sigma * _relative_slope(criterion.at_theta(theta))
-    profiled = _profiled_information(criterion, theta)
+    with threads_for(len(criterion.plan.S)):
+        profiled = _profiled_information(criterion, theta)
     H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
     return H
 

@@ -15,6 +15,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import ndtri
 
 from interlace._progress import counter
+from interlace._threads import threads_for
 from interlace.constrained import CoefficientPath, Path
 from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
@@ -350,7 +351,8 @@ def _traced(
     """Curves of the parameters asked for, and the deviance at the ML estimate."""
     wanted = selected(parameter_names(estimate), parm, estimate.A.p)
     best = _by_maximum_likelihood(estimate)
-    with counter(None, progress, what="profile", unit="points") as watch:
+    shown = counter(None, progress, what="profile", unit="points")
+    with shown as watch, threads_for(len(best.criterion.plan.S)):
         for _ in range(_RESTARTS):
             try:
                 chosen = [p for p in _parameters(best) if p.name in wanted]
