@@ -213,7 +213,6 @@ class CrossedLMEResult(InferredModel):
         self,
         nsim: int = 1,
         seed: int | np.random.Generator | None = None,
-        *,
         include_re: bool = False,
     ) -> NDArray[np.float64]:
         """New responses drawn from the fitted model, ``(nobs, nsim)``.

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace._progress import counter
+from interlace._threads import threads_for
 from interlace.crossprod import group_sums
 from interlace.design import Design
 from interlace.diagnostics.changes import (
@@ -107,9 +108,21 @@ def hlm_influence(
     """
     design = design_of(result)
     index = unit_index(design, level)
-    step = one_step(design, result.estimate, roughly=not approx)
-    if approx:
-        return _one_step_table(step, design, level, index)
+    with threads_for(len(result.estimate.criterion.plan.S)):
+        step = one_step(design, result.estimate, roughly=not approx)
+        if approx:
+            return _one_step_table(step, design, level, index)
+        return _refit_table(step, design, level, index, progress)
+
+
+def _refit_table(
+    step: OneStep,
+    design: Design,
+    level: int | str,
+    index: pd.Index,
+    progress: bool | None,
+) -> pd.DataFrame:
+    """Measures and changes of exact refits, and why some are missing."""
     refitted = _refit(step, design, level, progress)
     found = _exact_measures(step, refitted)
     columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}

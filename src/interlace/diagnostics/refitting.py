@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace._threads import threads_for
 from interlace.batches import BatchProblem, off_boundary, stacked
 from interlace.criterion import Criterion
 from interlace.crossprod import Codes
@@ -90,11 +89,10 @@ class Deleter:
         size = max(1, _TOGETHER // self.numbers) if self.batched else 1
         for low in range(0, len(possible), size):
             which = possible[low : low + size]
-            with threads_for(self.remainder):
-                if self.batched:
-                    notes |= self._together(which, sets, found)
-                else:
-                    notes |= self._alone(which[0], sets, found)
+            if self.batched:
+                notes |= self._together(which, sets, found)
+            else:
+                notes |= self._alone(which[0], sets, found)
             advance(len(which))
         for array in (found.beta, found.C, found.sigma2, *found.templates):
             array[sorted(notes)] = np.nan
