@@ -47,8 +47,13 @@ class Figures:
 
     def tasks(self) -> Markdown:
         """What follows a fit, beside R: a row for every task and number of threads."""
-        shown = [task["shown"] for task in self.run["tasks"]]
-        return _table(list(shown[0]), [list(row.values()) for row in shown]) if shown else NONE
+        columns = ["threads", "interlace", "R", "ratio", "target", "interlace MB"]
+        rows = []
+        for task in self.run["tasks"]:
+            shown = task["shown"]
+            title = shown["task"].split(": ", 1)[1]  # without the name for the command line
+            rows.append([title, *(shown[name] for name in columns)])
+        return _table(["task", *columns], rows)
 
     def startup(self) -> Markdown:
         """Import and first fit."""

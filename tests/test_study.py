@@ -12,6 +12,7 @@ from studies.designs import DESIGNS
 from studies.findings import hotelling, percentile_sd
 from studies.measure import (
     CASES,
+    FITS,
     NEW_RESPONSES,
     PARTS,
     PROFILES,
@@ -185,3 +186,18 @@ def test_percentile_sd() -> None:
     low, high = np.quantile(s, [0.025, 0.975])
     share = np.mean((s * low < 1.0) & (s * high > 1.0))
     assert percentile_sd(40) == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.slow
+def test_exact_promises_are_kept() -> None:
+    """Balanced data and t distributions: nominal but for Monte-Carlo error, 4 standard errors."""
+    found = coverage.run(Part(FITS, 300), processes=2)
+    exact = [c for c in found.counts if is_exact(c)]
+    assert len(exact) >= 8
+    off = {(c.cell, round(c.excess, 1)) for c in exact if abs(c.excess) > 4.0}
+    assert not off
+
+
+def is_exact(found: Count) -> bool:
+    judged = found.cell.measure in ("interval", "test")
+    return judged and promise(DESIGNS[found.design](), found.cell) is Promise.EXACT
