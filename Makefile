@@ -5,7 +5,7 @@
 #   make check    style, types, import rules, examples in docstrings
 #   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes
-#   make study    the simulation study of intervals and tests (half an hour), and its page
+#   make study    the simulation study of intervals and tests (seven minutes), and its page
 #   make bench    time interlace beside the other packages that are installed
 #   make clean    remove .venv and everything made
 
