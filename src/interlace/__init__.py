@@ -41,19 +41,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Figures, loaded with plotnine when one is asked for.
-_FIGURES = [
-    "dotplot_diag",
-    "plot_coef",
-    "plot_influence",
-    "plot_profile",
-    "plot_qq",
-    "plot_ranef",
-    "plot_resid",
-    "plot_scale_location",
-    "plot_shrinkage",
-]
-
 __all__ = [
     "ConvergenceWarning",
     "CrossedLMEResult",
@@ -87,8 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """A figure function, on first use."""
-    if name in _FIGURES:
+    """A figure function, on first use: what is public and not here yet comes with plotnine."""
+    if name in __all__:
         from interlace import plots
 
         return getattr(plots, name)

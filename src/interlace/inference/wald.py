@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
+from interlace import predict
 from interlace.estimate import Estimate
 from interlace.terms import Floats
 
@@ -39,17 +40,8 @@ class FTest:
         return float(fdtrc(self.numerator_df, self.denominator_df, self.statistic))
 
 
-class Reference(Protocol):
-    """What the fixed effects of a model are compared with."""
-
-    @property
-    def vcov(self) -> Floats:
-        """Covariance of the fixed effects used in tests and intervals, ``(p, p)``."""
-        ...
-
-    def df(self, L: Floats) -> Floats:
-        """Degrees of freedom of ``c`` single functions, the rows of ``L`` (c, p): ``(c,)``."""
-        ...
+class Reference(predict.Reference, Protocol):
+    """What the fixed effects of a model are compared with: as predictions have it, and jointly."""
 
     def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
         """Joint test of ``L beta = value``, ``L`` (q, p) of full row rank, ``value`` (q,) or 0."""
