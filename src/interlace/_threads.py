@@ -30,3 +30,9 @@ def threads_for(rows: int) -> Iterator[None]:
         return
     with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+def blas_threads() -> int:
+    """Threads that the linear algebra may use now."""
+    found = [lib["num_threads"] for lib in _controller().info() if lib["user_api"] == "blas"]
+    return max(found, default=1)

@@ -12,15 +12,19 @@ singular optimum is an ordinary stationary point (Newton leaves the flat directi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.linalg import block_diag
 
 from interlace.crossprod import CrossProducts
+from interlace.errors import InterlaceError
 from interlace.solver.exact import Factor, TermDerivatives, factorize
+from interlace.solver.iterative import IterativeFactor, iterate
+from interlace.solver.layout import Layout, make_layout
 from interlace.solver.plan import Plan, make_plan
+from interlace.solver.probes import Probes, inflation
 from interlace.terms import Floats, ReTerm, canonical, join_theta, split_theta
 
 # Entries of a template, per root mean square of their column, that count as zero: the criterion is
@@ -30,19 +34,35 @@ _ZERO = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Criterion:
-    """The function to be minimised: cross-products and the choice of ML or REML."""
+    """The function to be minimised: cross-products, the choice of ML or REML, and the solver.
+
+    With ``probes`` the equations are solved iteratively, without any exactly.
+    """
 
     A: CrossProducts
     reml: bool
+    probes: Probes | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """Fields alone: the plan is made again when asked for."""
-        return {"A": self.A, "reml": self.reml}
+        """Fields alone: plan and layout are made again when asked for."""
+        return {"A": self.A, "reml": self.reml, "probes": self.probes}
 
     @cached_property
     def plan(self) -> Plan:
-        """Order of elimination, chosen once."""
+        """Order of elimination of the exact solver, chosen once."""
         return make_plan(self.A)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Sparse blocks of the iterative solver, laid out once."""
+        return make_layout(self.A)
+
+    def with_probes(self, count: int) -> Criterion:
+        """The same criterion with another number of probes."""
+        assert self.probes is not None
+        more = replace(self, probes=replace(self.probes, count=count))
+        more.__dict__["layout"] = self.layout  # the same: fill the cache
+        return more
 
     @property
     def nu(self) -> int:
@@ -51,7 +71,9 @@ class Criterion:
 
     def at(self, templates: Sequence[Floats]) -> Evaluation:
         """Evaluate at working templates, one ``(k, k)`` per term."""
-        return Evaluation(self, factorize(self.A, self.plan, templates))
+        if self.probes is None:
+            return Evaluation(self, factorize(self.A, self.plan, templates))
+        return Evaluation(self, iterate(self.A, self.layout, templates, self.probes))
 
     def at_theta(self, theta: Floats) -> Evaluation:
         """Evaluate at ``theta`` in lme4's order and the user's units."""
@@ -105,7 +127,54 @@ class Evaluation:
     """The criterion at one point; derivatives are computed when asked for."""
 
     criterion: Criterion
-    factor: Factor
+    factor: Factor | IterativeFactor
+
+    def dense(self, what: str) -> Factor:
+        """The factor of the exact solver, for things that read entries of the inverse.
+
+        Raises
+        ------
+        InterlaceError
+            The equations were solved iteratively; ``what`` begins the message.
+        """
+        if isinstance(self.factor, IterativeFactor):
+            raise InterlaceError(
+                f"{what} the inverse of the mixed-model equations, which the iterative solver "
+                f"never forms: fit with solver='exact' where the model is small enough for it"
+            )
+        return self.factor
+
+    @cached_property
+    def gradient_covariance(self) -> Floats:
+        """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver.
+
+        From the spread between probes, enlarged as their standard errors are.
+        """
+        size = len(self.gradient)
+        if not isinstance(self.factor, IterativeFactor) or self.factor.complete:
+            return np.zeros((size, size))
+        parts = [
+            2.0 * traces @ T
+            for traces, T in zip(self.factor.random_traces, self.factor.templates, strict=True)
+        ]
+        m = len(parts[0])
+        each = np.stack([self.criterion.pack([part[i] for part in parts]) for i in range(m)])
+        around = each - each.mean(axis=0)
+        return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+
+    def doubt(self, step: Floats) -> float:
+        """How far the values at the ends of a step may be from what the gradient says.
+
+        Value and gradient are estimated from the same probes by two different formulas.
+        """
+        if self.criterion.probes is None:
+            return 0.0
+        return 3.0 * float(np.sqrt(max(step @ self.gradient_covariance @ step, 0.0)))
+
+    @property
+    def value_error(self) -> float:
+        """Monte-Carlo standard error of the value; zero for the exact solver."""
+        return self.factor.logdet_error if isinstance(self.factor, IterativeFactor) else 0.0
 
     @cached_property
     def value(self) -> float:

@@ -70,7 +70,7 @@ class Cells:
 
     def transpose(self) -> Cells:
         """The same blocks as ``Z_j' Z_i``."""
-        order = np.lexsort((self.rows, self.cols))
+        order = np.argsort(self.cols, kind="stable")
         return Cells(self.cols[order], self.rows[order], self.values[order].transpose(0, 2, 1))
 
 

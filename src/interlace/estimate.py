@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy as np
 from interlace._threads import threads_for
 from interlace.criterion import Criterion, Evaluation
 from interlace.crossprod import CrossProducts
-from interlace.optimize import minimize
+from interlace.optimize import FLAT, Minimum, minimize
 from interlace.solver.blocks import multiply
+from interlace.solver.iterative import IterativeFactor
+from interlace.solver.pieces import flatten
 from interlace.terms import Floats, split_theta
 
 # lme4's limit on the diagonal of a template below which a fit is called singular.
@@ -20,6 +22,10 @@ SINGULAR_TOLERANCE = 1e-4
 
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
 _LOWEST, _HIGHEST = 0.05, 6.0
+
+# The iterative solver: gain at which a search ends (1e-4 standard errors), probes at most, and the
+# step of the differences that bring errors to theta.
+_GAIN, MOST_PROBES, _STEP = 1e-8, 1024, 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +45,15 @@ class Convergence:
     n_evaluations
         Evaluations of the criterion.
     solver
-        ``"exact"``.
+        ``"exact"`` or ``"iterative"``.
     monte_carlo_error
         Standard error of ``theta`` from random probes; ``None`` for the exact solver.
+    criterion_error
+        Standard error of the criterion from them, twice that of the log-likelihood.
+    n_probes
+        How many there are.
+    n_iterations
+        Iterations of conjugate gradients at the optimum.
     """
 
     converged: bool
@@ -52,6 +64,9 @@ class Convergence:
     n_evaluations: int
     solver: str = "exact"
     monte_carlo_error: Floats | None = None
+    criterion_error: float | None = None
+    n_probes: int | None = None
+    n_iterations: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +135,9 @@ class Estimate:
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
         """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``."""
-        parts = self.evaluation.factor.derivatives(reml=False)
+        parts = self.evaluation.factor.conditional_covariances()
         return tuple(
-            self.sigma**2 * (B @ part.C @ B.T)
-            for part, B in zip(parts, self.A.basis.random, strict=True)
+            self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
         )
 
     @property
@@ -158,29 +172,131 @@ def estimate_theta(
     criterion: Criterion,
     *,
     theta0: Floats | None = None,
+    mc_tolerance: float = 0.05,
     watch: Callable[[int, Evaluation, float], None] | None = None,
 ) -> Estimate:
-    """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order."""
+    """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.
+
+    With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
+    every entry of theta is below ``mc_tolerance`` times its statistical one.
+    """
+    if criterion.probes is not None:
+        return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
     with threads_for(len(criterion.plan.S)):
-        if theta0 is None:
-            start: Sequence[Floats] = moment_start(criterion)
-        else:
-            start = criterion.working(split_theta(criterion.A.terms, theta0))
-        found = minimize(criterion, criterion.pack(start), watch=watch)
-    estimate = Estimate(
-        criterion,
-        tuple(criterion.unpack(found.x)),
-        Convergence(
-            converged=found.converged,
-            message=found.message,
-            gradient=found.gradient,
-            newton_eigenvalues=found.eigenvalues,
-            predicted_gain=found.predicted_gain,
-            n_evaluations=found.n_evaluations,
-        ),
+        found = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
+    return _estimate(criterion, found, _certificate(found))
+
+
+def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
+    """Working templates to start from."""
+    if theta0 is None:
+        return moment_start(criterion)
+    return criterion.working(split_theta(criterion.A.terms, theta0))
+
+
+def _certificate(found: Minimum[Evaluation]) -> Convergence:
+    """What the optimiser says of its end."""
+    return Convergence(
+        converged=found.converged,
+        message=found.message,
+        gradient=found.gradient,
+        newton_eigenvalues=found.eigenvalues,
+        predicted_gain=found.predicted_gain,
+        n_evaluations=found.n_evaluations,
     )
+
+
+def _estimate(
+    criterion: Criterion, found: Minimum[Evaluation], convergence: Convergence
+) -> Estimate:
+    """The estimate at the end of a search."""
+    estimate = Estimate(criterion, tuple(criterion.unpack(found.x)), convergence)
     estimate.__dict__["evaluation"] = found.point  # known already: fill the cache
     return estimate
+
+
+# ------------------------------------------------------------------ with random probes
+
+
+def _estimate_iteratively(
+    criterion: Criterion,
+    start: Sequence[Floats],
+    mc_tolerance: float,
+    watch: Callable[[int, Evaluation, float], None] | None,
+) -> Estimate:
+    """Minimise, and again with more probes as long as their error counts."""
+    x, evaluations = criterion.pack(start), 0
+    while True:
+        before = evaluations
+
+        def after(n: int, point: Evaluation, gain: float, before: int = before) -> None:
+            if watch is not None:
+                watch(before + n, point, gain)
+
+        found = minimize(
+            criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt
+        )
+        evaluations += found.n_evaluations
+        error, statistical = monte_carlo_errors(criterion, found)
+        share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
+        more = probes_needed(criterion, share, mc_tolerance)
+        if more is None or not found.converged:
+            break
+        criterion, x = criterion.with_probes(more), found.x
+    assert criterion.probes is not None
+    factor = found.point.factor
+    assert isinstance(factor, IterativeFactor)
+    convergence = replace(
+        _certificate(found),
+        n_evaluations=evaluations,
+        solver="iterative",
+        monte_carlo_error=error,
+        criterion_error=found.point.value_error,
+        n_probes=factor.z.shape[1],
+        n_iterations=factor.n_iterations,
+    )
+    return _estimate(criterion, found, convergence)
+
+
+def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:
+    """Number of probes that should bring the error down to the tolerance; ``None`` if it is."""
+    assert criterion.probes is not None
+    count, q = criterion.probes.count, criterion.layout.q
+    if share <= mc_tolerance or count >= min(q, MOST_PROBES):
+        return None
+    wanted = int(np.ceil(1.3 * count * (share / mc_tolerance) ** 2))
+    enough = min(max(wanted, 2 * count), MOST_PROBES)
+    return q if enough > 0.5 * q and q <= MOST_PROBES else enough
+
+
+def monte_carlo_errors(
+    criterion: Criterion, found: Minimum[Evaluation]
+) -> tuple[Floats, Floats]:
+    """Monte-Carlo and statistical standard errors of ``theta`` at an optimum.
+
+    With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;
+    the statistical covariance is ``2 H^-1``.  Both are brought to ``theta`` by differences.
+    """
+    values, vectors = np.linalg.eigh(found.point.newton_matrix)
+    live = values > FLAT * np.abs(values).max(initial=0.0)
+    half = vectors[:, live] / values[live]
+    J = _theta_jacobian(criterion, found.x)
+    chance = J @ half @ vectors[:, live].T
+    covariance = chance @ found.point.gradient_covariance @ chance.T
+    statistical = 2.0 * J @ half @ vectors[:, live].T @ J.T
+    return tuple(  # type: ignore[return-value]
+        np.sqrt(np.maximum(np.diag(C), 0.0)) for C in (covariance, statistical)
+    )
+
+
+def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
+    """Derivatives of ``theta`` in the packed templates, by central differences."""
+
+    def theta(x: Floats) -> Floats:
+        return criterion.theta(criterion.unpack(x))
+
+    columns = [(theta(x + h) - theta(x - h)) / (2.0 * _STEP) for h in _STEP * np.eye(len(x))]
+    return np.stack(columns, axis=1)
 
 
 def moment_start(criterion: Criterion) -> list[Floats]:
@@ -214,6 +330,7 @@ def _squared_norm(criterion: Criterion, i: int, j: int) -> float:
         image = multiply(A.zz[i], A.zv[i][..., :-1]).reshape(Bi.shape)
     else:
         squares = (A.cells[min(i, j), max(i, j)].values ** 2).sum()
-        image = criterion.plan.cross[i, j] @ Bj
+        flat = flatten(A.cells[min(i, j), max(i, j)], *(A.terms[t].l for t in sorted((i, j))))
+        image = (flat if i < j else flat.T) @ Bj
     fixed = ((Bi.T @ Bi) * (Bj.T @ Bj)).sum()
     return float(squares - 2.0 * (Bi * image).sum() / A.n + fixed / A.n**2)

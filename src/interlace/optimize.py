@@ -115,12 +115,14 @@ def minimize(
     max_evaluations: int = 200,
     radius: float = 1.0,
     watch: Callable[[int, P, float], None] | None = None,
+    doubt: Callable[[P, Floats], float] | None = None,
 ) -> Minimum[P]:
     """Minimise by trust-region Newton.
 
     Stops when the predicted reduction is below ``gain_tolerance`` (raised to the rounding error of
     the value where that is larger) at a point reached by a step that was short and went as
-    predicted; without such a step, one more is taken.  ``watch`` is called with the number of
+    predicted; without such a step, one more is taken.  Where values are estimates, ``doubt`` says how
+    far their difference along a step from a point may be off.  ``watch`` is called with the number of
     evaluations, the point and its predicted gain after every accepted step.
     """
     x, point, n = start, function(start), 1
@@ -146,10 +148,12 @@ def minimize(
             trial = function(x + step)
             n += 1
             actual = point.value - trial.value
+            unsure = 0.0 if doubt is None else doubt(point, step)
             trusted = model.gain < SHORT
-            if trusted and abs(actual - promised) > 0.5 * abs(promised) + tolerance:
+            if trusted and abs(actual - promised) > 0.5 * abs(promised) + tolerance + unsure:
                 trusted = False
-            if model.gain < tolerance or actual > 0.05 * promised or abs(promised) < 10.0 * noise:
+            good = actual > 0.05 * promised - unsure
+            if model.gain < tolerance or good or abs(promised) < 10.0 * noise:
                 break
             if model.gain < NEGLIGIBLE:
                 settled = "predicted gain negligible, none found"
@@ -165,11 +169,11 @@ def minimize(
             x, point, trusted, last = away.x, away.point, False, None
             correction = np.zeros_like(correction)
             continue
-        if actual < -tolerance:
+        if actual < -tolerance - unsure:
             done = model.gain < tolerance
             message = "predicted gain below tolerance" if done else "no step reduces the criterion"
             return _minimum(x, point, model, n, done, message)
-        radius = _next_radius(radius, actual, promised, float(np.linalg.norm(step)))
+        radius = _next_radius(radius, actual + unsure, promised, float(np.linalg.norm(step)))
         last = _Step(step, point.gradient, model.gain) if model.gain < SMALL else None
         x, point = x + step, trial
 

@@ -185,6 +185,10 @@ class Factor:
         scale_rows(self.A, plan, self.templates, C)
         return C, well | rows
 
+    def conditional_covariances(self) -> tuple[Floats, ...]:
+        """Diagonal blocks of ``C~`` given the fixed effects, ``(l, k, k)`` per term."""
+        return tuple(part.C for part in self.derivatives(reml=False))
+
     def remainder_covariance(self, *, fixed: bool) -> Floats:
         """``C~`` on the remainder ``[dense terms, X, y]``, both triangles, ``(m, m)``.
 

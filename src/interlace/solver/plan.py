@@ -114,9 +114,10 @@ def between(A: CrossProducts, i: int, j: int) -> Cells:
 
 def nested(A: CrossProducts, i: int, j: int) -> bool:
     """Whether every level of term ``i`` meets exactly one level of term ``j``."""
-    cells = between(A, i, j)
     l = A.terms[i].l
-    return len(cells.rows) == l and bool((cells.rows == np.arange(l)).all())
+    if len(A.cells[min(i, j), max(i, j)].rows) != l:
+        return False
+    return bool((between(A, i, j).rows == np.arange(l)).all())
 
 
 def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
@@ -143,10 +144,16 @@ def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
     return min(fits, key=lambda fit: fit[0])[1]
 
 
-def _longest_chain(A: CrossProducts) -> tuple[int, ...]:
-    """Largest term first, then each time the largest term that the last one is nested in."""
+def chain_with_most(A: CrossProducts) -> tuple[int, ...]:
+    """The chain of nested terms, from any first term, with the most effects."""
+    chains = [_longest_chain(A, first) for first in range(len(A.terms))]
+    return max(chains, key=lambda chain: sum(A.terms[j].q for j in chain))
+
+
+def _longest_chain(A: CrossProducts, first: int | None = None) -> tuple[int, ...]:
+    """``first``, or the largest term; then each time the largest that the last is nested in."""
     rest = sorted(range(len(A.terms)), key=lambda j: -A.terms[j].q)
-    chain = [rest.pop(0)]
+    chain = [rest.pop(0 if first is None else rest.index(first))]
     while True:
         parents = [j for j in rest if nested(A, chain[-1], j)]
         if not parents:
