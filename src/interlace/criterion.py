@@ -154,8 +154,8 @@ class Evaluation:
         if not isinstance(self.factor, IterativeFactor) or self.factor.complete:
             return np.zeros((size, size))
         parts = [
-            2.0 * traces @ T
-            for traces, T in zip(self.factor.random_traces, self.factor.templates, strict=True)
+            2.0 * traces[self.factor.r :] @ T
+            for traces, T in zip(self.factor.traces, self.factor.templates, strict=True)
         ]
         m = len(parts[0])
         each = np.stack([self.criterion.pack([part[i] for part in parts]) for i in range(m)])

@@ -252,7 +252,7 @@ def _estimate_iteratively(
         solver="iterative",
         monte_carlo_error=error,
         criterion_error=found.point.value_error,
-        n_probes=factor.z.shape[1],
+        n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
     )
     return _estimate(criterion, found, convergence)

@@ -11,7 +11,8 @@ conjugate gradients, but for two things that need a trace over all effects: the 
 
 Because ``M~`` has unit diagonal blocks, ``z z'`` and ``(M~ - I) z z'`` have known mean blocks ``I``
 and ``0``: they are taken off as control variates, which leaves only what is of second order in the
-coupling between levels to chance.  The fixed effects are treated exactly.
+coupling between levels to chance.  The directions in which all levels of a term move together, the
+least determined ones, are taken out of the probes and treated exactly, and so are the fixed effects.
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ _SMALL = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """Probes ``z`` and ``d = x - z - c (M~ - I) z``, (q, m) each, with ``x = M~^-1 z``.
+    """Probes ``z``, ``x = M~^-1 z`` and ``d = x - z - c (M~ - I) z``, (q, r + m) each.
 
-    ``slope`` is ``c``: the control variate in which ``d`` has the least spread.
+    ``c`` is the multiple that leaves the least spread.  ``logs`` (r + m,) is ``z' log(M~) z`` less
+    such a multiple.
     """
 
     z: Floats
-    d: Floats
     x: Floats
+    d: Floats
     logs: Floats
 
 
@@ -55,12 +57,14 @@ class Probed:
 class IterativeFactor:
     """The mixed-model equations solved at given templates (working basis).
 
-    ``solved`` holds the solutions for the probes, ``X`` and ``y``, in this order.
+    ``z`` (q, r + m) holds ``r`` orthonormal columns that count once each, then ``m`` random probes
+    orthogonal to them, which are averaged.  ``solved`` has the solutions for them, ``X`` and ``y``.
     """
 
     A: CrossProducts
     reduced: Reduced
     probes: Probes
+    r: int
     z: Floats
     solved: Solved
 
@@ -73,6 +77,11 @@ class IterativeFactor:
     def n_iterations(self) -> int:
         """Iterations of conjugate gradients."""
         return int(self.solved.steps.max(initial=0))
+
+    @property
+    def n_probes(self) -> int:
+        """Random probes."""
+        return self.z.shape[1] - self.r
 
     @property
     def complete(self) -> bool:
@@ -184,25 +193,30 @@ class IterativeFactor:
     @cached_property
     def probed(self) -> Probed:
         """Solutions of the probes with their control variates, and ``z' log(M~) z``."""
-        z, m = self.z, self.z.shape[1]
-        rules = [quadrature(self.solved, i) for i in range(m)]
-        coupling = self.solved.first[:, :m] - z
+        z, c = self.z, self.z.shape[1]
+        rules = [quadrature(self.solved, i) for i in range(c)]
+        coupling = self.solved.first[:, :c] - z
         around = (z * coupling).sum(axis=0)
         size = (z**2).sum(axis=0)
-        inverse, log = (_slope(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
+        inverse, log = (_slope(rules[self.r :], g) for g in (lambda x: 1.0 / x - 1.0, np.log))
         logs = np.array([s * (w @ np.log(x)) for (x, w), s in zip(rules, size, strict=True)])
-        x = self.solved.x[:, :m]
-        return Probed(z, x - z - inverse * coupling, x, logs - log * around)
+        x = self.solved.x[:, :c]
+        return Probed(z, x, x - z - inverse * coupling, logs - log * around)
 
     @property
     def logdet_u(self) -> float:
         """Log determinant of the equations of the random effects."""
-        return self.reduced.logdet + float(self.probed.logs.sum() / max(1, self.z.shape[1]))
+        return self.reduced.logdet + float(self.total(self.probed.logs))
 
     @property
     def logdet_error(self) -> float:
         """Monte-Carlo standard error of :attr:`logdet_u`."""
-        return float(error_of_mean(self.probed.logs, self.complete))
+        return float(error_of_mean(self.probed.logs[self.r :], self.complete))
+
+    def total(self, each: Floats) -> Floats:
+        """What is estimated, from the share ``(r + m, ...)`` of every column of ``z``."""
+        mean = each[self.r :].sum(axis=0) / max(1, self.n_probes)
+        return np.asarray(each[: self.r].sum(axis=0) + mean, dtype=np.float64)
 
     @property
     def logdet_x(self) -> float:
@@ -211,18 +225,18 @@ class IterativeFactor:
 
     def derivatives(self, *, reml: bool) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives with respect to every template."""
-        known, random = self._known, self.random_traces
+        known, traces = self._known, self.traces
         if reml:
             known = tuple(k - x for k, x in zip(known, self._fixed_share, strict=True))
-        PZZ = [k + r.sum(axis=0) / max(1, len(r)) for k, r in zip(known, random, strict=True)]
+        PZZ = [k + self.total(each) for k, each in zip(known, traces, strict=True)]
         return tuple(
             TermDerivatives(S @ T, S, np.zeros((0, *T.shape)))
             for S, T in zip(PZZ, self.templates, strict=True)
         )
 
     @cached_property
-    def random_traces(self) -> tuple[Floats, ...]:
-        """Share of every probe in ``sum of Z'PZ``, ``(m, k, k)`` per term; the mean is meant."""
+    def traces(self) -> tuple[Floats, ...]:
+        """Share of every column of ``z`` in ``sum of Z'PZ``, ``(r + m, k, k)`` per term."""
         found = self._chain_traces()
         for j in self.reduced.layout.rest:
             found[j] = self._small_traces(j) if self._is_small(j) else self._rest_traces(j)
@@ -324,25 +338,15 @@ class IterativeFactor:
 
     def _small_traces(self, j: int) -> Floats:
         """``z'(S - S C~ S) z`` of probes of one term, which divides by no template."""
-        reduced, m = self.reduced, self.z.shape[1]
-        z = np.zeros_like(self.z)
-        part = reduced.slice(j)
-        z[part] = self._own_probes(j)
+        reduced, part = self.reduced, self.reduced.slice(j)
+        z = np.zeros((len(self.z), self.n_probes))
+        z[part] = self.probes.draw(len(self.z))[part]
         Sz = reduced.schur(z)
         f = reduced.to_scaled(Sz)
-        x = solve(reduced.scaled, f, np.full(m, _PROBES)).x
+        x = solve(reduced.scaled, f, np.full(self.n_probes, _PROBES)).x
         e = (Sz - reduced.schur(reduced.to_effects(x)))[part]
         own, e = reduced.blocks(j, z[part]), reduced.blocks(j, e)
-        return _outer(e - multiply(reduced.scaling[j].S, own), own)
-
-    def _own_probes(self, j: int) -> Floats:
-        """Probes of one term alone."""
-        size = self.reduced.layout.sizes[j]
-        if not self.complete:
-            return self.z[self.reduced.slice(j)]
-        own = np.zeros((size, self.z.shape[1]))
-        np.fill_diagonal(own, np.sqrt(self.z.shape[1]))
-        return own
+        return _padded(_outer(e - multiply(reduced.scaling[j].S, own), own), self.r)
 
     # -------------------------------------------------------------- conditional variances
 
@@ -352,13 +356,15 @@ class IterativeFactor:
         The coupling between levels can only add to the blocks without it, so what chance takes
         below these is cut off.
         """
-        reduced, m = self.reduced, max(1, self.z.shape[1])
+        reduced = self.reduced
+        weights = np.ones(self.z.shape[1])
+        weights[self.r :] = 1.0 / max(1, self.n_probes)
         found: dict[int, Floats] = {}
         Gd, Gz = (reduced.to_effects(v) for v in (self.probed.d, self.z))
         for j in reduced.layout.rest:
             a, b = (reduced.blocks(j, v[reduced.slice(j)]) for v in (Gd, Gz))
             G = reduced.scaling[j].G
-            found[j] = multiply(G, transposed(G)) + _positive(_level_outer(a, b) / m)
+            found[j] = multiply(G, transposed(G)) + _positive(_level_outer(a, b * weights))
         none = np.zeros((self.A.p + 1, self.z.shape[1]))
         images = [
             reduced.chain_images(-reduced.to_effects(v), none)
@@ -369,7 +375,7 @@ class IterativeFactor:
             d, z = (image[s][0] for image in images)
             K = step.K
             own = multiply(multiply(K, self._local[s]), K)
-            more = _level_outer(d + z if step.links else d, z) / m
+            more = _level_outer(d + z if step.links else d, z * weights)
             found[s] = K + _positive(own + more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
@@ -385,11 +391,39 @@ def iterate(
         The conjugate gradients do not converge.
     """
     reduced = reduce_equations(A, layout, templates)
-    z = probes.draw(layout.q)
+    z, r = _columns(reduced, probes)
     f = np.concatenate((z, reduced.to_scaled(reduced.V)), axis=1)
     tolerance = np.full(f.shape[1], _DATA)
     tolerance[: z.shape[1]] = _PROBES
-    return IterativeFactor(A, reduced, probes, z, solve(reduced.scaled, f, tolerance))
+    return IterativeFactor(A, reduced, probes, r, z, solve(reduced.scaled, f, tolerance))
+
+
+def _columns(reduced: Reduced, probes: Probes) -> tuple[Floats, int]:
+    """Columns that count once each, random ones orthogonal to them, and the number of the first."""
+    z = probes.draw(reduced.layout.q)
+    if probes.complete(len(z)):
+        return z, 0
+    Q = np.linalg.qr(_common(reduced))[0]
+    z -= Q @ (Q.T @ z)
+    return np.concatenate((Q, z), axis=1), Q.shape[1]
+
+
+def _common(reduced: Reduced) -> Floats:
+    """Scaled vectors ``L' 1`` of moving all levels of a term together, one per column of it."""
+    terms = reduced.A.terms
+    widths = [terms[j].k for j in reduced.layout.rest]
+    found = np.zeros((reduced.layout.q, sum(widths)))
+    start = 0
+    for j, k in zip(reduced.layout.rest, widths, strict=True):
+        L = transposed(np.linalg.inv(reduced.scaling[j].inverse))
+        found[reduced.slice(j), start : start + k] = L.transpose(0, 2, 1).reshape(-1, k)
+        start += k
+    return found
+
+
+def _padded(each: Floats, r: int) -> Floats:
+    """Shares of random probes, after nothing for the ``r`` columns that count once each."""
+    return np.concatenate((np.zeros((r, *each.shape[1:])), each))
 
 
 def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> float:
