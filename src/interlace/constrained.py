@@ -41,6 +41,9 @@ from interlace.terms import Floats
 # What is added to the diagonals of singular templates for another start.
 _LIFT = 0.3
 
+# Begins the message for fits of the iterative solver.
+_PROFILES = "profiles need"
+
 
 class PathPoint(Point, Protocol):
     """The deviance and its derivatives at one ``(psi, phi)``.
@@ -151,7 +154,7 @@ class CoefficientPoint:
 
     @cached_property
     def _direction(self) -> tuple[Floats, float]:
-        return _direction(self.evaluation.factor, self.c)
+        return _direction(self.evaluation.dense(_PROFILES), self.c)
 
     @property
     def _excess(self) -> float:
@@ -171,7 +174,7 @@ class CoefficientPoint:
     @cached_property
     def _shift(self) -> tuple[TermEffects, ...]:
         """Change of the effects when the target moves by ``c' C c``."""
-        factor = self.evaluation.factor
+        factor = self.evaluation.dense(_PROFILES)
         parts = zip(factor.images(self._direction[0]), factor.templates, strict=True)
         return tuple(TermEffects(b[:, :, 0], e[:, :, 0], e[:, :, 0] @ T) for (b, e), T in parts)
 

@@ -57,6 +57,11 @@ class Criterion:
         """Sparse blocks of the iterative solver, laid out once."""
         return make_layout(self.A)
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of the largest matrix worked on: what several threads can share."""
+        return len(self.plan.S) if self.probes is None else self.layout.q
+
     def with_probes(self, count: int) -> Criterion:
         """The same criterion with another number of probes."""
         assert self.probes is not None
@@ -169,7 +174,7 @@ class Evaluation:
         """
         if self.criterion.probes is None:
             return 0.0
-        return 3.0 * float(np.sqrt(max(step @ self.gradient_covariance @ step, 0.0)))
+        return 3.0 * float(np.sqrt(max(float(step @ self.gradient_covariance @ step), 0.0)))
 
     @property
     def value_error(self) -> float:

@@ -23,9 +23,9 @@ SINGULAR_TOLERANCE = 1e-4
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
 _LOWEST, _HIGHEST = 0.05, 6.0
 
-# The iterative solver: gain at which a search ends (1e-4 standard errors), probes at most, and the
-# step of the differences that bring errors to theta.
-_GAIN, MOST_PROBES, _STEP = 1e-8, 1024, 1e-5
+# The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
+# error), probes at most, and the step of the differences that bring errors to theta.
+_GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ def estimate_theta(
     """
     if criterion.probes is not None:
         return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
-    with threads_for(len(criterion.plan.S)):
+    with threads_for(criterion.rows_at_once):
         found = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
     return _estimate(criterion, found, _certificate(found))
 
@@ -233,11 +233,10 @@ def _estimate_iteratively(
             if watch is not None:
                 watch(before + n, point, gain)
 
-        found = minimize(
-            criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt
-        )
+        found = minimize(criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt)
         evaluations += found.n_evaluations
         error, statistical = monte_carlo_errors(criterion, found)
+        error = np.hypot(error, statistical * np.sqrt(found.predicted_gain))
         share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
         more = probes_needed(criterion, share, mc_tolerance)
         if more is None or not found.converged:
@@ -269,9 +268,7 @@ def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> in
     return q if enough > 0.5 * q and q <= MOST_PROBES else enough
 
 
-def monte_carlo_errors(
-    criterion: Criterion, found: Minimum[Evaluation]
-) -> tuple[Floats, Floats]:
+def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tuple[Floats, Floats]:
     """Monte-Carlo and statistical standard errors of ``theta`` at an optimum.
 
     With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;

@@ -23,11 +23,11 @@ from interlace.estimate import Estimate, estimate_theta
 from interlace.fitted import Options
 from interlace.formula import parse
 from interlace.result import CrossedLMEResult
+from interlace.solver.choose import SOLVERS, choose_probes
 from interlace.terms import Floats
 
 METHODS = ("REML", "ML")
 DDF = ("normal", "satterthwaite", "kenward-roger")
-SOLVERS = ("auto", "exact")
 
 
 def fit(
@@ -44,6 +44,8 @@ def fit(
     solver: str = "auto",
     theta0: ArrayLike | None = None,
     progress: bool | None = None,
+    mc_tolerance: float = 0.05,
+    seed: int = 0,
 ) -> CrossedLMEResult:
     """Fit a linear mixed model with crossed or nested random effects.
 
@@ -70,12 +72,20 @@ def fit(
         ``"drop"`` leaves out (and counts) rows with a missing value in a column used, ``"raise"``
         refuses them.
     solver
-        ``"auto"`` or ``"exact"``.
+        ``"exact"`` factors the equations; ``"iterative"`` solves them by conjugate gradients, for
+        crossed factors with very many levels, and estimates log determinant and traces from random
+        probes; ``"auto"`` predicts work and memory and takes the exact one unless it would take
+        much longer or not fit.  ``convergence.solver`` says which one it was.
     theta0
         Where to start the search, in lme4's order; by default a moment estimate.
     progress
         ``True`` shows the evaluations, ``False`` never does, ``None`` does when the fit takes long
         and standard error is a terminal.
+    mc_tolerance
+        Monte-Carlo standard error that the iterative solver may leave in ``theta``, as a share of
+        its statistical standard error; more probes are drawn until it is met.
+    seed
+        Of the probes; the same seed gives the same answer.
 
     Returns
     -------
@@ -111,11 +121,24 @@ def fit(
         raise InterlaceError(
             "ddf='kenward-roger' corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
         )
-    _choose("solver", solver, SOLVERS, later=("iterative",))
+    _choose("solver", solver, SOLVERS)
+    _check_monte_carlo(mc_tolerance, seed)
     spec = parse(formula, groups=groups, random=random)
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
     options = Options(
-        formula, groups, random, method, ddf, weights, offset, missing, solver, theta0, progress
+        formula=formula,
+        groups=groups,
+        random=random,
+        method=method,
+        ddf=ddf,
+        weights=weights,
+        offset=offset,
+        missing=missing,
+        solver=solver,
+        theta0=theta0,
+        progress=progress,
+        mc_tolerance=mc_tolerance,
+        seed=seed,
     )
     return _result(design, cross_products(design), options, data)
 
@@ -158,14 +181,19 @@ def update(
     return fit(data=source, **arguments)  # type: ignore[arg-type]
 
 
-def _choose(name: str, value: str, choices: Sequence[str], *, later: Sequence[str] = ()) -> None:
-    """Refuse a value that is not among the choices, and say which ones are still to come."""
-    if value in choices:
-        return
-    known = " or ".join(repr(c) for c in choices)
-    planned = " and ".join(repr(c) for c in later)
-    more = f" ({planned}: not in this version)" if later else ""
-    raise InterlaceError(f"{name} must be {known}, not {value!r}{more}")
+def _choose(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices."""
+    if value not in choices:
+        known = " or ".join(repr(c) for c in choices)
+        raise InterlaceError(f"{name} must be {known}, not {value!r}")
+
+
+def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:
+    """Refuse settings of the probes that cannot be meant."""
+    if not 0.0 < mc_tolerance < np.inf:
+        raise InterlaceError(f"mc_tolerance must be a positive number, not {mc_tolerance!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InterlaceError(f"seed must be a whole number from 0 on, not {seed!r}")
 
 
 def _result(
@@ -179,10 +207,13 @@ def _result(
             stacklevel=stacklevel,
         )
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
-    criterion = Criterion(A, options.method == "REML")
+    probes = choose_probes(A, options.solver, options.seed)
+    criterion = Criterion(A, options.method == "REML", probes)
     try:
         with watcher(options.progress) as watch:
-            estimate = estimate_theta(criterion, theta0=theta0, watch=watch)
+            estimate = estimate_theta(
+                criterion, theta0=theta0, mc_tolerance=options.mc_tolerance, watch=watch
+            )
     except np.linalg.LinAlgError as error:
         raise InterlaceError(
             "the random effects leave no residual variance: the model reproduces the response "

@@ -30,6 +30,8 @@ class Options:
     solver: str
     theta0: ArrayLike | None
     progress: bool | None
+    mc_tolerance: float
+    seed: int
 
     def arguments(self) -> dict[str, object]:
         """Keyword arguments for :func:`interlace.fit`."""

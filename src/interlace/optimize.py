@@ -121,9 +121,9 @@ def minimize(
 
     Stops when the predicted reduction is below ``gain_tolerance`` (raised to the rounding error of
     the value where that is larger) at a point reached by a step that was short and went as
-    predicted; without such a step, one more is taken.  Where values are estimates, ``doubt`` says how
-    far their difference along a step from a point may be off.  ``watch`` is called with the number of
-    evaluations, the point and its predicted gain after every accepted step.
+    predicted; without such a step, one more is taken.  Where values are estimates, ``doubt`` says
+    how far their difference along a step from a point may be off.  ``watch`` is called with the
+    number of evaluations, the point and its predicted gain after every accepted step.
     """
     x, point, n = start, function(start), 1
     trusted = False

@@ -25,6 +25,9 @@ from interlace.levels import check_level
 from interlace.solver.rows import quadratic_forms, working_rows
 from interlace.terms import Floats, ReTerm
 
+# Begins the message for fits of the iterative solver.
+_ERRORS = "standard errors of predictions with random effects need"
+
 
 class Reference(Protocol):
     """What the fixed part is compared with: a covariance (p, p), and degrees of freedom."""
@@ -290,7 +293,7 @@ def _variance(
         V = estimate.vcov if reference is None else reference.vcov
         return _forms(X, V)
     made = working_rows(estimate.A, rows.codes, rows.Z, X)
-    known = quadratic_forms(estimate.evaluation.factor, made)
+    known = quadratic_forms(estimate.evaluation.dense(_ERRORS), made)
     return estimate.sigma**2 * known + _draws(rows, estimate, include)
 
 

@@ -112,7 +112,7 @@ class OneStep:
     @property
     def factor(self) -> Factor:
         """The mixed-model equations of the full fit."""
-        return self.estimate.evaluation.factor
+        return self.estimate.evaluation.dense("influence measures need")
 
     @cached_property
     def sigma(self) -> float:
@@ -250,7 +250,8 @@ def _refactored(step: OneStep, members: Codes) -> tuple[Floats, Floats]:
         return nothing
     A = step.deletable.without(members)
     try:
-        factor = Criterion(A, step.estimate.criterion.reml).at(step.factor.templates).factor
+        at = Criterion(A, step.estimate.criterion.reml).at(step.factor.templates)
+        factor = at.dense("influence measures need")
     except np.linalg.LinAlgError:
         return nothing
     beta, C = factor.beta[None], factor.vcov[None]

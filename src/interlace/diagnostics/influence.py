@@ -108,7 +108,7 @@ def hlm_influence(
     """
     design = design_of(result)
     index = unit_index(design, level)
-    with threads_for(len(result.estimate.criterion.plan.S)):
+    with threads_for(result.estimate.criterion.rows_at_once):
         step = one_step(design, result.estimate, roughly=not approx)
         if approx:
             return _one_step_table(step, design, level, index)

@@ -20,6 +20,9 @@ from interlace.solver.blocks import multiply
 from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
 from interlace.terms import Floats
 
+# Begins the message for fits of the iterative solver.
+_LEVERAGE = "leverages need"
+
 
 def hat_values(design: Design, estimate: Estimate) -> Floats:
     """Diagonal of the matrix that maps ``y`` to the conditional fitted values, ``(n,)``.
@@ -151,13 +154,13 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
 
 def _overall(design: Design, estimate: Estimate, rows: Rows) -> Floats:
     """``w [z x] C~ [z x]'``."""
-    forms = quadratic_forms(estimate.evaluation.factor, rows)
+    forms = quadratic_forms(estimate.evaluation.dense(_LEVERAGE), rows)
     return forms if design.weights is None else design.weights * forms
 
 
 def _fixed_part(design: Design, estimate: Estimate, rows: Rows) -> Floats:
     """Diagonal of ``X C X' V^-1``."""
-    factor = estimate.evaluation.factor
+    factor = estimate.evaluation.dense(_LEVERAGE)
     left = rows.X.copy()
     for codes, Z, b in zip(rows.codes, rows.Z, fixed_on_random(factor), strict=True):
         left -= multiply(Z[:, None, :], b[codes])[:, 0]

@@ -67,7 +67,7 @@ def observed_information(estimate: Estimate) -> Floats:
     H = np.empty((size + 1, size + 1))
     H[size, size] = 4.0 * criterion.nu / sigma**2
     H[:size, size] = H[size, :size] = -2.0 / sigma * _relative_slope(criterion.at_theta(theta))
-    with threads_for(len(criterion.plan.S)):
+    with threads_for(criterion.rows_at_once):
         profiled = _profiled_information(criterion, theta)
     H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
     return H

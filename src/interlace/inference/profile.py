@@ -352,7 +352,7 @@ def _traced(
     wanted = selected(parameter_names(estimate), parm, estimate.A.p)
     best = _by_maximum_likelihood(estimate)
     shown = counter(None, progress, what="profile", unit="points")
-    with shown as watch, threads_for(len(best.criterion.plan.S)):
+    with shown as watch, threads_for(best.criterion.rows_at_once):
         for _ in range(_RESTARTS):
             try:
                 chosen = [p for p in _parameters(best) if p.name in wanted]
@@ -368,6 +368,7 @@ def _traced(
 def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     """The fit by ML, its templates triangular and with exact zeros."""
     if estimate.criterion.reml:
+        estimate.evaluation.dense("profiles need")
         criterion = Criterion(estimate.A, reml=False)
         criterion.__dict__["plan"] = estimate.criterion.plan  # the same: fill the cache
         estimate = estimate_theta(criterion, theta0=estimate.theta)

@@ -21,6 +21,9 @@ from interlace.inference.wald import FTest, wald_f
 from interlace.solver.solve import fixed_images
 from interlace.terms import Floats, join_theta
 
+# Begins the message for fits of the iterative solver.
+_DF = "Satterthwaite's degrees of freedom need"
+
 
 @dataclass(frozen=True, eq=False)
 class Satterthwaite:
@@ -58,7 +61,7 @@ class Satterthwaite:
     @cached_property
     def images(self) -> tuple[Floats, ...]:
         """``Z_j' Omega^-1 X`` in the working basis, ``(l, k, p)`` per term."""
-        return fixed_images(self.estimate.evaluation.factor)
+        return fixed_images(self.estimate.evaluation.dense(_DF))
 
     def df(self, L: Floats) -> Floats:
         """Degrees of freedom of the rows of ``L`` (c, p): ``2 (l' V l)^2 / (g' A g)``, ``(c,)``.

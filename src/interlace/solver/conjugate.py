@@ -1,9 +1,9 @@
 """Conjugate gradients for many right-hand sides at once, and what their coefficients say.
 
 All columns share every product with the matrix, so that its indices are read once; a column that
-has converged drops out.  Started at zero with ``f`` as right-hand side, the coefficients of a column
-are the Lanczos tridiagonal matrix of ``(M, f)``, from which ``f' g(M) f`` follows for any smooth
-``g`` by Gauss quadrature (Golub and Meurant, 2010, Matrices, Moments and Quadrature, ch. 6).
+has converged drops out.  Started at zero with ``f`` as right-hand side, the coefficients of a
+column are the Lanczos tridiagonal matrix of ``(M, f)``, from which ``f' g(M) f`` follows for any
+smooth ``g`` by Gauss quadrature (Golub and Meurant, 2010, Matrices, Moments and Quadrature, ch. 6).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Iterative solver: eliminate the chain by level, solve the rest by conjugate gradients.
 
 Nothing dense is formed, so that memory and time per iteration grow with the number of distinct
-cells.  What :class:`interlace.solver.exact.Factor` gives exactly, this gives to the tolerance of the
-conjugate gradients, but for two things that need a trace over all effects: the log determinant and
-``sum of Z'PZ``.  These are estimated from random probes ``z`` and their solutions ``x = M~^-1 z``:
+cells.  What :class:`interlace.solver.exact.Factor` gives exactly, this gives to the tolerance of
+the conjugate gradients, but for two things that need a trace over all effects: the log determinant
+and ``sum of Z'PZ``.  These are estimated from random probes ``z`` and solutions ``x = M~^-1 z``:
 
 - ``log|M~| = E[z' log(M~) z]`` by Lanczos quadrature, whose coefficients are those of the solution
   (Ubaru, Chen and Saad, 2017, SIAM Journal on Matrix Analysis and Applications 38, 1075-1099);
@@ -11,8 +11,9 @@ conjugate gradients, but for two things that need a trace over all effects: the 
 
 Because ``M~`` has unit diagonal blocks, ``z z'`` and ``(M~ - I) z z'`` have known mean blocks ``I``
 and ``0``: they are taken off as control variates, which leaves only what is of second order in the
-coupling between levels to chance.  The directions in which all levels of a term move together, the
-least determined ones, are taken out of the probes and treated exactly, and so are the fixed effects.
+coupling between levels to chance.  The directions in which all levels of a term move together, or
+with a level of a small term, are the least determined ones; they are taken out of the probes and
+treated exactly, and so are the fixed effects.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from interlace.crossprod import CrossProducts
+from interlace.crossprod import Codes, CrossProducts
 from interlace.solver.blocks import multiply, sum_product
 from interlace.solver.conjugate import Solved, quadrature, solve
 from interlace.solver.exact import TermDerivatives, TermEffects
@@ -37,6 +38,8 @@ from interlace.terms import Floats
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
 # Templates with smaller singular values are not divided by.
 _SMALL = 0.02
+# Effects of small terms that are treated one by one.
+_SINGLE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ class IterativeFactor:
     @property
     def n_probes(self) -> int:
         """Random probes."""
-        return self.z.shape[1] - self.r
+        return int(self.z.shape[1]) - self.r
 
     @property
     def complete(self) -> bool:
@@ -280,10 +283,11 @@ class IterativeFactor:
             Y = np.zeros_like(step.N)
             around: dict[int, Floats] = {}
             for t in step.links:
-                around[t] = _sum(
+                parts = [
                     multiply(via.R, _at_parents(blocks, u, t, step))
                     for u, via in step.links.items()
-                )
+                ]
+                around[t] = np.asarray(sum(parts), dtype=np.float64)
                 Y += multiply(around[t], transposed(step.links[t].R))
             for t, Q in around.items():
                 blocks[s, t] = -multiply(step.K, Q)
@@ -403,22 +407,51 @@ def _columns(reduced: Reduced, probes: Probes) -> tuple[Floats, int]:
     z = probes.draw(reduced.layout.q)
     if probes.complete(len(z)):
         return z, 0
-    Q = np.linalg.qr(_common(reduced))[0]
+    Q = _orthonormal(_common(reduced))
     z -= Q @ (Q.T @ z)
     return np.concatenate((Q, z), axis=1), Q.shape[1]
 
 
 def _common(reduced: Reduced) -> Floats:
-    """Scaled vectors ``L' 1`` of moving all levels of a term together, one per column of it."""
+    """Scaled vectors of moves that the data tell little of.
+
+    All levels of a term together, ``L' 1``, for each of its columns; every effect of the small
+    terms, and what it is confounded with in the others.
+    """
     terms = reduced.A.terms
     widths = [terms[j].k for j in reduced.layout.rest]
     found = np.zeros((reduced.layout.q, sum(widths)))
     start = 0
     for j, k in zip(reduced.layout.rest, widths, strict=True):
-        L = transposed(np.linalg.inv(reduced.scaling[j].inverse))
-        found[reduced.slice(j), start : start + k] = L.transpose(0, 2, 1).reshape(-1, k)
+        upper = np.linalg.inv(reduced.scaling[j].inverse)
+        found[reduced.slice(j), start : start + k] = upper.reshape(-1, k)
         start += k
-    return found
+    small = _small_terms(reduced)
+    if not len(small):
+        return found
+    alone = np.zeros((reduced.layout.q, len(small)))
+    alone[small, np.arange(len(small))] = 1.0
+    return np.concatenate((found, alone, reduced.scaled(alone) - alone), axis=1)
+
+
+def _small_terms(reduced: Reduced) -> Codes:
+    """Effects of the smallest terms of the rest, as many as are cheap to treat one by one."""
+    found: list[Codes] = []
+    left = _SINGLE
+    for j, size in sorted(reduced.layout.sizes.items(), key=lambda item: item[1]):
+        if size > left or len(reduced.layout.sizes) == 1:
+            break
+        part = reduced.slice(j)
+        found.append(np.arange(part.start, part.stop))
+        left -= size
+    return np.concatenate([np.zeros(0, dtype=np.intp), *found])
+
+
+def _orthonormal(columns: Floats) -> Floats:
+    """Orthonormal basis of the columns, of unit length first, without those nearly dependent."""
+    norms = np.sqrt((columns**2).sum(axis=0))
+    U, s, _ = np.linalg.svd(columns[:, norms > 0.0] / norms[norms > 0.0], full_matrices=False)
+    return np.asarray(U[:, s > 1e-6], dtype=np.float64)
 
 
 def _padded(each: Floats, r: int) -> Floats:
@@ -434,7 +467,7 @@ def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]
 
 
 def _outer(a: Floats, b: Floats) -> Floats:
-    """Symmetric part of ``sum over levels of a b'`` for every column: ``(l, k, m)`` to ``(m, k, k)``."""
+    """Symmetric part of ``sum over levels of a b'`` for every column, ``(m, k, k)``."""
     full = np.einsum("lim,ljm->mij", a, b, optimize=True)
     return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
 
@@ -450,14 +483,7 @@ def _positive(blocks: Floats) -> Floats:
     if blocks.shape[1] == 1:
         return np.maximum(blocks, 0.0)
     values, vectors = np.linalg.eigh(blocks)
-    return np.asarray(
-        (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    )
-
-
-def _sum(blocks: Sequence[Floats]) -> Floats:
-    """Sum of arrays."""
-    return np.asarray(sum(blocks), dtype=np.float64)
+    return np.asarray((vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1))
 
 
 def _at_parents(blocks: dict[tuple[int, int], Floats], i: int, j: int, step: Step) -> Floats:

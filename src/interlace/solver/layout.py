@@ -1,8 +1,8 @@
 """What the iterative solver needs of the cross-products before any template is known.
 
-The *chain* (the largest terms nested in one another) is eliminated level by level; what is left, the
-*rest*, is never formed: its cross-products stay sparse.  Eliminating a level of the chain couples
-only levels that its rows met, so a term in which it is nested gets no new nonzeros.
+The *chain* (the largest terms nested in one another) is eliminated level by level; what is left,
+the *rest*, is never formed: its cross-products stay sparse.  Eliminating a level of the chain
+couples only levels that its rows met, so a term in which it is nested gets no new nonzeros.
 """
 
 from __future__ import annotations

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from interlace.crossprod import Cells
 from interlace.solver.blocks import multiply
 from interlace.terms import Floats
 
+Codes = NDArray[np.integer]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -32,9 +35,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="interlace")
 
 
-def each(
-    run: Callable[[Task], Result], tasks: Sequence[Task], threads: int
-) -> Iterable[Result]:
+def each(run: Callable[[Task], Result], tasks: Sequence[Task], threads: int) -> Iterable[Result]:
     """``run(task)`` for every task, in threads where there are several of both."""
     several = min(threads, len(tasks)) > 1
     return _pool(threads).map(run, tasks) if several else map(run, tasks)
@@ -122,12 +123,13 @@ def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int
 def flatten(cells: Cells, l_i: int, l_j: int) -> csr_matrix:
     """``Z_i' Z_j`` as a sparse ``(l_i k_i, l_j k_j)`` matrix; shares memory where ``k = 1``."""
     c, k_i, k_j = cells.values.shape
-    starts = np.searchsorted(cells.rows, np.arange(l_i + 1)).astype(_index_type(c * k_i * k_j))
+    kind = _index_type(c * k_i * k_j)
+    starts: Codes = np.searchsorted(cells.rows, np.arange(l_i + 1)).astype(kind)
     shape = (l_i * k_i, l_j * k_j)
     if k_i == k_j == 1:
         return _csr(cells.values.reshape(-1), cells.cols, starts, shape)
     counts = np.diff(starts)
-    order = _by_subrow(starts, counts, k_i)
+    order = _by_subrow(counts, k_i)
     values = cells.values.transpose(1, 0, 2).reshape(c * k_i, k_j)[order].reshape(-1)
     columns = (cells.cols[:, None].astype(starts.dtype) * k_j + np.arange(k_j)).astype(starts.dtype)
     columns = np.broadcast_to(columns, (k_i, c, k_j)).reshape(c * k_i, k_j)[order].reshape(-1)
@@ -135,14 +137,14 @@ def flatten(cells: Cells, l_i: int, l_j: int) -> csr_matrix:
     return _csr(values, columns, np.append(starts[:1], ends), shape)
 
 
-def _by_subrow(starts: Floats, counts: Floats, k: int) -> Floats:
+def _by_subrow(counts: Codes, k: int) -> Codes:
     """Order of ``k`` copies of the cells in which those of one level and copy are adjacent."""
     level = np.repeat(np.arange(len(counts)), counts)
     copies = [level * k + i for i in range(k)]
     return np.argsort(np.concatenate(copies), kind="stable")
 
 
-def _csr(data: Floats, indices: Floats, starts: Floats, shape: tuple[int, int]) -> csr_matrix:
+def _csr(data: Floats, indices: Codes, starts: Codes, shape: tuple[int, int]) -> csr_matrix:
     """A matrix from its parts, without a copy where the types agree."""
     return csr_matrix((data, indices.astype(starts.dtype, copy=False), starts), shape=shape)
 
@@ -164,11 +166,11 @@ def _cuts(l: int, k: int, blocks: Mapping[int, csr_matrix]) -> Iterator[tuple[in
     """Ranges of levels with about equally many nonzeros."""
     total = np.zeros(l + 1)
     for block in blocks.values():
-        total += block.indptr[:: k]
+        total += block.indptr[::k]
     width = sum(block.shape[1] for block in blocks.values())
     count = max(1, int(total[-1] // max(_NONZEROS, _PER_ROW * width)))
     if count == 1 and total[-1] > _NONZEROS / 4:
         count = 2
     marks = np.searchsorted(total, np.linspace(0.0, total[-1], count + 1)[1:-1])
     edges = np.unique(np.concatenate(([0], marks, [l])).astype(int)).tolist()
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from pairwise(edges)

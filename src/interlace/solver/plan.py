@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
+from interlace._memory import memory_limit
 from interlace.crossprod import Cells, Codes, CrossProducts
 from interlace.errors import InterlaceError
 from interlace.solver.tails import DenseTail, SparseTail, count_pairs, sparse_tail
@@ -21,7 +22,6 @@ from interlace.terms import Floats
 
 # Predicted seconds per unit of work on one core: a flop of a matrix product, a listed pair.
 _FLOP, _PAIR = 4e-11, 4e-9
-_MAX_BYTES = 12e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,8 @@ def make_plan(A: CrossProducts) -> Plan:
 def single_plan(A: CrossProducts) -> Plan:
     """A plan that eliminates the largest term alone; every other one stays in the remainder."""
     first = _longest_chain(A)[0]
-    return _lay_out(A, (first,), _sparse_cost(A, first)[0] < _dense_cost(A, (first,))[0])
+    sparse, dense = _sparse_cost(A, first), _dense_cost(A, (first,))
+    return _lay_out(A, (first,), sparse.seconds < dense.seconds)
 
 
 def _lay_out(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Plan:
@@ -120,26 +121,41 @@ def nested(A: CrossProducts, i: int, j: int) -> bool:
     return bool((between(A, i, j).rows == np.arange(l)).all())
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Predicted seconds per evaluation on one core, and bytes."""
+
+    seconds: float
+    bytes: float
+
+
+def exact_costs(A: CrossProducts) -> tuple[Cost, Cost]:
+    """Costs of the exact solver with dense tails, and of one with a sparse tail."""
+    chain = _longest_chain(A)
+    return _dense_cost(A, chain), _sparse_cost(A, chain[0])
+
+
+def sizes_in_words(A: CrossProducts) -> str:
+    """Sizes of all terms, for messages."""
+    return ", ".join(f"{t.group}: {t.l} levels x {t.k}" for t in A.terms)
+
+
 def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
     """The chain, and whether its (single) tail is sparse."""
     chain = _longest_chain(A)
-    first = chain[0]
-    dense_work, dense_bytes = _dense_cost(A, chain)
-    sparse_work, sparse_bytes = _sparse_cost(A, first)
+    limit = memory_limit()
     fits = [
-        (work, choice)
-        for work, size, choice in (
-            (dense_work, dense_bytes, (chain, False)),
-            (sparse_work, sparse_bytes, ((first,), True)),
-        )
-        if size <= _MAX_BYTES
+        (cost.seconds, choice)
+        for cost, choice in zip(exact_costs(A), ((chain, False), (chain[:1], True)), strict=True)
+        if cost.bytes <= limit
     ]
     if not fits:
-        sizes = ", ".join(f"{t.group}: {t.l} levels x {t.k}" for t in A.terms)
+        least = min(cost.bytes for cost in exact_costs(A))
         raise InterlaceError(
-            f"the exact solver would need {min(dense_bytes, sparse_bytes) / 1e9:.0f} GB for these "
-            f"terms ({sizes}); it is meant for models whose second-largest factor has up to a few "
-            f"thousand levels. Leave out or coarsen a factor"
+            f"the exact solver would need {least / 1e9:.3g} GB for these terms "
+            f"({sizes_in_words(A)}), but {limit / 1e9:.3g} GB can be used; it is meant for models "
+            f"whose second-largest factor has up to a few thousand levels. Leave out or coarsen a "
+            f"factor"
         )
     return min(fits, key=lambda fit: fit[0])[1]
 
@@ -162,22 +178,24 @@ def _longest_chain(A: CrossProducts, first: int | None = None) -> tuple[int, ...
         rest.remove(parents[0])
 
 
-def _dense_cost(A: CrossProducts, chain: tuple[int, ...]) -> tuple[float, float]:
-    """Predicted seconds per evaluation and bytes with dense tails."""
+def _dense_cost(A: CrossProducts, chain: tuple[int, ...]) -> Cost:
+    """With dense tails."""
     eliminated = sum(A.terms[j].q for j in chain)
     m = sum(t.q for t in A.terms) - eliminated + A.p + 1
-    return (4.0 * eliminated * m**2 + 2.0 * m**3) * _FLOP, 16.0 * eliminated * m + 40.0 * m**2
+    flops = 4.0 * eliminated * m**2 + 2.0 * m**3
+    return Cost(flops * _FLOP, 16.0 * eliminated * m + 40.0 * m**2)
 
 
-def _sparse_cost(A: CrossProducts, first: int) -> tuple[float, float]:
-    """As :func:`_dense_cost` for one eliminated term with a sparse tail."""
+def _sparse_cost(A: CrossProducts, first: int) -> Cost:
+    """With a sparse tail of the one eliminated term."""
     term = A.terms[first]
     m = sum(t.q for t in A.terms) - term.q + A.p + 1
     lengths = np.zeros(term.l)
     for j in set(range(len(A.terms))) - {first}:
         lengths += np.bincount(between(A, first, j).rows, minlength=term.l) * A.terms[j].k
     pairs = count_pairs(lengths, term.k)
-    return pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + 5e-5, 50.0 * pairs + 40.0 * m**2
+    seconds = pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + 5e-5
+    return Cost(seconds, 50.0 * pairs + 40.0 * m**2)
 
 
 def _flat(cells: Cells, shape: tuple[int, int]) -> csr_matrix:

@@ -1,9 +1,9 @@
 """Random probes for traces of inverses, and what their spread says of the error.
 
-For ``z`` with independent entries +1 or -1, ``E[z z'] = I``, so that ``E[z'Bz] = tr B`` (Hutchinson,
-1990, Communications in Statistics B 19, 433-450).  The same probes at every evaluation (common random
-numbers) make the search a smooth, deterministic one.  As many probes as there are effects are taken
-to be multiples of the unit vectors instead: the mean over them is exact.
+For ``z`` with independent entries +1 or -1, ``E[z z'] = I``, so that ``E[z'Bz] = tr B``
+(Hutchinson, 1990, Communications in Statistics B 19, 433-450).  The same probes at every evaluation
+(common random numbers) make the search a smooth, deterministic one.  As many probes as there are
+effects are taken to be multiples of the unit vectors instead: the mean over them is exact.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.stats import chi2
 
 from interlace.terms import Floats
 
-# Three errors of the normal distribution hold back this share of one side.
-_ONE_SIDE = 0.99865
+# Confidence with which a standard error is not understated.
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Probes:
     def draw(self, q: int, stream: int = 0) -> Floats:
         """Probes ``(q, count)``; each is the same whatever their number."""
         if self.complete(q):
-            return np.sqrt(q) * np.eye(q)
+            return np.asarray(np.sqrt(q) * np.eye(q), dtype=np.float64)
         z = np.empty((q, self.count))
         for i in range(self.count):
             bits = np.random.default_rng([self.seed, stream, i]).bytes((q + 7) // 8)
@@ -45,8 +45,8 @@ class Probes:
 def error_of_mean(values: Floats, complete: bool) -> Floats:
     """Standard error of the mean over the first axis, from the spread of the values.
 
-    Enlarged by the ratio of Student's to the normal quantile at three standard errors, so that
-    three stated errors cover as much as three known ones would.  Zero if the mean is ``complete``.
+    An upper limit (95 %), since few values say little of their spread.  Zero if the mean is
+    ``complete``.
     """
     m = len(values)
     if complete:
@@ -55,5 +55,5 @@ def error_of_mean(values: Floats, complete: bool) -> Floats:
 
 
 def inflation(m: int) -> float:
-    """Ratio of Student's quantile with ``m - 1`` degrees of freedom to the normal one, at three."""
-    return float(student.ppf(_ONE_SIDE, m - 1)) / 3.0
+    """Ratio of the upper confidence limit of a standard deviation to that of ``m`` values."""
+    return float(np.sqrt((m - 1) / chi2.ppf(1.0 - _CONFIDENCE, m - 1)))

@@ -167,9 +167,7 @@ class Reduced:
         return self.layout.join(flat, c), fixed, within
 
 
-def reduce_equations(
-    A: CrossProducts, layout: Layout, templates: Sequence[Floats]
-) -> Reduced:
+def reduce_equations(A: CrossProducts, layout: Layout, templates: Sequence[Floats]) -> Reduced:
     """Eliminate the chain at working templates, and scale what is left."""
     steps, V, VV, S, logdet = _eliminate(A, layout, templates)
     scaling: dict[int, Scaling] = {}

@@ -1,0 +1,111 @@
+"""Which solver: from predicted work and memory, before anything large is allocated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interlace._memory import memory_limit
+from interlace.crossprod import CrossProducts
+from interlace.errors import InterlaceError
+from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_words
+from interlace.solver.probes import Probes
+
+SOLVERS = ("auto", "exact", "iterative")
+
+# Seconds of an exact evaluation that are not worth saving, and by how much the iterative solver
+# must be quicker to be preferred, since it leaves something to chance.
+_QUICK, _ADVANTAGE = 0.25, 2.0
+# Nonzeros up to which there are many probes to begin with, and the numbers of probes.
+_FEW_NONZEROS, _MANY_PROBES, _FEW_PROBES = 5e5, 16, 8
+# Iterations to expect, and seconds per nonzero in a product and per column of it.
+_ITERATIONS, _NONZERO, _COLUMN = 12, 2e-9, 0.7e-9
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted cost of an evaluation by each solver."""
+
+    exact: Cost
+    iterative: Cost
+
+
+def choose_probes(A: CrossProducts, solver: str, seed: int) -> Probes | None:
+    """Probes for the iterative solver, or ``None`` for the exact one.
+
+    Parameters
+    ----------
+    A
+        Cross-products of the model.
+    solver
+        ``"exact"``, ``"iterative"``, or ``"auto"`` for the quicker one, the exact one if in doubt.
+    seed
+        Of the probes.
+
+    Raises
+    ------
+    InterlaceError
+        The solver, or with ``"auto"`` both, would need more memory than there is.
+    """
+    found = predict_costs(A)
+    limit = memory_limit()
+    if solver == "auto":
+        solver = _quicker(found, limit)
+    needed = found.exact.bytes if solver == "exact" else found.iterative.bytes
+    if needed > limit:
+        raise InterlaceError(_too_large(A, solver, found, limit))
+    return None if solver == "exact" else Probes(_first_count(A), seed)
+
+
+def predict_costs(A: CrossProducts) -> Prediction:
+    """Predicted seconds per evaluation and bytes of both solvers."""
+    exact = min(exact_costs(A), key=lambda cost: (cost.bytes > memory_limit(), cost.seconds))
+    return Prediction(exact, _iterative_cost(A, _first_count(A)))
+
+
+def _quicker(found: Prediction, limit: float) -> str:
+    """The solver to use if none is asked for."""
+    if found.exact.bytes > limit:
+        return "iterative"
+    quick = found.exact.seconds < max(_QUICK, _ADVANTAGE * found.iterative.seconds)
+    return "exact" if quick or found.iterative.bytes > limit else "iterative"
+
+
+def _first_count(A: CrossProducts) -> int:
+    """Probes to begin with: their share of the error falls with the size of the model."""
+    return _MANY_PROBES if _nonzeros(A) < _FEW_NONZEROS else _FEW_PROBES
+
+
+def _nonzeros(A: CrossProducts) -> float:
+    """Nonzeros of ``Z_i' Z_j`` of all pairs of terms."""
+    return float(sum(cells.values.size for cells in A.cells.values()))
+
+
+def _iterative_cost(A: CrossProducts, probes: int) -> Cost:
+    """A product with every right-hand side and back, for as many iterations as are usual."""
+    chain = chain_with_most(A)
+    q_chain = sum(A.terms[s].q for s in chain)
+    q = sum(t.q for t in A.terms) - q_chain
+    columns = probes + A.p + 1 + sum(t.k for t in A.terms)
+    nonzeros = _nonzeros(A)
+    copied = sum(c.values.size for c in A.cells.values() if c.values.shape[1:] != (1, 1))
+    seconds = _ITERATIONS * 2.0 * nonzeros * (_NONZERO + _COLUMN * columns)
+    size = 16.0 * copied + 4.0 * nonzeros + 8.0 * columns * (8.0 * q + 4.0 * q_chain)
+    return Cost(seconds, size)
+
+
+def _too_large(A: CrossProducts, solver: str, found: Prediction, limit: float) -> str:
+    """What is missing, and what would fit."""
+    exact, iterative = found.exact.bytes, found.iterative.bytes
+    if solver == "exact" and iterative <= limit:
+        way_out = f"solver='iterative' would need {in_gb(iterative)}"
+    else:
+        way_out = "leave out or coarsen a factor, or use a machine with more memory"
+    return (
+        f"the {solver} solver would need {in_gb(exact if solver == 'exact' else iterative)} for "
+        f"these terms ({sizes_in_words(A)}), but {in_gb(limit)} can be used; {way_out}"
+    )
+
+
+def in_gb(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / 1e9:.3g} GB"
