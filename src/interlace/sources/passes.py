@@ -14,7 +14,7 @@ from interlace._encode import columns_read
 from interlace._frame import Table
 from interlace._progress import counter
 from interlace.crossprod import CrossProducts
-from interlace.design import complete_rows, missing_text, refuse_constant, sides_of
+from interlace.design import Design, complete_rows, missing_text, refuse_constant, sides_of
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula
 from interlace.parts import (
@@ -92,6 +92,8 @@ def _request(
     wanted += [name for term in formula.random for name in term.group]
     wanted += [name for name in (weights, offset) if name is not None]
     _frame.pick(table, wanted)
+    if source.check is not None:
+        source.check(wanted)
     groups = tuple(dict.fromkeys(term.group for term in formula.random))
     room, level_bytes = room_for_levels(formula)
     return Request(
@@ -205,7 +207,7 @@ def _grams_batch(plan: Plan, charts: Charts, batch: Batch) -> Grams | None:
     return None if design is None else grams_of(design, charts)
 
 
-def _design_of(plan, batch):
+def _design_of(plan: Plan, batch: Batch) -> Design | None:
     stored = _frame.pick(batch.table, plan.columns)
     rows = complete_rows(stored, batch.table, first=batch.first)
     return plan.design(rows, batch.table.title) if rows.n else None

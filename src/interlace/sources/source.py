@@ -109,6 +109,8 @@ class Source:
         Number of rows, if it is known without reading them.
     engine
         Where the parts are visited.
+    check
+        Refuses columns that not all parts have, or not of one type.
     """
 
     names: tuple[str, ...]
@@ -117,3 +119,4 @@ class Source:
     declared: Mapping[str, Levels] = field(default_factory=dict)
     n: int | None = None
     engine: Engine = field(default_factory=LocalEngine)
+    check: Callable[[Sequence[str]], None] | None = None
