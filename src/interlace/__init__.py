@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from interlace import datasets
+from interlace.crossprod import CrossProducts
 from interlace.diagnostics import (
     cooks_distance,
     covratio,
@@ -25,6 +26,7 @@ from interlace.fit import fit
 from interlace.inference.compare import anova_models as anova
 from interlace.reporting.models import compare
 from interlace.result import CrossedLMEResult
+from interlace.sources import cross_products
 
 if TYPE_CHECKING:
     from interlace.plots import (
@@ -43,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "CrossProducts",
     "CrossedLMEResult",
     "InterlaceError",
     "RankDeficiencyWarning",
@@ -52,6 +55,7 @@ __all__ = [
     "cooks_distance",
     "covratio",
     "covtrace",
+    "cross_products",
     "datasets",
     "dotplot_diag",
     "fit",

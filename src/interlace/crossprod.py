@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from interlace.design import Design
 
 Codes = NDArray[np.intp]
-Indices = NDArray[np.integer]
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
@@ -64,11 +63,12 @@ class Basis:
 class Cells:
     """Nonzero blocks of one ``Z_i' Z_j``: ``values[c]`` (k_i x k_j) at levels ``rows[c], cols[c]``.
 
-    Sorted by row, then column; every pair of levels occurs at most once.
+    Sorted by row, then column; every pair of levels occurs at most once.  ``rows`` and ``cols`` may
+    be ``int32``.
     """
 
-    rows: Indices
-    cols: Indices
+    rows: Codes
+    cols: Codes
     values: Floats
 
     def transpose(self) -> Cells:
@@ -134,7 +134,8 @@ class CrossProducts:
     def rebase(self, basis: Basis) -> CrossProducts:
         """The same cross-products in another working basis."""
         F = np.linalg.solve(self.basis.fixed, basis.fixed)
-        A = [np.linalg.solve(a, b) for a, b in zip(self.basis.random, basis.random, strict=True)]
+        pairs = zip(self.basis.random, basis.random, strict=True)
+        A = [np.asarray(np.linalg.solve(a, b), dtype=np.float64) for a, b in pairs]
         return replace(
             self,
             basis=basis,
@@ -279,9 +280,15 @@ def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Bloc
         sums = _pair_sums(pool, index, len(present), products)
         values = sums.reshape(len(present), len(left.index), len(right.index))
     rows, cols = np.divmod(present, design.terms[j].l)
-    narrow = np.int32 if max(design.terms[i].l, design.terms[j].l) < 2**31 else np.int64
-    found = Cells(rows.astype(narrow), cols.astype(narrow), values)
+    found = Cells(_narrow(rows), _narrow(cols), values)
     return found.turned(left.finish, right.finish)
+
+
+def _narrow(codes: Codes) -> Codes:
+    """The same codes in half the memory, if they are small enough."""
+    if len(codes) and codes.max() >= 2**31:
+        return codes
+    return cast(Codes, codes.astype(np.int32))
 
 
 def _distinct(

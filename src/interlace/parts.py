@@ -183,12 +183,14 @@ def add_parts(parts: Iterable[Part]) -> Part | None:
 def _added(total: Part | None, part: Part) -> Part:
     """The sum without cells; arrays of ``total`` are added to in place."""
     if total is None:
-        own = {
-            "vv": part.A.vv.copy(),
-            "zv": tuple(block.copy() for block in part.A.zv),
-            "zz": tuple(block.copy() for block in part.A.zz),
-        }
-        return replace(part, A=replace(part.A, cells={}, **own))
+        own = replace(
+            part.A,
+            vv=part.A.vv.copy(),
+            zv=tuple(block.copy() for block in part.A.zv),
+            zz=tuple(block.copy() for block in part.A.zz),
+            cells={},
+        )
+        return replace(part, A=own)
     A, B = total.A, part.A
     for mine, other in zip((A.vv, *A.zv, *A.zz), (B.vv, *B.zv, *B.zz), strict=True):
         mine += other

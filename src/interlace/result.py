@@ -33,7 +33,8 @@ class CrossedLMEResult(InferredModel):
     formula
         The parsed formula.
     design
-        Rows used: ``y``, ``X``, codes and columns of the random terms.
+        Rows used: ``y``, ``X``, codes and columns of the random terms; ``None`` after a fit that
+        did not hold them.
     estimate
         Numbers of the fit in arrays.
     options
@@ -66,12 +67,12 @@ class CrossedLMEResult(InferredModel):
         """Conditional predictions for the rows used, ``(nobs,)``."""
         from interlace.predict import fitted
 
-        return read_only(fitted(self.design, self.estimate, [True] * len(self.estimate.A.terms)))
+        return read_only(fitted(self.rows, self.estimate, [True] * len(self.estimate.A.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return read_only(self.design.y - self.fittedvalues)
+        return read_only(self.rows.y - self.fittedvalues)
 
     # -------------------------------------------------------------- intervals
 
@@ -287,8 +288,8 @@ class CrossedLMEResult(InferredModel):
         from interlace.inference.bootstrap import bootstrap_se
 
         return bootstrap_se(
-            self.design.y,
-            {key: self.design.codes[members[0]] for key, members in self._keys.items()},
+            self.rows.y,
+            {key: self.rows.codes[members[0]] for key, members in self._keys.items()},
             statistic=statistic,
             n_bootstrap=n_bootstrap,
             resample_level=resample_level,

@@ -156,7 +156,7 @@ def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
 
 def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3) -> pd.DataFrame:
     """Test of every fixed term; see the method ``anova``."""
-    hypotheses: Mapping[str, Floats] = term_hypotheses(model.design, model.estimate.A.names, type)
+    hypotheses: Mapping[str, Floats] = term_hypotheses(model.rows, model.estimate.A.names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
     rows = [_anova_row(test, model.scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]

@@ -261,11 +261,11 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
-    return _frame.extended(result.data, columns_used(result), result.design.kept, new)
+    return _frame.extended(result.data, columns_used(result), result.rows.kept, new)
 
 
 def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
-    design, estimate = result.design, result.estimate
+    design, estimate = result.rows, result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
     weighted = np.sqrt(w) * result.resid
@@ -300,6 +300,6 @@ def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
     groups = {
         term.group: np.asarray(term.levels, dtype=object)[codes]
-        for term, codes in zip(result.design.terms, result.design.codes, strict=True)
+        for term, codes in zip(result.rows.terms, result.rows.codes, strict=True)
     }
-    return {result.formula.response: result.design.y, **groups}
+    return {result.formula.response: result.rows.y, **groups}

@@ -12,9 +12,9 @@ from interlace.crossprod import CrossProducts
 from interlace.design import Design, assemble
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula, parse
+from interlace.recipe import Recipe, recipe_of
 from interlace.sources.opening import open_source
 from interlace.sources.passes import read_source
-from interlace.sources.recipe import Recipe
 from interlace.sources.source import Source
 
 
@@ -88,6 +88,39 @@ def of_design(design: Design) -> CrossProducts:
     """Cross-products of a design that say how its rows were encoded."""
     A = crossprod.cross_products(design)
     return replace(A, recipe=Recipe(design.encoding, design.n_dropped))
+
+
+def of_formula(
+    A: CrossProducts,
+    formula: MixedFormula,
+    *,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+) -> CrossProducts:
+    """Cross-products, if they are those of a formula.
+
+    Raises
+    ------
+    InterlaceError
+        They are of another formula, or of other weights or another offset.
+    """
+    known = recipe_of(None, A).encoding
+    if known.formula != formula:
+        raise InterlaceError(
+            f"the cross-products are those of '{known.formula}', not of '{formula}': fit that "
+            "formula, or make cross-products of this one"
+        )
+    arguments = (
+        ("weights", weights, known.weights_column),
+        ("offset", offset, known.offset_column),
+    )
+    for name, given, used in arguments:
+        if given is not None and given != used:
+            raise InterlaceError(
+                f"{name} cannot be changed any more: the cross-products were made with "
+                f"{name}={used!r}; leave it out"
+            )
+    return A
 
 
 def read(

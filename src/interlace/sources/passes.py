@@ -29,9 +29,9 @@ from interlace.parts import (
     part_of,
     sift,
 )
+from interlace.recipe import Recipe
 from interlace.sources.memory import room_for_levels
 from interlace.sources.plan import Plan, plan_of
-from interlace.sources.recipe import Recipe
 from interlace.sources.recode import changed
 from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
 from interlace.sources.source import Batch, Source

@@ -337,8 +337,8 @@ def _stack(tables: Sequence[dict[str, Column]]) -> dict[str, Column]:
 def _stacked(columns: Sequence[Column]) -> Column:
     if all(isinstance(column, np.ndarray) for column in columns):
         return np.concatenate([np.asarray(column) for column in columns])
-    whole = pd.concat([pd.Series(column) for column in columns])
-    return whole.array
+    whole: Column = pd.concat([pd.Series(column) for column in columns]).array
+    return whole
 
 
 def _thinned(sample: dict[str, Column]) -> dict[str, Column]:
