@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
@@ -130,6 +131,54 @@ class CrossProducts:
     def __sub__(self, other: CrossProducts) -> CrossProducts:
         """Cross-products of the rows of ``self`` without those of ``other``."""
         return _combine(self, other, -1.0)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a file, with all that :func:`interlace.fit` and ``predict`` need.
+
+        The file appears whole or not at all: it is written beside its place, and moved there when
+        it is on the disk.
+
+        Raises
+        ------
+        InterlaceError
+            The disk is full or the place cannot be written to; the cross-products were not made by
+            :func:`interlace.cross_products`; levels that are neither numbers nor text.
+
+        Notes
+        -----
+        Numbers and labels are stored as such.  Encodings of categories and transforms are
+        formulaic's, and pickled.
+
+        Examples
+        --------
+        >>> import interlace, tempfile, pathlib
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> A = interlace.cross_products("Reaction ~ Days", sleep, groups="Subject")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     A.save(pathlib.Path(folder) / "sleep.cross")
+        ...     again = interlace.CrossProducts.load(pathlib.Path(folder) / "sleep.cross")
+        >>> again.n
+        180
+        """
+        from interlace.sources.archive import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> CrossProducts:
+        """Read from a file that :meth:`save` has written.
+
+        What is pickled in it may name formulaic's classes and arrays, nothing else; still load only
+        files you trust, for a prediction evaluates the formula in it.
+
+        Raises
+        ------
+        InterlaceError
+            There is no such file, or it is not of cross-products, corrupt, or incomplete.
+        """
+        from interlace.sources.archive import load
+
+        return load(path)
 
     def rebase(self, basis: Basis) -> CrossProducts:
         """The same cross-products in another working basis."""
