@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,38 @@ class Cells:
 
 
 @dataclass(frozen=True, eq=False)
+class Joint:
+    """What two sets of rows, each on levels of its own, have in common.
+
+    Parameters
+    ----------
+    recipe
+        How the rows of both were encoded.
+    terms
+        Random-effects terms with the levels of both.
+    left, right
+        Per term, its position in each, and the ``(l,)`` positions of its levels there in those of
+        both.
+    """
+
+    recipe: object
+    terms: tuple[ReTerm, ...]
+    left: tuple[tuple[int, Codes], ...]
+    right: tuple[tuple[int, Codes], ...]
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """A recipe that can be joined with another."""
+
+    def joined(
+        self, other: object, left: Sequence[ReTerm], right: Sequence[ReTerm]
+    ) -> Joint | None:
+        """What both have in common; ``None`` if ``other`` is no recipe."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
 class CrossProducts:
     """Sufficient statistics of a linear mixed model; add, subtract, or give a new response.
 
@@ -125,8 +157,21 @@ class CrossProducts:
         return len(self.names)
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
-        """Cross-products of the rows of both."""
-        return _combine(self, other, 1.0)
+        """Cross-products of the rows of both, on the levels of both.
+
+        Raises
+        ------
+        InterlaceError
+            They are of different models, or their rows were not encoded alike.
+        """
+        joint = None
+        if isinstance(self.recipe, Joins):
+            joint = self.recipe.joined(other.recipe, self.terms, other.terms)
+        if joint is None:
+            return _combine(self, other, 1.0)
+        left = on_levels(self, joint.terms, joint.left)
+        right = on_levels(other, joint.terms, joint.right)
+        return replace(_combine(left, right, 1.0), recipe=joint.recipe)
 
     def __sub__(self, other: CrossProducts) -> CrossProducts:
         """Cross-products of the rows of ``self`` without those of ``other``."""
@@ -435,6 +480,40 @@ def _with(items: tuple[T, ...], j: int, item: T) -> tuple[T, ...]:
 
 
 # ------------------------------------------------------------------ the monoid
+
+
+def on_levels(
+    A: CrossProducts, terms: Sequence[ReTerm], places: Sequence[tuple[int, Codes]]
+) -> CrossProducts:
+    """The same cross-products for terms in another order and on more levels.
+
+    ``places`` holds, per new term, its position in ``A`` and the positions ``(l,)`` of its levels.
+    """
+    old = [j for j, _ in places]
+    moved = [index for _, index in places]
+    new = {j: i for i, j in enumerate(old)}
+
+    def spread(block: Floats, i: int) -> Floats:
+        whole = np.zeros((terms[i].l, *block.shape[1:]))
+        whole[moved[i]] = block
+        return whole
+
+    cells = {}
+    for (i, j), block in A.cells.items():
+        a, b = new[i], new[j]
+        rows, cols = _narrow(moved[a][block.rows]), _narrow(moved[b][block.cols])
+        values = block.values if a < b else block.values.transpose(0, 2, 1)
+        pair, rows, cols = ((a, b), rows, cols) if a < b else ((b, a), cols, rows)
+        order = np.lexsort((cols, rows))
+        cells[pair] = Cells(rows[order], cols[order], values[order])
+    return replace(
+        A,
+        terms=tuple(terms),
+        basis=Basis(A.basis.fixed, tuple(A.basis.random[j] for j in old)),
+        zv=tuple(spread(A.zv[j], i) for i, j in enumerate(old)),
+        zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
+        cells=dict(sorted(cells.items())),
+    )
 
 
 def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossProducts:

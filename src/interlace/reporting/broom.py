@@ -15,6 +15,7 @@ from interlace.formula import expression, names_in
 from interlace.inference.information import variance_errors
 from interlace.inferred import InferredModel
 from interlace.levels import check_level
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
 
@@ -261,11 +262,13 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
-    return _frame.extended(result.data, columns_used(result), result.rows.kept, new)
+    return _frame.extended(
+        result.data, columns_used(result), require_rows(result.design, "augment").kept, new
+    )
 
 
 def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
-    design, estimate = result.rows, result.estimate
+    design, estimate = require_rows(result.design, "augment"), result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
     weighted = np.sqrt(w) * result.resid
@@ -300,6 +303,10 @@ def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
     groups = {
         term.group: np.asarray(term.levels, dtype=object)[codes]
-        for term, codes in zip(result.rows.terms, result.rows.codes, strict=True)
+        for term, codes in zip(
+            require_rows(result.design, "augment").terms,
+            require_rows(result.design, "augment").codes,
+            strict=True,
+        )
     }
-    return {result.formula.response: result.rows.y, **groups}
+    return {result.formula.response: require_rows(result.design, "augment").y, **groups}

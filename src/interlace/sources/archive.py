@@ -22,9 +22,8 @@ from interlace.terms import ReTerm
 
 # What the encoding of a formula's terms is made of, beside classes of formulaic.
 _ALLOWED = {
-    "builtins": {"set", "frozenset", "getattr", "object"},
+    "builtins": {"set", "frozenset"},
     "collections": {"OrderedDict", "defaultdict"},
-    "copyreg": {"_reconstructor"},
     "numpy": {"dtype", "ndarray"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.numeric": {"_frombuffer"},

@@ -66,7 +66,7 @@ def _pieces(header: Header, arrays: Mapping[str, Array]) -> Iterator[memoryview]
 
 
 def _bytes(array: Array) -> Iterator[memoryview]:
-    flat = memoryview(array.reshape(-1).view(np.uint8))
+    flat = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(flat), _CHUNK):
         yield flat[start : start + _CHUNK]
 
