@@ -489,6 +489,8 @@ def on_levels(
 
     ``places`` holds, per new term, its position in ``A`` and the positions ``(l,)`` of its levels.
     """
+    if all(i == j and _in_place(index, terms[i].l) for i, (j, index) in enumerate(places)):
+        return replace(A, terms=tuple(terms))
     old = [j for j, _ in places]
     moved = [index for _, index in places]
     new = {j: i for i, j in enumerate(old)}
@@ -514,6 +516,11 @@ def on_levels(
         zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
         cells=dict(sorted(cells.items())),
     )
+
+
+def _in_place(index: Codes, l: int) -> bool:
+    """Whether every level stays where it is."""
+    return len(index) == l and bool((index == np.arange(l)).all())
 
 
 def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossProducts:

@@ -22,7 +22,7 @@ from interlace.errors import (
 from interlace.estimate import Estimate, estimate_theta
 from interlace.fitted import Options
 from interlace.formula import MixedFormula, parse
-from interlace.recipe import recipe_of
+from interlace.recipe import recipe_of, require_rows
 from interlace.result import CrossedLMEResult
 from interlace.solver.choose import SOLVERS, choose_probes
 from interlace.sources.build import of_formula, read
@@ -181,8 +181,9 @@ def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
     if not np.isfinite(response).all():
         row = int(np.argmax(~np.isfinite(response)))
         raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
-    refuse_constant(response, result.rows.offset, "the new response")
-    design = replace(result.rows, y=response)
+    held = require_rows(result.design, "refit")
+    refuse_constant(response, held.offset, "the new response")
+    design = replace(held, y=response)
     A = with_response(result.estimate.A, design, response)
     return _result(design, A, result.options, None, stacklevel=4)
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from interlace.design import Design, Encoding
 from interlace.estimate import Convergence, Estimate
 from interlace.formula import MixedFormula
-from interlace.recipe import recipe_of, require_rows
+from interlace.recipe import recipe_of
 from interlace.terms import Floats, ReTerm
 
 
@@ -180,11 +180,6 @@ class FittedModel:
     def n_dropped(self) -> int:
         """Rows left out for missing values."""
         return recipe_of(self.design, self.estimate.A).n_dropped
-
-    @property
-    def rows(self) -> Design:
-        """The design, where the fit holds its rows; otherwise an error that says what to do."""
-        return require_rows(self.design, "what was asked for")
 
     @property
     def encoding(self) -> Encoding:

@@ -20,6 +20,7 @@ from interlace.design import Encoding, replay_fixed
 from interlace.errors import InterlaceError
 from interlace.formula import expression, model_terms, names_in
 from interlace.predict import included, predicted
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
@@ -230,9 +231,10 @@ def _columns(
     Grouping columns with a name that marginaleffects keeps for itself are left out if no
     prediction needs them.
     """
-    formula, options, kept = result.formula, result.options, result.rows.kept
+    design = require_rows(result.design, "a marginal model")
+    formula, options, kept = result.formula, result.options, design.kept
     table = _frame.open_table(result.data)
-    columns: dict[str, Column] = {formula.response: result.rows.y}
+    columns: dict[str, Column] = {formula.response: design.y}
     groups = dict.fromkeys(name for term in formula.random for name in term.group)
     slopes = columns_read((t.expr for t in formula.random), table, result.encoding.context)
     others = [n for n in [*groups, *slopes] if any(include) or n not in _RESERVED]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace.fitted import read_only
 from interlace.inferred import InferredModel
+from interlace.recipe import require_rows
 
 if TYPE_CHECKING:
     from interlace.inference.replicates import BootstrapResult
@@ -67,12 +68,13 @@ class CrossedLMEResult(InferredModel):
         """Conditional predictions for the rows used, ``(nobs,)``."""
         from interlace.predict import fitted
 
-        return read_only(fitted(self.rows, self.estimate, [True] * len(self.estimate.A.terms)))
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return read_only(self.rows.y - self.fittedvalues)
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
 
     # -------------------------------------------------------------- intervals
 
@@ -287,9 +289,10 @@ class CrossedLMEResult(InferredModel):
         """
         from interlace.inference.bootstrap import bootstrap_se
 
+        design = require_rows(self.design, "bootstrap_se")
         return bootstrap_se(
-            self.rows.y,
-            {key: self.rows.codes[members[0]] for key, members in self._keys.items()},
+            design.y,
+            {key: design.codes[members[0]] for key, members in self._keys.items()},
             statistic=statistic,
             n_bootstrap=n_bootstrap,
             resample_level=resample_level,

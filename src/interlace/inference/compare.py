@@ -16,6 +16,7 @@ from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts
 from interlace.errors import ConvergenceWarning, InterlaceError
 from interlace.estimate import Estimate, estimate_theta
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
@@ -347,7 +348,7 @@ def same_fixed_part(results: Sequence[CrossedLMEResult]) -> bool:
 
 def _fixed_columns(result: CrossedLMEResult) -> dict[str, Floats]:
     kept = set(result.estimate.A.names)
-    design = result.rows
+    design = require_rows(result.design, "a comparison of fixed effects")
     return {
         name: column for name, column in zip(design.names, design.X.T, strict=True) if name in kept
     }

@@ -16,6 +16,7 @@ from interlace.fitted import FittedModel
 from interlace.formula import RandomTerm
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
 from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
+from interlace.recipe import require_rows
 from interlace.terms import Floats, join_theta
 
 
@@ -67,7 +68,7 @@ def ranova(result: FittedModel) -> pd.DataFrame:
     """
     estimate = result.estimate
     reml = estimate.criterion.reml
-    found = list(reductions(result.rows, estimate))
+    found = list(reductions(require_rows(result.design, "ranova"), estimate))
     values = [estimate.value, *(_value(one, reml) for one in found)]
     sizes = [nparams(estimate.A), *(nparams(one.A) for one in found)]
     return _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))

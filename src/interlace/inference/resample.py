@@ -190,7 +190,7 @@ class _Parameters:
     @cached_property
     def estimate(self) -> Floats:
         """Values of the fit itself."""
-        return self.read(self.result.rows, self.result.estimate)
+        return self.read(require_rows(self.result.design, "bootstrap"), self.result.estimate)
 
     def read(self, design: Design, estimate: Estimate) -> Floats:
         """Values of one replicate."""
@@ -392,7 +392,7 @@ def _runner(
 
 def _groups(result: CrossedLMEResult) -> dict[str, Codes]:
     """Codes of the rows by grouping factor, in the order of the formula."""
-    design = result.rows
+    design = require_rows(result.design, "bootstrap")
     codes = {t.group: c for t, c in zip(design.terms, design.codes, strict=True)}
     return {term.key: codes[term.key] for term in result.formula.random}
 

@@ -262,9 +262,8 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
-    return _frame.extended(
-        result.data, columns_used(result), require_rows(result.design, "augment").kept, new
-    )
+    kept = require_rows(result.design, "augment").kept
+    return _frame.extended(result.data, columns_used(result), kept, new)
 
 
 def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
@@ -301,12 +300,9 @@ def columns_used(result: CrossedLMEResult) -> list[str]:
 
 def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
+    design = require_rows(result.design, "augment")
     groups = {
         term.group: np.asarray(term.levels, dtype=object)[codes]
-        for term, codes in zip(
-            require_rows(result.design, "augment").terms,
-            require_rows(result.design, "augment").codes,
-            strict=True,
-        )
+        for term, codes in zip(design.terms, design.codes, strict=True)
     }
-    return {result.formula.response: require_rows(result.design, "augment").y, **groups}
+    return {result.formula.response: design.y, **groups}

@@ -12,11 +12,12 @@ import numpy as np
 from interlace import _frame
 from interlace._encode import columns_read
 from interlace._frame import Table
+from interlace._memory import memory_limit
 from interlace._progress import counter
 from interlace.crossprod import CrossProducts
 from interlace.design import Design, complete_rows, missing_text, refuse_constant, sides_of
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula
+from interlace.formula import MixedFormula, model_terms
 from interlace.parts import (
     Charts,
     Grams,
@@ -30,7 +31,6 @@ from interlace.parts import (
     sift,
 )
 from interlace.recipe import Recipe
-from interlace.sources.memory import room_for_levels
 from interlace.sources.plan import Plan, plan_of
 from interlace.sources.recode import changed
 from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
@@ -38,6 +38,12 @@ from interlace.sources.source import Batch, Source
 from interlace.sources.transforms import moments_wanted
 
 P = TypeVar("P")
+
+# Share of the free memory that levels may take: the fit needs more than their number says.
+_SHARE_OF_LEVELS = 0.5
+# Bytes of a level's label and its place in a table; bytes that the solvers hold for each of its
+# sums.
+_PER_LABEL, _PER_SUM = 64, 24
 
 
 def read_source(
@@ -95,10 +101,27 @@ def _request(
     if source.check is not None:
         source.check(wanted)
     groups = tuple(dict.fromkeys(term.group for term in formula.random))
-    room, level_bytes = room_for_levels(formula)
     return Request(
-        tuple(dict.fromkeys(wanted)), tuple(sides), groups, moments, None, room, level_bytes
+        columns=tuple(dict.fromkeys(wanted)),
+        sides=tuple(sides),
+        groups=groups,
+        moments=moments,
+        context=None,
+        room=_SHARE_OF_LEVELS * memory_limit(),
+        level_bytes=_level_bytes(formula),
     )
+
+
+def _level_bytes(formula: MixedFormula) -> dict[str, int]:
+    """Bytes that one level takes, by grouping factor: its label, and sums per column."""
+    columns = len(model_terms(formula.fixed)) + 1
+    found: dict[str, int] = {}
+    for term in formula.random:
+        for size in range(1, len(term.group) + 1):
+            found.setdefault(":".join(term.group[:size]), _PER_LABEL)
+        k = len(model_terms(term.expr))
+        found[term.key] += _PER_SUM * k * (columns + k)
+    return found
 
 
 def _planned(
