@@ -7,6 +7,7 @@ from pathlib import Path
 
 from interlace._frame import Foreign
 from interlace.errors import InterlaceError
+from interlace.sources.dask import of_dask
 from interlace.sources.files import of_paths, of_relation
 from interlace.sources.frames import of_dataset, of_lazy
 from interlace.sources.source import Source
@@ -31,6 +32,8 @@ def open_source(data: Foreign) -> Source | None:
         return of_relation(data)
     if package == "polars" and name == "LazyFrame":
         return of_lazy(data)
+    if package == "dask" and name == "DataFrame":
+        return of_dask(data)
     if package == "pyarrow" and name == "RecordBatchReader":
         raise InterlaceError(
             "a RecordBatchReader can be read only once, and a fit reads its rows at least twice "
