@@ -36,7 +36,12 @@ def sleep() -> pd.DataFrame:
 
 
 def check_equal(many, name: str, one) -> None:
-    """The rows of one response are those of its fit, to 1e-7."""
+    """The rows of one response are those of its fit, to 1e-7.
+
+    A promised gain of g leaves sqrt(2 g) standard errors: where convergence is not quadratic, two
+    searches may end at a gain of 2e-12 each, and answers be 4e-6 standard errors apart.
+    """
+    slow = 4e-6 if one.convergence.predicted_gain > 1e-16 else 0.0
     rows = many.table[many.table["response"] == name]
     wanted = pd.concat([tidy(one, "fixed"), tidy(one, "ran_pars")])
     assert rows["term"].tolist() == wanted["term"].tolist()
@@ -45,25 +50,24 @@ def check_equal(many, name: str, one) -> None:
     fixed = (rows["effect"] == "fixed").to_numpy()
     se, sigma = one.fe_bse.to_numpy(), one.estimate.sigma
     estimate, expected = (t["estimate"].to_numpy() for t in (rows, wanted))
-    # Relative, and to the statistical error where an estimate is nearly 0.
-    assert_allclose(estimate[fixed] / se, expected[fixed] / se, rtol=1e-7, atol=1e-8)
-    assert_allclose(rows["std.error"].to_numpy()[fixed], se, rtol=1e-7)
-    # A standard deviation at its boundary is one of which the criterion sees only the square.  There
-    # convergence is not quadratic: both searches end where the promised gain is below 10 rounding
-    # errors of the criterion, 2e-12, which is 2e-6 standard errors.
+    # To the statistical error where an estimate is nearly 0.
+    z = (v[fixed] / se for v in (estimate, expected))
+    assert_allclose(*z, rtol=1e-7, atol=1e-8 + slow)
+    assert_allclose(rows["std.error"].to_numpy()[fixed], se, rtol=1e-7 + slow)
+    # A standard deviation at its boundary is one of which the criterion sees only the square.
     sd = rows["term"].str.startswith("sd__").to_numpy()
-    variances, rtol = (v[sd] ** 2 / sigma**2 for v in (estimate, expected)), 1e-7
-    if one.is_singular:
-        rtol = 5e-6
-    assert_allclose(*variances, rtol=rtol, atol=1e-9)
-    if not one.is_singular:
-        cor = ~fixed & ~sd
-        assert_allclose(estimate[cor], expected[cor], rtol=1e-6, atol=1e-7)
-    assert_allclose(rows["p.value"].to_numpy()[fixed], one.fe_pvalues, rtol=1e-6, atol=1e-300)
+    variances = (v[sd] ** 2 / sigma**2 for v in (estimate, expected))
+    assert_allclose(*variances, rtol=1e-7 + slow, atol=1e-9 + 0.1 * slow)
+    if not one.is_singular:  # of small effects they are less certain
+        sure = min(1.0, float((expected[sd] ** 2 / sigma**2).min()))
+        correlations = (sure * v[~fixed & ~sd] for v in (estimate, expected))
+        assert_allclose(*correlations, rtol=1e-7, atol=1e-7 + slow)
+    p = rows["p.value"].to_numpy()[fixed]
+    assert_allclose(p, one.fe_pvalues, rtol=1e-6 + 40.0 * slow, atol=1e-300)
     row = many.glance().set_index("response").loc[name]
     whole = glance(one).iloc[0]
     for column in whole.index:
-        assert_allclose(row[column], whole[column], rtol=1e-7, err_msg=column)
+        assert_allclose(row[column], whole[column], rtol=1e-7 + slow, err_msg=column)
     assert (row["converged"], row["singular"]) == (one.converged, one.is_singular)
 
 
@@ -105,6 +109,27 @@ def test_a_model_too_large_for_a_batch_is_fitted_one_by_one():
         check_equal(many, name, fit("y ~ x + (1 | g) + (1 | h)", data.assign(y=y)))
 
 
+def test_the_iterative_solver_is_used_where_fit_uses_it(monkeypatch):
+    from interlace import many_pieces
+
+    rng = np.random.default_rng(2)
+    g, h = rng.integers(0, 150, 1200), rng.integers(0, 130, 1200)
+    data = pd.DataFrame({"g": g, "h": h, "x": rng.standard_normal(1200)})
+    Y = rng.standard_normal((1200, 2)) + rng.standard_normal((150, 2))[g]
+    Y += rng.standard_normal((130, 2))[h]
+    chosen = many_pieces.choose_probes
+    monkeypatch.setattr(
+        many_pieces, "choose_probes", lambda A, _, seed: chosen(A, "iterative", seed)
+    )
+    many = fit_many("~ x + (1 | g) + (1 | h)", data, Y)
+    for name, y in zip(many, Y.T, strict=True):
+        one = fit("y ~ x + (1 | g) + (1 | h)", data.assign(y=y), solver="iterative")
+        rows = many.table[many.table["response"] == name].set_index("term")
+        assert_allclose(rows["estimate"][["Intercept", "x"]], one.fe_params, rtol=1e-6)
+        assert_allclose(rows["std.error"][["Intercept", "x"]], one.fe_bse, rtol=1e-6)
+        assert_allclose(rows["estimate"]["sd__Observation"], one.estimate.sigma, rtol=1e-7)
+
+
 MODELS = (
     "~ x + (1 | g)",
     "~ x + (x | g)",
@@ -115,7 +140,7 @@ MODELS = (
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from(MODELS), st.booleans(), st.sampled_from([0.0, 0.02]))
 def test_random_designs_give_the_answers_of_fit(seed: int, right: str, weighted: bool, gaps: float):
     rng = np.random.default_rng(seed)

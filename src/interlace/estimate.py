@@ -315,7 +315,8 @@ def moment_ratios(M: Floats, squares: Floats) -> Floats:
     scale = np.sqrt(np.diag(M))[:, None]
     s = np.linalg.lstsq(M / (scale * scale.T), squares / scale, rcond=None)[0] / scale
     residual = np.maximum(s[-1], 0.02 * squares[-1] / M[-1, -1])
-    return np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    ratios: Floats = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    return ratios
 
 
 def moment_matrix(criterion: Criterion) -> Floats:

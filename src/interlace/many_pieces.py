@@ -19,6 +19,7 @@ from interlace.many_fits import Piece, Rows, blank, rows_of
 from interlace.parameters import variance_parameters
 from interlace.refits import Responses, SharedDesign, working_rows
 from interlace.responses import Mask, Model, SameRows, values_of
+from interlace.solver.choose import choose_probes
 from interlace.terms import Floats
 
 Numbers: TypeAlias = NDArray[np.intp]
@@ -58,7 +59,7 @@ def shared_by(model: Model, gaps: Mask | None) -> Shared:
     columns = {**model.columns, model.responses.names[0]: noise}
     design = assemble(model.spec, columns, weights=a.weights, offset=a.offset)
     A = cross_products(design)
-    criterion = Criterion(A, a.method == "REML")
+    criterion = Criterion(A, a.method == "REML", choose_probes(A, "auto", seed=0))
     core = SharedDesign(criterion, working_rows(design, A), np.zeros(A.p))
     rows = rows_of(A.names, A.terms, design.encoding.formula)
     return Shared(core, design.offset, design.kept, rows)
