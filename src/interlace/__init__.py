@@ -23,7 +23,9 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.fit import fit
+from interlace.fit_many import fit_many
 from interlace.inference.compare import anova_models as anova
+from interlace.many_fits import ManyFits
 from interlace.reporting.models import compare
 from interlace.result import CrossedLMEResult
 from interlace.sources import cross_products
@@ -48,6 +50,7 @@ __all__ = [
     "CrossProducts",
     "CrossedLMEResult",
     "InterlaceError",
+    "ManyFits",
     "RankDeficiencyWarning",
     "SingularFitWarning",
     "anova",
@@ -59,6 +62,7 @@ __all__ = [
     "datasets",
     "dotplot_diag",
     "fit",
+    "fit_many",
     "hlm_augment",
     "hlm_influence",
     "hlm_resid",
