@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +40,12 @@ class Shape:
     def scaled(self, scale: float) -> Shape:
         """The same shape with a share of its rows."""
         levels = scale**self.level_power
-        return Shape(
-            name=self.name,
-            title=self.title,
+        return replace(
+            self,
             n=max(round(self.n * scale), 400),
             users=max(round(self.users * levels), 20),
             items=max(round(self.items * levels), 10),
-            make=self.make,
-            sds=self.sds,
             heads=(self.heads[0] / levels, self.heads[1] / levels),
-            level_power=self.level_power,
-            seed=self.seed,
         )
 
 
@@ -222,3 +217,4 @@ CAREERS = Shape(
     heads=(0.0, 1.0e-3),
     level_power=1.0,
 )
+SHAPES = {shape.name: shape for shape in (MOVIELENS_32M, MOVIELENS_1M, CROSSED_1E6, CAREERS)}
