@@ -86,7 +86,7 @@ def test_fits_and_growth(
 ) -> None:
     monkeypatch.setattr(large, "DECADES", (1e-3, 1.0))
     result = small("fits,growth", "run", tmp_path, monkeypatch)
-    assert [row["name"] for row in result["fits"]] == list(shapes.SHAPES)
+    assert [row["name"] for row in result["fits"]] == [shape.name for shape in shapes.RECORDS]
     for row in result["fits"]:
         assert "reason" not in row
         assert row["converged"]

@@ -21,7 +21,7 @@ from benchmarks.runner import Plan, run_problem
 from benchmarks.worker_process import PEERS, ROOT, Machine
 
 RESULTS = report.RESULTS / "large"
-# Shares of the MovieLens-32M shape at which one evaluation is timed: three decades of cells.
+# Shares of 32 million ratings at which one evaluation is timed: three decades of cells.
 DECADES = (1e-3, 10**-2.5, 1e-2, 10**-1.5, 1e-1, 10**-0.5, 1.0)
 PEER_LEVELS = (50_000, 2_000)
 
@@ -79,11 +79,11 @@ def say(text: str) -> None:
 def fits(args: argparse.Namespace) -> list[Row]:
     """The published records and an employer-employee graph, each from arrays to the result."""
     rows = []
-    for name, shape in shapes.SHAPES.items():
+    for shape in shapes.RECORDS:
         with scratch(args.dir) as directory:
-            job = Job("make", name, args.scale, str(directory))
-            made = run(job)
-            rows.append({"name": name, "title": shape.title, "made": made, **run_as(job, "fit")})
+            job = Job("make", shape.name, args.scale, str(directory))
+            names = {"name": shape.name, "title": shape.title}
+            rows.append({**names, "made": run(job), **run_as(job, "fit")})
     return rows
 
 
@@ -92,7 +92,7 @@ def growth(args: argparse.Namespace) -> list[Row]:
     rows = []
     for step in dict.fromkeys(max(step * args.scale, min(DECADES)) for step in DECADES):
         with scratch(args.dir) as directory:
-            job = Job("make", "movielens-32m", step, str(directory))
+            job = Job("make", shapes.GROWING.name, step, str(directory))
             run(job)
             rows.append(run_as(job, "evaluate"))
     return rows

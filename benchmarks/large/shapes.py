@@ -217,4 +217,16 @@ CAREERS = Shape(
     heads=(0.0, 1.0e-3),
     level_power=1.0,
 )
-SHAPES = {shape.name: shape for shape in (MOVIELENS_32M, MOVIELENS_1M, CROSSED_1E6, CAREERS)}
+# 25 ratings a user and 400 an item, whatever the scale: only the size of the graph changes.
+GROWING = Shape(
+    "growing",
+    "ratings, 25 a user and 400 an item",
+    32_000_000,
+    1_280_000,
+    80_000,
+    ratings,
+    heads=(3.0e-6, 2.0e-5),
+    level_power=1.0,
+)
+RECORDS = (MOVIELENS_32M, MOVIELENS_1M, CROSSED_1E6, CAREERS)
+SHAPES = {shape.name: shape for shape in (*RECORDS, GROWING)}
