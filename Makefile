@@ -7,6 +7,7 @@
 #   make slow     statistical checks that take minutes
 #   make study    the simulation study of intervals and tests (seven minutes), and its page
 #   make bench    time interlace beside the other packages that are installed
+#   make bench-large   the largest fits and their memory, 15 minutes; SCALE=0.01 runs a small one
 #   make clean    remove .venv and everything made
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test check docs slow study bench clean
+.PHONY: help demo test check docs slow study bench bench-large clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +50,13 @@ study: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+SCALE ?= 1
+
+# Threads are left to the package here: the records are for all cores.
+bench-large: export OPENBLAS_NUM_THREADS =
+bench-large: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.large --scale $(SCALE)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo.png docs/_build

@@ -124,7 +124,9 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.errors.close()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            if pipe is not None:
+                pipe.close()
 
     def hello(self) -> Reply:
         """The first message, which carries the version; WorkerError if the package is missing."""

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from dense import MODELS, Dense, design, frame, identity
+from interlace import columns, crossprod
 from interlace.crossprod import Cells, CrossProducts, cross_products, group_sums, with_response
 from interlace.design import Design, assemble
 from interlace.errors import InterlaceError
@@ -207,3 +208,39 @@ def test_group_sums(m: int) -> None:
     codes, columns = rng.integers(0, 4, 30), rng.normal(size=(30, m))
     expected = [columns[codes == level].sum(axis=0) for level in range(6)]
     assert_allclose(group_sums(codes, 6, columns), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("table", [True, False])
+@given(data=st.data())
+def test_pairs_of_codes(table: bool, data: st.DataObject) -> None:
+    """Counted and indexed as `numpy.unique` does, by a table and by sorting; any level may lack."""
+    shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    rows = st.tuples(st.integers(0, shape[0] - 1), st.integers(0, shape[1] - 1))
+    drawn = np.array(data.draw(st.lists(rows, min_size=1, max_size=30)), dtype=np.intp)
+    codes = drawn[:, 0], drawn[:, 1]
+    pairs, index, counts = np.unique(drawn, axis=0, return_inverse=True, return_counts=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossprod, "_tabulable", lambda n, shape: table)
+        counted = crossprod._counted_pairs(codes, shape)
+        indexed = crossprod._indexed_pairs(codes, shape)
+    for found, last in ((counted, counts), (indexed, index)):
+        assert_array_equal(np.stack(found[:2], axis=1), pairs)
+        assert_array_equal(found[2], last)
+        assert found[0].dtype == found[1].dtype == np.int32
+
+
+def test_a_response_is_not_kept_twice() -> None:
+    """The pool needs one column for the response, not the response beside it."""
+    pool = columns.Pool(100, None, 2)
+    y = np.random.default_rng(1).normal(size=100)
+    place = pool.add_response(y, y.mean())
+    assert_allclose(pool.table[place], y - y.mean())
+    assert pool.add(y, y.mean()) != place
+
+
+def test_a_constant_takes_no_memory() -> None:
+    full = assemble(parse("y ~ x + (1 | g)"), frame())
+    alone = assemble(parse("y ~ 1 + (1 | g)"), frame())
+    assert alone.X.strides == (0, 0)
+    assert_array_equal(alone.X, np.ones((len(alone.y), 1)))
+    assert full.X.strides != (0, 0)

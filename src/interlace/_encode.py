@@ -263,7 +263,9 @@ def _products_encoded(text: str, columns: Columns, n: int) -> Encoded | None:
     ):
         return None
     names = tuple(":".join(product) or "Intercept" for product in products)
-    return Encoded(Side(text, names, None), _multiplied(products, columns, n))
+    constant = products == ((),)
+    matrix = np.broadcast_to(1.0, (n, 1)) if constant else _multiplied(products, columns, n)
+    return Encoded(Side(text, names, None), matrix)
 
 
 def _multiplied(products: Sequence[tuple[str, ...]], columns: Columns, n: int) -> Floats:

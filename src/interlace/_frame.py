@@ -23,7 +23,7 @@ from interlace.errors import InterlaceError
 
 Column: TypeAlias = NDArray[np.generic] | ExtensionArray
 Mask: TypeAlias = NDArray[np.bool_]
-Codes: TypeAlias = NDArray[np.intp]
+Codes: TypeAlias = NDArray[np.integer]
 Levels: TypeAlias = NDArray[np.generic]
 # What the caller owns is of any type; it goes no further than this module.
 Foreign: TypeAlias = Any

@@ -66,6 +66,12 @@ class Pool:
         self._raw.append((column, shift))
         return i
 
+    def add_response(self, y: Floats, shift: float) -> int:
+        """Place of ``y - shift``, new; ``y`` is not kept for later columns to be compared with."""
+        i = self.add(y, shift)
+        self._raw[i] = (self.table[i], np.nan)
+        return i
+
     def add_weighted(self, columns: Floats) -> tuple[int, ...]:
         """Places of new columns (n, c) whose rows are weighted already."""
         first = len(self._raw)
@@ -122,7 +128,7 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
         If nothing is left of the response.
     """
     block, kept, constant = _independent(pool, X)
-    unit = float(np.abs(y).max())
+    unit = float(max(y.max(), -y.min()))
     scaled = y / unit
     mean = 0.0 if constant is None else float(_means(scaled[:, None], pool.w)[0])
     p = len(block.index)
@@ -131,7 +137,8 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
     shift[p, p] = 1.0 / unit
     if constant is not None:
         shift[int(kept[:constant].sum()), p] = -mean / X[0, constant]
-    response = pool.add(scaled, mean)
+    response = pool.add_response(scaled, mean)
+    del scaled
     return kept, _with_residual(pool, block, response, shift)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix
+from scipy.sparse import coo_array, csc_matrix, csr_array
 
 from interlace.columns import Block, Pool, working_fixed, working_random
 from interlace.errors import InterlaceError
@@ -25,10 +25,13 @@ from interlace.terms import Floats, ReTerm, full
 if TYPE_CHECKING:
     from interlace.design import Design
 
-Codes = NDArray[np.intp]
+Codes = NDArray[np.integer]
+Pair = tuple[Codes, Codes]
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+# Largest table of all pairs of levels that is counted in full.
+_TABLE = 1 << 26
 # Blocks of cells merged at a time.
 _MERGED = 1 << 22
 
@@ -363,43 +366,97 @@ def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Bloc
     """Sums of ``z_i z_j'`` over the rows of each pair of levels that occurs."""
     i, j = pair
     left, right = blocks
-    counting = left.index == right.index == (pool.ones,)
-    present, counts, index = _distinct(
-        design.codes[i], design.codes[j], design.terms[i].l, design.terms[j].l, not counting
-    )
-    if index is None:
+    codes, shape = (design.codes[i], design.codes[j]), (design.terms[i].l, design.terms[j].l)
+    if left.index == right.index == (pool.ones,):
+        rows, cols, counts = _counted_pairs(codes, shape)
         values = counts.astype(np.float64)[:, None, None]
     else:
+        rows, cols, index = _indexed_pairs(codes, shape)
         products = [(a, b) for a in left.index for b in right.index]
-        sums = _pair_sums(pool, index, len(present), products)
-        values = sums.reshape(len(present), len(left.index), len(right.index))
-    rows, cols = np.divmod(present, design.terms[j].l)
-    found = Cells(_narrow(rows), _narrow(cols), values)
-    return found.turned(left.finish, right.finish)
+        sums = _pair_sums(pool, index, len(rows), products)
+        values = sums.reshape(len(rows), len(left.index), len(right.index))
+    if values.shape[1:] == (1, 1):
+        values *= left.finish[0, 0]
+        values *= right.finish[0, 0]
+        return Cells(rows, cols, values)
+    return Cells(rows, cols, left.finish.T @ values @ right.finish)
 
 
 def _narrow(codes: Codes) -> Codes:
     """The same codes in half the memory, if they are small enough."""
-    if len(codes) and codes.max() >= 2**31:
-        return codes
-    return cast(Codes, codes.astype(np.int32))
+    return codes.astype(_index_type(int(codes.max(initial=0)) + 1), copy=False)
 
 
-def _distinct(
-    first: Codes, second: Codes, l1: int, l2: int, want_index: bool
-) -> tuple[Codes, Codes, Codes | None]:
-    """Pairs of codes that occur, as ``first * l2 + second``, how often, and that of every row."""
-    key = first.astype(np.int64) * l2 + second
-    if l1 * l2 <= max(4 * len(key), 1 << 20):
-        table = np.bincount(key, minlength=l1 * l2)
+def _counted_pairs(codes: Pair, shape: tuple[int, int]) -> tuple[Codes, Codes, Codes]:
+    """Pairs of codes that occur, sorted, and how often each does."""
+    n = len(codes[0])
+    if _tabulable(n, shape):
+        table = np.bincount(_keys(codes, shape), minlength=shape[0] * shape[1])
         present = np.flatnonzero(table)
-        index = (np.cumsum(table > 0) - 1)[key] if want_index else None
-        return present, table[present], index
-    if want_index:
-        present, index, counts = np.unique(key, return_inverse=True, return_counts=True)
-        return present, counts, index
-    present, counts = np.unique(key, return_counts=True)
-    return present, counts, None
+        return *_unravelled(present, shape), table[present]
+    pairs = _sorted_pairs(np.ones(n, _index_type(n)), codes, shape)
+    pairs.sum_duplicates()
+    levels = np.arange(shape[0], dtype=_index_type(max(shape)))
+    return np.repeat(levels, np.diff(pairs.indptr)), pairs.indices, pairs.data
+
+
+def _indexed_pairs(codes: Pair, shape: tuple[int, int]) -> tuple[Codes, Codes, Codes]:
+    """Pairs of codes that occur, sorted, and the position among them of every row's pair."""
+    n = len(codes[0])
+    if _tabulable(n, shape):
+        keys = _keys(codes, shape)
+        occurs = np.zeros(shape[0] * shape[1], dtype=bool)
+        occurs[keys] = True
+        return *_unravelled(np.flatnonzero(occurs), shape), (np.cumsum(occurs) - 1)[keys]
+    pairs = _sorted_pairs(np.arange(n, dtype=_index_type(n)), codes, shape)
+    new = np.empty(n + 1, dtype=bool)
+    np.not_equal(pairs.indices[1:], pairs.indices[:-1], out=new[1:n])
+    new[pairs.indptr[:-1]] = True  # also where a level without rows would start
+    new[n] = False
+    index = np.empty(n, dtype=np.intp)
+    numbers = np.cumsum(new)
+    index[pairs.data] = numbers[:n] - 1
+    levels = np.arange(shape[0], dtype=_index_type(max(shape)))
+    counts = np.diff(numbers[pairs.indptr] - new[pairs.indptr])
+    return np.repeat(levels, counts), pairs.indices[new[:n]], index
+
+
+def _tabulable(n: int, shape: tuple[int, int]) -> bool:
+    """Whether a table of all pairs is no larger than what sorting ``n`` rows would take."""
+    return shape[0] * shape[1] <= max(min(4 * n, _TABLE), 1 << 20)
+
+
+def _keys(codes: Pair, shape: tuple[int, int]) -> Codes:
+    """Number of each pair of codes in the table of all pairs."""
+    keys = codes[0].astype(np.int64)
+    keys *= shape[1]
+    keys += codes[1]
+    return keys
+
+
+def _unravelled(keys: Codes, shape: tuple[int, int]) -> tuple[Codes, Codes]:
+    """Pairs of codes of these numbers."""
+    rows, cols = np.divmod(keys, shape[1])
+    narrow = _index_type(max(shape))
+    return rows.astype(narrow), cols.astype(narrow)
+
+
+def _index_type(size: int) -> type[np.int32 | np.int64]:
+    """Integers that count up to ``size``, in as little memory as will do."""
+    return np.int32 if size < 2**31 else np.int64
+
+
+def _sorted_pairs(data: Codes, codes: Pair, shape: tuple[int, int]) -> csr_array:
+    """Rows' ``data`` sorted by their pairs of codes, repeats kept, in two passes of counting.
+
+    Twice transposing a sparse matrix is a stable radix sort: by the second code, then by the first.
+    """
+    narrow = _index_type(max(shape))
+    first: Codes = codes[0].astype(narrow, copy=False)
+    second: Codes = codes[1].astype(narrow, copy=False)
+    pairs = coo_array((data, (second, first)), shape=shape[::-1])
+    pairs.has_canonical_format = True  # keeps scipy from sorting and adding between the passes
+    return csr_array(pairs.tocsr().T.tocsr())
 
 
 # ------------------------------------------------------------------ smaller random parts

@@ -210,7 +210,7 @@ def _product(numbers: Mapping[str, Floats], effect: Effect, X: Floats) -> Floats
 
 def _combinations(codes: Sequence[Codes], n: int) -> tuple[Codes, Codes]:
     """Number of the combination of codes in each of ``n`` rows, and the first row of each."""
-    number = np.zeros(n, dtype=np.intp)
+    number: Codes = np.zeros(n, dtype=np.intp)
     for values in codes:
         number, _ = factorize(number * (int(values.max()) + 1) + values)
     first = np.full(int(number.max()) + 1, n, dtype=np.intp)

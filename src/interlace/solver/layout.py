@@ -130,7 +130,9 @@ def sparse_rows(A: CrossProducts, s: int, cells: Mapping[int, Cells], threads: i
     return rows_of(A.terms[s].l, A.terms[s].k, sized, threads)
 
 
-def _places(child: Cells, parent: Cells, parents: Sequence[int] | Index, l: int) -> Index:
+def _places(
+    child: Cells, parent: Cells, parents: Sequence[int] | NDArray[np.integer], l: int
+) -> Index:
     """Cell of the parent's level that meets the same level as each cell of the child's."""
     at = np.asarray(parents, dtype=np.int64)[child.rows] * l + child.cols
     keys = parent.rows.astype(np.int64) * l + parent.cols

@@ -218,7 +218,7 @@ def _first_rows(columns: Columns, reads: Sequence[str]) -> NDArray[np.intp]:
     codes = _frame.factorize(columns[reads[0]])[0].astype(np.int64)
     for name in reads[1:]:
         more, levels = _frame.factorize(columns[name])
-        codes = _distinct(codes * len(levels) + more)[0]
+        codes = _distinct(codes * len(levels) + more)[0].astype(np.int64, copy=False)
     size = int(codes.max()) + 1
     first = np.full(size, len(codes), dtype=np.intp)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
