@@ -250,11 +250,23 @@ def _estimate_iteratively(
         n_evaluations=evaluations,
         solver="iterative",
         monte_carlo_error=error,
-        criterion_error=found.point.value_error,
+        criterion_error=_criterion_error(found.point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
     )
     return _estimate(criterion, found, convergence)
+
+
+def _criterion_error(point: Evaluation) -> float:
+    """Standard error of the criterion: of its estimate, and from that of ``theta``.
+
+    An error of the gradient with covariance ``S`` raises the criterion where the search ends by
+    ``tr(H^-1 S) / 2`` on average, ``H`` the Newton matrix.
+    """
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    live = values > FLAT * np.abs(values).max(initial=0.0)
+    along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
+    return float(np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum()))
 
 
 def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:

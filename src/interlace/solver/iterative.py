@@ -43,8 +43,9 @@ from interlace.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
-# Templates with smaller singular values are not divided by.
-_SMALL = 0.02
+# Templates with smaller singular values are not divided by.  Where one is divided by, residuals of
+# the probes count over its square: below _SAFE they are made smaller.
+_SMALL, _SAFE = 1e-3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +268,7 @@ class IterativeFactor:
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     def _is_small(self, j: int) -> bool:
-        return bool(np.linalg.svd(self.templates[j], compute_uv=False)[-1] < _SMALL)
+        return _smallest(self.templates[j]) < _SMALL
 
     @cached_property
     def _known(self) -> tuple[Floats, ...]:
@@ -459,9 +460,20 @@ def iterate(
     z -= deflated.Q @ (deflated.Q.T @ z)
     data = deflated.complement(reduced.to_scaled(reduced.V))
     tolerance = np.full(z.shape[1] + data.shape[1], _DATA)
-    tolerance[: z.shape[1]] = _PROBES
+    tolerance[: z.shape[1]] = _probe_tolerance([templates[j] for j in layout.rest])
     solved = solve(deflated.schur, np.concatenate((z, data), axis=1), tolerance)
     return IterativeFactor(A, deflated, probes, z, solved)
+
+
+def _smallest(T: Floats) -> float:
+    """Smallest singular value of a template."""
+    return float(np.linalg.svd(T, compute_uv=False)[-1])
+
+
+def _probe_tolerance(templates: Sequence[Floats]) -> float:
+    """Residual that leaves the traces of every template that is divided by accurate."""
+    sizes = [size for T in templates if (size := _smallest(T)) >= _SMALL]
+    return _PROBES * min(1.0, min(sizes, default=1.0) / _SAFE) ** 2
 
 
 def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> float:
