@@ -172,7 +172,7 @@ def estimate_theta(
     criterion: Criterion,
     *,
     theta0: Floats | None = None,
-    mc_tolerance: float = 0.05,
+    mc_tolerance: float = 0.01,
     watch: Callable[[int, Evaluation, float], None] | None = None,
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.

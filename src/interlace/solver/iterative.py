@@ -53,8 +53,8 @@ class Probed:
     """What random probes ``z`` on the complement of ``Q`` found, with ``x = S^+ z``.
 
     ``z, first, d`` (q, m) are ``H z``, ``H (x - z)`` and ``H (x - z - c (S - I) z)``; the multiple
-    ``c`` (``slope``) leaves the least spread.  ``logs`` (m,) is ``z' log(S) z``, with its own such
-    control variate.
+    ``c`` leaves the least spread among the *other* probes, so that it makes no bias, and ``slope``
+    is its mean.  ``logs`` (m,) is ``z' log(S) z``, with its own such control variate.
     """
 
     z: Floats
@@ -217,14 +217,14 @@ class IterativeFactor:
         around = (z * coupling).sum(axis=0)
         mean = np.vdot(deflated.Q, deflated.Q) - np.vdot(deflated.F @ deflated.E, deflated.F)
         size = (z**2).sum(axis=0)
-        inverse, log = (_slope(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
+        inverse, log = (_slopes(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
         logs = np.array([s * (w @ np.log(x)) for (x, w), s in zip(rules, size, strict=True)])
         first = deflated.lifted(self.solved.x[:, :m] - z)
         return Probed(
             z=deflated.lifted(z),
             first=first,
             d=first - inverse * deflated.lifted(coupling),
-            slope=inverse,
+            slope=float(inverse.mean()) if m else 0.0,
             logs=logs - log * (around - mean),
         )
 
@@ -476,11 +476,15 @@ def _probe_tolerance(templates: Sequence[Floats]) -> float:
     return _PROBES * min(1.0, min(sizes, default=1.0) / _SAFE) ** 2
 
 
-def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> float:
-    """``tr(g(M~) (M~ - I)) / tr((M~ - I)^2)``: the multiple of ``M~ - I`` nearest to ``g``."""
-    above = sum(float(w @ (g(x) * (x - 1.0))) for x, w in rules)
-    below = sum(float(w @ (x - 1.0) ** 2) for x, w in rules)
-    return above / below if below > 0.0 else 0.0
+def _slopes(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> Floats:
+    """``tr(g(S) (S - I)) / tr((S - I)^2)``, the multiple of ``S - I`` nearest to ``g(S)``.
+
+    Estimated for every probe from all others, ``(m,)``.
+    """
+    above = np.array([w @ (g(x) * (x - 1.0)) for x, w in rules])
+    below = np.array([w @ (x - 1.0) ** 2 for x, w in rules])
+    above, below = above.sum() - above, below.sum() - below
+    return np.where(below > 0.0, above / np.where(below > 0.0, below, 1.0), 0.0)
 
 
 def _outer(a: Floats, b: Floats) -> Floats:
