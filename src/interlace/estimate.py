@@ -23,9 +23,13 @@ SINGULAR_TOLERANCE = 1e-4
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
 _LOWEST, _HIGHEST = 0.05, 6.0
 
+# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients and
+# rounding of a criterion of some millions.  It is part of every stated error.
+SEARCH = 1e-4
 # The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
 # error), probes at most, and the step of the differences that bring errors to theta.
 _GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
+_ROUNDING = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +240,7 @@ def _estimate_iteratively(
         found = minimize(criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt)
         evaluations += found.n_evaluations
         error, statistical = monte_carlo_errors(criterion, found)
-        error = np.hypot(error, statistical * np.sqrt(found.predicted_gain))
+        error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
         share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
         more = probes_needed(criterion, share, mc_tolerance)
         if more is None or not found.converged:
@@ -266,7 +270,8 @@ def _criterion_error(point: Evaluation) -> float:
     values, vectors = np.linalg.eigh(point.newton_matrix)
     live = values > FLAT * np.abs(values).max(initial=0.0)
     along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
-    return float(np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum()))
+    chance = np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum())
+    return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
 
 
 def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:

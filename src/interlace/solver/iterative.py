@@ -25,7 +25,14 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
 from interlace.crossprod import CrossProducts
-from interlace.solver.blocks import multiply, sum_product
+from interlace.solver.blocks import (
+    low_rank_blocks,
+    multiply,
+    outer_by_column,
+    outer_by_level,
+    positive_part,
+    sum_product,
+)
 from interlace.solver.conjugate import Solved, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
@@ -376,7 +383,7 @@ class IterativeFactor:
 
     def _chain_traces(self) -> dict[int, Floats]:
         """``-e e'`` of every probe, with ``e`` the images of ``G d`` and ``G z``."""
-        return {s: -_outer(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
+        return {s: -outer_by_column(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
 
     @cached_property
     def _probe_images(self) -> dict[int, tuple[tuple[Floats, Floats], tuple[Floats, Floats]]]:
@@ -396,7 +403,7 @@ class IterativeFactor:
             for v in (self.probed.d, self.probed.z)
         )
         inverse = np.linalg.inv(self.templates[j])
-        return np.asarray(-inverse.T @ _outer(u, w) @ inverse, dtype=np.float64)
+        return np.asarray(-inverse.T @ outer_by_column(u, w) @ inverse, dtype=np.float64)
 
     def _small_traces(self, j: int) -> Floats:
         """As :meth:`_rest_traces` for a template that must not be divided by."""
@@ -413,7 +420,7 @@ class IterativeFactor:
         e = (Sz - reduced.schur(reduced.to_effects(x)))[part]
         levels = reduced.blocks(j, own)
         e = reduced.blocks(j, e) - multiply(reduced.scaling[j].S, levels)
-        return _outer(e, levels)
+        return outer_by_column(e, levels)
 
     @cached_property
     def _single(self) -> list[int]:
@@ -433,14 +440,14 @@ class IterativeFactor:
         d, z, U = (reduced.to_effects(v) for v in (self.probed.d, self.probed.z, self._low.U))
         for j in reduced.layout.rest:
             part, G = reduced.slice(j), reduced.scaling[j].G
-            more = _level_outer(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
-            more += _level_low(reduced.blocks(j, U[part]), self._low.core)
-            found[j] = multiply(G, transposed(G)) + _positive(more)
+            more = outer_by_level(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
+            more += low_rank_blocks(reduced.blocks(j, U[part]), self._low.core)
+            found[j] = multiply(G, transposed(G)) + positive_part(more)
         for s, step in reduced.steps.items():
             (b, _), (bz, _) = self._probe_images[s]
-            more = multiply(multiply(step.K, self._local[s]), step.K) + _level_outer(b, bz) / m
-            more += _level_low(self._known_images[s][0], self._chain_core(s))
-            found[s] = step.K + _positive(more)
+            more = multiply(multiply(step.K, self._local[s]), step.K) + outer_by_level(b, bz) / m
+            more += low_rank_blocks(self._known_images[s][0], self._chain_core(s))
+            found[s] = step.K + positive_part(more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
 
@@ -485,31 +492,6 @@ def _slopes(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats
     below = np.array([w @ (x - 1.0) ** 2 for x, w in rules])
     above, below = above.sum() - above, below.sum() - below
     return np.where(below > 0.0, above / np.where(below > 0.0, below, 1.0), 0.0)
-
-
-def _outer(a: Floats, b: Floats) -> Floats:
-    """Symmetric part of ``sum over levels of a b'`` for every column, ``(m, k, k)``."""
-    full = np.einsum("lim,ljm->mij", a, b, optimize=True)
-    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
-
-
-def _level_outer(a: Floats, b: Floats) -> Floats:
-    """Symmetric part of ``a b'`` for every level, summed over columns: ``(l, k, k)``."""
-    full = np.einsum("lim,ljm->lij", a, b)
-    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
-
-
-def _level_low(U: Floats, core: Floats) -> Floats:
-    """``U core U'`` for every level: ``(l, k, s)`` to ``(l, k, k)``."""
-    return np.asarray(np.einsum("lis,ljs->lij", U @ core, U), dtype=np.float64)
-
-
-def _positive(blocks: Floats) -> Floats:
-    """Nearest positive semidefinite blocks."""
-    if blocks.shape[1] == 1:
-        return np.maximum(blocks, 0.0)
-    values, vectors = np.linalg.eigh(blocks)
-    return np.asarray((vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1))
 
 
 def _at_parents(blocks: dict[tuple[int, int], Floats], i: int, j: int, step: Step) -> Floats:

@@ -45,8 +45,8 @@ class Probes:
 def error_of_mean(values: Floats, complete: bool) -> Floats:
     """Standard error of the mean over the first axis, from the spread of the values.
 
-    An upper limit (99 %), since few values say little of their spread, the less if it is skewed.  Zero if the mean is
-    ``complete``.
+    An upper limit (99 %), since few values say little of their spread, the less if it is skewed.
+    Zero if the mean is ``complete``.
     """
     m = len(values)
     if complete:
