@@ -124,6 +124,7 @@ def assemble(
     offset: str | ArrayLike | None = None,
     missing: str = "drop",
     context: Context | None = None,
+    whole: bool = True,
 ) -> Design:
     """Read the rows of a model from a data frame.
 
@@ -139,6 +140,8 @@ def assemble(
         ``"drop"`` leaves out rows with a missing value in any column used, ``"raise"`` refuses.
     context
         Values and functions that the formula may use beside the columns.
+    whole
+        Whether these are all rows of the model: a part of them may be too few for its levels.
 
     Raises
     ------
@@ -163,7 +166,8 @@ def assemble(
     found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
     design = build(formula, rows, encoded, found, extra, context)
     refuse_constant(design.y, design.offset, f"the response '{formula.response}'")
-    refuse_unidentifiable(design.terms, len(design.y))
+    if whole:
+        refuse_unidentifiable(design.terms, len(design.y))
     _refuse_saturated(design.X)
     return design
 

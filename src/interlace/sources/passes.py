@@ -53,6 +53,7 @@ def read_source(
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
+    whole: bool = True,
     progress: bool | None = None,
 ) -> CrossProducts:
     """Cross-products of the rows of a source, which are never held.
@@ -67,6 +68,8 @@ def read_source(
         Columns.
     missing
         ``"drop"`` or ``"raise"``.
+    whole
+        Whether these are all rows of the model: a part of them may be too few for its levels.
     progress
         Whether to show a bar for each pass.
 
@@ -76,13 +79,23 @@ def read_source(
         Data that cannot be used; the message names the file, column, term or value.
     """
     request = _request(formula, source, weights, offset)
-    plan = _planned(formula, source, request, weights, offset, missing, progress)
+    scan = _scanned(source, request, missing, progress)
+    plan = plan_of(
+        formula,
+        scan,
+        request.columns,
+        weights=weights,
+        offset=offset,
+        context=request.context,
+        declared=source.declared,
+        whole=whole,
+    )
     part, sifted, charts = _squared(source, plan, progress)
     response = f"the response '{formula.response}'"
     if part.low == part.high:
         refuse_constant(np.array([part.low]), None, response)
+    _refuse_saturated(int(sifted[0].kept[:-1].sum()), part.A)
     A = finished(part, charts, sifted)
-    _refuse_saturated(A)
     recipe = Recipe(plan.like.encoding, plan.n_dropped)
     return replace(A, recipe=recipe)
 
@@ -124,15 +137,7 @@ def _level_bytes(formula: MixedFormula) -> dict[str, int]:
     return found
 
 
-def _planned(
-    formula: MixedFormula,
-    source: Source,
-    request: Request,
-    weights: str | None,
-    offset: str | None,
-    missing: str,
-    progress: bool | None,
-) -> Plan:
+def _scanned(source: Source, request: Request, missing: str, progress: bool | None) -> Scan:
     """The first pass."""
     scan: Scan | None = _run(
         source,
@@ -149,15 +154,7 @@ def _planned(
         raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(scan.missing)}")
     if missing == "raise" and scan.missing:
         raise InterlaceError(f"{missing_text(scan.missing)}; missing='drop' leaves these rows out")
-    return plan_of(
-        formula,
-        scan,
-        request.columns,
-        weights=weights,
-        offset=offset,
-        context=request.context,
-        declared=source.declared,
-    )
+    return scan
 
 
 def _squared(
@@ -250,8 +247,8 @@ def _run(
         return source.engine.run(source, columns, work, fold, advance)
 
 
-def _refuse_saturated(A: CrossProducts) -> None:
-    if A.p >= A.n:
+def _refuse_saturated(rank: int, A: CrossProducts) -> None:
+    if rank >= A.n:
         raise InterlaceError(
             f"the fixed effects have {A.p} coefficients for {A.n} rows: leave out predictors"
         )

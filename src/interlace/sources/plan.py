@@ -101,6 +101,7 @@ def plan_of(
     offset: str | None,
     context: Context | None,
     declared: Mapping[str, Levels],
+    whole: bool,
 ) -> Plan:
     """Encode example rows in which every category occurs, with the levels and moments of all."""
     orders = {**scan.orders, **declared}
@@ -121,7 +122,8 @@ def plan_of(
     found = {name: (group, recoders[name](rows.columns)) for name, group in groups.items()}
     extra = {"weights": weights, "offset": offset}
     like = build(formula, rows, encoded, found, extra, context)
-    refuse_unidentifiable(like.terms, scan.kept)
+    if whole:
+        refuse_unidentifiable(like.terms, scan.kept)
     return Plan(
         formula=formula,
         weights=weights,
