@@ -234,23 +234,18 @@ def test_sums_of_the_core_do_not_say_how_rows_were_encoded(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_sums_of_rows_on_different_levels(name: str, seed: int) -> None:
+def test_sums_of_rows_on_different_levels(name: str) -> None:
     """Levels, their order and the order of the terms are those of all rows."""
     data, formula = frame(), FORMULAS[name]
-    first = np.random.default_rng(seed).random(len(data)) < 0.3
+    first = np.random.default_rng(0).random(len(data)) < 0.3
     first[np.isin(data["g"], ["g0", "g5"])] = False  # levels that only the second part has
     a, b = made(formula, data[first], weights="w"), made(formula, data[~first], weights="w")
     whole = in_memory(formula, data, weights="w")
     assert_same(a + b, whole)
     assert_same(b + a, whole)
-    result = interlace.fit(formula, a + b)
-    assert result.criterion == pytest.approx(
-        interlace.fit(formula, data, weights="w").criterion, abs=1e-6
-    )
-    assert_allclose(
-        result.predict(data), interlace.fit(formula, data, weights="w").predict(data), atol=1e-4
-    )
+    result, expected = interlace.fit(formula, a + b), interlace.fit(formula, data, weights="w")
+    assert result.criterion == pytest.approx(expected.criterion, abs=1e-6)
+    assert_allclose(result.predict(data), expected.predict(data), rtol=0, atol=1e-4)
 
 
 def test_sums_of_three_parts_in_any_order(tmp_path: Path) -> None:

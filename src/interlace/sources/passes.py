@@ -14,8 +14,9 @@ from interlace._encode import columns_read
 from interlace._frame import Table
 from interlace._memory import memory_limit
 from interlace._progress import counter
+from interlace._rows import complete_rows, missing_text
 from interlace.crossprod import CrossProducts
-from interlace.design import Design, complete_rows, missing_text, refuse_constant, sides_of
+from interlace.design import Design, refuse_constant, sides_of
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula, model_terms
 from interlace.parts import (

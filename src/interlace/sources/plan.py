@@ -10,12 +10,11 @@ import pandas as pd
 
 from interlace._encode import Columns, Context, Encoded, Grouping, Side, encode, replay
 from interlace._frame import Codes, Column, Levels
+from interlace._rows import Rows, refuse_nonfinite
 from interlace.design import (
     Design,
-    Rows,
     build,
     offset_of,
-    refuse_nonfinite,
     refuse_unidentifiable,
     sides_of,
     slopes_for,
