@@ -151,10 +151,11 @@ def _scanned(source: Source, request: Request, missing: str, progress: bool | No
     )
     if scan is None or scan.n == 0:
         raise InterlaceError(f"{source.title} has no rows")
+    gaps = {name: scan.missing[name] for name in request.columns if name in scan.missing}
     if not scan.kept:
-        raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(scan.missing)}")
-    if missing == "raise" and scan.missing:
-        raise InterlaceError(f"{missing_text(scan.missing)}; missing='drop' leaves these rows out")
+        raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(gaps)}")
+    if missing == "raise" and gaps:
+        raise InterlaceError(f"{missing_text(gaps)}; missing='drop' leaves these rows out")
     return scan
 
 
