@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dense import MODELS, Dense, design, frame, identity
-from interlace import columns, crossprod
+from interlace import cells, columns
 from interlace.crossprod import Cells, CrossProducts, cross_products, group_sums, with_response
 from interlace.design import Design, assemble
 from interlace.errors import InterlaceError
@@ -220,9 +220,9 @@ def test_pairs_of_codes(table: bool, data: st.DataObject) -> None:
     codes = drawn[:, 0], drawn[:, 1]
     pairs, index, counts = np.unique(drawn, axis=0, return_inverse=True, return_counts=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossprod, "_tabulable", lambda n, shape: table)
-        counted = crossprod._counted_pairs(codes, shape)
-        indexed = crossprod._indexed_pairs(codes, shape)
+        patch.setattr(cells, "_tabulable", lambda n, shape: table)
+        counted = cells.counted_pairs(codes, shape)
+        indexed = cells.indexed_pairs(codes, shape)
     for found, last in ((counted, counts), (indexed, index)):
         assert_array_equal(np.stack(found[:2], axis=1), pairs)
         assert_array_equal(found[2], last)

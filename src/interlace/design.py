@@ -18,12 +18,12 @@ from interlace._encode import (
     Side,
     columns_read,
     encode,
-    first_nonfinite,
     group_rows,
     recode_rows,
     replay,
 )
 from interlace._frame import Codes, Column, Mask, Table
+from interlace._rows import Rows, complete_rows, missing_counts, refuse_nonfinite, spread
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.terms import ReTerm, diagonal, full
@@ -99,23 +99,6 @@ class Design:
         return len(self.kept) - len(self.y)
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Plain columns of the rows used, and which rows of the data they are.
-
-    ``first`` is the number of the first row, where the data comes in parts.
-    """
-
-    columns: Columns
-    kept: Mask
-    n: int
-    first: int = 0
-
-    def position(self, row: int) -> int:
-        """Row of the data, from a row of the columns."""
-        return self.first + int(np.flatnonzero(self.kept)[row])
-
-
 def assemble(
     formula: MixedFormula,
     data: object,
@@ -124,6 +107,7 @@ def assemble(
     offset: str | ArrayLike | None = None,
     missing: str = "drop",
     context: Context | None = None,
+    whole: bool = True,
 ) -> Design:
     """Read the rows of a model from a data frame.
 
@@ -139,6 +123,8 @@ def assemble(
         ``"drop"`` leaves out rows with a missing value in any column used, ``"raise"`` refuses.
     context
         Values and functions that the formula may use beside the columns.
+    whole
+        Whether these are all rows of the model: a part of them may be too few for its levels.
 
     Raises
     ------
@@ -163,7 +149,8 @@ def assemble(
     found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
     design = build(formula, rows, encoded, found, extra, context)
     refuse_constant(design.y, design.offset, f"the response '{formula.response}'")
-    refuse_unidentifiable(design.terms, len(design.y))
+    if whole:
+        refuse_unidentifiable(design.terms, len(design.y))
     _refuse_saturated(design.X)
     return design
 
@@ -209,11 +196,11 @@ def replay_fixed(
             "offset= with one value a row, or fit with a column of the data as offset"
         )
     rows = complete_rows(stored, table)
-    X, *offsets = (_spread(replay(s, rows.columns, rows.n, encoding.context), rows) for s in sides)
+    X, *offsets = (spread(replay(s, rows.columns, rows.n, encoding.context), rows) for s in sides)
     total = np.zeros(table.n) + sum(part[:, 0] for part in offsets)
     label = "offset=" if offset is not None else encoding.offset_column
     if label is not None:
-        total += _spread(_frame.numeric(rows.columns[label], "the offset")[:, None], rows)[:, 0]
+        total += spread(_frame.numeric(rows.columns[label], "the offset")[:, None], rows)[:, 0]
     return X, total
 
 
@@ -278,10 +265,10 @@ def replay_weights(encoding: Encoding, newdata: object) -> Floats:
     if name is None or name not in table.names:
         return np.ones(table.n)
     rows = complete_rows(_frame.pick(table, [name]), table)
-    return _spread(_positive(rows.columns[name], rows, table.title)[:, None], rows)[:, 0]
+    return spread(_positive(rows.columns[name], rows, table.title)[:, None], rows)[:, 0]
 
 
-# Rows ---------------------------------------------------------------------------------------------
+# Reading ------------------------------------------------------------------------------------------
 
 
 def sides_of(formula: MixedFormula) -> list[str]:
@@ -322,67 +309,10 @@ def _argument(name: str, values: ArrayLike, table: Table) -> Column:
     return column
 
 
-def complete_rows(stored: Columns, table: Table, *, refuse: bool = False, first: int = 0) -> Rows:
-    """The rows without a missing value, as plain columns without an infinite one."""
-    masks = [mask for column in stored.values() if (mask := _frame.missing(column)) is not None]
-    if not masks:
-        kept = np.broadcast_to(np.True_, table.n)
-        rows = Rows({k: _frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
-    elif refuse:
-        raise InterlaceError(f"{missing_counts(stored)}; missing='drop' leaves these rows out")
-    else:
-        kept = ~np.logical_or.reduce(masks)
-        columns = {name: _frame.plain(column[kept], name) for name, column in stored.items()}
-        rows = Rows(columns, kept, int(np.count_nonzero(kept)), first)
-    for name, column in rows.columns.items():
-        if (row := _frame.first_infinite(column)) is not None:
-            raise InterlaceError(
-                f"{_title(name)} is infinite in row {rows.position(row)} of {table.title} "
-                "(counted from 0): make it missing or correct it"
-            )
-    return rows
-
-
-def missing_counts(stored: Columns) -> str:
-    """Where values are missing in columns, and in how many rows, in words."""
-    masks = {name: _frame.missing(column) for name, column in stored.items()}
-    return missing_text({name: int(m.sum()) for name, m in masks.items() if m is not None})
-
-
-def missing_text(counts: Mapping[str, int]) -> str:
-    """Numbers of rows with a missing value, by column, in words."""
-    parts = [f"{_title(name)} ({count} rows)" for name, count in counts.items()]
-    return f"values are missing in {', '.join(parts)}"
-
-
-def _title(name: str) -> str:
-    return f"the argument {name[:-1]}" if name.endswith("=") else f"the column '{name}'"
-
-
-def refuse_nonfinite(encoded: Iterable[Encoded], rows: Rows, title: str = "the data") -> None:
-    """Refuse sides with an entry that is not finite."""
-    for one in encoded:
-        if (found := first_nonfinite(one)) is not None:
-            name, row, value = found
-            raise InterlaceError(
-                f"'{name}' is {value} in row {rows.position(row)} of {title} (counted from 0): "
-                "change the expression, or make the row's value missing to leave it out"
-            )
-
-
-def _spread(matrix: Floats, rows: Rows) -> Floats:
-    """Matrix of the complete rows with NaN for the others."""
-    if len(rows.kept) == rows.n:
-        return matrix
-    full_size = np.full((len(rows.kept), matrix.shape[1]), np.nan, order="F")
-    full_size[rows.kept] = matrix
-    return full_size
-
-
 def _replay_slopes(side: Side, table: Table, context: Context | None) -> Floats:
     stored = _frame.pick(table, columns_read([side.text], table, context))
     rows = complete_rows(stored, table)
-    return _spread(replay(side, rows.columns, rows.n, context), rows)
+    return spread(replay(side, rows.columns, rows.n, context), rows)
 
 
 # Parts of a design --------------------------------------------------------------------------------

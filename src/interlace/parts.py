@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from interlace.cells import Cells, add_cells
 from interlace.columns import GRAM_SUSPECT, RANK_TOLERANCE, Block, Pool
-from interlace.crossprod import Basis, Cells, CrossProducts, add_cells, pool_for, sums_over_rows
+from interlace.crossprod import Basis, CrossProducts, pool_for, sums_over_rows
 from interlace.errors import InterlaceError
 from interlace.terms import Floats
 

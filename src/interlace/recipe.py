@@ -10,10 +10,11 @@ import pandas as pd
 
 from interlace._encode import Grouping, Side
 from interlace._frame import Codes, Levels, has_text
-from interlace.crossprod import CrossProducts, Joint
+from interlace.crossprod import CrossProducts
 from interlace.design import Design, Encoding
 from interlace.errors import InterlaceError
 from interlace.formula import listed_by_lme4
+from interlace.joint import Joint
 from interlace.terms import ReTerm
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from interlace import crossprod
 from interlace.crossprod import CrossProducts
-from interlace.design import Design, assemble
+from interlace.design import Design, assemble, refuse_unidentifiable
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula, parse
 from interlace.recipe import Recipe, recipe_of
@@ -79,8 +79,8 @@ def cross_products(
     spec = parse(formula, groups=groups, random=random)
     source = open_source(data)
     if source is not None:
-        return read(spec, source, weights, offset, missing, progress)
-    design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
+        return read(spec, source, weights, offset, missing, progress, whole=False)
+    design = assemble(spec, data, weights=weights, offset=offset, missing=missing, whole=False)
     return of_design(design)
 
 
@@ -102,7 +102,7 @@ def of_formula(
     Raises
     ------
     InterlaceError
-        They are of another formula, or of other weights or another offset.
+        They are of another formula, or of other weights or another offset, or of too few rows.
     """
     known = recipe_of(None, A).encoding
     if known.formula != formula:
@@ -120,6 +120,7 @@ def of_formula(
                 f"{name} cannot be changed any more: the cross-products were made with "
                 f"{name}={used!r}; leave it out"
             )
+    refuse_unidentifiable(A.terms, A.n)
     return A
 
 
@@ -130,6 +131,8 @@ def read(
     offset: str | ArrayLike | None,
     missing: str,
     progress: bool | None,
+    *,
+    whole: bool = True,
 ) -> CrossProducts:
     """Cross-products of a source; refuses arrays, which cannot be cut up as its rows are."""
     if missing not in ("drop", "raise"):
@@ -146,5 +149,6 @@ def read(
         weights=weights,  # type: ignore[arg-type]
         offset=offset,  # type: ignore[arg-type]
         missing=missing,
+        whole=whole,
         progress=progress,
     )

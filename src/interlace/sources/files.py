@@ -83,7 +83,7 @@ def of_paths(paths: Sequence[str | Path]) -> Source:
             n = None if n is None or rows is None else n + rows
     title = f"'{files[0]}'" if len(files) == 1 else f"the {len(files)} files"
     if not schemas:
-        raise InterlaceError(f"{title} has no rows: {', '.join(files)}")
+        raise InterlaceError(f"there are no rows in {title}")
     return Source(
         names=tuple(next(iter(schemas.values()))),
         partitions=tuple(Partition(f"'{file}'", _File(file)) for file in schemas),
@@ -124,7 +124,7 @@ def _relation(connection: Foreign, file: str) -> Foreign:
     literal = glob.escape(file)
     if _format(file) == "parquet":
         return connection.read_parquet(literal)
-    return connection.read_csv(literal, na_values=_MISSING)
+    return connection.read_csv(literal, header=True, na_values=_MISSING)
 
 
 def _number_of_rows(connection: Foreign, relation: Foreign, file: str) -> int | None:
@@ -141,11 +141,17 @@ def _reading(file: str) -> Iterator[None]:
     duckdb = needed("duckdb", "reading files")
     try:
         yield
-    except duckdb.Error as error:
-        reason = str(error).strip().splitlines()[0]
+    except (duckdb.Error, OSError) as error:  # an OSError where Arrow hands on DuckDB's
+        reason = _reason(error)
         raise InterlaceError(
             f"the file '{file}' cannot be read; it may be corrupt or incomplete: {reason}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What DuckDB says, without its advice."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return " ".join(lines[:1] + [line for line in lines[1:4] if "Could not" in line])
 
 
 def _check_schemas(schemas: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
@@ -184,8 +190,8 @@ class _Relation:
         duckdb = needed("duckdb", "a DuckDB relation")
         try:
             yield from _batches(self.relation, columns)
-        except duckdb.Error as error:
-            raise InterlaceError(f"DuckDB cannot read the relation: {error}") from error
+        except (duckdb.Error, OSError) as error:
+            raise InterlaceError(f"DuckDB cannot read the relation: {_reason(error)}") from error
 
 
 def of_relation(relation: Foreign) -> Source:

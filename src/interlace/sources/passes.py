@@ -14,8 +14,9 @@ from interlace._encode import columns_read
 from interlace._frame import Table
 from interlace._memory import memory_limit
 from interlace._progress import counter
+from interlace._rows import complete_rows, missing_text
 from interlace.crossprod import CrossProducts
-from interlace.design import Design, complete_rows, missing_text, refuse_constant, sides_of
+from interlace.design import Design, refuse_constant, sides_of
 from interlace.errors import InterlaceError
 from interlace.formula import MixedFormula, model_terms
 from interlace.parts import (
@@ -53,6 +54,7 @@ def read_source(
     weights: str | None = None,
     offset: str | None = None,
     missing: str = "drop",
+    whole: bool = True,
     progress: bool | None = None,
 ) -> CrossProducts:
     """Cross-products of the rows of a source, which are never held.
@@ -67,6 +69,8 @@ def read_source(
         Columns.
     missing
         ``"drop"`` or ``"raise"``.
+    whole
+        Whether these are all rows of the model: a part of them may be too few for its levels.
     progress
         Whether to show a bar for each pass.
 
@@ -76,13 +80,23 @@ def read_source(
         Data that cannot be used; the message names the file, column, term or value.
     """
     request = _request(formula, source, weights, offset)
-    plan = _planned(formula, source, request, weights, offset, missing, progress)
+    scan = _scanned(source, request, missing, progress)
+    plan = plan_of(
+        formula,
+        scan,
+        request.columns,
+        weights=weights,
+        offset=offset,
+        context=request.context,
+        declared=source.declared,
+        whole=whole,
+    )
     part, sifted, charts = _squared(source, plan, progress)
     response = f"the response '{formula.response}'"
     if part.low == part.high:
         refuse_constant(np.array([part.low]), None, response)
+    _refuse_saturated(int(sifted[0].kept[:-1].sum()), part.A)
     A = finished(part, charts, sifted)
-    _refuse_saturated(A)
     recipe = Recipe(plan.like.encoding, plan.n_dropped)
     return replace(A, recipe=recipe)
 
@@ -124,15 +138,7 @@ def _level_bytes(formula: MixedFormula) -> dict[str, int]:
     return found
 
 
-def _planned(
-    formula: MixedFormula,
-    source: Source,
-    request: Request,
-    weights: str | None,
-    offset: str | None,
-    missing: str,
-    progress: bool | None,
-) -> Plan:
+def _scanned(source: Source, request: Request, missing: str, progress: bool | None) -> Scan:
     """The first pass."""
     scan: Scan | None = _run(
         source,
@@ -145,19 +151,12 @@ def _planned(
     )
     if scan is None or scan.n == 0:
         raise InterlaceError(f"{source.title} has no rows")
+    gaps = {name: scan.missing[name] for name in request.columns if name in scan.missing}
     if not scan.kept:
-        raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(scan.missing)}")
-    if missing == "raise" and scan.missing:
-        raise InterlaceError(f"{missing_text(scan.missing)}; missing='drop' leaves these rows out")
-    return plan_of(
-        formula,
-        scan,
-        request.columns,
-        weights=weights,
-        offset=offset,
-        context=request.context,
-        declared=source.declared,
-    )
+        raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(gaps)}")
+    if missing == "raise" and gaps:
+        raise InterlaceError(f"{missing_text(gaps)}; missing='drop' leaves these rows out")
+    return scan
 
 
 def _squared(
@@ -250,8 +249,8 @@ def _run(
         return source.engine.run(source, columns, work, fold, advance)
 
 
-def _refuse_saturated(A: CrossProducts) -> None:
-    if A.p >= A.n:
+def _refuse_saturated(rank: int, A: CrossProducts) -> None:
+    if rank >= A.n:
         raise InterlaceError(
             f"the fixed effects have {A.p} coefficients for {A.n} rows: leave out predictors"
         )

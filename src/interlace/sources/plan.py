@@ -10,12 +10,11 @@ import pandas as pd
 
 from interlace._encode import Columns, Context, Encoded, Grouping, Side, encode, replay
 from interlace._frame import Codes, Column, Levels
+from interlace._rows import Rows, refuse_nonfinite
 from interlace.design import (
     Design,
-    Rows,
     build,
     offset_of,
-    refuse_nonfinite,
     refuse_unidentifiable,
     sides_of,
     slopes_for,
@@ -101,6 +100,7 @@ def plan_of(
     offset: str | None,
     context: Context | None,
     declared: Mapping[str, Levels],
+    whole: bool,
 ) -> Plan:
     """Encode example rows in which every category occurs, with the levels and moments of all."""
     orders = {**scan.orders, **declared}
@@ -121,7 +121,8 @@ def plan_of(
     found = {name: (group, recoders[name](rows.columns)) for name, group in groups.items()}
     extra = {"weights": weights, "offset": offset}
     like = build(formula, rows, encoded, found, extra, context)
-    refuse_unidentifiable(like.terms, scan.kept)
+    if whole:
+        refuse_unidentifiable(like.terms, scan.kept)
     return Plan(
         formula=formula,
         weights=weights,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from interlace import _frame
 from interlace._encode import Columns, Context, encode
 from interlace._frame import Codes, Column, Levels
-from interlace.design import Rows, complete_rows
+from interlace._rows import Rows, complete_rows
 from interlace.errors import InterlaceError
 from interlace.formula import model_terms, names_in
 from interlace.sources.source import Batch
