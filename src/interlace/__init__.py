@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from interlace import datasets
+from interlace.crossprod import CrossProducts
 from interlace.diagnostics import (
     cooks_distance,
     covratio,
@@ -22,9 +23,12 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.fit import fit
+from interlace.fit_many import fit_many
 from interlace.inference.compare import anova_models as anova
+from interlace.many_fits import ManyFits
 from interlace.reporting.models import compare
 from interlace.result import CrossedLMEResult
+from interlace.sources import cross_products
 
 if TYPE_CHECKING:
     from interlace.plots import (
@@ -43,8 +47,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "CrossProducts",
     "CrossedLMEResult",
     "InterlaceError",
+    "ManyFits",
     "RankDeficiencyWarning",
     "SingularFitWarning",
     "anova",
@@ -52,9 +58,11 @@ __all__ = [
     "cooks_distance",
     "covratio",
     "covtrace",
+    "cross_products",
     "datasets",
     "dotplot_diag",
     "fit",
+    "fit_many",
     "hlm_augment",
     "hlm_influence",
     "hlm_resid",

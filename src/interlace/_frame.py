@@ -258,14 +258,15 @@ def _distinct(column: Column) -> tuple[Codes, Levels]:
 
 
 def _positions(values: Levels, levels: Levels) -> Codes:
-    if _has_text(levels) != _has_text(values) or values.dtype.kind == "O":
+    if has_text(levels) != has_text(values) or values.dtype.kind == "O":
         known = pd.Index(texts(levels))
         if known.is_unique:
             return np.asarray(known.get_indexer(pd.Index(texts(values))), dtype=np.intp)
     return np.asarray(pd.Index(levels).get_indexer(pd.Index(values)), dtype=np.intp)
 
 
-def _has_text(values: Levels) -> bool:
+def has_text(values: Levels) -> bool:
+    """Whether any label is text."""
     return values.dtype.kind in "UST" or (
         values.dtype.kind == "O" and any(isinstance(value, str) for value in values)
     )

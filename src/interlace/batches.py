@@ -38,11 +38,12 @@ class Refits:
     """Estimates from ``B`` responses, in the user's units.
 
     ``templates`` are ``(B, k, k)`` per term (``sigma^2 T T'`` is the covariance; not triangular),
-    ``beta`` is (B, p), the rest ``(B,)``.  ``errors`` names why a fit failed, by replicate; such
-    rows hold NaN.
+    ``beta`` and its standard errors ``se`` are (B, p), the rest ``(B,)``.  ``errors`` names why a
+    fit failed, by replicate; such rows hold NaN.
     """
 
     beta: Floats
+    se: Floats
     templates: tuple[Floats, ...]
     sigma: Floats
     value: Floats
@@ -77,6 +78,7 @@ def _fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
     working = (F[:, :-1, :-1] @ found.beta[:, :, None])[:, :, 0] - F[:, :-1, -1]
     return in_units(
         found,
+        fixed=F[:, :-1, :-1],
         beta=working / scale[:, None],
         scale=scale,
         bases=[np.stack(B) for B in zip(*(basis.random for basis in bases), strict=True)],
@@ -87,25 +89,31 @@ def _fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
 
 @dataclass(frozen=True, eq=False)
 class Minimized:
-    """Optima of a batch in the working basis, replicates in front; ``sigma`` times ``scale``."""
+    """Optima of a batch in the working basis, replicates in front; ``sigma`` times ``scale``.
+
+    ``half' half`` (p, p) is the covariance of ``beta`` over ``sigma^2``.
+    """
 
     templates: list[Floats]
     beta: Floats
+    half: Floats
     sigma: Floats
     value: Floats
     errors: dict[int, str]
 
 
-def minimized(batch: Batch, start: Sequence[Floats]) -> Minimized:
+def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 1e-9) -> Minimized:
     """Minimise all criteria of a batch from working templates ``(B, k, k)``."""
     shape = batch.shape
-    found = minimize_many(BatchProblem(batch), shape.packed(dict(enumerate(start))))
+    packed = shape.packed(dict(enumerate(start)))
+    found = minimize_many(BatchProblem(batch), packed, gain_tolerance=gain_tolerance)
     templates = shape.unpacked(found.x)
     factor = factorize(batch, templates)
     failed = np.flatnonzero(found.message != CONVERGED)
     return Minimized(
         list(templates.values()),
         factor.coef[:, shape.q :],
+        factor.half[:, shape.q :, shape.q :],
         np.sqrt(factor.r2 / batch.nu),
         found.value,
         {int(i): f"no convergence: {MESSAGES[found.message[i]]}" for i in failed},
@@ -115,6 +123,7 @@ def minimized(batch: Batch, start: Sequence[Floats]) -> Minimized:
 def in_units(
     found: Minimized,
     *,
+    fixed: Floats,
     beta: Floats,
     scale: Floats,
     bases: Sequence[Floats],
@@ -124,7 +133,8 @@ def in_units(
     """Optima in the user's units.
 
     ``beta`` (B, p) is in these already; ``scale`` (B,) are working units of the response in one of
-    the user's, ``bases`` and ``sizes`` those of the terms (see :class:`interlace.crossprod.Basis`).
+    the user's, ``fixed``, ``bases`` and ``sizes`` those of the fixed effects and the terms (see
+    :class:`interlace.crossprod.Basis`).
     """
     users, singular = [], np.zeros(len(scale), dtype=bool)
     for B, T, size in zip(bases, found.templates, sizes, strict=True):
@@ -132,7 +142,10 @@ def in_units(
         singular |= is_singular(scaled)
         zero = np.sqrt((scaled**2).sum(axis=2)) <= _ZERO
         users.append(np.where(zero[:, :, None], 0.0, B @ T))
-    fits = Refits(beta, tuple(users), found.sigma / scale, found.value.copy(), singular, errors)
+    sigma = found.sigma / scale
+    roots = found.half @ fixed.swapaxes(-1, -2)
+    se = sigma[:, None] * np.sqrt((roots**2).sum(axis=1))
+    fits = Refits(beta, se, tuple(users), sigma, found.value.copy(), singular, errors)
     return _blank_failures(fits)
 
 
@@ -245,7 +258,7 @@ def is_singular(scaled: Floats) -> Mask:
 def _blank_failures(fits: Refits) -> Refits:
     """NaN in the rows of fits that failed."""
     failed: NDArray[np.intp] = np.array(sorted(fits.errors), dtype=np.intp)
-    for array in (fits.beta, fits.sigma, fits.value, *fits.templates):
+    for array in (fits.beta, fits.se, fits.sigma, fits.value, *fits.templates):
         array[failed] = np.nan
     fits.singular[failed] = False
     return fits
@@ -258,6 +271,7 @@ def joined(parts: Sequence[Refits]) -> Refits:
     starts = np.cumsum([0, *(len(part.sigma) for part in parts)]).tolist()
     return Refits(
         np.concatenate([part.beta for part in parts]),
+        np.concatenate([part.se for part in parts]),
         tuple(np.concatenate(T) for T in zip(*(part.templates for part in parts), strict=True)),
         np.concatenate([part.sigma for part in parts]),
         np.concatenate([part.value for part in parts]),

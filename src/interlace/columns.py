@@ -21,7 +21,7 @@ from interlace.terms import Floats, ReTerm
 # before it are projected out (R's value for least squares).
 RANK_TOLERANCE = 1e-7
 # Below this squared share the Gram matrix has lost too many digits; orthogonalise the rows.
-_GRAM_SUSPECT = 1e-4
+GRAM_SUSPECT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +203,7 @@ def _triangular(gram: Floats) -> Floats | None:
         R = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
-    return None if (np.diag(R) ** 2 < _GRAM_SUSPECT).any() else R
+    return None if (np.diag(R) ** 2 < GRAM_SUSPECT).any() else R
 
 
 def _gram_schmidt(rows: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -241,7 +241,7 @@ def _with_residual(pool: Pool, X: Block, response: int, shift: Floats) -> Block:
     total = gram[p, p]
     finish[:, p] -= finish[:, :p] @ gram[:p, p]
     left = float(gram[p, p] - gram[:p, p] @ gram[:p, p])
-    if left > _GRAM_SUSPECT * total:
+    if left > GRAM_SUSPECT * total:
         finish[:, p] /= np.sqrt(left)
         return Block(index, shift, finish)
     r = pool.rows(index) @ finish[:, p]

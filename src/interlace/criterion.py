@@ -159,7 +159,7 @@ class Evaluation:
         if not isinstance(self.factor, IterativeFactor) or self.factor.complete:
             return np.zeros((size, size))
         parts = [
-            2.0 * traces[self.factor.r :] @ T
+            2.0 * traces @ T
             for traces, T in zip(self.factor.traces, self.factor.templates, strict=True)
         ]
         m = len(parts[0])
@@ -170,11 +170,19 @@ class Evaluation:
     def doubt(self, step: Floats) -> float:
         """How far the values at the ends of a step may be from what the gradient says.
 
-        Value and gradient are estimated from the same probes by two different formulas.
+        Value and gradient are estimated from the same probes by two different formulas.  The
+        gradient's error is known; that of the value is taken to change by as much of itself as the
+        templates do.
         """
         if self.criterion.probes is None:
             return 0.0
-        return 3.0 * float(np.sqrt(max(float(step @ self.gradient_covariance @ step), 0.0)))
+        sizes = [
+            float(np.linalg.norm(step)),
+            *(float(np.abs(T).max()) for T in self.factor.templates),
+        ]
+        change = self.value_error * min(1.0, sizes[0] / max(min(sizes[1:]), 1e-3))
+        along = float(step @ self.gradient_covariance @ step)
+        return 3.0 * (float(np.sqrt(max(along, 0.0))) + change)
 
     @property
     def value_error(self) -> float:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ T = TypeVar("T")
 _CHUNK = 1 << 16
 # Largest table of all pairs of levels that is counted in full.
 _TABLE = 1 << 26
+# Blocks of cells merged at a time.
+_MERGED = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,8 @@ class Basis:
 class Cells:
     """Nonzero blocks of one ``Z_i' Z_j``: ``values[c]`` (k_i x k_j) at levels ``rows[c], cols[c]``.
 
-    Sorted by row, then column; every pair of levels occurs at most once.
+    Sorted by row, then column; every pair of levels occurs at most once.  ``rows`` and ``cols`` may
+    be ``int32``.
     """
 
     rows: Codes
@@ -75,6 +79,45 @@ class Cells:
         """The same blocks as ``Z_j' Z_i``."""
         order = np.argsort(self.cols, kind="stable")
         return Cells(self.cols[order], self.rows[order], self.values[order].transpose(0, 2, 1))
+
+    def turned(self, left: Floats, right: Floats) -> Cells:
+        """The blocks ``left' values right``."""
+        if left.size == right.size == 1:
+            factor = left[0, 0] * right[0, 0]
+            return self if factor == 1.0 else replace(self, values=self.values * factor)
+        return replace(self, values=left.T @ self.values @ right)
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """What two sets of rows, each on levels of its own, have in common.
+
+    Parameters
+    ----------
+    recipe
+        How the rows of both were encoded.
+    terms
+        Random-effects terms with the levels of both.
+    left, right
+        Per term, its position in each, and the ``(l,)`` positions of its levels there in those of
+        both.
+    """
+
+    recipe: object
+    terms: tuple[ReTerm, ...]
+    left: tuple[tuple[int, Codes], ...]
+    right: tuple[tuple[int, Codes], ...]
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """A recipe that can be joined with another."""
+
+    def joined(
+        self, other: object, left: Sequence[ReTerm], right: Sequence[ReTerm]
+    ) -> Joint | None:
+        """What both have in common; ``None`` if ``other`` is no recipe."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +138,8 @@ class CrossProducts:
         Per term ``Z_j' V`` (l, k, p + 1), and the diagonal blocks of ``Z_j' Z_j`` (l, k, k).
     cells
         ``Z_i' Z_j`` for every pair of terms ``i < j``.
+    recipe
+        How the rows were encoded; carried along, not looked at.
     """
 
     n: int
@@ -107,6 +152,7 @@ class CrossProducts:
     zz: tuple[Floats, ...]
     cells: Mapping[tuple[int, int], Cells]
     sum_log_w: float = 0.0
+    recipe: object = None
 
     @property
     def p(self) -> int:
@@ -114,27 +160,86 @@ class CrossProducts:
         return len(self.names)
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
-        """Cross-products of the rows of both."""
-        return _combine(self, other, 1.0)
+        """Cross-products of the rows of both, on the levels of both.
+
+        Raises
+        ------
+        InterlaceError
+            They are of different models, or their rows were not encoded alike.
+        """
+        joint = None
+        if isinstance(self.recipe, Joins):
+            joint = self.recipe.joined(other.recipe, self.terms, other.terms)
+        if joint is None:
+            return _combine(self, other, 1.0)
+        left = on_levels(self, joint.terms, joint.left)
+        right = on_levels(other, joint.terms, joint.right)
+        return replace(_combine(left, right, 1.0), recipe=joint.recipe)
 
     def __sub__(self, other: CrossProducts) -> CrossProducts:
         """Cross-products of the rows of ``self`` without those of ``other``."""
         return _combine(self, other, -1.0)
 
+    def save(self, path: str | Path) -> None:
+        """Write to a file, with all that :func:`interlace.fit` and ``predict`` need.
+
+        The file appears whole or not at all: it is written beside its place, and moved there when
+        it is on the disk.
+
+        Raises
+        ------
+        InterlaceError
+            The disk is full or the place cannot be written to; the cross-products were not made by
+            :func:`interlace.cross_products`; levels that are neither numbers nor text.
+
+        Notes
+        -----
+        Numbers and labels are stored as such.  Encodings of categories and transforms are
+        formulaic's, and pickled.
+
+        Examples
+        --------
+        >>> import interlace, tempfile, pathlib
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> A = interlace.cross_products("Reaction ~ Days", sleep, groups="Subject")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     A.save(pathlib.Path(folder) / "sleep.cross")
+        ...     again = interlace.CrossProducts.load(pathlib.Path(folder) / "sleep.cross")
+        >>> again.n
+        180
+        """
+        from interlace.sources.archive import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> CrossProducts:
+        """Read from a file that :meth:`save` has written.
+
+        What is pickled in it may name formulaic's classes and arrays, nothing else; still load only
+        files you trust, for a prediction evaluates the formula in it.
+
+        Raises
+        ------
+        InterlaceError
+            There is no such file, or it is not of cross-products, corrupt, or incomplete.
+        """
+        from interlace.sources.archive import load
+
+        return load(path)
+
     def rebase(self, basis: Basis) -> CrossProducts:
         """The same cross-products in another working basis."""
         F = np.linalg.solve(self.basis.fixed, basis.fixed)
-        A = [np.linalg.solve(a, b) for a, b in zip(self.basis.random, basis.random, strict=True)]
+        pairs = zip(self.basis.random, basis.random, strict=True)
+        A = [np.asarray(np.linalg.solve(a, b), dtype=np.float64) for a, b in pairs]
         return replace(
             self,
             basis=basis,
             vv=F.T @ self.vv @ F,
             zv=tuple(a.T @ block @ F for a, block in zip(A, self.zv, strict=True)),
             zz=tuple(a.T @ block @ a for a, block in zip(A, self.zz, strict=True)),
-            cells={
-                (i, j): replace(c, values=A[i].T @ c.values @ A[j])
-                for (i, j), c in self.cells.items()
-            },
+            cells={(i, j): c.turned(A[i], A[j]) for (i, j), c in self.cells.items()},
         )
 
 
@@ -147,21 +252,40 @@ def cross_products(design: Design) -> CrossProducts:
         If the response is an exact linear function of the fixed effects, so that there is no
         residual variance to divide.
     """
-    w = design.weights
-    pool = Pool(len(design.y), w, design.X.shape[1] + 1 + sum(t.k for t in design.terms))
+    pool = pool_for(design)
     y = design.y if design.offset is None else design.y - design.offset
     kept, fixed = working_fixed(pool, design.X, y)
     random = [working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)]
+    names = np.array(design.names, dtype=object)
+    labels = tuple(names[kept]), tuple(names[~kept])
+    return sums_over_rows(design, pool, fixed, random, *labels)
+
+
+def pool_for(design: Design) -> Pool:
+    """An empty pool with room for the columns of a design."""
+    capacity = design.X.shape[1] + 1 + sum(t.k for t in design.terms)
+    return Pool(len(design.y), design.weights, capacity)
+
+
+def sums_over_rows(
+    design: Design,
+    pool: Pool,
+    fixed: Block,
+    random: Sequence[Block],
+    names: tuple[str, ...],
+    dropped: tuple[str, ...] = (),
+) -> CrossProducts:
+    """Cross-products of the columns that blocks of the pool stand for."""
+    w = design.weights
     sums = [
         _level_sums(pool, codes, term.l, block.index, fixed.index)
         for codes, term, block in zip(design.codes, design.terms, random, strict=True)
     ]
     V = fixed.finish
-    names = np.array(design.names, dtype=object)
     return CrossProducts(
         n=len(design.y),
-        names=tuple(names[kept]),
-        dropped=tuple(names[~kept]),
+        names=names,
+        dropped=dropped,
         terms=design.terms,
         basis=Basis(fixed.shift @ V, tuple(b.shift @ b.finish for b in random)),
         vv=V.T @ pool.gram(fixed.index) @ V,
@@ -256,6 +380,11 @@ def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Bloc
         values *= right.finish[0, 0]
         return Cells(rows, cols, values)
     return Cells(rows, cols, left.finish.T @ values @ right.finish)
+
+
+def _narrow(codes: Codes) -> Codes:
+    """The same codes in half the memory, if they are small enough."""
+    return codes.astype(_index_type(int(codes.max(initial=0)) + 1), copy=False)
 
 
 def _counted_pairs(codes: Pair, shape: tuple[int, int]) -> tuple[Codes, Codes, Codes]:
@@ -410,6 +539,47 @@ def _with(items: tuple[T, ...], j: int, item: T) -> tuple[T, ...]:
 # ------------------------------------------------------------------ the monoid
 
 
+def on_levels(
+    A: CrossProducts, terms: Sequence[ReTerm], places: Sequence[tuple[int, Codes]]
+) -> CrossProducts:
+    """The same cross-products for terms in another order and on more levels.
+
+    ``places`` holds, per new term, its position in ``A`` and the positions ``(l,)`` of its levels.
+    """
+    if all(i == j and _in_place(index, terms[i].l) for i, (j, index) in enumerate(places)):
+        return replace(A, terms=tuple(terms))
+    old = [j for j, _ in places]
+    moved = [index for _, index in places]
+    new = {j: i for i, j in enumerate(old)}
+
+    def spread(block: Floats, i: int) -> Floats:
+        whole = np.zeros((terms[i].l, *block.shape[1:]))
+        whole[moved[i]] = block
+        return whole
+
+    cells = {}
+    for (i, j), block in A.cells.items():
+        a, b = new[i], new[j]
+        rows, cols = _narrow(moved[a][block.rows]), _narrow(moved[b][block.cols])
+        values = block.values if a < b else block.values.transpose(0, 2, 1)
+        pair, rows, cols = ((a, b), rows, cols) if a < b else ((b, a), cols, rows)
+        order = np.lexsort((cols, rows))
+        cells[pair] = Cells(rows[order], cols[order], values[order])
+    return replace(
+        A,
+        terms=tuple(terms),
+        basis=Basis(A.basis.fixed, tuple(A.basis.random[j] for j in old)),
+        zv=tuple(spread(A.zv[j], i) for i, j in enumerate(old)),
+        zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
+        cells=dict(sorted(cells.items())),
+    )
+
+
+def _in_place(index: Codes, l: int) -> bool:
+    """Whether every level stays where it is."""
+    return len(index) == l and bool((index == np.arange(l)).all())
+
+
 def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossProducts:
     """``left + sign * right`` in the basis of ``left``."""
     _check_alike(left, right)
@@ -447,10 +617,61 @@ def _check_alike(left: CrossProducts, right: CrossProducts) -> None:
 
 def _merge(left: Cells, right: Cells, sign: float) -> Cells:
     """Blocks of both, those at the same pair of levels added; blocks that cancel to 0 are kept."""
-    width = 1 + int(max(left.cols.max(initial=0), right.cols.max(initial=0)))
-    keys = np.concatenate([c.rows.astype(np.int64) * width + c.cols for c in (left, right)])
-    present, index = np.unique(keys, return_inverse=True)
-    stacked = np.concatenate((left.values, sign * right.values))
-    flat = group_sums(index, len(present), stacked.reshape(len(stacked), -1))
-    rows, cols = np.divmod(present, width)
-    return Cells(rows, cols, flat.reshape(len(present), *left.values.shape[1:]))
+    return add_cells([left, right if sign == 1.0 else replace(right, values=sign * right.values)])
+
+
+def add_cells(runs: Sequence[Cells]) -> Cells:
+    """Blocks of all, those at the same pair of levels added.
+
+    Blocks are merged a range of rows at a time, so that little more than the sum is needed in
+    memory beside the summands.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    width = 1 + max(int(run.cols.max(initial=0)) for run in runs)
+    size = sum(len(run.rows) for run in runs)
+    shape = runs[0].values.shape[1:]
+    index = np.result_type(*(run.rows for run in runs), *(run.cols for run in runs))
+    rows, cols = np.empty(size, index), np.empty(size, index)
+    values = np.empty((size, *shape))
+    done = 0
+    for bounds in _row_ranges(runs, size):
+        present, sums = _merged(runs, bounds, width)
+        new = slice(done, done + len(present))
+        np.floor_divide(present, width, out=rows[new], casting="unsafe")
+        np.remainder(present, width, out=cols[new], casting="unsafe")
+        values[new] = sums
+        done = new.stop
+    if 2 * done > size:
+        for array, length in ((rows, (done,)), (cols, (done,)), (values, (done, *shape))):
+            array.resize(length, refcheck=False)  # gives memory back without a copy
+        return Cells(rows, cols, values)
+    return Cells(rows[:done].copy(), cols[:done].copy(), values[:done].copy())
+
+
+def _row_ranges(runs: Sequence[Cells], size: int) -> list[list[slice]]:
+    """Per range of rows its slice of every run; ranges of about equally many blocks."""
+    pieces = 1 + size // _MERGED
+    longest = max(runs, key=lambda run: len(run.rows)).rows
+    at = np.linspace(0, len(longest), pieces + 1).astype(np.intp)[1:-1]
+    limits = np.unique(longest[at])
+    ends = [np.searchsorted(run.rows, limits) for run in runs]
+    edges = [np.concatenate(([0], e, [len(r.rows)])) for e, r in zip(ends, runs, strict=True)]
+    return [[slice(int(e[i]), int(e[i + 1])) for e in edges] for i in range(len(limits) + 1)]
+
+
+def _merged(
+    runs: Sequence[Cells], bounds: Sequence[slice], width: int
+) -> tuple[NDArray[np.int64], Floats]:
+    """Sorted numbers of the pairs of levels in a slice of every run, and their sums."""
+    parts = [(run, part) for run, part in zip(runs, bounds, strict=True) if part.stop > part.start]
+    if not parts:
+        return np.empty(0, np.int64), np.empty((0, *runs[0].values.shape[1:]))
+    keys = np.concatenate(
+        [run.rows[part].astype(np.int64) * width + run.cols[part] for run, part in parts]
+    )
+    values = np.concatenate([run.values[part] for run, part in parts])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return keys[first], np.add.reduceat(values[order], first, axis=0)

@@ -100,16 +100,20 @@ class Design:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """Plain columns of the rows used, and which rows of the data they are."""
+class Rows:
+    """Plain columns of the rows used, and which rows of the data they are.
+
+    ``first`` is the number of the first row, where the data comes in parts.
+    """
 
     columns: Columns
     kept: Mask
     n: int
+    first: int = 0
 
     def position(self, row: int) -> int:
         """Row of the data, from a row of the columns."""
-        return int(np.flatnonzero(self.kept)[row])
+        return self.first + int(np.flatnonzero(self.kept)[row])
 
 
 def assemble(
@@ -152,12 +156,15 @@ def assemble(
     array([0, 1, 1, 0, 0])
     """
     extra = {"weights": weights, "offset": offset}
-    rows = _read_rows(formula, data, extra, missing, context)
-    sides = _sides(formula)
+    rows = read_rows(formula, data, extra, missing, context)
+    sides = sides_of(formula)
     encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
-    _refuse_nonfinite(encoded.values(), rows)
-    design = _design(formula, rows, encoded, extra, context)
-    _refuse_unidentifiable(design)
+    refuse_nonfinite(encoded.values(), rows)
+    found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
+    design = build(formula, rows, encoded, found, extra, context)
+    refuse_constant(design.y, design.offset, f"the response '{formula.response}'")
+    refuse_unidentifiable(design.terms, len(design.y))
+    _refuse_saturated(design.X)
     return design
 
 
@@ -201,7 +208,7 @@ def replay_fixed(
             "the model was fitted with an array as offset, which new data does not carry: pass "
             "offset= with one value a row, or fit with a column of the data as offset"
         )
-    rows = _complete_rows(stored, table)
+    rows = complete_rows(stored, table)
     X, *offsets = (_spread(replay(s, rows.columns, rows.n, encoding.context), rows) for s in sides)
     total = np.zeros(table.n) + sum(part[:, 0] for part in offsets)
     label = "offset=" if offset is not None else encoding.offset_column
@@ -270,41 +277,41 @@ def replay_weights(encoding: Encoding, newdata: object) -> Floats:
     name = encoding.weights_column
     if name is None or name not in table.names:
         return np.ones(table.n)
-    rows = _complete_rows(_frame.pick(table, [name]), table)
+    rows = complete_rows(_frame.pick(table, [name]), table)
     return _spread(_positive(rows.columns[name], rows, table.title)[:, None], rows)[:, 0]
 
 
 # Rows ---------------------------------------------------------------------------------------------
 
 
-def _sides(formula: MixedFormula) -> list[str]:
+def sides_of(formula: MixedFormula) -> list[str]:
     """Texts of all sides, each once."""
     texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
     return list(dict.fromkeys([*texts, *(term.expr for term in formula.random)]))
 
 
-def _read_rows(
+def read_rows(
     formula: MixedFormula,
     data: object,
     extra: Mapping[str, str | ArrayLike | None],
     missing: str,
     context: Context | None,
-) -> _Rows:
+) -> Rows:
     table = _frame.open_table(data)
     if table.n == 0:
         raise InterlaceError("the data has no rows")
     if missing not in ("drop", "raise"):
         raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
-    wanted = columns_read(_sides(formula), table, context)
+    wanted = columns_read(sides_of(formula), table, context)
     wanted += [name for term in formula.random for name in term.group]
     wanted += [name for name in extra.values() if isinstance(name, str)]
     stored = _frame.pick(table, wanted)
     for argument, values in extra.items():
         if values is not None and not isinstance(values, str):
             stored[f"{argument}="] = _argument(argument, values, table)
-    rows = _complete_rows(stored, table, refuse=missing == "raise")
+    rows = complete_rows(stored, table, refuse=missing == "raise")
     if not rows.n:
-        raise InterlaceError(f"none of the {table.n} rows is complete: {_missing_counts(stored)}")
+        raise InterlaceError(f"none of the {table.n} rows is complete: {missing_counts(stored)}")
     return rows
 
 
@@ -315,17 +322,18 @@ def _argument(name: str, values: ArrayLike, table: Table) -> Column:
     return column
 
 
-def _complete_rows(stored: Columns, table: Table, *, refuse: bool = False) -> _Rows:
+def complete_rows(stored: Columns, table: Table, *, refuse: bool = False, first: int = 0) -> Rows:
+    """The rows without a missing value, as plain columns without an infinite one."""
     masks = [mask for column in stored.values() if (mask := _frame.missing(column)) is not None]
     if not masks:
         kept = np.broadcast_to(np.True_, table.n)
-        rows = _Rows({k: _frame.plain(v, k) for k, v in stored.items()}, kept, table.n)
+        rows = Rows({k: _frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
     elif refuse:
-        raise InterlaceError(f"{_missing_counts(stored)}; missing='drop' leaves these rows out")
+        raise InterlaceError(f"{missing_counts(stored)}; missing='drop' leaves these rows out")
     else:
         kept = ~np.logical_or.reduce(masks)
         columns = {name: _frame.plain(column[kept], name) for name, column in stored.items()}
-        rows = _Rows(columns, kept, int(np.count_nonzero(kept)))
+        rows = Rows(columns, kept, int(np.count_nonzero(kept)), first)
     for name, column in rows.columns.items():
         if (row := _frame.first_infinite(column)) is not None:
             raise InterlaceError(
@@ -335,9 +343,15 @@ def _complete_rows(stored: Columns, table: Table, *, refuse: bool = False) -> _R
     return rows
 
 
-def _missing_counts(stored: Columns) -> str:
-    counts = {name: _frame.missing(column) for name, column in stored.items()}
-    parts = [f"{_title(name)} ({m.sum()} rows)" for name, m in counts.items() if m is not None]
+def missing_counts(stored: Columns) -> str:
+    """Where values are missing in columns, and in how many rows, in words."""
+    masks = {name: _frame.missing(column) for name, column in stored.items()}
+    return missing_text({name: int(m.sum()) for name, m in masks.items() if m is not None})
+
+
+def missing_text(counts: Mapping[str, int]) -> str:
+    """Numbers of rows with a missing value, by column, in words."""
+    parts = [f"{_title(name)} ({count} rows)" for name, count in counts.items()]
     return f"values are missing in {', '.join(parts)}"
 
 
@@ -345,17 +359,18 @@ def _title(name: str) -> str:
     return f"the argument {name[:-1]}" if name.endswith("=") else f"the column '{name}'"
 
 
-def _refuse_nonfinite(encoded: Iterable[Encoded], rows: _Rows) -> None:
+def refuse_nonfinite(encoded: Iterable[Encoded], rows: Rows, title: str = "the data") -> None:
+    """Refuse sides with an entry that is not finite."""
     for one in encoded:
         if (found := first_nonfinite(one)) is not None:
             name, row, value = found
             raise InterlaceError(
-                f"'{name}' is {value} in row {rows.position(row)} of the data (counted from 0): "
+                f"'{name}' is {value} in row {rows.position(row)} of {title} (counted from 0): "
                 "change the expression, or make the row's value missing to leave it out"
             )
 
 
-def _spread(matrix: Floats, rows: _Rows) -> Floats:
+def _spread(matrix: Floats, rows: Rows) -> Floats:
     """Matrix of the complete rows with NaN for the others."""
     if len(rows.kept) == rows.n:
         return matrix
@@ -366,38 +381,39 @@ def _spread(matrix: Floats, rows: _Rows) -> Floats:
 
 def _replay_slopes(side: Side, table: Table, context: Context | None) -> Floats:
     stored = _frame.pick(table, columns_read([side.text], table, context))
-    rows = _complete_rows(stored, table)
+    rows = complete_rows(stored, table)
     return _spread(replay(side, rows.columns, rows.n, context), rows)
 
 
 # Parts of a design --------------------------------------------------------------------------------
 
 
-def _design(
+def build(
     formula: MixedFormula,
-    rows: _Rows,
+    rows: Rows,
     encoded: Mapping[str, Encoded],
+    found: Mapping[tuple[str, ...], tuple[Grouping, Codes]],
     extra: Mapping[str, str | ArrayLike | None],
     context: Context | None,
 ) -> Design:
+    """A design from its sides, and its groups with the codes of the rows."""
     fixed = encoded[formula.fixed]
     offsets = [encoded[expression(text)] for text in formula.offset]
-    found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
     levels = [len(found[term.group][0].cells) for term in formula.random]
     widths = [len(encoded[term.expr].side.names) for term in formula.random]
     order, backwards = listed_by_lme4(formula.random, levels, widths)
     random = [formula.random[i] for i in order]
     slopes = [encoded[term.expr] for term in random]
     terms = map(_term, random, slopes, [found[term.group][0] for term in random])
-    offset = _offset(offsets, rows.columns, extra["offset"])
+    offset = offset_of(offsets, rows.columns, extra["offset"])
     return Design(
-        y=_response(formula, encoded[expression(formula.response)], offset),
+        y=_response(formula, encoded[expression(formula.response)]),
         X=fixed.matrix,
         names=fixed.side.names,
         terms=tuple(replace(term, backwards=backwards) for term in terms),
         codes=tuple(found[term.group][1] for term in random),
-        Z=tuple(_slopes(one, fixed) for one in slopes),
-        weights=_weights(rows, extra["weights"]),
+        Z=tuple(slopes_for(one, fixed) for one in slopes),
+        weights=weights_of(rows, extra["weights"]),
         offset=offset,
         kept=rows.kept,
         encoding=Encoding(
@@ -416,7 +432,7 @@ def _design(
     )
 
 
-def _response(formula: MixedFormula, encoded: Encoded, offset: Floats | None) -> Floats:
+def _response(formula: MixedFormula, encoded: Encoded) -> Floats:
     name = formula.response
     if encoded.side.categorical:
         raise InterlaceError(f"the response '{name}' must be numeric, but holds text or categories")
@@ -424,9 +440,7 @@ def _response(formula: MixedFormula, encoded: Encoded, offset: Floats | None) ->
         raise InterlaceError(
             f"the response '{name}' has {encoded.matrix.shape[1]} columns, but must have one"
         )
-    y = encoded.matrix[:, 0]
-    refuse_constant(y, offset, f"the response '{name}'")
-    return y
+    return encoded.matrix[:, 0]
 
 
 def refuse_constant(y: Floats, offset: Floats | None, what: str) -> None:
@@ -436,7 +450,8 @@ def refuse_constant(y: Floats, offset: Floats | None, what: str) -> None:
         raise InterlaceError(f"{what} is constant ({y[0]:g}): nothing varies")
 
 
-def _slopes(encoded: Encoded, fixed: Encoded) -> Floats:
+def slopes_for(encoded: Encoded, fixed: Encoded) -> Floats:
+    """Columns left of a bar: ones without memory of their own, or those of the fixed side."""
     if encoded.side.names == ("Intercept",):
         return np.broadcast_to(1.0, encoded.matrix.shape)
     return fixed.matrix if encoded.side.names == fixed.side.names else encoded.matrix
@@ -450,9 +465,10 @@ def _term(term: RandomTerm, encoded: Encoded, group: Grouping) -> ReTerm:
     return ReTerm(term.key, columns, group.labels, free)
 
 
-def _offset(
+def offset_of(
     terms: Sequence[Encoded], columns: Columns, argument: str | ArrayLike | None
 ) -> Floats | None:
+    """The offset of rows: that of the formula and that given as argument."""
     parts = [one.matrix[:, 0] for one in terms]
     if argument is not None:
         label = argument if isinstance(argument, str) else "offset="
@@ -460,14 +476,17 @@ def _offset(
     return np.sum(parts, axis=0) if parts else None
 
 
-def _weights(rows: _Rows, argument: str | ArrayLike | None) -> Floats | None:
+def weights_of(
+    rows: Rows, argument: str | ArrayLike | None, title: str = "the data"
+) -> Floats | None:
+    """Prior weights of rows, checked."""
     if argument is None:
         return None
     column = rows.columns[argument if isinstance(argument, str) else "weights="]
-    return _positive(column, rows, "the data")
+    return _positive(column, rows, title)
 
 
-def _positive(column: Column, rows: _Rows, title: str) -> Floats:
+def _positive(column: Column, rows: Rows, title: str) -> Floats:
     weights = _frame.numeric(column, "the weights")
     if weights.min(initial=np.inf) <= 0:
         row = int(np.argmax(weights <= 0))
@@ -478,9 +497,9 @@ def _positive(column: Column, rows: _Rows, title: str) -> Floats:
     return weights
 
 
-def _refuse_unidentifiable(design: Design) -> None:
-    n = len(design.y)
-    for term in design.terms:
+def refuse_unidentifiable(terms: Iterable[ReTerm], n: int) -> None:
+    """Refuse random terms of which ``n`` rows cannot tell the variance."""
+    for term in terms:
         what = f"the grouping factor '{term.group}'"
         if term.l < 2:
             raise InterlaceError(
@@ -497,7 +516,6 @@ def _refuse_unidentifiable(design: Design) -> None:
                 f"the random term of '{term.group}' has {term.q} effects ({term.l} levels x "
                 f"{term.k} columns) for {n} rows: leave out columns ({', '.join(term.columns)})"
             )
-    _refuse_saturated(design.X)
 
 
 def _refuse_saturated(X: Floats) -> None:

@@ -297,12 +297,30 @@ def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
 
 
 def moment_start(criterion: Criterion) -> list[Floats]:
-    """Templates ``c I`` per term from a method of moments.
+    """Templates ``c I`` per term from a method of moments, see :func:`moment_ratios`."""
+    A = criterion.A
+    squares = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
+    ratios = moment_ratios(moment_matrix(criterion), squares[:, None])[:, 0]
+    return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
+
+
+def moment_ratios(M: Floats, squares: Floats) -> Floats:
+    """Ratios of standard deviations, per term and residual, within bounds: ``(terms, B)``.
 
     With ``M`` the projection off the fixed effects and ``r = M y``, the expectations of
     ``|Z_j' r|^2`` and ``r'r`` are linear in the variances ``s_j`` and ``s_0`` (MINQUE(0) with one
-    variance a term, Rao 1972); the ratios ``s_j / s_0``, kept within bounds, start the search.
+    variance a term, Rao 1972); ``squares`` (terms + 1, B) are their values for ``B`` responses, and
+    the matrix is that of :func:`moment_matrix`.
     """
+    scale = np.sqrt(np.diag(M))[:, None]
+    s = np.linalg.lstsq(M / (scale * scale.T), squares / scale, rcond=None)[0] / scale
+    residual = np.maximum(s[-1], 0.02 * squares[-1] / M[-1, -1])
+    ratios: Floats = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    return ratios
+
+
+def moment_matrix(criterion: Criterion) -> Floats:
+    """Expected squares per unit of each variance, ``(terms + 1, terms + 1)``; no response in it."""
     A, size = criterion.A, len(criterion.A.terms)
     M = np.empty((size + 1, size + 1))
     for i in range(size):
@@ -310,12 +328,7 @@ def moment_start(criterion: Criterion) -> list[Floats]:
             M[i, j] = M[j, i] = _squared_norm(criterion, i, j)
         M[i, size] = M[size, i] = np.einsum("lii->", A.zz[i]) - (A.zv[i][..., :-1] ** 2).sum() / A.n
     M[size, size] = A.n - A.p
-    rhs = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
-    scale = np.sqrt(np.diag(M))
-    s = np.linalg.lstsq(M / np.outer(scale, scale), rhs / scale, rcond=None)[0] / scale
-    residual = max(s[-1], 0.02 * A.vv[-1, -1] / M[size, size])
-    ratios = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
-    return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
+    return M
 
 
 def _squared_norm(criterion: Criterion, i: int, j: int) -> float:

@@ -21,9 +21,12 @@ from interlace.errors import (
 )
 from interlace.estimate import Estimate, estimate_theta
 from interlace.fitted import Options
-from interlace.formula import parse
+from interlace.formula import MixedFormula, parse
+from interlace.recipe import recipe_of, require_rows
 from interlace.result import CrossedLMEResult
 from interlace.solver.choose import SOLVERS, choose_probes
+from interlace.sources.build import of_formula, read
+from interlace.sources.opening import open_source
 from interlace.terms import Floats
 
 METHODS = ("REML", "ML")
@@ -54,7 +57,8 @@ def fit(
     formula
         ``"y ~ x"``, with random terms as bars if you like: ``"y ~ x + (1 + x | g) + (1 | a/b)"``.
     data
-        A pandas, Polars or PyArrow table, a dict of columns, or any frame that narwhals takes.
+        A pandas, Polars or PyArrow table, a dict of columns, or any frame that narwhals takes.  Or
+        what :func:`cross_products` reads part by part (files, DuckDB, Dask, ...), or what it gave.
     groups
         Grouping columns that get a random intercept each: ``"g"`` or ``["g", "h"]``.
     random
@@ -124,7 +128,6 @@ def fit(
     _choose("solver", solver, SOLVERS)
     _check_monte_carlo(mc_tolerance, seed)
     spec = parse(formula, groups=groups, random=random)
-    design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
     options = Options(
         formula=formula,
         groups=groups,
@@ -140,7 +143,28 @@ def fit(
         mc_tolerance=mc_tolerance,
         seed=seed,
     )
+    sums = _from_source(spec, data, weights, offset, missing, progress)
+    if sums is not None:
+        return _result(None, sums, options, data)
+    design = assemble(spec, data, weights=weights, offset=offset, missing=missing)
     return _result(design, cross_products(design), options, data)
+
+
+def _from_source(
+    formula: MixedFormula,
+    data: object,
+    weights: str | ArrayLike | None,
+    offset: str | ArrayLike | None,
+    missing: str,
+    progress: bool | None,
+) -> CrossProducts | None:
+    """Cross-products of data that is read part by part, or is cross-products already."""
+    if isinstance(data, CrossProducts):
+        return of_formula(data, formula, weights=weights, offset=offset)
+    source = open_source(data)
+    if source is None:
+        return None
+    return read(formula, source, weights, offset, missing, progress)
 
 
 def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
@@ -157,8 +181,9 @@ def refit(result: CrossedLMEResult, y: ArrayLike) -> CrossedLMEResult:
     if not np.isfinite(response).all():
         row = int(np.argmax(~np.isfinite(response)))
         raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
-    refuse_constant(response, result.design.offset, "the new response")
-    design = replace(result.design, y=response)
+    held = require_rows(result.design, "refit")
+    refuse_constant(response, held.offset, "the new response")
+    design = replace(held, y=response)
     A = with_response(result.estimate.A, design, response)
     return _result(design, A, result.options, None, stacklevel=4)
 
@@ -197,7 +222,12 @@ def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:
 
 
 def _result(
-    design: Design, A: CrossProducts, options: Options, data: object, *, stacklevel: int = 3
+    design: Design | None,
+    A: CrossProducts,
+    options: Options,
+    data: object,
+    *,
+    stacklevel: int = 3,
 ) -> CrossedLMEResult:
     """Estimate theta, warn of what the user should know, and label."""
     if A.dropped:
@@ -220,7 +250,7 @@ def _result(
             "(a grouping factor, or several together, may tell every row apart); leave out a term"
         ) from error
     _warn(estimate, stacklevel + 1)
-    return CrossedLMEResult(design.encoding.formula, design, estimate, options, data)
+    return CrossedLMEResult(recipe_of(design, A).encoding.formula, design, estimate, options, data)
 
 
 def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.design import Design
+from interlace.design import Design, Encoding
 from interlace.estimate import Convergence, Estimate
 from interlace.formula import MixedFormula
+from interlace.recipe import recipe_of
 from interlace.terms import Floats, ReTerm
 
 
@@ -46,7 +47,7 @@ class FittedModel:
     """
 
     formula: MixedFormula
-    design: Design
+    design: Design | None
     estimate: Estimate
     options: Options
     data: object = None
@@ -178,7 +179,12 @@ class FittedModel:
     @property
     def n_dropped(self) -> int:
         """Rows left out for missing values."""
-        return self.design.n_dropped
+        return recipe_of(self.design, self.estimate.A).n_dropped
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded; also where none are held."""
+        return recipe_of(self.design, self.estimate.A).encoding
 
     @property
     def ngroups(self) -> dict[str, int]:

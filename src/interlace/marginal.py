@@ -20,6 +20,7 @@ from interlace.design import Encoding, replay_fixed
 from interlace.errors import InterlaceError
 from interlace.formula import expression, model_terms, names_in
 from interlace.predict import included, predicted
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
@@ -128,7 +129,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         self._include = include
         response, predictors = result.formula.response, _predictors(result)
         columns = _columns(result, predictors, include)
-        self._coded = _coded_numbers(result.design.encoding, columns)
+        self._coded = _coded_numbers(result.encoding, columns)
         vault = ModelVault(
             coef=result.fe_params.to_numpy(),
             coefnames=result.fe_params.index.to_numpy(dtype=object),
@@ -154,12 +155,12 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
     def get_exog(self, newdata: object) -> Floats:
         """Fixed-effects columns kept in the fit, and last what is added to ``X beta``, if any."""
         result: CrossedLMEResult = self.model
-        design, estimate = result.design, result.estimate
+        encoding, estimate = result.encoding, result.estimate
         rows, offset = self._rows(newdata), self._offset(newdata)
-        X, shift = replay_fixed(design.encoding, rows, offset=offset)
-        kept = np.isin(design.names, estimate.A.names)
+        X, shift = replay_fixed(encoding, rows, offset=offset)
+        kept = np.isin(encoding.fixed.names, estimate.A.names)
         if any(self._include):
-            total = predicted(design, estimate, rows, self._include, offset=offset)
+            total = predicted(encoding, estimate, rows, self._include, offset=offset)
             shift = total - X[:, kept] @ estimate.beta
         return np.column_stack((X[:, kept], shift)) if self._shifted else X[:, kept]
 
@@ -185,7 +186,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
 
     def _offset(self, newdata: object) -> Any:
         """Values of an offset that was given as an array, if the rows carry them."""
-        if not self.model.design.encoding.offset_array:
+        if not self.model.encoding.offset_array:
             return None
         table = _frame.open_table(newdata, title="the new data")
         return table.read(_OFFSET) if _OFFSET in table.names else None
@@ -211,7 +212,7 @@ def _no_formula(newdata: object) -> None:
 
 def _predictors(result: CrossedLMEResult) -> list[str]:
     """Columns that a prediction without random effects reads, an offset's last."""
-    encoding = result.design.encoding
+    encoding = result.encoding
     table = _frame.open_table(result.data)
     texts = [encoding.fixed.text, *(side.text for side in encoding.offset)]
     names = columns_read(texts, table, encoding.context)
@@ -230,11 +231,12 @@ def _columns(
     Grouping columns with a name that marginaleffects keeps for itself are left out if no
     prediction needs them.
     """
-    formula, options, kept = result.formula, result.options, result.design.kept
+    design = require_rows(result.design, "a marginal model")
+    formula, options, kept = result.formula, result.options, design.kept
     table = _frame.open_table(result.data)
-    columns: dict[str, Column] = {formula.response: result.design.y}
+    columns: dict[str, Column] = {formula.response: design.y}
     groups = dict.fromkeys(name for term in formula.random for name in term.group)
-    slopes = columns_read((t.expr for t in formula.random), table, result.design.encoding.context)
+    slopes = columns_read((t.expr for t in formula.random), table, result.encoding.context)
     others = [n for n in [*groups, *slopes] if any(include) or n not in _RESERVED]
     if isinstance(options.weights, str):
         others.append(options.weights)

@@ -14,6 +14,7 @@ from scipy.special import ndtri, stdtrit
 from interlace.crossprod import Codes
 from interlace.design import (
     Design,
+    Encoding,
     replay_fixed,
     replay_levels,
     replay_slopes,
@@ -22,6 +23,7 @@ from interlace.design import (
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate
 from interlace.levels import check_level
+from interlace.recipe import recipe_of, require_rows
 from interlace.solver.rows import quadratic_forms, working_rows
 from interlace.terms import Floats, ReTerm
 
@@ -43,7 +45,7 @@ class Reference(Protocol):
 
 
 def predict(
-    design: Design,
+    design: Design | None,
     estimate: Estimate,
     newdata: object = None,
     include_re: bool | str | Iterable[str] = True,
@@ -144,19 +146,20 @@ def predict(
     """
     _check(interval, level)
     include = included(estimate.A.terms, include_re)
+    encoding = recipe_of(design, estimate.A).encoding
     new_observation = interval == "prediction"
     if newdata is None:
-        rows = _rows_used(design, include)
+        rows = _rows_used(require_rows(design, "predict without newdata"), include)
     else:
-        rows = _new_rows(design, newdata, include, offset=offset, every_slope=new_observation)
-    center = _center(rows, design.names, estimate)
+        rows = _new_rows(encoding, newdata, include, offset=offset, every_slope=new_observation)
+    center = _center(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
-    X = rows.X[:, np.isin(design.names, estimate.A.names)]
+    X = rows.X[:, np.isin(encoding.fixed.names, estimate.A.names)]
     fixed_only = None if any(include) else reference
     variance = _variance(rows, X, estimate, include, fixed_only)
     if new_observation:
-        w = _weights(design, newdata)
+        w = _weights(design, encoding, newdata)
         variance += estimate.sigma**2 / w + _draws(rows, estimate, [not one for one in include])
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
     index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(len(center))
@@ -169,7 +172,7 @@ def fitted(design: Design, estimate: Estimate, include: Sequence[bool]) -> Float
 
 
 def predicted(
-    design: Design,
+    encoding: Encoding,
     estimate: Estimate,
     newdata: object,
     include: Sequence[bool],
@@ -177,7 +180,8 @@ def predicted(
     offset: ArrayLike | None = None,
 ) -> Floats:
     """Predictions for new rows, ``(m,)``; levels not seen in fitting contribute 0."""
-    return _center(_new_rows(design, newdata, include, offset=offset), design.names, estimate)
+    rows = _new_rows(encoding, newdata, include, offset=offset)
+    return _center(rows, encoding.fixed.names, estimate)
 
 
 def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) -> list[bool]:
@@ -234,7 +238,7 @@ def _rows_used(design: Design, include: Sequence[bool]) -> _Rows:
 
 
 def _new_rows(
-    design: Design,
+    encoding: Encoding,
     newdata: object,
     include: Sequence[bool],
     *,
@@ -242,18 +246,17 @@ def _new_rows(
     every_slope: bool = False,
 ) -> _Rows:
     """Rows of a frame; columns left of a bar are read for included terms, or for all."""
-    encoding = design.encoding
     X, shift = replay_fixed(encoding, newdata, offset=offset)
     codes = replay_levels(encoding, newdata, include)
     Z = replay_slopes(encoding, newdata, [every_slope or wanted for wanted in include])
     return _Rows(X, shift, codes, Z)
 
 
-def _weights(design: Design, newdata: object) -> Floats | float:
+def _weights(design: Design | None, encoding: Encoding, newdata: object) -> Floats | float:
     """Prior weights of the rows of the fit, or of new ones."""
     if newdata is not None:
-        return replay_weights(design.encoding, newdata)
-    return 1.0 if design.weights is None else design.weights
+        return replay_weights(encoding, newdata)
+    return 1.0 if design is None or design.weights is None else design.weights
 
 
 # ------------------------------------------------------------------ numbers

@@ -34,7 +34,7 @@ from interlace.criterion import Criterion
 from interlace.crossprod import Basis, Codes, CrossProducts
 from interlace.design import Design
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate, estimate_theta
+from interlace.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
 from interlace.many import Mask
 from interlace.solver.plan import respond
 from interlace.solver.stack import Batch, Rows, Shape, shared_rows
@@ -129,45 +129,50 @@ def _indicators(codes: Codes, Z: Floats, term: ReTerm) -> csr_matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Refitter:
-    """A fitted model, ready for other responses to the same rows."""
+class SharedDesign:
+    """A model whose response changes: all cross-products that hold no ``y`` are shared.
 
-    estimate: Estimate
+    ``beta`` (p,) are the fixed effects from which responses are handed over as deviations.
+    """
+
+    criterion: Criterion
     rows: WorkingRows
+    beta: Floats
 
     @property
     def A(self) -> CrossProducts:
-        """Cross-products of the fit."""
-        return self.estimate.A
+        """The cross-products; those with their own response are left alone."""
+        return self.criterion.A
 
     @property
     def batched(self) -> bool:
-        """Whether replicates are fitted as a batch."""
+        """Whether fits of this size are faster as a batch."""
         return worth_a_batch(self.A)
 
     @cached_property
     def _shared(self) -> tuple[Shape, Rows, Floats, Floats]:
         """Shape, rows, ``N`` and ``S`` of the batch."""
-        shape = shape_of(self.A, reml=self.estimate.criterion.reml)
+        shape = shape_of(self.A, reml=self.criterion.reml)
         R, S = parts(self.A, shape)
         return shape, shared_rows(R), levels_last(self.A.zz[shape.first]), S[None]
 
     @cached_property
-    def start(self) -> tuple[Floats, ...]:
-        """Working templates to start from: the fitted ones, off the boundary."""
-        return tuple(off_boundary(T) for T in self.estimate.templates)
+    def _moments(self) -> Floats:
+        """Matrix of the moment equations."""
+        return moment_matrix(self.criterion)
 
-    def refit(self, responses: Responses) -> Refits:
-        """Fit to all responses."""
-        pieces = slices(len(responses), at_once(self.A.terms, self.A.p))
-        return joined([self._together(responses.part(piece)) for piece in pieces])
-
-    # -------------------------------------------------------------- as a batch
+    def starts(self, responses: Responses) -> list[Floats]:
+        """Working templates ``c I`` per term from a method of moments, ``(B, k, k)`` each."""
+        squares = [(zy**2).sum(axis=0) for zy in responses.zy]
+        rhs = np.stack([*squares, np.full(len(responses), float(self.A.n))])
+        rhs[:, ~responses.good] = 1.0  # any start will do: these fail
+        ratios = moment_ratios(self._moments, rhs)
+        return [c[:, None, None] * np.eye(t.k) for c, t in zip(ratios, self.A.terms, strict=True)]
 
     def batch(self, responses: Responses) -> Batch:
-        """Cross-products of all replicates."""
+        """Cross-products of all responses."""
         shape, rows, N, S = self._shared
-        criterion, n, nu = self.estimate.criterion, self.A.n, self.estimate.criterion.nu
+        n, nu = self.A.n, self.criterion.nu
         first = self.A.terms[shape.first]
         zy = responses.zy[shape.first].reshape(first.l, first.k, -1).transpose(1, 0, 2)
         return Batch(
@@ -179,27 +184,95 @@ class Refitter:
             sy=np.concatenate([*(responses.zy[j] for j in shape.rest), responses.xy]).T.copy(),
             yy=np.full(len(responses), float(n)),
             nu=np.array([float(nu)]),
-            constant=constant(criterion) - 2.0 * nu * np.log(responses.scale),
+            constant=constant(self.criterion) - 2.0 * nu * np.log(responses.scale),
         )
 
-    def _together(self, responses: Responses) -> Refits:
-        """All replicates at once."""
+    def together(
+        self, responses: Responses, start: Sequence[Floats], *, gain_tolerance: float = 1e-9
+    ) -> Refits:
+        """Fit to all responses at once, from working templates ``(B, k, k)``."""
         A, F = self.A, self.A.basis.fixed[:-1, :-1]
-        batch = self.batch(responses)
-        B = len(batch)
-        found = minimized(batch, [np.broadcast_to(T, (B, *T.shape)) for T in self.start])
+        found = minimized(self.batch(responses), start, gain_tolerance=gain_tolerance)
         errors = found.errors | {int(i): NOTHING_LEFT for i in np.flatnonzero(~responses.good)}
         working = responses.coef.T + found.beta / responses.scale[:, None]
         return in_units(
             found,
-            beta=self.estimate.beta + working @ F.T,
+            fixed=F,
+            beta=self.beta + working @ F.T,
             scale=responses.scale,
             bases=A.basis.random,
             sizes=A.basis.root_mean_squares,
             errors=errors,
         )
 
-    # -------------------------------------------------------------- one by one
+    def single(self, responses: Responses, i: int) -> Criterion:
+        """The criterion of one of the responses, in the plan of the shared one.
+
+        Raises
+        ------
+        InterlaceError
+            Nothing of the response is left after the fixed effects.
+        """
+        if not responses.good[i]:
+            raise InterlaceError(NOTHING_LEFT)
+        A = self.responded(responses, i)
+        criterion = replace(self.criterion, A=A)
+        if criterion.probes is None:  # what involves no response is known already
+            criterion.__dict__["plan"] = respond(self.criterion.plan, A)
+        else:
+            criterion.__dict__["layout"] = self.criterion.layout
+        return criterion
+
+    def responded(self, responses: Responses, i: int) -> CrossProducts:
+        """Cross-products with one of the responses."""
+        A, scale = self.A, float(responses.scale[i])
+        F = A.basis.fixed.copy()
+        F[:-1, -1] = -scale * (self.beta + F[:-1, :-1] @ responses.coef[:, i])
+        F[-1, -1] = scale
+        vv = A.vv.copy()
+        vv[:-1, -1] = vv[-1, :-1] = responses.xy[:, i]
+        vv[-1, -1] = A.n
+        zv = tuple(
+            np.concatenate((old[..., :-1], new[:, i].reshape(*old.shape[:2], 1)), axis=2)
+            for old, new in zip(A.zv, responses.zy, strict=True)
+        )
+        return replace(A, basis=Basis(F, A.basis.random), vv=vv, zv=zv)
+
+
+@dataclass(frozen=True, eq=False)
+class Refitter:
+    """A fitted model, ready for other responses to the same rows."""
+
+    estimate: Estimate
+    rows: WorkingRows
+
+    @cached_property
+    def shared(self) -> SharedDesign:
+        """What its fits to other responses share."""
+        return SharedDesign(self.estimate.criterion, self.rows, self.estimate.beta)
+
+    @property
+    def batched(self) -> bool:
+        """Whether replicates are fitted as a batch."""
+        return self.shared.batched
+
+    @cached_property
+    def start(self) -> tuple[Floats, ...]:
+        """Working templates to start from: the fitted ones, off the boundary."""
+        return tuple(off_boundary(T) for T in self.estimate.templates)
+
+    def refit(self, responses: Responses) -> Refits:
+        """Fit to all responses."""
+        A = self.estimate.A
+        pieces = [responses.part(s) for s in slices(len(responses), at_once(A.terms, A.p))]
+        return joined([self.shared.together(piece, self._starts(len(piece))) for piece in pieces])
+
+    def _starts(self, size: int) -> list[Floats]:
+        return [np.broadcast_to(T, (size, *T.shape)) for T in self.start]
+
+    def batch(self, responses: Responses) -> Batch:
+        """Cross-products of all replicates."""
+        return self.shared.batch(responses)
 
     def single(self, responses: Responses, i: int) -> Estimate:
         """The estimate from one of the responses, with all that an estimate can tell.
@@ -222,24 +295,8 @@ class Refitter:
         InterlaceError
             Nothing of the response is left after the fixed effects.
         """
-        if not responses.good[i]:
-            raise InterlaceError(NOTHING_LEFT)
-        A = self.responded(responses, i)
-        criterion = Criterion(A, self.estimate.criterion.reml)
-        criterion.__dict__["plan"] = respond(self.estimate.criterion.plan, A)  # known already
-        return criterion
+        return self.shared.single(responses, i)
 
     def responded(self, responses: Responses, i: int) -> CrossProducts:
         """Cross-products with one of the responses."""
-        A, scale = self.A, float(responses.scale[i])
-        F = A.basis.fixed.copy()
-        F[:-1, -1] = -scale * (self.estimate.beta + F[:-1, :-1] @ responses.coef[:, i])
-        F[-1, -1] = scale
-        vv = A.vv.copy()
-        vv[:-1, -1] = vv[-1, :-1] = responses.xy[:, i]
-        vv[-1, -1] = A.n
-        zv = tuple(
-            np.concatenate((old[..., :-1], new[:, i].reshape(*old.shape[:2], 1)), axis=2)
-            for old, new in zip(A.zv, responses.zy, strict=True)
-        )
-        return replace(A, basis=Basis(F, A.basis.random), vv=vv, zv=zv)
+        return self.shared.responded(responses, i)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace.fitted import read_only
 from interlace.inferred import InferredModel
+from interlace.recipe import require_rows
 
 if TYPE_CHECKING:
     from interlace.inference.replicates import BootstrapResult
@@ -33,7 +34,8 @@ class CrossedLMEResult(InferredModel):
     formula
         The parsed formula.
     design
-        Rows used: ``y``, ``X``, codes and columns of the random terms.
+        Rows used: ``y``, ``X``, codes and columns of the random terms; ``None`` after a fit that
+        did not hold them.
     estimate
         Numbers of the fit in arrays.
     options
@@ -66,12 +68,13 @@ class CrossedLMEResult(InferredModel):
         """Conditional predictions for the rows used, ``(nobs,)``."""
         from interlace.predict import fitted
 
-        return read_only(fitted(self.design, self.estimate, [True] * len(self.estimate.A.terms)))
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
         """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return read_only(self.design.y - self.fittedvalues)
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
 
     # -------------------------------------------------------------- intervals
 
@@ -286,9 +289,10 @@ class CrossedLMEResult(InferredModel):
         """
         from interlace.inference.bootstrap import bootstrap_se
 
+        design = require_rows(self.design, "bootstrap_se")
         return bootstrap_se(
-            self.design.y,
-            {key: self.design.codes[members[0]] for key, members in self._keys.items()},
+            design.y,
+            {key: design.codes[members[0]] for key, members in self._keys.items()},
             statistic=statistic,
             n_bootstrap=n_bootstrap,
             resample_level=resample_level,

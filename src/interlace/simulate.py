@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix, hstack
 from interlace.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate
+from interlace.recipe import require_rows
 from interlace.terms import Floats
 
 Seed = int | np.random.Generator | np.random.SeedSequence | None
@@ -77,16 +78,6 @@ def simulate(
         out[:, block.columns] = model.deviations(normals)
     out += expected(rows, estimate)[:, None]
     return out
-
-
-def require_rows(design: Design | None, verb: str) -> Design:
-    """The design of a fit that holds its rows."""
-    if design is None:
-        raise InterlaceError(
-            f"{verb} needs the rows of the model, and this one was fitted without holding them: "
-            "fit it to a frame in memory (data=)"
-        )
-    return design
 
 
 def expected(design: Design, estimate: Estimate) -> Floats:

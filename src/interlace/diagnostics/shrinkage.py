@@ -7,8 +7,8 @@ import pandas as pd
 
 from interlace.crossprod import Codes, group_sums
 from interlace.errors import InterlaceError
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import require_rows
 from interlace.terms import Floats
 
 # Cross-products of scaled columns whose smallest eigenvalue is below this cannot be solved.

@@ -16,6 +16,7 @@ from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts
 from interlace.errors import ConvergenceWarning, InterlaceError
 from interlace.estimate import Estimate, estimate_theta
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
@@ -164,9 +165,12 @@ def _not_nested(results: Sequence[CrossedLMEResult], table: pd.DataFrame) -> Ite
         pair = f"{table.index[i - 1]} and {table.index[i]}"
         if table["Df"].iloc[i] == 0:
             yield f"{pair} have equally many parameters: neither is part of the other, no test."
-        if not _same(results[i - 1].design.weights, results[i].design.weights):
+        first, other = results[i - 1].design, results[i].design
+        if first is None or other is None:
+            continue
+        if not _same(first.weights, other.weights):
             yield f"{pair} have different weights: neither is part of the other."
-        if not _same(results[i - 1].design.offset, results[i].design.offset):
+        if not _same(first.offset, other.offset):
             yield f"{pair} have different offsets: neither is part of the other."
 
 
@@ -271,6 +275,8 @@ def _difference(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
     names = first.formula.response, other.formula.response
     if names[0] != names[1]:
         return f"have different responses, '{names[0]}' and '{names[1]}'"
+    if first.design is None or other.design is None:
+        return _difference_in_sums(first, other)
     kept = first.design.kept, other.design.kept
     if first.nobs != other.nobs:
         hint = ", because of missing values: drop the incomplete rows before fitting"
@@ -283,6 +289,22 @@ def _difference(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
         count = int((first.design.y != other.design.y).sum())
         return f"have different values of the response '{names[0]}' in {count} rows"
     return ""
+
+
+def _difference_in_sums(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
+    """How the data of two models differ, as far as fits tell that do not both hold their rows."""
+    if first.nobs != other.nobs:
+        return f"use {first.nobs} and {other.nobs} rows"
+    squares = _squares_of_response(first.estimate.A)
+    if not np.isclose(squares, _squares_of_response(other.estimate.A), rtol=1e-8):
+        return f"have different values of the response '{first.formula.response}'"
+    return ""
+
+
+def _squares_of_response(A: CrossProducts) -> float:
+    """Sum of squares of the response, less the offset."""
+    y = np.linalg.inv(A.basis.fixed)[:, -1]
+    return float(y @ A.vv @ y)
 
 
 def comparable(
@@ -326,7 +348,7 @@ def same_fixed_part(results: Sequence[CrossedLMEResult]) -> bool:
 
 def _fixed_columns(result: CrossedLMEResult) -> dict[str, Floats]:
     kept = set(result.estimate.A.names)
-    design = result.design
+    design = require_rows(result.design, "a comparison of fixed effects")
     return {
         name: column for name, column in zip(design.names, design.X.T, strict=True) if name in kept
     }

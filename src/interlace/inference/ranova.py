@@ -16,6 +16,7 @@ from interlace.fitted import FittedModel
 from interlace.formula import RandomTerm
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
 from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
+from interlace.recipe import require_rows
 from interlace.terms import Floats, join_theta
 
 
@@ -67,7 +68,7 @@ def ranova(result: FittedModel) -> pd.DataFrame:
     """
     estimate = result.estimate
     reml = estimate.criterion.reml
-    found = list(reductions(result.design, estimate))
+    found = list(reductions(require_rows(result.design, "ranova"), estimate))
     values = [estimate.value, *(_value(one, reml) for one in found)]
     sizes = [nparams(estimate.A), *(nparams(one.A) for one in found)]
     return _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
@@ -94,7 +95,9 @@ def reductions(design: Design, estimate: Estimate) -> Iterator[Reduction]:
     """All models with one effect of one random term less, in the order of the formula."""
     written = design.encoding.formula.random
     terms = estimate.A.terms
-    for j in sorted(range(len(terms)), key=lambda j: written.index(random_term(design, j))):
+    for j in sorted(
+        range(len(terms)), key=lambda j: written.index(random_term(design.encoding, j))
+    ):
         term = terms[j]
         if term.correlated or term.k == 1:
             yield from _by_effect(design, estimate, j)
@@ -105,7 +108,7 @@ def reductions(design: Design, estimate: Estimate) -> Iterator[Reduction]:
 def _by_column(design: Design, estimate: Estimate, j: int) -> Iterator[Reduction]:
     """Columns of a ``||`` term, which are independent terms of their own."""
     columns = estimate.A.terms[j].columns
-    spelled = random_term(design, j)
+    spelled = random_term(design.encoding, j)
     for c, name in enumerate(columns):
         own = RandomTerm("1" if name == "Intercept" else f"0 + {name}", spelled.group).label
         label = own if name == "Intercept" else f"{name} in {own}"
@@ -114,7 +117,7 @@ def _by_column(design: Design, estimate: Estimate, j: int) -> Iterator[Reduction
 
 def _by_effect(design: Design, estimate: Estimate, j: int) -> Iterator[Reduction]:
     """Effects of a correlated term, or a term of one column."""
-    spelled = replace(random_term(design, j), correlated=True)
+    spelled = replace(random_term(design.encoding, j), correlated=True)
     effects = design.encoding.slopes[j].terms
     if not any(effect.factors for effect in effects):
         yield _dropped(estimate, j, spelled.label)

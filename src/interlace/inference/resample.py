@@ -25,6 +25,7 @@ from interlace.inference.cases import Cases, cases
 from interlace.inference.replicates import BootstrapResult, listed
 from interlace.inference.samplers import Parametric, Residual, reflated, wild
 from interlace.parameters import variance_parameter_names, variance_parameters
+from interlace.recipe import require_rows
 from interlace.refits import Refitter, side_by_side, working_rows
 from interlace.result import CrossedLMEResult
 from interlace.simulate import (
@@ -33,7 +34,6 @@ from interlace.simulate import (
     Simulator,
     blocks,
     expected,
-    require_rows,
     seed_sequence,
 )
 from interlace.terms import Floats
@@ -190,7 +190,7 @@ class _Parameters:
     @cached_property
     def estimate(self) -> Floats:
         """Values of the fit itself."""
-        return self.read(self.result.design, self.result.estimate)
+        return self.read(require_rows(self.result.design, "bootstrap"), self.result.estimate)
 
     def read(self, design: Design, estimate: Estimate) -> Floats:
         """Values of one replicate."""
@@ -392,7 +392,7 @@ def _runner(
 
 def _groups(result: CrossedLMEResult) -> dict[str, Codes]:
     """Codes of the rows by grouping factor, in the order of the formula."""
-    design = result.design
+    design = require_rows(result.design, "bootstrap")
     codes = {t.group: c for t, c in zip(design.terms, design.codes, strict=True)}
     return {term.key: codes[term.key] for term in result.formula.random}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from interlace._encode import Side, SideTerm
-from interlace.design import Design
+from interlace.design import Encoding
 from interlace.formula import RandomTerm
 from interlace.terms import Floats
 
@@ -26,10 +26,10 @@ def is_levels(side: Side, term: SideTerm) -> bool:
     return len(term.factors) == 1 and term.factors[0] in side.categories
 
 
-def random_term(design: Design, j: int) -> RandomTerm:
+def random_term(encoding: Encoding, j: int) -> RandomTerm:
     """The term of the formula that gave term ``j`` of a design."""
-    text, group = design.encoding.slopes[j].text, design.encoding.groups[j].columns
-    return next(t for t in design.encoding.formula.random if (t.expr, t.group) == (text, group))
+    text, group = encoding.slopes[j].text, encoding.groups[j].columns
+    return next(t for t in encoding.formula.random if (t.expr, t.group) == (text, group))
 
 
 def constant_combination(Z: Floats) -> Floats | None:

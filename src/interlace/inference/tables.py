@@ -17,6 +17,7 @@ from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
 from interlace.levels import check_level
+from interlace.recipe import require_rows
 from interlace.terms import Floats
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
 
 def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3) -> pd.DataFrame:
     """Test of every fixed term; see the method ``anova``."""
-    hypotheses: Mapping[str, Floats] = term_hypotheses(model.design, model.estimate.A.names, type)
+    design = require_rows(model.design, "anova")
+    hypotheses: Mapping[str, Floats] = term_hypotheses(design, model.estimate.A.names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
     rows = [_anova_row(test, model.scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]

@@ -23,8 +23,8 @@ from interlace.plots._style import (
     titled,
     wrapped,
 )
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import require_rows
 
 # Random effects below this share of sigma have no variance.
 _ZERO = 1e-5

@@ -8,8 +8,8 @@ from interlace.plots._style import Figure, titled
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import require_rows
 
 # Panels of the caterpillar, and lines of names at one, that fit in a quarter of the figure.
 _PANELS, _NAMED = 4, 20

@@ -12,8 +12,8 @@ from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError
 from interlace.plots._style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
 from interlace.plots.residuals import standard_residuals
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import require_rows
 from interlace.terms import Floats
 
 # Values by panel, with the names of their units.

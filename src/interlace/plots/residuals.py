@@ -29,8 +29,8 @@ from interlace.plots._style import (
     wrapped,
     zero_line,
 )
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.simulate import require_rows
 from interlace.terms import Floats
 
 
@@ -127,8 +127,9 @@ def plot_scale_location(result: CrossedLMEResult, *, smooth: bool = True) -> p9.
 
 def standard_residuals(result: CrossedLMEResult) -> Floats:
     """Conditional residuals over their standard deviations, ``(nobs,)``; NaN where it is 0."""
-    w = 1.0 if result.design.weights is None else np.sqrt(result.design.weights)
-    h = hat_values(result.design, result.estimate)
+    design = require_rows(result.design, "plot_scale_location")
+    w = 1.0 if design.weights is None else np.sqrt(design.weights)
+    h = hat_values(design, result.estimate)
     found = hat_rstudent(h, w * result.resid, sigma=result.estimate.sigma)
     return np.where(np.isfinite(found), found, np.nan)
 
@@ -157,7 +158,7 @@ def values_of(result: CrossedLMEResult, name: str) -> Column:
     """Fitted values, a column or the levels of a grouping factor, for the rows used."""
     if name == "fitted":
         return np.asarray(result.fittedvalues)
-    design = result.design
+    design = require_rows(result.design, "plot_resid")
     for term, codes in zip(design.terms, design.codes, strict=True):
         if term.group == name:
             medians = pd.Series(result.resid).groupby(codes).median()
@@ -175,12 +176,14 @@ def _column(result: CrossedLMEResult, name: str) -> Column:
     if result.data is not None:
         table = _frame.open_table(result.data)
         if name in table.names:
-            return _frame.pick(table, [name])[name][result.design.kept]
+            design = require_rows(result.design, "plot_resid")
+            return _frame.pick(table, [name])[name][design.kept]
         names = list(dict.fromkeys(["fitted", *table.names, *result.ngroups]))
         raise InterlaceError(f"the data has no column '{name}'{_frame.hint(name, names)}")
-    if isinstance(found := result.design.factors.get(name), pd.Categorical | np.ndarray):
+    design = require_rows(result.design, "plot_resid")
+    if isinstance(found := design.factors.get(name), pd.Categorical | np.ndarray):
         return found
-    names = list(dict.fromkeys(["fitted", *result.design.names, *result.ngroups]))
+    names = list(dict.fromkeys(["fitted", *design.names, *result.ngroups]))
     raise InterlaceError(
         f"the model has no column '{name}', and a result that was stored does not hold the data; "
         f"it has {', '.join(map(repr, names))}"

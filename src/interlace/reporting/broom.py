@@ -15,6 +15,7 @@ from interlace.formula import expression, names_in
 from interlace.inference.information import variance_errors
 from interlace.inferred import InferredModel
 from interlace.levels import check_level
+from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats, ReTerm
 
@@ -261,11 +262,12 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
-    return _frame.extended(result.data, columns_used(result), result.design.kept, new)
+    kept = require_rows(result.design, "augment").kept
+    return _frame.extended(result.data, columns_used(result), kept, new)
 
 
 def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
-    design, estimate = result.design, result.estimate
+    design, estimate = require_rows(result.design, "augment"), result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
     weighted = np.sqrt(w) * result.resid
@@ -298,8 +300,9 @@ def columns_used(result: CrossedLMEResult) -> list[str]:
 
 def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
+    design = require_rows(result.design, "augment")
     groups = {
         term.group: np.asarray(term.levels, dtype=object)[codes]
-        for term, codes in zip(result.design.terms, result.design.codes, strict=True)
+        for term, codes in zip(design.terms, design.codes, strict=True)
     }
-    return {result.formula.response: result.design.y, **groups}
+    return {result.formula.response: design.y, **groups}

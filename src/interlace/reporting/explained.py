@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.fitted import FittedModel
+from interlace.recipe import require_rows
 from interlace.terms import Floats
 
 
@@ -163,7 +164,7 @@ def _item(values: Mapping[str, float], name: str) -> float:
 
 def _fixed_variance(result: FittedModel) -> float:
     """Sample variance of ``X beta`` over the rows used."""
-    design = result.design
+    design = require_rows(result.design, "the share of variance explained")
     kept = np.isin(design.names, result.estimate.A.names)
     return float(np.var(design.X[:, kept] @ result.estimate.beta, ddof=1))
 
@@ -171,7 +172,8 @@ def _fixed_variance(result: FittedModel) -> float:
 def _random_variances(result: FittedModel) -> dict[str, float]:
     """Mean over the rows of ``z' Sigma z``, by grouping factor in the order of the formula."""
     found = dict.fromkeys(result.ngroups, 0.0)
-    terms = zip(result.estimate.A.terms, result.design.Z, result.estimate.covariances, strict=True)
+    design = require_rows(result.design, "the share of variance explained")
+    terms = zip(result.estimate.A.terms, design.Z, result.estimate.covariances, strict=True)
     for term, Z, Sigma in terms:
         found[term.group] += _mean_variance(Z, Sigma)
     return found

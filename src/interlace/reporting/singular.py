@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from interlace._encode import SideTerm
-from interlace.design import Design
+from interlace.design import Encoding
 from interlace.estimate import SINGULAR_TOLERANCE
 from interlace.fitted import FittedModel
 from interlace.formula import MixedFormula, RandomTerm
@@ -142,10 +142,10 @@ def singular_report(result: FittedModel) -> SingularReport:
     for j, (term, T, sizes) in enumerate(parts):
         if not (np.diag(T) * sizes < SINGULAR_TOLERANCE).any():
             continue
-        spelled = random_term(result.design, j)
+        spelled = random_term(result.encoding, j)
         found = list(_directions(term, T, sizes, spelled.label, estimate.sigma))
         directions += found
-        changes += _simpler(result.design, j, spelled, found)
+        changes += _simpler(result.encoding, term, j, spelled, found)
     changes.sort(key=lambda change: change[0])
     suggestions = tuple((what, formula) for _, what, formula in changes)
     return SingularReport(bool(directions), tuple(directions), suggestions)
@@ -199,16 +199,16 @@ def _in_words(weights: dict[str, float]) -> str:
 
 
 def _simpler(
-    design: Design, j: int, term: RandomTerm, found: list[Direction]
+    encoding: Encoding, held: ReTerm, j: int, term: RandomTerm, found: list[Direction]
 ) -> Iterator[tuple[int, str, str]]:
     """How much a change of one term changes, in rank and in words, and the formula with it."""
-    formula = design.encoding.formula
+    formula = encoding.formula
     flat = {name for d in found for name, w in d.weights.items() if abs(abs(w) - 1) < 1e-12}
-    columns = design.terms[j].columns
+    columns = held.columns
     if term.correlated and len(columns) > 1 and not flat.issuperset(columns):
         smaller = replace(term, correlated=False)
         yield 0, f"drop the correlation of {term.label}", _with(formula, term, smaller)
-    for label, smaller in _fewer_effects(design, j, term, flat):
+    for label, smaller in _fewer_effects(encoding, held, j, term, flat):
         yield 1, f"drop {label} from {term.label}", _with(formula, term, smaller)
     if len(formula.random) > 1:
         yield 2, f"drop {term.label}", _with(formula, term, None)
@@ -218,12 +218,12 @@ def _simpler(
 
 
 def _fewer_effects(
-    design: Design, j: int, term: RandomTerm, flat: set[str]
+    encoding: Encoding, held: ReTerm, j: int, term: RandomTerm, flat: set[str]
 ) -> Iterator[tuple[str, RandomTerm]]:
     """The term without one effect, those without variance first; of ``||`` only such ones."""
-    side = design.encoding.slopes[j]
+    side = encoding.slopes[j]
     effects = side.terms
-    columns = design.terms[j].columns
+    columns = held.columns
     if len(effects) < 2:
         return
     candidates = droppable(effects)

@@ -9,11 +9,10 @@ and ``sum of Z'PZ``.  These are estimated from random probes ``z`` and solutions
   (Ubaru, Chen and Saad, 2017, SIAM Journal on Matrix Analysis and Applications 38, 1075-1099);
 - diagonal blocks of ``B M~^-1 B'`` as the mean of ``(B x)(B z)'``.
 
-Because ``M~`` has unit diagonal blocks, ``z z'`` and ``(M~ - I) z z'`` have known mean blocks ``I``
-and ``0``: they are taken off as control variates, which leaves only what is of second order in the
-coupling between levels to chance.  The directions in which all levels of a term move together, or
-with a level of a small term, are the least determined ones; they are taken out of the probes and
-treated exactly, and so are the fixed effects.
+The probes are of ``S``, what :mod:`interlace.solver.deflate` leaves of ``M~``.  Because ``M~`` has
+unit diagonal blocks, those of ``z z'`` and ``S z z'`` have known means: they are taken off as
+control variates, which leaves only what is of second order in the coupling between levels to
+chance.  The fixed effects are treated exactly.
 """
 
 from __future__ import annotations
@@ -23,11 +22,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import block_diag, solve_triangular
 
-from interlace.crossprod import Codes, CrossProducts
+from interlace.crossprod import CrossProducts
 from interlace.solver.blocks import multiply, sum_product
 from interlace.solver.conjugate import Solved, quadrature, solve
+from interlace.solver.deflate import (
+    Deflated,
+    Low,
+    deflate,
+    known_coupling,
+    known_inverse,
+    single_terms,
+)
 from interlace.solver.exact import TermDerivatives, TermEffects
 from interlace.solver.layout import Layout
 from interlace.solver.probes import Probes, error_of_mean
@@ -38,21 +45,21 @@ from interlace.terms import Floats
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
 # Templates with smaller singular values are not divided by.
 _SMALL = 0.02
-# Effects of small terms that are treated one by one.
-_SINGLE = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """Probes ``z``, ``x = M~^-1 z`` and ``d = x - z - c (M~ - I) z``, (q, r + m) each.
+    """What random probes ``z`` on the complement of ``Q`` found, with ``x = S^+ z``.
 
-    ``c`` is the multiple that leaves the least spread.  ``logs`` (r + m,) is ``z' log(M~) z`` less
-    such a multiple.
+    ``z, first, d`` (q, m) are ``H z``, ``H (x - z)`` and ``H (x - z - c (S - I) z)``; the multiple
+    ``c`` (``slope``) leaves the least spread.  ``logs`` (m,) is ``z' log(S) z``, with its own such
+    control variate.
     """
 
     z: Floats
-    x: Floats
+    first: Floats
     d: Floats
+    slope: float
     logs: Floats
 
 
@@ -60,16 +67,19 @@ class Probed:
 class IterativeFactor:
     """The mixed-model equations solved at given templates (working basis).
 
-    ``z`` (q, r + m) holds ``r`` orthonormal columns that count once each, then ``m`` random probes
-    orthogonal to them, which are averaged.  ``solved`` has the solutions for them, ``X`` and ``y``.
+    ``z`` (q, m) are the probes; ``solved`` has the solutions of ``S`` for them, ``X`` and ``y``.
     """
 
     A: CrossProducts
-    reduced: Reduced
+    deflated: Deflated
     probes: Probes
-    r: int
     z: Floats
     solved: Solved
+
+    @property
+    def reduced(self) -> Reduced:
+        """The equations of the rest."""
+        return self.deflated.reduced
 
     @property
     def templates(self) -> tuple[Floats, ...]:
@@ -84,7 +94,7 @@ class IterativeFactor:
     @property
     def n_probes(self) -> int:
         """Random probes."""
-        return int(self.z.shape[1]) - self.r
+        return int(self.z.shape[1])
 
     @property
     def complete(self) -> bool:
@@ -94,9 +104,15 @@ class IterativeFactor:
     # -------------------------------------------------------------- the data
 
     @cached_property
+    def _data(self) -> Floats:
+        """Solutions of the scaled equations for ``[X y]``, ``(q, p + 1)``."""
+        f = self.reduced.to_scaled(self.reduced.V)
+        return self.deflated.completed(self.solved.x[:, self.n_probes :], f)
+
+    @cached_property
     def fixed_images(self) -> Floats:
         """Effects ``B = C~ S_X`` that each column of ``X`` would get, ``(q, p)``."""
-        return self.reduced.to_effects(self.solved.x[:, self.z.shape[1] : -1])
+        return self.reduced.to_effects(self._data[:, :-1])
 
     @cached_property
     def fixed_root(self) -> Floats:
@@ -121,9 +137,7 @@ class IterativeFactor:
     @cached_property
     def _spherical(self) -> Floats:
         """Solution of the scaled equations for ``y - X beta``, ``(q,)``."""
-        m = self.z.shape[1]
-        x = self.solved.x
-        return np.asarray(x[:, -1] - x[:, m:-1] @ self.beta, dtype=np.float64)
+        return np.asarray(self._data[:, -1] - self._data[:, :-1] @ self.beta, dtype=np.float64)
 
     @cached_property
     def _coefficients(self) -> tuple[Floats, Floats]:
@@ -185,7 +199,7 @@ class IterativeFactor:
         )
         rest, fixed, within = self.reduced.reduce(image, np.asarray(fixed))
         f = self.reduced.to_scaled(rest)
-        x = solve(self.reduced.scaled, f, np.full(f.shape[1], _NEWTON)).x
+        x = self.deflated.solve(f, _NEWTON)
         left = fixed - self.fixed_images.T @ rest
         half = solve_triangular(self.fixed_root, left, lower=True)
         explained = f.T @ x
@@ -195,31 +209,34 @@ class IterativeFactor:
 
     @cached_property
     def probed(self) -> Probed:
-        """Solutions of the probes with their control variates, and ``z' log(M~) z``."""
-        z, c = self.z, self.z.shape[1]
-        rules = [quadrature(self.solved, i) for i in range(c)]
-        coupling = self.solved.first[:, :c] - z
+        """Solutions of the probes with their control variates, and ``z' log(S) z``."""
+        z, m, deflated = self.z, self.n_probes, self.deflated
+        rules = [quadrature(self.solved, i) for i in range(m)]
+        coupling = self.solved.first[:, :m] - z
         around = (z * coupling).sum(axis=0)
+        mean = np.vdot(deflated.Q, deflated.Q) - np.vdot(deflated.F @ deflated.E, deflated.F)
         size = (z**2).sum(axis=0)
-        inverse, log = (_slope(rules[self.r :], g) for g in (lambda x: 1.0 / x - 1.0, np.log))
+        inverse, log = (_slope(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
         logs = np.array([s * (w @ np.log(x)) for (x, w), s in zip(rules, size, strict=True)])
-        x = self.solved.x[:, :c]
-        return Probed(z, x, x - z - inverse * coupling, logs - log * around)
+        first = deflated.lifted(self.solved.x[:, :m] - z)
+        return Probed(
+            z=deflated.lifted(z),
+            first=first,
+            d=first - inverse * deflated.lifted(coupling),
+            slope=inverse,
+            logs=logs - log * (around - mean),
+        )
 
     @property
     def logdet_u(self) -> float:
         """Log determinant of the equations of the random effects."""
-        return self.reduced.logdet + float(self.total(self.probed.logs))
+        known = self.reduced.logdet + self.deflated.logdet
+        return known + float(self.probed.logs.sum() / max(1, self.n_probes))
 
     @property
     def logdet_error(self) -> float:
         """Monte-Carlo standard error of :attr:`logdet_u`."""
-        return float(error_of_mean(self.probed.logs[self.r :], self.complete))
-
-    def total(self, each: Floats) -> Floats:
-        """What is estimated, from the share ``(r + m, ...)`` of every column of ``z``."""
-        mean = each[self.r :].sum(axis=0) / max(1, self.n_probes)
-        return np.asarray(each[: self.r].sum(axis=0) + mean, dtype=np.float64)
+        return float(error_of_mean(self.probed.logs, self.complete))
 
     @property
     def logdet_x(self) -> float:
@@ -231,7 +248,8 @@ class IterativeFactor:
         known, traces = self._known, self.traces
         if reml:
             known = tuple(k - x for k, x in zip(known, self._fixed_share, strict=True))
-        PZZ = [k + self.total(each) for k, each in zip(known, traces, strict=True)]
+        m = max(1, self.n_probes)
+        PZZ = [k + each.sum(axis=0) / m for k, each in zip(known, traces, strict=True)]
         return tuple(
             TermDerivatives(S @ T, S, np.zeros((0, *T.shape)))
             for S, T in zip(PZZ, self.templates, strict=True)
@@ -239,10 +257,13 @@ class IterativeFactor:
 
     @cached_property
     def traces(self) -> tuple[Floats, ...]:
-        """Share of every column of ``z`` in ``sum of Z'PZ``, ``(r + m, k, k)`` per term."""
+        """Share of every probe in ``sum of Z'PZ``, ``(m, k, k)`` per term; the mean is meant."""
         found = self._chain_traces()
         for j in self.reduced.layout.rest:
-            found[j] = self._small_traces(j) if self._is_small(j) else self._rest_traces(j)
+            if j in self._single:
+                found[j] = np.zeros((self.n_probes, *self.templates[j].shape))
+            else:
+                found[j] = self._small_traces(j) if self._is_small(j) else self._rest_traces(j)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     def _is_small(self, j: int) -> bool:
@@ -252,29 +273,67 @@ class IterativeFactor:
     def _known(self) -> tuple[Floats, ...]:
         """Part of ``sum of Z'PZ`` that needs no probes, without that of the fixed effects."""
         found = {j: self._known_rest(j) for j in self.reduced.layout.rest}
-        known = self._local
         for s in self.reduced.layout.chain:
-            step = self.reduced.steps[s]
+            step, e = self.reduced.steps[s], self._known_images[s][1]
             E = np.eye(step.N.shape[1]) - multiply(step.N, step.K)
-            EY = multiply(E, known[s])
-            found[s] = sum_product(E, step.N) - sum_product(EY, transposed(E))
+            EY = multiply(E, self._local[s])
+            low = np.einsum("lis,st,ljt->ij", e, self._chain_core(s), e, optimize=True)
+            found[s] = sum_product(E, step.N) - sum_product(EY, transposed(E)) - low
         return tuple(found[j] for j in range(len(self.A.terms)))
 
+    @cached_property
+    def _known_images(self) -> dict[int, tuple[Floats, Floats]]:
+        """``b`` and ``e`` of the chain terms for the columns of :func:`known_inverse`."""
+        return self._images(known_inverse(self.deflated).U)
+
+    def _chain_core(self, s: int) -> Floats:
+        """What is known of ``M~^-1`` for a chain term, between the columns of these images.
+
+        ``H H'`` is known for the last term alone; in the others the probes bring it.
+        """
+        core = known_inverse(self.deflated).core
+        if not self.reduced.steps[s].links:
+            return core
+        r = len(core) // 2
+        return np.asarray(block_diag(self.deflated.E_inverse, np.zeros((r, r))))
+
+    def _images(self, v: Floats) -> dict[int, tuple[Floats, Floats]]:
+        """``b`` and ``e`` of the chain terms for effects ``-G v`` of the rest."""
+        none = np.zeros((self.A.p + 1, v.shape[1]))
+        return self.reduced.chain_images(-self.reduced.to_effects(v), none)
+
     def _known_rest(self, j: int) -> Floats:
-        """``sum of S - S G G' S`` over levels: exact were the levels not coupled."""
+        """``sum of S - S G G' S`` over levels, and what is known of their coupling.
+
+        That is all for terms whose effects are treated one by one.
+        """
         scaling = self.reduced.scaling[j]
+        total = np.asarray(scaling.S.sum(axis=0), dtype=np.float64)
+        if j in self._single:
+            size = self.reduced.layout.sizes[j]
+            return np.asarray(total + self._own_traces(j, np.eye(size), _DATA).sum(axis=0))
         if self._is_small(j):
-            return np.asarray(scaling.S.sum(axis=0), dtype=np.float64)
+            return total
         SG = multiply(scaling.S, scaling.G)
-        total: Floats = scaling.S.sum(axis=0) - sum_product(SG, transposed(SG))
-        return total
+        inverse = np.linalg.inv(self.templates[j])
+        U = self.reduced.blocks(j, self.reduced.to_spherical(self._low.U)[self.reduced.slice(j)])
+        low = np.einsum("lis,st,ljt->ij", U, self._low.core, U, optimize=True)
+        return np.asarray(total - sum_product(SG, transposed(SG)) - inverse.T @ low @ inverse)
+
+    @cached_property
+    def _low(self) -> Low:
+        """Known part of the diagonal blocks of ``M~^-1 - I``, and the control variate's mean."""
+        inverse, coupling = known_inverse(self.deflated), known_coupling(self.deflated)
+        return Low(
+            np.concatenate((inverse.U, coupling.U), axis=1),
+            block_diag(inverse.core, self.probed.slope * coupling.core),
+        )
 
     @cached_property
     def _local(self) -> dict[int, Floats]:
-        """``Y = R C~ R'`` of the chain terms as far as it is known, ``(l, k, k)``.
+        """Part of ``Y = R C~ R'`` of the chain terms, ``(l, k, k)``, that needs no images.
 
-        The part of the later chain terms given the rest; and, for the last one, that of the
-        diagonal blocks of ``C~`` of the rest.
+        That of the later chain terms given the rest; and, for the last one, that of ``G G'``.
         """
         blocks: dict[tuple[int, int], Floats] = {}
         found: dict[int, Floats] = {}
@@ -315,19 +374,17 @@ class IterativeFactor:
         return tuple(shares)
 
     def _chain_traces(self) -> dict[int, Floats]:
-        """``-e e'`` of every probe, with ``e`` the images of ``G d`` and ``G z``.
+        """``-e e'`` of every probe, with ``e`` the images of ``G d`` and ``G z``."""
+        return {s: -_outer(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
 
-        Taking ``z z'`` off is right for the last term of the chain alone, where its mean is known.
-        """
-        none = np.zeros((self.A.p + 1, self.z.shape[1]))
-        images = [
-            self.reduced.chain_images(-self.reduced.to_effects(v), none)
-            for v in (self.probed.x - self.z, self.z)
-        ]
+    @cached_property
+    def _probe_images(self) -> dict[int, tuple[tuple[Floats, Floats], tuple[Floats, Floats]]]:
+        """Images ``(b, e)`` of ``H (x - z)``, before the last term of ``H x``; and of ``H z``."""
+        differences, probes = self._images(self.probed.first), self._images(self.probed.z)
         found = {}
-        for s in self.reduced.layout.chain:
-            d, z = (image[s][1] for image in images)
-            found[s] = -_outer(d + z if self.reduced.steps[s].links else d, z)
+        for s, step in self.reduced.steps.items():
+            (b, e), (bz, ez) = differences[s], probes[s]
+            found[s] = ((b + bz, e + ez) if step.links else (b, e)), (bz, ez)
         return found
 
     def _rest_traces(self, j: int) -> Floats:
@@ -335,22 +392,32 @@ class IterativeFactor:
         reduced = self.reduced
         u, w = (
             reduced.blocks(j, reduced.to_spherical(v)[reduced.slice(j)])
-            for v in (self.probed.d, self.z)
+            for v in (self.probed.d, self.probed.z)
         )
         inverse = np.linalg.inv(self.templates[j])
         return np.asarray(-inverse.T @ _outer(u, w) @ inverse, dtype=np.float64)
 
     def _small_traces(self, j: int) -> Floats:
-        """``z'(S - S C~ S) z`` of probes of one term, which divides by no template."""
+        """As :meth:`_rest_traces` for a template that must not be divided by."""
+        own = self.probes.draw(len(self.z))[self.reduced.slice(j)]
+        return self._own_traces(j, own, _PROBES)
+
+    def _own_traces(self, j: int, own: Floats, tolerance: float) -> Floats:
+        """``z'(S - S C~ S) z`` less its blocks ``S``, of vectors ``own`` (q_j, c) of one term."""
         reduced, part = self.reduced, self.reduced.slice(j)
-        z = np.zeros((len(self.z), self.n_probes))
-        z[part] = self.probes.draw(len(self.z))[part]
+        z = np.zeros((len(self.z), own.shape[1]))
+        z[part] = own
         Sz = reduced.schur(z)
-        f = reduced.to_scaled(Sz)
-        x = solve(reduced.scaled, f, np.full(self.n_probes, _PROBES)).x
+        x = self.deflated.solve(reduced.to_scaled(Sz), tolerance)
         e = (Sz - reduced.schur(reduced.to_effects(x)))[part]
-        own, e = reduced.blocks(j, z[part]), reduced.blocks(j, e)
-        return _padded(_outer(e - multiply(reduced.scaling[j].S, own), own), self.r)
+        levels = reduced.blocks(j, own)
+        e = reduced.blocks(j, e) - multiply(reduced.scaling[j].S, levels)
+        return _outer(e, levels)
+
+    @cached_property
+    def _single(self) -> list[int]:
+        """Terms whose effects are treated one by one."""
+        return single_terms(self.reduced.layout)
 
     # -------------------------------------------------------------- conditional variances
 
@@ -360,27 +427,19 @@ class IterativeFactor:
         The coupling between levels can only add to the blocks without it, so what chance takes
         below these is cut off.
         """
-        reduced = self.reduced
-        weights = np.ones(self.z.shape[1])
-        weights[self.r :] = 1.0 / max(1, self.n_probes)
+        reduced, m = self.reduced, max(1, self.n_probes)
         found: dict[int, Floats] = {}
-        Gd, Gz = (reduced.to_effects(v) for v in (self.probed.d, self.z))
+        d, z, U = (reduced.to_effects(v) for v in (self.probed.d, self.probed.z, self._low.U))
         for j in reduced.layout.rest:
-            a, b = (reduced.blocks(j, v[reduced.slice(j)]) for v in (Gd, Gz))
-            G = reduced.scaling[j].G
-            found[j] = multiply(G, transposed(G)) + _positive(_level_outer(a, b * weights))
-        none = np.zeros((self.A.p + 1, self.z.shape[1]))
-        images = [
-            reduced.chain_images(-reduced.to_effects(v), none)
-            for v in (self.probed.x - self.z, self.z)
-        ]
-        for s in reduced.layout.chain:
-            step = reduced.steps[s]
-            d, z = (image[s][0] for image in images)
-            K = step.K
-            own = multiply(multiply(K, self._local[s]), K)
-            more = _level_outer(d + z if step.links else d, z * weights)
-            found[s] = K + _positive(own + more)
+            part, G = reduced.slice(j), reduced.scaling[j].G
+            more = _level_outer(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
+            more += _level_low(reduced.blocks(j, U[part]), self._low.core)
+            found[j] = multiply(G, transposed(G)) + _positive(more)
+        for s, step in reduced.steps.items():
+            (b, _), (bz, _) = self._probe_images[s]
+            more = multiply(multiply(step.K, self._local[s]), step.K) + _level_outer(b, bz) / m
+            more += _level_low(self._known_images[s][0], self._chain_core(s))
+            found[s] = step.K + _positive(more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
 
@@ -395,68 +454,14 @@ def iterate(
         The conjugate gradients do not converge.
     """
     reduced = reduce_equations(A, layout, templates)
-    z, r = _columns(reduced, probes)
-    f = np.concatenate((z, reduced.to_scaled(reduced.V)), axis=1)
-    tolerance = np.full(f.shape[1], _DATA)
+    deflated = deflate(reduced, none=probes.complete(layout.q))
+    z = probes.draw(layout.q)
+    z -= deflated.Q @ (deflated.Q.T @ z)
+    data = deflated.complement(reduced.to_scaled(reduced.V))
+    tolerance = np.full(z.shape[1] + data.shape[1], _DATA)
     tolerance[: z.shape[1]] = _PROBES
-    return IterativeFactor(A, reduced, probes, r, z, solve(reduced.scaled, f, tolerance))
-
-
-def _columns(reduced: Reduced, probes: Probes) -> tuple[Floats, int]:
-    """Columns that count once each, random ones orthogonal to them, and the number of the first."""
-    z = probes.draw(reduced.layout.q)
-    if probes.complete(len(z)):
-        return z, 0
-    Q = _orthonormal(_common(reduced))
-    z -= Q @ (Q.T @ z)
-    return np.concatenate((Q, z), axis=1), Q.shape[1]
-
-
-def _common(reduced: Reduced) -> Floats:
-    """Scaled vectors of moves that the data tell little of.
-
-    All levels of a term together, ``L' 1``, for each of its columns; every effect of the small
-    terms, and what it is confounded with in the others.
-    """
-    terms = reduced.A.terms
-    widths = [terms[j].k for j in reduced.layout.rest]
-    found = np.zeros((reduced.layout.q, sum(widths)))
-    start = 0
-    for j, k in zip(reduced.layout.rest, widths, strict=True):
-        upper = np.linalg.inv(reduced.scaling[j].inverse)
-        found[reduced.slice(j), start : start + k] = upper.reshape(-1, k)
-        start += k
-    small = _small_terms(reduced)
-    if not len(small):
-        return found
-    alone = np.zeros((reduced.layout.q, len(small)))
-    alone[small, np.arange(len(small))] = 1.0
-    return np.concatenate((found, alone, reduced.scaled(alone) - alone), axis=1)
-
-
-def _small_terms(reduced: Reduced) -> Codes:
-    """Effects of the smallest terms of the rest, as many as are cheap to treat one by one."""
-    found: list[Codes] = []
-    left = _SINGLE
-    for j, size in sorted(reduced.layout.sizes.items(), key=lambda item: item[1]):
-        if size > left or len(reduced.layout.sizes) == 1:
-            break
-        part = reduced.slice(j)
-        found.append(np.arange(part.start, part.stop))
-        left -= size
-    return np.concatenate([np.zeros(0, dtype=np.intp), *found])
-
-
-def _orthonormal(columns: Floats) -> Floats:
-    """Orthonormal basis of the columns, of unit length first, without those nearly dependent."""
-    norms = np.sqrt((columns**2).sum(axis=0))
-    U, s, _ = np.linalg.svd(columns[:, norms > 0.0] / norms[norms > 0.0], full_matrices=False)
-    return np.asarray(U[:, s > 1e-6], dtype=np.float64)
-
-
-def _padded(each: Floats, r: int) -> Floats:
-    """Shares of random probes, after nothing for the ``r`` columns that count once each."""
-    return np.concatenate((np.zeros((r, *each.shape[1:])), each))
+    solved = solve(deflated.schur, np.concatenate((z, data), axis=1), tolerance)
+    return IterativeFactor(A, deflated, probes, z, solved)
 
 
 def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> float:
@@ -476,6 +481,11 @@ def _level_outer(a: Floats, b: Floats) -> Floats:
     """Symmetric part of ``a b'`` for every level, summed over columns: ``(l, k, k)``."""
     full = np.einsum("lim,ljm->lij", a, b)
     return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
+
+
+def _level_low(U: Floats, core: Floats) -> Floats:
+    """``U core U'`` for every level: ``(l, k, s)`` to ``(l, k, k)``."""
+    return np.asarray(np.einsum("lis,ljs->lij", U @ core, U), dtype=np.float64)
 
 
 def _positive(blocks: Floats) -> Floats:

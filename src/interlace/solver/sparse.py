@@ -73,6 +73,8 @@ class Reduced:
         """``S v`` for ``v`` (q, c)."""
         parts = self.layout.split(v)
         c = v.shape[1]
+        if not v.size:
+            return v
         found = {
             j: multiply(self.A.zz[j], self.blocks(j, part)).reshape(-1, c)
             for j, part in parts.items()
@@ -82,7 +84,7 @@ class Reduced:
             found[i] = found[i] + rows.apply(later).reshape(-1, c)
             for j, back in rows.adjoint(self.blocks(i, parts[i])).items():
                 found[j] = found[j] + back
-        for step in self.steps.values() if parts else ():
+        for step in self.steps.values():
             for j, share in step.rows.sandwich(step.K, parts).items():
                 found[j] -= share
         return self.layout.join(found, c)

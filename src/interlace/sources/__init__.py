@@ -1,0 +1,15 @@
+"""Rows that are read part by part -> cross-products; they are never held."""
+
+from interlace.sources.build import cross_products
+from interlace.sources.opening import open_source
+from interlace.sources.source import Batch, Engine, LocalEngine, Partition, Source
+
+__all__ = [
+    "Batch",
+    "Engine",
+    "LocalEngine",
+    "Partition",
+    "Source",
+    "cross_products",
+    "open_source",
+]

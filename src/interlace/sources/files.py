@@ -1,0 +1,207 @@
+"""Sources of Parquet and CSV files, and of DuckDB relations, read by DuckDB batch by batch."""
+
+from __future__ import annotations
+
+import glob
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from interlace._frame import Foreign, hint
+from interlace.errors import InterlaceError
+from interlace.sources.source import Partition, Source
+
+# Rows of a batch.
+ROWS = 1_000_000
+_FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
+}
+# What stands for a missing value in CSV, beside nothing: what pandas and R write.
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
+_NUMBERS = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "REAL", "HUGEINT")
+_HOW_TO_INSTALL = "pip install 'interlace[sources]'"
+
+
+def needed(module: str, what: str) -> ModuleType:
+    """An optional dependency.
+
+    Raises
+    ------
+    InterlaceError
+        It is not installed; the message says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InterlaceError(f"{what} needs {module}: {_HOW_TO_INSTALL}") from error
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _File:
+    """Reads one file."""
+
+    path: str
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[Foreign]:
+        duckdb = needed("duckdb", "reading files")
+        with _reading(self.path), duckdb.connect() as connection:
+            yield from _batches(_relation(connection, self.path), columns)
+
+
+def of_paths(paths: Sequence[str | Path]) -> Source:
+    """A source of files, one partition each, in the order of their names.
+
+    Raises
+    ------
+    InterlaceError
+        No such file, an unknown kind of file, or one that cannot be read.
+    """
+    duckdb = needed("duckdb", "reading files")
+    files = [file for path in paths for file in _found(path)]
+    schemas: dict[str, dict[str, str]] = {}
+    n: int | None = 0
+    with duckdb.connect() as connection:
+        for file in files:
+            with _reading(file):
+                relation = _relation(connection, file)
+                schemas[file] = dict(zip(relation.columns, map(str, relation.types), strict=True))
+                rows = _number_of_rows(connection, relation, file)
+            if rows == 0:
+                del schemas[file]
+            n = None if n is None or rows is None else n + rows
+    title = f"'{files[0]}'" if len(files) == 1 else f"the {len(files)} files"
+    if not schemas:
+        raise InterlaceError(f"{title} has no rows: {', '.join(files)}")
+    return Source(
+        names=tuple(next(iter(schemas.values()))),
+        partitions=tuple(Partition(f"'{file}'", _File(file)) for file in schemas),
+        title=title,
+        n=n,
+        check=partial(_check_schemas, schemas),
+    )
+
+
+def _found(path: str | Path) -> list[str]:
+    """Files that a path or pattern stands for, sorted."""
+    text = str(path)
+    if "://" in text:
+        raise InterlaceError(
+            f"'{text}' is not a local file: open it with DuckDB and pass the relation, as in "
+            "duckdb.read_parquet(...)"
+        )
+    if Path(text).is_dir():
+        found = sorted(str(p) for p in Path(text).iterdir() if _format(str(p)) is not None)
+    else:
+        found = [text] if Path(text).is_file() else sorted(glob.glob(text, recursive=True))
+    if not found:
+        raise InterlaceError(f"no file matches '{text}' (looked in {Path.cwd()})")
+    for file in found:
+        if _format(file) is None:
+            raise InterlaceError(
+                f"'{file}' is of an unknown kind: files must end in {', '.join(_FORMATS)}"
+            )
+    return found
+
+
+def _format(file: str) -> str | None:
+    name = file.lower()
+    return next((kind for end, kind in _FORMATS.items() if name.endswith(end)), None)
+
+
+def _relation(connection: Foreign, file: str) -> Foreign:
+    literal = glob.escape(file)
+    if _format(file) == "parquet":
+        return connection.read_parquet(literal)
+    return connection.read_csv(literal, na_values=_MISSING)
+
+
+def _number_of_rows(connection: Foreign, relation: Foreign, file: str) -> int | None:
+    """Rows of a Parquet file, from its footer; of a CSV file only whether there are any."""
+    if _format(file) == "parquet":
+        query = "SELECT sum(num_rows) FROM parquet_file_metadata(?)"
+        return int(connection.execute(query, [glob.escape(file)]).fetchone()[0])
+    return 0 if not relation.limit(1).fetchall() else None
+
+
+@contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """What goes wrong in DuckDB, as an ``InterlaceError`` that names the file."""
+    duckdb = needed("duckdb", "reading files")
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InterlaceError(
+            f"the file '{file}' cannot be read; it may be corrupt or incomplete: {reason}"
+        ) from error
+
+
+def _check_schemas(schemas: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Refuse columns that a file does not have, or that change their type between files."""
+    first, known = next(iter(schemas.items()))
+    for file, schema in schemas.items():
+        for name in columns:
+            if name not in schema:
+                raise InterlaceError(
+                    f"the file '{file}' has no column '{name}'{hint(name, list(schema))}"
+                )
+            if _kind(schema[name]) != _kind(known[name]):
+                raise InterlaceError(
+                    f"the column '{name}' changes its type: it is {known[name]} in '{first}', "
+                    f"but {schema[name]} in '{file}'; give it one type in all files"
+                )
+
+
+def _kind(dtype: str) -> str:
+    """Types that can stand for each other have one kind."""
+    if dtype.startswith("ENUM") or dtype == "VARCHAR":
+        return "text"
+    return "numbers" if any(part in dtype for part in _NUMBERS) else dtype
+
+
+# Relations ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Relation:
+    """Reads a DuckDB relation: the query is run in every pass."""
+
+    relation: Foreign
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[Foreign]:
+        duckdb = needed("duckdb", "a DuckDB relation")
+        try:
+            yield from _batches(self.relation, columns)
+        except duckdb.Error as error:
+            raise InterlaceError(f"DuckDB cannot read the relation: {error}") from error
+
+
+def of_relation(relation: Foreign) -> Source:
+    """A source of a DuckDB relation."""
+    part = Partition("the relation", _Relation(relation))
+    return Source(tuple(relation.columns), (part,), "the relation")
+
+
+def _batches(relation: Foreign, columns: Sequence[str]) -> Iterator[Foreign]:
+    """Arrow tables of the columns."""
+    arrow = needed("pyarrow", "reading with DuckDB")
+    names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    reader = relation.select(names).to_arrow_reader(ROWS)
+    try:
+        for batch in reader:
+            if batch.num_rows:
+                yield arrow.Table.from_batches([batch])
+    finally:
+        reader.close()

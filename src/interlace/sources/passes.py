@@ -1,0 +1,257 @@
+"""The passes over a source: levels and moments, then cross-products, then more digits if needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from interlace import _frame
+from interlace._encode import columns_read
+from interlace._frame import Table
+from interlace._memory import memory_limit
+from interlace._progress import counter
+from interlace.crossprod import CrossProducts
+from interlace.design import Design, complete_rows, missing_text, refuse_constant, sides_of
+from interlace.errors import InterlaceError
+from interlace.formula import MixedFormula, model_terms
+from interlace.parts import (
+    Charts,
+    Grams,
+    Part,
+    Sifted,
+    add_grams,
+    add_parts,
+    finished,
+    grams_of,
+    part_of,
+    sift,
+)
+from interlace.recipe import Recipe
+from interlace.sources.plan import Plan, plan_of
+from interlace.sources.recode import changed
+from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
+from interlace.sources.source import Batch, Source
+from interlace.sources.transforms import moments_wanted
+
+P = TypeVar("P")
+
+# Share of the free memory that levels may take: the fit needs more than their number says.
+_SHARE_OF_LEVELS = 0.5
+# Bytes of a level's label and its place in a table; bytes that the solvers hold for each of its
+# sums.
+_PER_LABEL, _PER_SUM = 64, 24
+
+
+def read_source(
+    formula: MixedFormula,
+    source: Source,
+    *,
+    weights: str | None = None,
+    offset: str | None = None,
+    missing: str = "drop",
+    progress: bool | None = None,
+) -> CrossProducts:
+    """Cross-products of the rows of a source, which are never held.
+
+    Parameters
+    ----------
+    formula
+        The parsed formula.
+    source
+        Where the rows are.
+    weights, offset
+        Columns.
+    missing
+        ``"drop"`` or ``"raise"``.
+    progress
+        Whether to show a bar for each pass.
+
+    Raises
+    ------
+    InterlaceError
+        Data that cannot be used; the message names the file, column, term or value.
+    """
+    request = _request(formula, source, weights, offset)
+    plan = _planned(formula, source, request, weights, offset, missing, progress)
+    part, sifted, charts = _squared(source, plan, progress)
+    response = f"the response '{formula.response}'"
+    if part.low == part.high:
+        refuse_constant(np.array([part.low]), None, response)
+    A = finished(part, charts, sifted)
+    _refuse_saturated(A)
+    recipe = Recipe(plan.like.encoding, plan.n_dropped)
+    return replace(A, recipe=recipe)
+
+
+def _request(
+    formula: MixedFormula, source: Source, weights: str | None, offset: str | None
+) -> Request:
+    """Columns and sides to read; refuses names and transforms that cannot be used."""
+    table = Table(source.names, 0, lambda name: np.empty(0), source.title)
+    sides = sides_of(formula)
+    wanted = columns_read(sides, table, None)
+    moments = moments_wanted(sides, source.names, None)
+    wanted += [name for term in formula.random for name in term.group]
+    wanted += [name for name in (weights, offset) if name is not None]
+    _frame.pick(table, wanted)
+    if source.check is not None:
+        source.check(wanted)
+    groups = tuple(dict.fromkeys(term.group for term in formula.random))
+    return Request(
+        columns=tuple(dict.fromkeys(wanted)),
+        sides=tuple(sides),
+        groups=groups,
+        moments=moments,
+        context=None,
+        room=_SHARE_OF_LEVELS * memory_limit(),
+        level_bytes=_level_bytes(formula),
+    )
+
+
+def _level_bytes(formula: MixedFormula) -> dict[str, int]:
+    """Bytes that one level takes, by grouping factor: its label, and sums per column."""
+    columns = len(model_terms(formula.fixed)) + 1
+    found: dict[str, int] = {}
+    for term in formula.random:
+        for size in range(1, len(term.group) + 1):
+            found.setdefault(":".join(term.group[:size]), _PER_LABEL)
+        k = len(model_terms(term.expr))
+        found[term.key] += _PER_SUM * k * (columns + k)
+    return found
+
+
+def _planned(
+    formula: MixedFormula,
+    source: Source,
+    request: Request,
+    weights: str | None,
+    offset: str | None,
+    missing: str,
+    progress: bool | None,
+) -> Plan:
+    """The first pass."""
+    scan: Scan | None = _run(
+        source,
+        request.columns,
+        partial(scan_batch, request),
+        partial(fold_scans, request),
+        progress,
+        source.n,
+        "levels",
+    )
+    if scan is None or scan.n == 0:
+        raise InterlaceError(f"{source.title} has no rows")
+    if not scan.kept:
+        raise InterlaceError(f"none of the {scan.n} rows is complete: {missing_text(scan.missing)}")
+    if missing == "raise" and scan.missing:
+        raise InterlaceError(f"{missing_text(scan.missing)}; missing='drop' leaves these rows out")
+    return plan_of(
+        formula,
+        scan,
+        request.columns,
+        weights=weights,
+        offset=offset,
+        context=request.context,
+        declared=source.declared,
+    )
+
+
+def _squared(
+    source: Source, plan: Plan, progress: bool | None
+) -> tuple[Part, list[Sifted], Charts]:
+    """Sums over all rows; in a basis refined as often as digits are lost."""
+    part = _sum(source, plan, plan.charts, progress)
+    A = part.A
+    grams = Grams(A.n, A.vv, tuple(zz.sum(axis=0) for zz in A.zz))
+    sifted = _sifted(plan.charts, grams)
+    if all(one.sure for one in sifted):
+        return part, sifted, plan.charts
+    charts = plan.charts
+    while not all(one.sure for one in sifted):
+        charts = _refined(charts, sifted)
+        again: Grams | None = _run(
+            source,
+            plan.columns,
+            partial(_grams_batch, plan, charts),
+            add_grams,
+            progress,
+            plan.n + plan.n_dropped,
+            "more digits",
+        )
+        sifted = _sifted(charts, _checked(again, plan))
+    return _sum(source, plan, charts, progress), sifted, charts
+
+
+def _sifted(charts: Charts, grams: Grams) -> list[Sifted]:
+    random = zip(charts.random, grams.random, strict=True)
+    return [
+        sift(charts.fixed, grams.fixed, grams.n),
+        *(sift(chart, G, grams.n) for chart, G in random),
+    ]
+
+
+def _refined(charts: Charts, sifted: list[Sifted]) -> Charts:
+    fixed, *random = sifted
+    return replace(charts, fixed=fixed.chart, random=tuple(one.chart for one in random))
+
+
+def _sum(source: Source, plan: Plan, charts: Charts, progress: bool | None) -> Part:
+    part: Part | None = _run(
+        source,
+        plan.columns,
+        partial(_part_batch, plan, charts),
+        add_parts,
+        progress,
+        plan.n + plan.n_dropped,
+        "cross-products",
+    )
+    return _checked(part, plan)
+
+
+def _checked(found: P | None, plan: Plan) -> P:
+    """What a pass found, if it saw the rows of the first one."""
+    n = 0 if found is None else found.A.n if isinstance(found, Part) else found.n  # type: ignore[attr-defined]
+    if found is None or n != plan.n:
+        raise InterlaceError(changed(f"{n} complete rows after {plan.n}"))
+    return found
+
+
+def _part_batch(plan: Plan, charts: Charts, batch: Batch) -> Part | None:
+    design = _design_of(plan, batch)
+    return None if design is None else part_of(design, charts)
+
+
+def _grams_batch(plan: Plan, charts: Charts, batch: Batch) -> Grams | None:
+    design = _design_of(plan, batch)
+    return None if design is None else grams_of(design, charts)
+
+
+def _design_of(plan: Plan, batch: Batch) -> Design | None:
+    stored = _frame.pick(batch.table, plan.columns)
+    rows = complete_rows(stored, batch.table, first=batch.first)
+    return plan.design(rows, batch.table.title) if rows.n else None
+
+
+def _run(
+    source: Source,
+    columns: tuple[str, ...],
+    work: Callable[[Batch], P | None],
+    fold: Callable[[Iterable[P]], P | None],
+    progress: bool | None,
+    n: int | None,
+    what: str,
+) -> P | None:
+    """One pass, with its bar."""
+    with counter(n, progress, what=what, unit="rows") as advance:
+        return source.engine.run(source, columns, work, fold, advance)
+
+
+def _refuse_saturated(A: CrossProducts) -> None:
+    if A.p >= A.n:
+        raise InterlaceError(
+            f"the fixed effects have {A.p} coefficients for {A.n} rows: leave out predictors"
+        )
