@@ -85,7 +85,7 @@ def test_the_exact_fit_recovers_the_truth(name: str) -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_theta(name: str) -> None:
     both = pair(name)
-    allowed = 3 * both.monte_carlo_error + FLOOR_THETA * np.nan_to_num(both.statistical_error)
+    allowed = 3 * both.monte_carlo_error
     difference = np.abs(both.iterative.theta - both.exact.theta)
     assert (difference <= allowed).all(), difference / both.monte_carlo_error
 
@@ -115,8 +115,8 @@ def test_log_likelihood(name: str) -> None:
     both = pair(name)
     error = both.iterative.convergence.criterion_error
     assert error is not None
-    assert error > 0
-    assert abs(both.iterative.llf - both.exact.llf) <= 3 * error / 2 + FLOOR_LOGLIK
+    assert error >= 0
+    assert abs(both.iterative.llf - both.exact.llf) <= 3 * error / 2
     for index in ("aic", "bic"):
         difference = getattr(both.iterative, index) - getattr(both.exact, index)
         assert abs(difference) <= 3 * error + 2 * FLOOR_LOGLIK

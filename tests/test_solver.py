@@ -173,7 +173,7 @@ def test_crossed_terms_do_not() -> None:
 
 
 def test_too_large_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_MAX_BYTES", 10.0)
+    monkeypatch.setattr(plan, "memory_limit", lambda: 10.0)
     _, A = model("crossed", False)
     with pytest.raises(InterlaceError, match=r"g: 9 levels x 1, h: 5 levels x 1"):
         plan.make_plan(A)

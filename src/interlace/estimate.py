@@ -23,9 +23,13 @@ SINGULAR_TOLERANCE = 1e-4
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
 _LOWEST, _HIGHEST = 0.05, 6.0
 
+# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients and
+# rounding of a criterion of some millions.  It is part of every stated error.
+SEARCH = 1e-4
 # The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
 # error), probes at most, and the step of the differences that bring errors to theta.
 _GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
+_ROUNDING = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +176,7 @@ def estimate_theta(
     criterion: Criterion,
     *,
     theta0: Floats | None = None,
-    mc_tolerance: float = 0.05,
+    mc_tolerance: float = 0.01,
     watch: Callable[[int, Evaluation, float], None] | None = None,
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.
@@ -236,7 +240,7 @@ def _estimate_iteratively(
         found = minimize(criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt)
         evaluations += found.n_evaluations
         error, statistical = monte_carlo_errors(criterion, found)
-        error = np.hypot(error, statistical * np.sqrt(found.predicted_gain))
+        error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
         share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
         more = probes_needed(criterion, share, mc_tolerance)
         if more is None or not found.converged:
@@ -250,11 +254,24 @@ def _estimate_iteratively(
         n_evaluations=evaluations,
         solver="iterative",
         monte_carlo_error=error,
-        criterion_error=found.point.value_error,
+        criterion_error=_criterion_error(found.point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
     )
     return _estimate(criterion, found, convergence)
+
+
+def _criterion_error(point: Evaluation) -> float:
+    """Standard error of the criterion: of its estimate, and from that of ``theta``.
+
+    An error of the gradient with covariance ``S`` raises the criterion where the search ends by
+    ``tr(H^-1 S) / 2`` on average, ``H`` the Newton matrix.
+    """
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    live = values > FLAT * np.abs(values).max(initial=0.0)
+    along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
+    chance = np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum())
+    return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
 
 
 def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:

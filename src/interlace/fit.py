@@ -47,7 +47,7 @@ def fit(
     solver: str = "auto",
     theta0: ArrayLike | None = None,
     progress: bool | None = None,
-    mc_tolerance: float = 0.05,
+    mc_tolerance: float = 0.01,
     seed: int = 0,
 ) -> CrossedLMEResult:
     """Fit a linear mixed model with crossed or nested random effects.

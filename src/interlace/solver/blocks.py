@@ -72,3 +72,28 @@ def spd_inverse(D: Floats) -> tuple[Floats, float]:
         A[:, :, j] = -column / pivot[:, None]
         A[:, j, j] = 1.0 / pivot
     return A, logdet
+
+
+def outer_by_column(a: Floats, b: Floats) -> Floats:
+    """Symmetric part of ``sum over levels of a b'`` for every column, ``(m, k, k)``."""
+    full = np.einsum("lim,ljm->mij", a, b, optimize=True)
+    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
+
+
+def outer_by_level(a: Floats, b: Floats) -> Floats:
+    """Symmetric part of ``a b'`` for every level, summed over columns: ``(l, k, k)``."""
+    full = np.einsum("lim,ljm->lij", a, b)
+    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
+
+
+def low_rank_blocks(U: Floats, core: Floats) -> Floats:
+    """``U core U'`` for every level: ``(l, k, s)`` to ``(l, k, k)``."""
+    return np.asarray(np.einsum("lis,ljs->lij", U @ core, U), dtype=np.float64)
+
+
+def positive_part(blocks: Floats) -> Floats:
+    """Nearest positive semidefinite blocks."""
+    if blocks.shape[1] == 1:
+        return np.maximum(blocks, 0.0)
+    values, vectors = np.linalg.eigh(blocks)
+    return np.asarray((vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1))

@@ -17,6 +17,8 @@ SOLVERS = ("auto", "exact", "iterative")
 _QUICK, _ADVANTAGE = 0.25, 2.0
 # Nonzeros up to which there are many probes to begin with, and the numbers of probes.
 _FEW_NONZEROS, _MANY_PROBES, _FEW_PROBES = 5e5, 16, 8
+# Effects that are cheap to probe one by one, which is exact.
+_ALL = 64
 # Iterations to expect, and seconds per nonzero in a product and per column of it.
 _ITERATIONS, _NONZERO, _COLUMN = 12, 2e-9, 0.7e-9
 
@@ -72,6 +74,10 @@ def _quicker(found: Prediction, limit: float) -> str:
 
 def _first_count(A: CrossProducts) -> int:
     """Probes to begin with: their share of the error falls with the size of the model."""
+    chain = chain_with_most(A)
+    q = sum(t.q for j, t in enumerate(A.terms) if j not in chain)
+    if q <= _ALL:
+        return max(q, 2)
     return _MANY_PROBES if _nonzeros(A) < _FEW_NONZEROS else _FEW_PROBES
 
 

@@ -25,7 +25,14 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
 from interlace.crossprod import CrossProducts
-from interlace.solver.blocks import multiply, sum_product
+from interlace.solver.blocks import (
+    low_rank_blocks,
+    multiply,
+    outer_by_column,
+    outer_by_level,
+    positive_part,
+    sum_product,
+)
 from interlace.solver.conjugate import Solved, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
@@ -43,8 +50,9 @@ from interlace.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
-# Templates with smaller singular values are not divided by.
-_SMALL = 0.02
+# Templates with smaller singular values are not divided by.  Where one is divided by, residuals of
+# the probes count over its square: below _SAFE they are made smaller.
+_SMALL, _SAFE = 1e-3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +60,8 @@ class Probed:
     """What random probes ``z`` on the complement of ``Q`` found, with ``x = S^+ z``.
 
     ``z, first, d`` (q, m) are ``H z``, ``H (x - z)`` and ``H (x - z - c (S - I) z)``; the multiple
-    ``c`` (``slope``) leaves the least spread.  ``logs`` (m,) is ``z' log(S) z``, with its own such
-    control variate.
+    ``c`` leaves the least spread among the *other* probes, so that it makes no bias, and ``slope``
+    is its mean.  ``logs`` (m,) is ``z' log(S) z``, with its own such control variate.
     """
 
     z: Floats
@@ -216,14 +224,14 @@ class IterativeFactor:
         around = (z * coupling).sum(axis=0)
         mean = np.vdot(deflated.Q, deflated.Q) - np.vdot(deflated.F @ deflated.E, deflated.F)
         size = (z**2).sum(axis=0)
-        inverse, log = (_slope(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
+        inverse, log = (_slopes(rules, g) for g in (lambda x: 1.0 / x - 1.0, np.log))
         logs = np.array([s * (w @ np.log(x)) for (x, w), s in zip(rules, size, strict=True)])
         first = deflated.lifted(self.solved.x[:, :m] - z)
         return Probed(
             z=deflated.lifted(z),
             first=first,
             d=first - inverse * deflated.lifted(coupling),
-            slope=inverse,
+            slope=float(inverse.mean()) if m else 0.0,
             logs=logs - log * (around - mean),
         )
 
@@ -267,7 +275,7 @@ class IterativeFactor:
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     def _is_small(self, j: int) -> bool:
-        return bool(np.linalg.svd(self.templates[j], compute_uv=False)[-1] < _SMALL)
+        return _smallest(self.templates[j]) < _SMALL
 
     @cached_property
     def _known(self) -> tuple[Floats, ...]:
@@ -375,7 +383,7 @@ class IterativeFactor:
 
     def _chain_traces(self) -> dict[int, Floats]:
         """``-e e'`` of every probe, with ``e`` the images of ``G d`` and ``G z``."""
-        return {s: -_outer(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
+        return {s: -outer_by_column(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
 
     @cached_property
     def _probe_images(self) -> dict[int, tuple[tuple[Floats, Floats], tuple[Floats, Floats]]]:
@@ -395,7 +403,7 @@ class IterativeFactor:
             for v in (self.probed.d, self.probed.z)
         )
         inverse = np.linalg.inv(self.templates[j])
-        return np.asarray(-inverse.T @ _outer(u, w) @ inverse, dtype=np.float64)
+        return np.asarray(-inverse.T @ outer_by_column(u, w) @ inverse, dtype=np.float64)
 
     def _small_traces(self, j: int) -> Floats:
         """As :meth:`_rest_traces` for a template that must not be divided by."""
@@ -412,7 +420,7 @@ class IterativeFactor:
         e = (Sz - reduced.schur(reduced.to_effects(x)))[part]
         levels = reduced.blocks(j, own)
         e = reduced.blocks(j, e) - multiply(reduced.scaling[j].S, levels)
-        return _outer(e, levels)
+        return outer_by_column(e, levels)
 
     @cached_property
     def _single(self) -> list[int]:
@@ -432,14 +440,14 @@ class IterativeFactor:
         d, z, U = (reduced.to_effects(v) for v in (self.probed.d, self.probed.z, self._low.U))
         for j in reduced.layout.rest:
             part, G = reduced.slice(j), reduced.scaling[j].G
-            more = _level_outer(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
-            more += _level_low(reduced.blocks(j, U[part]), self._low.core)
-            found[j] = multiply(G, transposed(G)) + _positive(more)
+            more = outer_by_level(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
+            more += low_rank_blocks(reduced.blocks(j, U[part]), self._low.core)
+            found[j] = multiply(G, transposed(G)) + positive_part(more)
         for s, step in reduced.steps.items():
             (b, _), (bz, _) = self._probe_images[s]
-            more = multiply(multiply(step.K, self._local[s]), step.K) + _level_outer(b, bz) / m
-            more += _level_low(self._known_images[s][0], self._chain_core(s))
-            found[s] = step.K + _positive(more)
+            more = multiply(multiply(step.K, self._local[s]), step.K) + outer_by_level(b, bz) / m
+            more += low_rank_blocks(self._known_images[s][0], self._chain_core(s))
+            found[s] = step.K + positive_part(more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
 
@@ -459,41 +467,31 @@ def iterate(
     z -= deflated.Q @ (deflated.Q.T @ z)
     data = deflated.complement(reduced.to_scaled(reduced.V))
     tolerance = np.full(z.shape[1] + data.shape[1], _DATA)
-    tolerance[: z.shape[1]] = _PROBES
+    tolerance[: z.shape[1]] = _probe_tolerance([templates[j] for j in layout.rest])
     solved = solve(deflated.schur, np.concatenate((z, data), axis=1), tolerance)
     return IterativeFactor(A, deflated, probes, z, solved)
 
 
-def _slope(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> float:
-    """``tr(g(M~) (M~ - I)) / tr((M~ - I)^2)``: the multiple of ``M~ - I`` nearest to ``g``."""
-    above = sum(float(w @ (g(x) * (x - 1.0))) for x, w in rules)
-    below = sum(float(w @ (x - 1.0) ** 2) for x, w in rules)
-    return above / below if below > 0.0 else 0.0
+def _smallest(T: Floats) -> float:
+    """Smallest singular value of a template."""
+    return float(np.linalg.svd(T, compute_uv=False)[-1])
 
 
-def _outer(a: Floats, b: Floats) -> Floats:
-    """Symmetric part of ``sum over levels of a b'`` for every column, ``(m, k, k)``."""
-    full = np.einsum("lim,ljm->mij", a, b, optimize=True)
-    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
+def _probe_tolerance(templates: Sequence[Floats]) -> float:
+    """Residual that leaves the traces of every template that is divided by accurate."""
+    sizes = [size for T in templates if (size := _smallest(T)) >= _SMALL]
+    return _PROBES * min(1.0, min(sizes, default=1.0) / _SAFE) ** 2
 
 
-def _level_outer(a: Floats, b: Floats) -> Floats:
-    """Symmetric part of ``a b'`` for every level, summed over columns: ``(l, k, k)``."""
-    full = np.einsum("lim,ljm->lij", a, b)
-    return np.asarray(0.5 * (full + full.transpose(0, 2, 1)), dtype=np.float64)
+def _slopes(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> Floats:
+    """``tr(g(S) (S - I)) / tr((S - I)^2)``, the multiple of ``S - I`` nearest to ``g(S)``.
 
-
-def _level_low(U: Floats, core: Floats) -> Floats:
-    """``U core U'`` for every level: ``(l, k, s)`` to ``(l, k, k)``."""
-    return np.asarray(np.einsum("lis,ljs->lij", U @ core, U), dtype=np.float64)
-
-
-def _positive(blocks: Floats) -> Floats:
-    """Nearest positive semidefinite blocks."""
-    if blocks.shape[1] == 1:
-        return np.maximum(blocks, 0.0)
-    values, vectors = np.linalg.eigh(blocks)
-    return np.asarray((vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1))
+    Estimated for every probe from all others, ``(m,)``.
+    """
+    above = np.array([w @ (g(x) * (x - 1.0)) for x, w in rules])
+    below = np.array([w @ (x - 1.0) ** 2 for x, w in rules])
+    above, below = above.sum() - above, below.sum() - below
+    return np.where(below > 0.0, above / np.where(below > 0.0, below, 1.0), 0.0)
 
 
 def _at_parents(blocks: dict[tuple[int, int], Floats], i: int, j: int, step: Step) -> Floats:

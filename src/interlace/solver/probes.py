@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from interlace.terms import Floats
 
 # Confidence with which a standard error is not understated.
-_CONFIDENCE = 0.95
+_CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Probes:
 def error_of_mean(values: Floats, complete: bool) -> Floats:
     """Standard error of the mean over the first axis, from the spread of the values.
 
-    An upper limit (95 %), since few values say little of their spread.  Zero if the mean is
-    ``complete``.
+    An upper limit (99 %), since few values say little of their spread, the less if it is skewed.
+    Zero if the mean is ``complete``.
     """
     m = len(values)
     if complete:

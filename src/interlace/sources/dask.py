@@ -38,9 +38,7 @@ def of_dask(frame: Foreign) -> Source:
         for name, dtype in meta.dtypes.items()
         if str(dtype) == "category" and frame[name].cat.known
     }
-    parts = tuple(
-        Partition(_title(i), _Computed(frame, i)) for i in range(int(frame.npartitions))
-    )
+    parts = tuple(Partition(_title(i), _Computed(frame, i)) for i in range(int(frame.npartitions)))
     return Source(tuple(frame.columns), parts, _TITLE, declared, engine=DaskEngine(frame))
 
 
