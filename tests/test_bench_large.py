@@ -102,6 +102,19 @@ def test_fits_and_growth(
     assert "One evaluation as the cells grow" in shown
 
 
+def test_files_by_path_and_through_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files give the same answer either way."""
+    monkeypatch.setattr(large, "RESULTS", tmp_path)
+    large.main(["--scale", "0.0002", "--only", "files", "--dir", str(tmp_path / "scratch")])
+    by_path, dask = json.loads((tmp_path / "latest.json").read_text(encoding="utf-8"))["files"]
+    assert (by_path["name"], dask["name"]) == ("parquet", "dask")
+    assert by_path["n"] == dask["n"] == 20_000
+    assert by_path["levels"] == [50, 20]
+    np.testing.assert_allclose(dask["theta"], by_path["theta"], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(by_path["theta"], by_path["truth"], rtol=0.5)
+    assert not list((tmp_path / "scratch").iterdir())  # nothing is left behind
+
+
 def test_beside_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = small("peers", "run", tmp_path, monkeypatch)
     (own,) = (row for row in result["peers"] if row["peer"] == "interlace")
