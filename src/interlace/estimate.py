@@ -23,7 +23,7 @@ SINGULAR_TOLERANCE = 1e-4
 # Bounds on the moment estimate of a template, in units of the residual standard deviation.
 _LOWEST, _HIGHEST = 0.05, 6.0
 
-# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients and
+# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients,
 # rounding of a criterion of some millions.  It is part of every stated error.
 SEARCH = 1e-4
 # The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
