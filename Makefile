@@ -85,5 +85,5 @@ $(VENV)/.docs: $(VENV)/.package
 	@touch $@
 
 $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.package
-	$(PIP) --requirement benchmarks/requirements.txt
+	$(PIP) --requirement benchmarks/requirements.txt --editable '.[sources]'
 	@touch $@

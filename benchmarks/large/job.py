@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     import interlace
 
 FORMULA = "y ~ 1 + (1 | u) + (1 | m)"
-# Seconds spent on repeating one evaluation.
-EVALUATING = 1.0
+# One evaluation is repeated for as many seconds, and at least and at most so often.
+EVALUATING, FEWEST, MOST = 1.0, 3, 21
 DASK_WORKERS = 2
 
 
@@ -208,15 +207,15 @@ def _fit(
 
 
 def _evaluation_seconds(result: interlace.CrossedLMEResult) -> float:
-    """Median seconds of the criterion with gradient and Newton matrix at the optimum."""
+    """Seconds of the criterion with gradient and Newton matrix at the optimum: the quickest."""
     criterion, theta = result.estimate.criterion, result.theta
     seconds: list[float] = []
-    while not seconds or (sum(seconds) < EVALUATING and len(seconds) < 21):
+    while len(seconds) < FEWEST or (sum(seconds) < EVALUATING and len(seconds) < MOST):
         with _clock() as clock:
             point = criterion.at_theta(theta)
             _ = point.value, point.gradient, point.newton_matrix
         seconds.append(clock.seconds)
-    return statistics.median(seconds)
+    return min(seconds)
 
 
 def _peak_gib(who: int = resource.RUSAGE_SELF) -> float:
