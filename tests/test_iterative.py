@@ -263,3 +263,21 @@ def test_a_model_that_does_not_fit_is_refused(solver: str, monkeypatch: pytest.M
     assert "these terms (g: 9 levels x 1, h: 5 levels x 1), but 1e-07 GB can be used" in str(
         error.value
     )
+
+
+@pytest.mark.parametrize("name", ["crossed slopes", "three crossed", "nested and crossed"])
+@pytest.mark.parametrize("count", [10**6, 6])
+def test_templates_of_which_a_direction_is_zero(name: str, count: int) -> None:
+    A = model(name, False)
+    T = [t @ np.diag([1.0, *[0.0] * (len(t) - 1)]) for t in templates(A, None)]
+    exact = Criterion(A, True).at(T)
+    found = [
+        Criterion(A, True, Probes(count, seed)).at(T) for seed in range(60 if count < 99 else 1)
+    ]
+    for j in range(len(T)):
+        parts = np.array([point.variance_gradients[j] for point in found])
+        error = parts.std(axis=0) / np.sqrt(len(found))
+        scale = float(np.abs(exact.variance_gradients[j]).max())
+        assert (
+            np.abs(parts.mean(axis=0) - exact.variance_gradients[j]) < 4 * error + 1e-6 * scale
+        ).all()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import block_diag, solve_triangular
+from scipy.linalg import solve_triangular
 
 from interlace.crossprod import CrossProducts
 from interlace.solver.blocks import (
@@ -37,39 +37,18 @@ from interlace.solver.chain import local_sandwiches
 from interlace.solver.conjugate import Solved, norms, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
-    Low,
     deflate,
-    known_coupling,
     known_inverse,
-    single_terms,
 )
 from interlace.solver.exact import TermDerivatives, TermEffects
 from interlace.solver.layout import Layout
 from interlace.solver.probes import Probes, error_of_mean
+from interlace.solver.rest import SAFE, Probed, RestTraces, Share, smallest
 from interlace.solver.sparse import Reduced, reduce_equations, transposed
 from interlace.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
-# Templates with smaller singular values are not divided by.  Where one is divided by, residuals of
-# the probes count over its square: below _SAFE they are made smaller.
-_SMALL, _SAFE = 1e-3, 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Probed:
-    """What random probes ``z`` on the complement of ``Q`` found, with ``x = S^+ z``.
-
-    ``z, first, d`` (q, m) are ``H z``, ``H (x - z)`` and ``H (x - z - c (S - I) z)``; the multiple
-    ``c`` leaves the least spread among the *other* probes, so that it makes no bias, and ``slope``
-    is its mean.  ``logs`` (m,) is ``z' log(S) z``, with its own such control variate.
-    """
-
-    z: Floats
-    first: Floats
-    d: Floats
-    slope: float
-    logs: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,21 +251,22 @@ class IterativeFactor:
     @cached_property
     def traces(self) -> tuple[Floats, ...]:
         """Share of every probe in ``sum of Z'PZ``, ``(m, k, k)`` per term; the mean is meant."""
-        found = self._chain_traces()
-        for j in self.reduced.layout.rest:
-            if j in self._single:
-                found[j] = np.zeros((self.n_probes, *self.templates[j].shape))
-            else:
-                found[j] = self._small_traces(j) if self._is_small(j) else self._rest_traces(j)
+        found = self._chain_traces() | {j: share.each for j, share in self._shares.items()}
         return tuple(found[j] for j in range(len(self.A.terms)))
 
-    def _is_small(self, j: int) -> bool:
-        return _smallest(self.templates[j]) < _SMALL
+    @cached_property
+    def _rest(self) -> RestTraces:
+        """Traces of the terms of the rest."""
+        return RestTraces(self.deflated, self.probes, self.probed, _PROBES)
+
+    @cached_property
+    def _shares(self) -> dict[int, Share]:
+        return {j: self._rest.share(j) for j in self.reduced.layout.rest}
 
     @cached_property
     def _known(self) -> tuple[Floats, ...]:
         """Part of ``sum of Z'PZ`` that needs no probes, without that of the fixed effects."""
-        found = {j: self._known_rest(j) for j in self.reduced.layout.rest}
+        found = {j: share.known for j, share in self._shares.items()}
         for s in self.reduced.layout.chain:
             step, e = self.reduced.steps[s], self._known_images[s][1]
             E = np.eye(step.N.shape[1]) - multiply(step.N, step.K)
@@ -306,33 +286,6 @@ class IterativeFactor:
         """``b`` and ``e`` of the chain terms for effects ``-G v`` of the rest."""
         none = np.zeros((self.A.p + 1, v.shape[1]))
         return self.reduced.chain_images(-self.reduced.to_effects(v), none)
-
-    def _known_rest(self, j: int) -> Floats:
-        """``sum of S - S G G' S`` over levels, and what is known of their coupling.
-
-        That is all for terms whose effects are treated one by one.
-        """
-        scaling = self.reduced.scaling[j]
-        total = np.asarray(scaling.S.sum(axis=0), dtype=np.float64)
-        if j in self._single:
-            size = self.reduced.layout.sizes[j]
-            return np.asarray(total + self._own_traces(j, np.eye(size), _DATA).sum(axis=0))
-        if self._is_small(j):
-            return total
-        SG = multiply(scaling.S, scaling.G)
-        inverse = np.linalg.inv(self.templates[j])
-        U = self.reduced.blocks(j, self.reduced.to_spherical(self._low.U)[self.reduced.slice(j)])
-        low = np.einsum("lis,st,ljt->ij", U, self._low.core, U, optimize=True)
-        return np.asarray(total - sum_product(SG, transposed(SG)) - inverse.T @ low @ inverse)
-
-    @cached_property
-    def _low(self) -> Low:
-        """Known part of the diagonal blocks of ``M~^-1 - I``, and the control variate's mean."""
-        inverse, coupling = known_inverse(self.deflated), known_coupling(self.deflated)
-        return Low(
-            np.concatenate((inverse.U, coupling.U), axis=1),
-            block_diag(inverse.core, self.probed.slope * coupling.core),
-        )
 
     @cached_property
     def _local(self) -> dict[int, Floats]:
@@ -365,38 +318,6 @@ class IterativeFactor:
         differences, probes = self._images(self.probed.first), self._images(self.probed.z)
         return {s: (differences[s], probes[s]) for s in self.reduced.layout.chain}
 
-    def _rest_traces(self, j: int) -> Floats:
-        """``-T^-T (L^-T d)(L^-T z)' T^-1`` of every probe, summed over levels."""
-        reduced = self.reduced
-        u, w = (
-            reduced.blocks(j, reduced.to_spherical(v)[reduced.slice(j)])
-            for v in (self.probed.d, self.probed.z)
-        )
-        inverse = np.linalg.inv(self.templates[j])
-        return np.asarray(-inverse.T @ outer_by_column(u, w) @ inverse, dtype=np.float64)
-
-    def _small_traces(self, j: int) -> Floats:
-        """As :meth:`_rest_traces` for a template that must not be divided by."""
-        own = self.probes.draw(len(self.z))[self.reduced.slice(j)]
-        return self._own_traces(j, own, _PROBES)
-
-    def _own_traces(self, j: int, own: Floats, tolerance: float) -> Floats:
-        """``z'(S - S C~ S) z`` less its blocks ``S``, of vectors ``own`` (q_j, c) of one term."""
-        reduced, part = self.reduced, self.reduced.slice(j)
-        z = np.zeros((len(self.z), own.shape[1]))
-        z[part] = own
-        Sz = reduced.schur(z)
-        x = self.deflated.solve(reduced.to_scaled(Sz), tolerance)
-        e = (Sz - reduced.schur(reduced.to_effects(x)))[part]
-        levels = reduced.blocks(j, own)
-        e = reduced.blocks(j, e) - multiply(reduced.scaling[j].S, levels)
-        return outer_by_column(e, levels)
-
-    @cached_property
-    def _single(self) -> list[int]:
-        """Terms whose effects are treated one by one."""
-        return single_terms(self.reduced.layout)
-
     # -------------------------------------------------------------- conditional variances
 
     def conditional_covariances(self) -> tuple[Floats, ...]:
@@ -407,11 +328,11 @@ class IterativeFactor:
         """
         reduced, m = self.reduced, max(1, self.n_probes)
         found: dict[int, Floats] = {}
-        d, z, U = (reduced.to_effects(v) for v in (self.probed.d, self.probed.z, self._low.U))
+        d, z, U = (reduced.to_effects(v) for v in (self.probed.d, self.probed.z, self._rest.low.U))
         for j in reduced.layout.rest:
             part, G = reduced.slice(j), reduced.scaling[j].G
             more = outer_by_level(reduced.blocks(j, d[part]), reduced.blocks(j, z[part])) / m
-            more += low_rank_blocks(reduced.blocks(j, U[part]), self._low.core)
+            more += low_rank_blocks(reduced.blocks(j, U[part]), self._rest.low.core)
             found[j] = multiply(G, transposed(G)) + positive_part(more)
         for s, step in reduced.steps.items():
             (b, _), (bz, _) = self._probe_images[s]
@@ -436,22 +357,13 @@ def iterate(
     z = probes.draw(layout.q)
     z -= deflated.Q @ (deflated.Q.T @ z)
     data = reduced.to_scaled(reduced.V)
-    probe_tolerance = _probe_tolerance([templates[j] for j in layout.rest])
+    # what is left of the traces of a template that is divided by counts over its square
+    size = smallest([templates[j] for j in layout.rest])
+    probe_tolerance = _PROBES * min(1.0, size / SAFE) ** 2
     limit = np.concatenate((probe_tolerance * norms(z), _DATA * norms(data)))
     columns = np.concatenate((z, deflated.complement(data)), axis=1)
     solved = solve(deflated.schur, columns, limit)
     return IterativeFactor(A, deflated, probes, z, solved)
-
-
-def _smallest(T: Floats) -> float:
-    """Smallest singular value of a template."""
-    return float(np.linalg.svd(T, compute_uv=False)[-1])
-
-
-def _probe_tolerance(templates: Sequence[Floats]) -> float:
-    """Residual that leaves the traces of every template that is divided by accurate."""
-    sizes = [size for T in templates if (size := _smallest(T)) >= _SMALL]
-    return _PROBES * min(1.0, min(sizes, default=1.0) / _SAFE) ** 2
 
 
 def _slopes(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats]) -> Floats:
