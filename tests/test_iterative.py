@@ -183,7 +183,7 @@ def test_conjugate_gradients_and_quadrature() -> None:
     M = np.eye(40) + B @ B.T / 40
     f = rng.normal(size=(40, 3))
     f[:, 1] = 0.0
-    found = solve(lambda v: M @ v, f, np.full(3, 1e-12))
+    found = solve(lambda v: M @ v, f, 1e-12 * np.linalg.norm(f, axis=0))
     assert_allclose(M @ found.x, f, atol=1e-9)
     assert_allclose(found.first, M @ f, atol=1e-12)
     assert found.steps[1] == 0

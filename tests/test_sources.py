@@ -24,7 +24,7 @@ import interlace
 from dense import FORMULAS, MODELS, frame, identity
 from interlace import crossprod, parts
 from interlace.crossprod import CrossProducts
-from interlace.design import assemble
+from interlace.design import Design, assemble
 from interlace.errors import InterlaceError, RankDeficiencyWarning
 from interlace.formula import parse
 from interlace.sources import Source, passes, plan
@@ -304,20 +304,24 @@ def test_two_passes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == ["levels", "cross-products"]
 
 
-def test_means_that_were_far_off_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("far", [1e5, 1e9])
+def test_means_that_were_far_off_are_corrected(far: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the rows of the sample happen to say nothing of the others."""
 
-    def off(sample: object) -> parts.Charts:
+    def off(sample: Design) -> parts.Charts:
         charts = parts.charts_of(sample)
-        centre = charts.fixed.center + np.array([0.0, 1e5, -1e5, 1e4])
+        centre = charts.fixed.center + far * np.array([0.0, 1.0, -1.0, 0.1])
         return replace(charts, fixed=replace(charts.fixed, center=centre))
 
     monkeypatch.setattr(plan, "charts_of", off)
     made = passes_made(monkeypatch)
     found = interlace.cross_products(FORMULA, in_parts(frame()))
     assert "more digits" in made
-    assert_same(found, in_memory(FORMULA, frame()))
-    assert_allclose(found.vv / found.n, np.eye(found.p + 1), rtol=0, atol=1e-9)
+    digits = max(1e-10, 1e-15 * far)  # those that are left of a column less its centre
+    assert found.names == ("Intercept", "x", "z")
+    assert_allclose(found.vv / found.n, np.eye(4), rtol=0, atol=digits)
+    one = interlace.fit(FORMULA, found)
+    assert_allclose(one.fe_params, interlace.fit(FORMULA, frame()).fe_params, rtol=1e3 * digits)
 
 
 def test_nearly_dependent_columns_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def client() -> Iterator[Client]:
     options = {"processes": True, "threads_per_worker": 1, "memory_limit": "1GiB"}
     with (
         dask.config.set({"distributed.worker.profile.enabled": False}),
-        LocalCluster(n_workers=2, dashboard_address=None, **options) as cluster,
+        LocalCluster(n_workers=2, dashboard_address=":0", **options) as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -119,6 +119,19 @@ def test_numbers_may_be_whole_in_one_file(tmp_path: Path) -> None:
     assert interlace.cross_products(FORMULA, pattern).n == len(frame())
 
 
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        *[(name, "numbers") for name in ("TINYINT", "UBIGINT", "INTEGER", "HUGEINT", "UINTEGER")],
+        *[(name, "numbers") for name in ("DOUBLE", "FLOAT", "DECIMAL(18,3)")],
+        *[(name, "text") for name in ("VARCHAR", "ENUM('a', 'b')")],
+        *[(name, name) for name in ("BOOLEAN", "DATE", "INTERVAL", "INTEGER[]", "TIMESTAMP")],
+    ],
+)
+def test_types_that_can_stand_for_each_other(dtype: str, kind: str) -> None:
+    assert files._kind(dtype) == kind
+
+
 def test_parts_of_frames_that_change_their_type() -> None:
     first, second = halves()
     assert message(of_frames([first, second.assign(x="many")])) == (

@@ -188,7 +188,7 @@ def _fit(
         cpu_seconds=clock.cpu_seconds,
         data_gib=data_gib,
         peak_gib=_peak_gib(),
-        workers_gib=_peak_gib(resource.RUSAGE_CHILDREN),
+        workers_gib=_rusage_gib(resource.RUSAGE_CHILDREN),
         solver=certificate.solver,
         converged=certificate.converged,
         theta=tuple(result.theta.tolist()),
@@ -217,8 +217,22 @@ def _evaluation_seconds(result: interlace.CrossedLMEResult) -> float:
     return min(seconds)
 
 
-def _peak_gib(who: int = resource.RUSAGE_SELF) -> float:
-    """Largest resident size so far; Linux counts it in KiB, macOS in bytes."""
+def _peak_gib() -> float:
+    """Largest resident size of this process so far.
+
+    Linux keeps it with the memory map; ``getrusage`` there also counts what the process was before
+    it became Python, a copy of its parent.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return _rusage_gib(resource.RUSAGE_SELF)
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) / 2**20
+
+
+def _rusage_gib(who: int) -> float:
+    """Largest resident size by ``getrusage``; Linux counts it in KiB, macOS in bytes."""
     return resource.getrusage(who).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 

@@ -38,7 +38,7 @@ class Solved:
 def solve(
     multiply: Callable[[Floats], Floats],
     f: Floats,
-    tolerance: Floats,
+    limit: Floats,
     *,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Solved:
@@ -50,8 +50,8 @@ def solve(
         ``M`` times ``(q, any)``; symmetric positive definite.
     f
         Right-hand sides.
-    tolerance
-        ``(c,)`` norms of the residuals to reach, relative to those of ``f``.
+    limit
+        ``(c,)`` norms of the residuals to reach.
 
     Raises
     ------
@@ -62,10 +62,10 @@ def solve(
     steps = np.zeros(f.shape[1], dtype=np.intp)
     alphas: list[Floats] = []
     betas: list[Floats] = []
-    live = np.flatnonzero(_squares(f) > 0.0)
+    live = np.flatnonzero(_squares(f) > limit**2)
     r = f[:, live]
     p, part, rr = r.copy(), np.zeros_like(r), _squares(r)
-    limit = tolerance[live] ** 2 * rr
+    goal = limit[live] ** 2
     for step in range(max_iterations):
         if not len(live):
             return Solved(x, first, _table(alphas, f), _table(betas, f), steps)
@@ -79,18 +79,18 @@ def solve(
         alphas.append(_spread(alpha, live, f))
         betas.append(_spread(new / rr, live, f))
         steps[live] += 1
-        going = new > limit
+        going = new > goal
         if not going.all():
             done = ~going
             x[:, live[done]] = part[:, done]
-            live, limit = live[going], limit[going]
+            live, goal = live[going], goal[going]
             r, p, part = (np.ascontiguousarray(block[:, going]) for block in (r, p, part))
         p *= (new / rr)[going]
         p += r
         rr = new[going]
     raise InterlaceError(
         f"conjugate gradients did not converge in {max_iterations} iterations (residual "
-        f"{float(np.sqrt((rr / limit).max())):.1g} times the tolerance): the random effects are "
+        f"{float(np.sqrt((rr / goal).max())):.1g} times the tolerance): the random effects are "
         f"nearly confounded; leave out or merge a factor, or use solver='exact'"
     )
 
@@ -106,6 +106,11 @@ def quadrature(solved: Solved, column: int) -> tuple[Floats, Floats]:
     T[beside, beside + 1] = T[beside + 1, beside] = np.sqrt(beta) / alpha[:-1]
     nodes, vectors = np.linalg.eigh(T)
     return nodes, vectors[0] ** 2
+
+
+def norms(block: Floats) -> Floats:
+    """Norms of the columns."""
+    return np.asarray(np.sqrt(_squares(block)), dtype=np.float64)
 
 
 def _squares(block: Floats) -> Floats:

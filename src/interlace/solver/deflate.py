@@ -19,7 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.solver.conjugate import solve
+from interlace.solver.conjugate import norms, solve
 from interlace.solver.layout import Layout
 from interlace.solver.sparse import Reduced
 from interlace.terms import Floats
@@ -65,8 +65,8 @@ class Deflated:
         return f - self.F @ (self.Q.T @ f)
 
     def solve(self, f: Floats, tolerance: float) -> Floats:
-        """``M~^-1 f``, residuals relative to ``f``."""
-        found = solve(self.schur, self.complement(f), np.full(f.shape[1], tolerance))
+        """``M~^-1 f``, with residuals relative to ``f``: what ``H'`` leaves may be rounding."""
+        found = solve(self.schur, self.complement(f), tolerance * norms(f))
         return self.completed(found.x, f)
 
     def completed(self, x: Floats, f: Floats) -> Floats:

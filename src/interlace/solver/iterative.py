@@ -33,7 +33,8 @@ from interlace.solver.blocks import (
     positive_part,
     sum_product,
 )
-from interlace.solver.conjugate import Solved, quadrature, solve
+from interlace.solver.chain import local_sandwiches
+from interlace.solver.conjugate import Solved, norms, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
     Low,
@@ -45,7 +46,7 @@ from interlace.solver.deflate import (
 from interlace.solver.exact import TermDerivatives, TermEffects
 from interlace.solver.layout import Layout
 from interlace.solver.probes import Probes, error_of_mean
-from interlace.solver.sparse import Reduced, Step, reduce_equations, sums_by_row, transposed
+from interlace.solver.sparse import Reduced, reduce_equations, transposed
 from interlace.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
@@ -285,7 +286,9 @@ class IterativeFactor:
             step, e = self.reduced.steps[s], self._known_images[s][1]
             E = np.eye(step.N.shape[1]) - multiply(step.N, step.K)
             EY = multiply(E, self._local[s])
-            low = np.einsum("lis,st,ljt->ij", e, self._chain_core(s), e, optimize=True)
+            low = np.einsum(
+                "lis,st,ljt->ij", e, known_inverse(self.deflated).core, e, optimize=True
+            )
             found[s] = sum_product(E, step.N) - sum_product(EY, transposed(E)) - low
         return tuple(found[j] for j in range(len(self.A.terms)))
 
@@ -293,17 +296,6 @@ class IterativeFactor:
     def _known_images(self) -> dict[int, tuple[Floats, Floats]]:
         """``b`` and ``e`` of the chain terms for the columns of :func:`known_inverse`."""
         return self._images(known_inverse(self.deflated).U)
-
-    def _chain_core(self, s: int) -> Floats:
-        """What is known of ``M~^-1`` for a chain term, between the columns of these images.
-
-        ``H H'`` is known for the last term alone; in the others the probes bring it.
-        """
-        core = known_inverse(self.deflated).core
-        if not self.reduced.steps[s].links:
-            return core
-        r = len(core) // 2
-        return np.asarray(block_diag(self.deflated.E_inverse, np.zeros((r, r))))
 
     def _images(self, v: Floats) -> dict[int, tuple[Floats, Floats]]:
         """``b`` and ``e`` of the chain terms for effects ``-G v`` of the rest."""
@@ -339,32 +331,9 @@ class IterativeFactor:
 
     @cached_property
     def _local(self) -> dict[int, Floats]:
-        """Part of ``Y = R C~ R'`` of the chain terms, ``(l, k, k)``, that needs no images.
-
-        That of the later chain terms given the rest; and, for the last one, that of ``G G'``.
-        """
-        blocks: dict[tuple[int, int], Floats] = {}
-        found: dict[int, Floats] = {}
-        for s in reversed(self.reduced.layout.chain):
-            step = self.reduced.steps[s]
-            Y = np.zeros_like(step.N)
-            around: dict[int, Floats] = {}
-            for t in step.links:
-                parts = [
-                    multiply(via.R, _at_parents(blocks, u, t, step))
-                    for u, via in step.links.items()
-                ]
-                around[t] = np.asarray(sum(parts), dtype=np.float64)
-                Y += multiply(around[t], transposed(step.links[t].R))
-            for t, Q in around.items():
-                blocks[s, t] = -multiply(step.K, Q)
-            blocks[s, s] = step.K + multiply(multiply(step.K, Y), step.K)
-            if not step.links:
-                for j, cells in step.cells.items():
-                    G = self.reduced.scaling[j].G
-                    Y = Y + sums_by_row(cells, multiply(G, transposed(G)), len(Y))
-            found[s] = Y
-        return found
+        """Part of ``Y = R C~ R'`` of the chain terms, ``(l, k, k)``, that needs no images."""
+        squares = {j: multiply(s.G, transposed(s.G)) for j, s in self.reduced.scaling.items()}
+        return local_sandwiches(self.reduced, squares)
 
     @cached_property
     def _fixed_share(self) -> tuple[Floats, ...]:
@@ -382,18 +351,14 @@ class IterativeFactor:
         return tuple(shares)
 
     def _chain_traces(self) -> dict[int, Floats]:
-        """``-e e'`` of every probe, with ``e`` the images of ``G d`` and ``G z``."""
+        """``-e e'`` of every probe, with ``e`` the images of ``H (x - z)`` and ``H z``."""
         return {s: -outer_by_column(d[1], z[1]) for s, (d, z) in self._probe_images.items()}
 
     @cached_property
     def _probe_images(self) -> dict[int, tuple[tuple[Floats, Floats], tuple[Floats, Floats]]]:
-        """Images ``(b, e)`` of ``H (x - z)``, before the last term of ``H x``; and of ``H z``."""
+        """Images ``(b, e)`` of the chain terms of ``H (x - z)`` and of ``H z``."""
         differences, probes = self._images(self.probed.first), self._images(self.probed.z)
-        found = {}
-        for s, step in self.reduced.steps.items():
-            (b, e), (bz, ez) = differences[s], probes[s]
-            found[s] = ((b + bz, e + ez) if step.links else (b, e)), (bz, ez)
-        return found
+        return {s: (differences[s], probes[s]) for s in self.reduced.layout.chain}
 
     def _rest_traces(self, j: int) -> Floats:
         """``-T^-T (L^-T d)(L^-T z)' T^-1`` of every probe, summed over levels."""
@@ -446,7 +411,7 @@ class IterativeFactor:
         for s, step in reduced.steps.items():
             (b, _), (bz, _) = self._probe_images[s]
             more = multiply(multiply(step.K, self._local[s]), step.K) + outer_by_level(b, bz) / m
-            more += low_rank_blocks(self._known_images[s][0], self._chain_core(s))
+            more += low_rank_blocks(self._known_images[s][0], known_inverse(self.deflated).core)
             found[s] = step.K + positive_part(more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
@@ -465,10 +430,11 @@ def iterate(
     deflated = deflate(reduced, none=probes.complete(layout.q))
     z = probes.draw(layout.q)
     z -= deflated.Q @ (deflated.Q.T @ z)
-    data = deflated.complement(reduced.to_scaled(reduced.V))
-    tolerance = np.full(z.shape[1] + data.shape[1], _DATA)
-    tolerance[: z.shape[1]] = _probe_tolerance([templates[j] for j in layout.rest])
-    solved = solve(deflated.schur, np.concatenate((z, data), axis=1), tolerance)
+    data = reduced.to_scaled(reduced.V)
+    probe_tolerance = _probe_tolerance([templates[j] for j in layout.rest])
+    limit = np.concatenate((probe_tolerance * norms(z), _DATA * norms(data)))
+    columns = np.concatenate((z, deflated.complement(data)), axis=1)
+    solved = solve(deflated.schur, columns, limit)
     return IterativeFactor(A, deflated, probes, z, solved)
 
 
@@ -492,10 +458,3 @@ def _slopes(rules: Sequence[tuple[Floats, Floats]], g: Callable[[Floats], Floats
     below = np.array([w @ (x - 1.0) ** 2 for x, w in rules])
     above, below = above.sum() - above, below.sum() - below
     return np.where(below > 0.0, above / np.where(below > 0.0, below, 1.0), 0.0)
-
-
-def _at_parents(blocks: dict[tuple[int, int], Floats], i: int, j: int, step: Step) -> Floats:
-    """``C~`` given the rest, between the parents in terms ``i`` and ``j`` of every level."""
-    if (i, j) in blocks:
-        return blocks[i, j][step.links[i].parents]
-    return transposed(blocks[j, i][step.links[j].parents])

@@ -224,7 +224,7 @@ def _updated(
         j: replace(
             old,
             values=old.values
-            - _summed(layout.places[s, t, j], multiply(RK[new.rows], new.values), len(old.rows)),
+            - summed(layout.places[s, t, j], multiply(RK[new.rows], new.values), len(old.rows)),
         )
         for j, old in later.cells.items()
         for new in [step.cells[j]]
@@ -262,7 +262,7 @@ def sums_by_column(cells: Cells, K: Floats, l: int) -> Floats:
     for part in _chunks(len(cells.rows)):
         values = cells.values[part]
         product = multiply(transposed(values), multiply(K[cells.rows[part]], values))
-        total += _summed(cells.cols[part], product, l)
+        total += summed(cells.cols[part], product, l)
     return total
 
 
@@ -273,7 +273,7 @@ def sums_by_row(cells: Cells, C: Floats, l: int) -> Floats:
     for part in _chunks(len(cells.rows)):
         values = cells.values[part]
         product = multiply(values, multiply(C[cells.cols[part]], transposed(values)))
-        total += _summed(cells.rows[part], product, l)
+        total += summed(cells.rows[part], product, l)
     return total
 
 
@@ -281,14 +281,14 @@ def _chunks(n: int) -> list[slice]:
     return [slice(a, a + _CHUNK) for a in range(0, n, _CHUNK)]
 
 
-def _summed(codes: Codes, blocks: Floats, l: int) -> Floats:
+def summed(codes: Codes, blocks: Floats, l: int) -> Floats:
     """Blocks ``(c, a, b)`` summed within each of ``l`` groups."""
     return group_sums(codes, l, blocks.reshape(len(blocks), -1)).reshape(l, *blocks.shape[1:])
 
 
 def scatter(link: Link, blocks: Floats, l: int) -> Floats:
     """Sum the blocks of all levels that share a parent."""
-    return _summed(link.parents, blocks, l)
+    return summed(link.parents, blocks, l)
 
 
 def transposed(blocks: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _FORMATS = {
 }
 # What stands for a missing value in CSV, beside nothing: what pandas and R write.
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
-_NUMBERS = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "REAL", "HUGEINT")
+_NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|DOUBLE|FLOAT|REAL")
 _HOW_TO_INSTALL = "pip install 'interlace[sources]'"
 
 
@@ -174,7 +175,7 @@ def _kind(dtype: str) -> str:
     """Types that can stand for each other have one kind."""
     if dtype.startswith("ENUM") or dtype == "VARCHAR":
         return "text"
-    return "numbers" if any(part in dtype for part in _NUMBERS) else dtype
+    return "numbers" if _NUMBERS.fullmatch(dtype) else dtype
 
 
 # Relations ----------------------------------------------------------------------------------------
