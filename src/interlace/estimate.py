@@ -304,12 +304,18 @@ def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tupl
 
 
 def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
-    """Derivatives of ``theta`` in the packed templates, by central differences."""
+    """Derivatives of ``theta`` in the packed templates, by differences.
 
-    def theta(x: Floats) -> Floats:
-        return criterion.theta(criterion.unpack(x))
+    The larger of those to both sides, since a diagonal entry has a kink where it is zero.
+    """
+    at = criterion.theta(criterion.unpack(x))
 
-    columns = [(theta(x + h) - theta(x - h)) / (2.0 * _STEP) for h in _STEP * np.eye(len(x))]
+    def slope(h: Floats, sign: float) -> Floats:
+        moved = criterion.theta(criterion.unpack(x + sign * h))
+        return sign * (moved - at) / _STEP
+
+    sides = [(slope(h, 1.0), slope(h, -1.0)) for h in _STEP * np.eye(len(x))]
+    columns = [np.where(np.abs(a) > np.abs(b), a, b) for a, b in sides]
     return np.stack(columns, axis=1)
 
 

@@ -124,11 +124,20 @@ class IterativeFactor:
         return self.reduced.to_effects(self._data[:, :-1])
 
     @cached_property
+    def _gram(self) -> Floats:
+        """``[X y]' V^-1 [X y]``, (p + 1, p + 1), of second order in the error of the solutions.
+
+        With solutions ``x`` of ``M~ x = f`` it is ``VV - f'x - x'f + x'M~x``.
+        """
+        x = self._data
+        half = self.reduced.to_scaled(self.reduced.V).T @ x
+        gram = self.reduced.VV - half - half.T + x.T @ self.reduced.scaled(x)
+        return np.asarray(0.5 * (gram + gram.T), dtype=np.float64)
+
+    @cached_property
     def fixed_root(self) -> Floats:
         """Lower Cholesky factor of ``X' V^-1 X``."""
-        V, VV = self.reduced.V[:, :-1], self.reduced.VV[:-1, :-1]
-        gram = VV - V.T @ self.fixed_images
-        return np.asarray(np.linalg.cholesky(0.5 * (gram + gram.T)), dtype=np.float64)
+        return np.asarray(np.linalg.cholesky(self._gram[:-1, :-1]), dtype=np.float64)
 
     @cached_property
     def vcov(self) -> Floats:
@@ -139,9 +148,7 @@ class IterativeFactor:
     @cached_property
     def beta(self) -> Floats:
         """Fixed effects in the working basis, ``(p,)``."""
-        V, VV = self.reduced.V, self.reduced.VV
-        rhs = VV[:-1, -1] - self.fixed_images.T @ V[:, -1]
-        return np.asarray(self.vcov @ rhs, dtype=np.float64)
+        return np.asarray(self.vcov @ self._gram[:-1, -1], dtype=np.float64)
 
     @cached_property
     def _spherical(self) -> Floats:
@@ -162,11 +169,9 @@ class IterativeFactor:
 
     @cached_property
     def r2(self) -> float:
-        """Penalised residual sum of squares at the solution (of second order in its error)."""
-        v, fixed = self._coefficients
-        u = self.reduced.to_spherical(self._spherical[:, None])
-        explained = (v * self._residual_products).sum() + fixed[:, 0] @ (self.reduced.V.T @ v)[:, 0]
-        r2 = float(explained + fixed[:, 0] @ self.reduced.VV @ fixed[:, 0] + (u**2).sum())
+        """Penalised residual sum of squares."""
+        half = solve_triangular(self.fixed_root, self._gram[:-1, -1], lower=True)
+        r2 = float(self._gram[-1, -1] - half @ half)
         if not r2 > 0.0:
             raise np.linalg.LinAlgError("no residual variance is left")
         return r2
