@@ -74,14 +74,13 @@ def _fits(title: str, rows: Sequence[Values]) -> str:
 
 
 def _growth(rows: Sequence[Values]) -> str:
-    header = ("cells", "one evaluation, s", "ns a cell", "iterations", "probes")
+    header = ("cells", "one evaluation, s", "ns a cell", "iterations")
     shown = [
         [
             f"{row['cells']:,}",
             number(row["evaluation_seconds"], ".3g"),
             number(1e9 * row["evaluation_seconds"] / row["cells"], ".0f"),
             str(row["iterations"]),
-            str(row["probes"]),
         ]
         for row in rows
         if "reason" not in row
