@@ -15,6 +15,7 @@ from interlace.optimize import FLAT, Minimum, minimize
 from interlace.solver.blocks import multiply
 from interlace.solver.iterative import IterativeFactor
 from interlace.solver.pieces import flatten
+from interlace.solver.probes import error_of_mean
 from interlace.terms import Floats, split_theta
 
 # lme4's limit on the diagonal of a template below which a fit is called singular.
@@ -30,6 +31,8 @@ SEARCH = 1e-4
 # error), probes at most, and the step of the differences that bring errors to theta.
 _GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
 _ROUNDING = 1e-11
+# Probes for the conditional variance of every level, and products up to which all are exact.
+_LEVEL_PROBES, _MUCH_WORK = 64, 3e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,8 @@ class Convergence:
         How many there are.
     n_iterations
         Iterations of conjugate gradients at the optimum.
+    statistical_error
+        Standard error of ``theta`` from the data, to compare the former with.
     """
 
     converged: bool
@@ -71,6 +76,7 @@ class Convergence:
     criterion_error: float | None = None
     n_probes: int | None = None
     n_iterations: int | None = None
+    statistical_error: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +144,26 @@ class Estimate:
 
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
-        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``."""
-        parts = self.evaluation.factor.conditional_covariances()
+        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``.
+
+        The iterative solver estimates them, by more probes than the fit needs; exactly where there
+        are few effects.
+        """
+        parts = self._for_levels.factor.conditional_covariances()
         return tuple(
             self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
         )
+
+    @property
+    def _for_levels(self) -> Evaluation:
+        """The optimum with enough probes for the variance of every level."""
+        probes = self.criterion.probes
+        if probes is None or probes.complete(self.criterion.layout.q):
+            return self.evaluation
+        wanted = max(probes.count, _probes_for_levels(self.criterion))
+        if wanted == probes.count:
+            return self.evaluation
+        return self.criterion.with_probes(wanted).at(self.templates)
 
     @property
     def covariances(self) -> list[Floats]:
@@ -257,6 +278,7 @@ def _estimate_iteratively(
         criterion_error=_criterion_error(found.point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
+        statistical_error=statistical,
     )
     return _estimate(criterion, found, convergence)
 
@@ -283,6 +305,32 @@ def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> in
     wanted = int(np.ceil(1.3 * count * (share / mc_tolerance) ** 2))
     enough = min(max(wanted, 2 * count), MOST_PROBES)
     return q if enough > 0.5 * q and q <= MOST_PROBES else enough
+
+
+def _probes_for_levels(criterion: Criterion) -> int:
+    """Probes for conditional variances: a complete set where that is not much work."""
+    q = criterion.layout.q
+    work = q * sum(cells.values.size for cells in criterion.A.cells.values())
+    return q if q <= MOST_PROBES and work <= _MUCH_WORK else _LEVEL_PROBES
+
+
+def difference_error(one: Estimate, other: Estimate) -> float:
+    """Monte-Carlo standard error of the difference of two minima; zero for the exact solver.
+
+    The same seed and number of probes make pairs, whose errors partly cancel.
+    """
+    pair = [
+        e.evaluation.factor.probed.logs
+        for e in (one, other)
+        if isinstance(e.evaluation.factor, IterativeFactor) and not e.evaluation.factor.complete
+    ]
+    stated = np.array([e.convergence.criterion_error or 0.0 for e in (one, other)])
+    if len(pair) < 2 or one.criterion.probes != other.criterion.probes:
+        return float(np.linalg.norm(stated))
+    sampled = np.array([e.evaluation.value_error for e in (one, other)])
+    left = np.maximum(stated**2 - sampled**2, 0.0).sum()
+    paired = float(error_of_mean(pair[0] - pair[1], complete=False))
+    return float(np.sqrt(paired**2 + left))
 
 
 def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tuple[Floats, Floats]:

@@ -21,7 +21,7 @@ from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
 from interlace.terms import Floats
 
 # Begins the message for fits of the iterative solver.
-_LEVERAGE = "leverages need"
+_LEVERAGE = "leverages (leverage, augment, standardized residuals in plots) need"
 
 
 def hat_values(design: Design, estimate: Estimate) -> Floats:
