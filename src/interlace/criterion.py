@@ -159,8 +159,9 @@ class Evaluation:
         """
         if isinstance(self.factor, IterativeFactor):
             raise InterlaceError(
-                f"{what} the inverse of the mixed-model equations, which the iterative solver never "
-                f"forms: fit with solver='exact' where the model is small enough for it{instead}"
+                f"{what} the inverse of the mixed-model equations, which the iterative solver "
+                f"never forms: fit with solver='exact' where the model is small enough for it"
+                f"{instead}"
             )
         return self.factor
 

@@ -31,8 +31,9 @@ SEARCH = 1e-4
 # error), probes at most, and the step of the differences that bring errors to theta.
 _GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
 _ROUNDING = 1e-11
-# Probes for the conditional variance of every level, and products up to which all are exact.
-_LEVEL_PROBES, _MUCH_WORK = 64, 3e8
+# Probes for the conditional standard error of every level, at least; the error that may be left;
+# and products up to which a complete set of probes is no effort.
+_LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,24 +147,12 @@ class Estimate:
     def b_cov(self) -> tuple[Floats, ...]:
         """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``.
 
-        The iterative solver estimates them, by more probes than the fit needs; exactly where there
-        are few effects.
+        Estimated by the iterative solver; see :func:`_level_covariances`.
         """
-        parts = self._for_levels.factor.conditional_covariances()
+        parts = _level_covariances(self)
         return tuple(
             self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
         )
-
-    @property
-    def _for_levels(self) -> Evaluation:
-        """The optimum with enough probes for the variance of every level."""
-        probes = self.criterion.probes
-        if probes is None or probes.complete(self.criterion.layout.q):
-            return self.evaluation
-        wanted = max(probes.count, _probes_for_levels(self.criterion))
-        if wanted == probes.count:
-            return self.evaluation
-        return self.criterion.with_probes(wanted).at(self.templates)
 
     @property
     def covariances(self) -> list[Floats]:
@@ -307,11 +296,39 @@ def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> in
     return q if enough > 0.5 * q and q <= MOST_PROBES else enough
 
 
-def _probes_for_levels(criterion: Criterion) -> int:
-    """Probes for conditional variances: a complete set where that is not much work."""
-    q = criterion.layout.q
+def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
+    """Conditional covariances in the working basis, over ``sigma^2``.
+
+    With random probes their number is raised until the standard errors change little, which tells
+    the error that is left, or until it is complete.
+    """
+    criterion, found = estimate.criterion, estimate.evaluation.factor.conditional_covariances()
+    while (more := _more_for_levels(criterion)) is not None:
+        assert criterion.probes is not None
+        before, fewer = found, criterion.probes.count
+        criterion = criterion.with_probes(more)
+        found = criterion.at(estimate.templates).factor.conditional_covariances()
+        changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
+        if max(changes) * np.sqrt(fewer / (more - fewer)) < _LEVEL_ERROR:
+            break
+    return found
+
+
+def _more_for_levels(criterion: Criterion) -> int | None:
+    """The next number of probes: all that there are where that is not much work."""
+    probes, q = criterion.probes, criterion.layout.q if criterion.probes is not None else 0
+    if probes is None or probes.complete(q) or probes.count >= MOST_PROBES:
+        return None
     work = q * sum(cells.values.size for cells in criterion.A.cells.values())
-    return q if q <= MOST_PROBES and work <= _MUCH_WORK else _LEVEL_PROBES
+    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * probes.count >= q):
+        return q
+    return min(max(_LEVEL_PROBES, 4 * probes.count), MOST_PROBES)
+
+
+def _largest_change(before: Floats, after: Floats) -> float:
+    """Largest relative change of a standard error."""
+    a, b = (np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in (before, after))
+    return float(np.abs(a / np.where(b > 0.0, b, np.inf) - (b > 0.0)).max(initial=0.0))
 
 
 def difference_error(one: Estimate, other: Estimate) -> float:

@@ -106,9 +106,8 @@ class FittedModel:
     def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
         """Conditional standard deviations, given the parameters (as lme4's ``condVar``).
 
-        After a fit by the iterative solver they are exact where few effects are left to iterate
-        for, else estimates by 64 random probes or more: mostly to a per cent, less well for levels
-        that the data hardly tell from others.
+        After a fit by the iterative solver they are estimates: random probes are added until the
+        largest error is about one per cent, or there are 1,024.
         """
         covariances = self.estimate.b_cov
         return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])

@@ -143,7 +143,7 @@ def _chance_table(result: CrossedLMEResult) -> tuple[Table, ...]:
     if error is None or statistical is None or found.criterion_error is None:
         return ()
     names, theta = theta_names(result.estimate.A.terms), result.theta
-    rows = [
+    rows: list[Row] = [
         (f"theta {name}", f"{value:.6g}", f"{mc:.1e}", f"{se:.1e}", _share(mc, se))
         for name, value, mc, se in zip(names, theta, error, statistical, strict=True)
     ]
