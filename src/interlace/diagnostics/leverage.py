@@ -109,7 +109,8 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
     Raises
     ------
     InterlaceError
-        ``level`` is neither 1 nor a grouping factor, or the result has no rows.
+        ``level`` is neither 1 nor a grouping factor, the result has no rows, or it was fitted by
+        the iterative solver.
 
     Notes
     -----
