@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from interlace.criterion import Evaluation
+from interlace.solver.iterative import IterativeFactor
 
 # A fit that takes longer than this is worth a line on the terminal.
 _PATIENCE_SECONDS = 2.0
@@ -17,18 +18,24 @@ Watch = Callable[[int, Evaluation, float], None]
 
 @contextmanager
 def watcher(progress: bool | None) -> Iterator[Watch | None]:
-    """Something to call after each evaluation; ``None`` if nobody wants to see it."""
+    """Something to call after each evaluation; ``None`` if nobody wants to see it.
+
+    ``True`` leaves a line for each on standard error, ``None`` shows a bar on a terminal.
+    """
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield None
         return
+    if progress is True:
+        yield _line
+        return
     from tqdm import tqdm
 
-    delay = 0.0 if progress else _PATIENCE_SECONDS
+    delay = _PATIENCE_SECONDS
     bar = tqdm(
         desc="fit",
         unit=" evaluations",
         file=sys.stderr,
-        leave=progress is True,
+        leave=False,
         delay=delay,
         mininterval=0.0,
     )
@@ -43,6 +50,16 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
         yield watch
     finally:
         bar.close()
+
+
+def _line(n: int, point: Evaluation, gain: float) -> None:
+    """One line about an evaluation."""
+    factor = point.factor
+    work = ""
+    if isinstance(factor, IterativeFactor):
+        work = f", {factor.n_iterations} CG iterations, {factor.n_probes} probes"
+    sys.stderr.write(f"evaluation {n}: criterion {point.value:.6f}, to gain {gain:.1e}{work}\n")
+    sys.stderr.flush()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from interlace.errors import InterlaceError
 from interlace.solver.exact import Factor, TermDerivatives, factorize
 from interlace.solver.iterative import IterativeFactor, iterate
 from interlace.solver.layout import Layout, make_layout
-from interlace.solver.plan import Plan, make_plan
+from interlace.solver.plan import Plan, chain_with_most, make_plan
 from interlace.solver.probes import Probes, inflation
 from interlace.terms import Floats, ReTerm, canonical, join_theta, split_theta
 
@@ -61,6 +61,20 @@ class Criterion:
     def rows_at_once(self) -> int:
         """Rows of the largest matrix worked on: what several threads can share."""
         return len(self.plan.S) if self.probes is None else self.layout.q
+
+    def on(self, A: CrossProducts, *, reml: bool | None = None) -> Criterion:
+        """The criterion of other cross-products, or the other of REML and ML, by the same solver.
+
+        Terms that are all nested are eliminated exactly, so that nothing is left to iterate.
+        """
+        probes = self.probes
+        if probes is not None and A is not self.A and len(chain_with_most(A)) == len(A.terms):
+            probes = None
+        other = Criterion(A, self.reml if reml is None else reml, probes)
+        if A is self.A:  # the same order and blocks: fill the cache
+            name = "plan" if probes is None else "layout"
+            other.__dict__[name] = getattr(self, name)
+        return other
 
     def with_probes(self, count: int) -> Criterion:
         """The same criterion with another number of probes."""
@@ -134,18 +148,20 @@ class Evaluation:
     criterion: Criterion
     factor: Factor | IterativeFactor
 
-    def dense(self, what: str) -> Factor:
+    def dense(self, what: str, instead: str = "") -> Factor:
         """The factor of the exact solver, for things that read entries of the inverse.
 
         Raises
         ------
         InterlaceError
-            The equations were solved iteratively; ``what`` begins the message.
+            The equations were solved iteratively; ``what`` begins the message, and ``instead`` ends
+            it with another way out.
         """
         if isinstance(self.factor, IterativeFactor):
             raise InterlaceError(
                 f"{what} the inverse of the mixed-model equations, which the iterative solver "
                 f"never forms: fit with solver='exact' where the model is small enough for it"
+                f"{instead}"
             )
         return self.factor
 

@@ -15,6 +15,7 @@ from interlace.optimize import FLAT, Minimum, minimize
 from interlace.solver.blocks import multiply
 from interlace.solver.iterative import IterativeFactor
 from interlace.solver.pieces import flatten
+from interlace.solver.probes import error_of_mean
 from interlace.terms import Floats, split_theta
 
 # lme4's limit on the diagonal of a template below which a fit is called singular.
@@ -30,6 +31,9 @@ SEARCH = 1e-4
 # error), probes at most, and the step of the differences that bring errors to theta.
 _GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
 _ROUNDING = 1e-11
+# Probes for the conditional standard error of every level, at least; the error that may be left;
+# and products up to which a complete set of probes is no effort.
+_LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ class Convergence:
         How many there are.
     n_iterations
         Iterations of conjugate gradients at the optimum.
+    statistical_error
+        Standard error of ``theta`` from the data, to compare the former with.
     """
 
     converged: bool
@@ -71,6 +77,7 @@ class Convergence:
     criterion_error: float | None = None
     n_probes: int | None = None
     n_iterations: int | None = None
+    statistical_error: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +145,11 @@ class Estimate:
 
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
-        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``."""
-        parts = self.evaluation.factor.conditional_covariances()
+        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``.
+
+        Estimated by the iterative solver; see :func:`_level_covariances`.
+        """
+        parts = _level_covariances(self)
         return tuple(
             self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
         )
@@ -257,6 +267,7 @@ def _estimate_iteratively(
         criterion_error=_criterion_error(found.point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
+        statistical_error=statistical,
     )
     return _estimate(criterion, found, convergence)
 
@@ -283,6 +294,60 @@ def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> in
     wanted = int(np.ceil(1.3 * count * (share / mc_tolerance) ** 2))
     enough = min(max(wanted, 2 * count), MOST_PROBES)
     return q if enough > 0.5 * q and q <= MOST_PROBES else enough
+
+
+def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
+    """Conditional covariances in the working basis, over ``sigma^2``.
+
+    With random probes their number is raised until the standard errors change little, which tells
+    the error that is left, or until it is complete.
+    """
+    criterion, found = estimate.criterion, estimate.evaluation.factor.conditional_covariances()
+    while (more := _more_for_levels(criterion)) is not None:
+        assert criterion.probes is not None
+        before, fewer = found, criterion.probes.count
+        criterion = criterion.with_probes(more)
+        found = criterion.at(estimate.templates).factor.conditional_covariances()
+        changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
+        if max(changes) * np.sqrt(fewer / (more - fewer)) < _LEVEL_ERROR:
+            break
+    return found
+
+
+def _more_for_levels(criterion: Criterion) -> int | None:
+    """The next number of probes: all that there are where that is not much work."""
+    probes, q = criterion.probes, criterion.layout.q if criterion.probes is not None else 0
+    if probes is None or probes.complete(q) or probes.count >= MOST_PROBES:
+        return None
+    work = q * sum(cells.values.size for cells in criterion.A.cells.values())
+    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * probes.count >= q):
+        return q
+    return min(max(_LEVEL_PROBES, 4 * probes.count), MOST_PROBES)
+
+
+def _largest_change(before: Floats, after: Floats) -> float:
+    """Largest relative change of a standard error."""
+    a, b = (np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in (before, after))
+    return float(np.abs(a / np.where(b > 0.0, b, np.inf) - (b > 0.0)).max(initial=0.0))
+
+
+def difference_error(one: Estimate, other: Estimate) -> float:
+    """Monte-Carlo standard error of the difference of two minima; zero for the exact solver.
+
+    The same seed and number of probes make pairs, whose errors partly cancel.
+    """
+    pair = [
+        e.evaluation.factor.probed.logs
+        for e in (one, other)
+        if isinstance(e.evaluation.factor, IterativeFactor) and not e.evaluation.factor.complete
+    ]
+    stated = np.array([e.convergence.criterion_error or 0.0 for e in (one, other)])
+    if len(pair) < 2 or one.criterion.probes != other.criterion.probes:
+        return float(np.linalg.norm(stated))
+    sampled = np.array([e.evaluation.value_error for e in (one, other)])
+    left = np.maximum(stated**2 - sampled**2, 0.0).sum()
+    paired = float(error_of_mean(pair[0] - pair[1], complete=False))
+    return float(np.sqrt(paired**2 + left))
 
 
 def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tuple[Floats, Floats]:

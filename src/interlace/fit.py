@@ -83,8 +83,8 @@ def fit(
     theta0
         Where to start the search, in lme4's order; by default a moment estimate.
     progress
-        ``True`` shows the evaluations, ``False`` never does, ``None`` does when the fit takes long
-        and standard error is a terminal.
+        ``True`` writes a line about every step of the search to standard error, ``False`` nothing;
+        ``None`` shows a bar when the fit takes long and standard error is a terminal.
     mc_tolerance
         Monte-Carlo standard error that the iterative solver may leave in ``theta``, as a share of
         its statistical standard error; more probes are drawn until it is met.
@@ -238,6 +238,12 @@ def _result(
         )
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
     probes = choose_probes(A, options.solver, options.seed)
+    if probes is not None and options.ddf != "normal":
+        raise InterlaceError(
+            f"ddf={options.ddf!r} needs the inverse of the mixed-model equations, which the "
+            f"iterative solver never forms: leave ddf out, or fit with solver='exact' where the "
+            f"model is small enough for it"
+        )
     criterion = Criterion(A, options.method == "REML", probes)
     try:
         with watcher(options.progress) as watch:

@@ -104,7 +104,11 @@ class FittedModel:
 
     @cached_property
     def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
-        """Conditional standard deviations, given the parameters (as lme4's ``condVar``)."""
+        """Conditional standard deviations, given the parameters (as lme4's ``condVar``).
+
+        After a fit by the iterative solver they are estimates: random probes are added until the
+        largest error is about one per cent, or there are 1,024.
+        """
         covariances = self.estimate.b_cov
         return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])
 

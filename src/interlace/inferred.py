@@ -98,7 +98,7 @@ class InferredModel(FittedModel):
         ----------
         ddf
             ``"normal"``, ``"satterthwaite"`` or ``"kenward-roger"`` (REML only); ``None`` takes
-            that of the fit.
+            that of the fit.  After a fit by the iterative solver there is only ``"normal"``.
         level
             Coverage of the intervals.
 
@@ -225,7 +225,8 @@ class InferredModel(FittedModel):
         Returns
         -------
         DataFrame
-            First the model itself, then a row a reduction: ``npar, logLik, AIC, LRT, Df, p``.
+            First the model itself, then a row a reduction: ``npar, logLik, AIC, LRT, Df, p``, and
+            after a fit by the iterative solver ``LRT_error``, the Monte-Carlo error of ``LRT``.
 
         Examples
         --------
@@ -271,7 +272,7 @@ class InferredModel(FittedModel):
         Raises
         ------
         InterlaceError
-            An unknown parameter, or a level outside (0, 1).
+            An unknown parameter, a level outside (0, 1), or a fit by the iterative solver.
 
         Notes
         -----
@@ -297,7 +298,8 @@ class InferredModel(FittedModel):
         Twice the inverse of the second derivatives of the criterion of the fit.  Rows and columns
         are ``theta`` in lme4's order (``Subject.Days.Intercept`` is the entry of row ``Days`` and
         column ``Intercept`` of the template of ``Subject``), then ``sigma``.  Directions in which
-        the criterion does not curve upwards, at a singular fit, are left out.
+        the criterion does not curve upwards, at a singular fit, are left out.  After a fit by the
+        iterative solver the derivatives are those of the estimated criterion.
 
         Examples
         --------

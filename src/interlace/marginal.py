@@ -111,6 +111,7 @@ def model(
             "the result no longer holds its data (it was unpickled, or fitted by refit), which "
             "marginal effects are averaged over: fit the model again"
         )
+    require_rows(result.design, "marginal")
     include = included(result.estimate.A.terms, include_re)
     covariance = result.fe_cov if vcov is None else np.asarray(vcov, dtype=np.float64)
     return MarginalModel(result, covariance, np.inf if df is None else float(df), include)

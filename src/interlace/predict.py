@@ -28,7 +28,8 @@ from interlace.solver.rows import quadratic_forms, working_rows
 from interlace.terms import Floats, ReTerm
 
 # Begins the message for fits of the iterative solver.
-_ERRORS = "standard errors of predictions with random effects need"
+_ERRORS = "predict with se or interval, random effects included, needs"
+_INSTEAD = ", or leave the random effects out (include_re=False)"
 
 
 class Reference(Protocol):
@@ -146,6 +147,8 @@ def predict(
     """
     _check(interval, level)
     include = included(estimate.A.terms, include_re)
+    if (se or interval is not None) and any(include):
+        estimate.evaluation.dense(_ERRORS, _INSTEAD)
     encoding = recipe_of(design, estimate.A).encoding
     new_observation = interval == "prediction"
     if newdata is None:
@@ -296,7 +299,7 @@ def _variance(
         V = estimate.vcov if reference is None else reference.vcov
         return _forms(X, V)
     made = working_rows(estimate.A, rows.codes, rows.Z, X)
-    known = quadratic_forms(estimate.evaluation.dense(_ERRORS), made)
+    known = quadratic_forms(estimate.evaluation.dense(_ERRORS, _INSTEAD), made)
     return estimate.sigma**2 * known + _draws(rows, estimate, include)
 
 

@@ -241,10 +241,14 @@ class SharedDesign:
 
 @dataclass(frozen=True, eq=False)
 class Refitter:
-    """A fitted model, ready for other responses to the same rows."""
+    """A fitted model, ready for other responses to the same rows.
+
+    Single fits are by the solver of the estimate, with its probes to begin with.
+    """
 
     estimate: Estimate
     rows: WorkingRows
+    mc_tolerance: float = 0.05
 
     @cached_property
     def shared(self) -> SharedDesign:
@@ -285,7 +289,8 @@ class Refitter:
             The model leaves no residual variance.
         """
         theta0 = self.estimate.criterion.theta(self.start)
-        return estimate_theta(self.single_criterion(responses, i), theta0=theta0)
+        criterion = self.single_criterion(responses, i)
+        return estimate_theta(criterion, theta0=theta0, mc_tolerance=self.mc_tolerance)
 
     def single_criterion(self, responses: Responses, i: int) -> Criterion:
         """The criterion of one of the responses, in the plan of the fitted model.

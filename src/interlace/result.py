@@ -102,8 +102,8 @@ class CrossedLMEResult(InferredModel):
         method
             ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
             effects, standard deviations, correlations and ``sigma``, where the profile likelihood
-            falls by a chi-squared quantile.  ``"bootstrap"``: percentiles of a parametric
-            bootstrap, of the same parameters.
+            falls by a chi-squared quantile (not after a fit by the iterative solver).
+            ``"bootstrap"``: percentiles of a parametric bootstrap, of the same parameters.
         parm
             Names of the parameters wanted; all by default.
         ddf
@@ -161,7 +161,8 @@ class CrossedLMEResult(InferredModel):
         offset
             ``(m,)`` values, if the model was fitted with an array as offset.
         se
-            Add the standard error.
+            Add the standard error; after a fit by the iterative solver only without random effects,
+            and so are intervals.
         interval
             ``"confidence"``: of the expected response; the errors of coefficients and BLUPs are
             counted together, a new level adds its variance.  ``"prediction"``: of a new
@@ -348,7 +349,8 @@ class CrossedLMEResult(InferredModel):
 
         Notes
         -----
-        Sources and details are in :func:`interlace.inference.resample.bootstrap`.
+        Sources and details are in :func:`interlace.inference.resample.bootstrap`.  Replicates are
+        fitted by the solver of the fit, with the same probes if it was the iterative one.
 
         Examples
         --------
@@ -374,6 +376,8 @@ class CrossedLMEResult(InferredModel):
 
     def refit(self, y: ArrayLike) -> CrossedLMEResult:
         """Fit the same model to another response ``y`` (nobs,) for the rows used.
+
+        With the arguments of this fit: solver, ``mc_tolerance`` and ``seed`` too.
 
         Raises
         ------
@@ -436,7 +440,8 @@ class CrossedLMEResult(InferredModel):
         Returns
         -------
         frame
-            Of the kind that was fitted: the columns used, then ``.fitted, .resid, .hat, .cooksd,
+            Of the kind that was fitted (after a fit by the iterative solver for ``newdata`` only,
+            as it has no leverages): the columns used, then ``.fitted, .resid, .hat, .cooksd,
             .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.  ``.cooksd`` is lme4's, a
             function of residual and hat value.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interlace.parameters import theta_names
 from interlace.terms import Floats
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def summarize(result: CrossedLMEResult) -> Summary:
     return Summary(
         title=f"Linear mixed model fitted by {result.method}",
         facts=_facts(result),
-        tables=(_random_table(result), _fixed_table(result)),
+        tables=(_random_table(result), _fixed_table(result), *_chance_table(result)),
         notes=_notes(result),
     )
 
@@ -135,8 +136,34 @@ def _fixed_table(result: CrossedLMEResult) -> Table:
     return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
 
 
+def _chance_table(result: CrossedLMEResult) -> tuple[Table, ...]:
+    """Monte-Carlo errors that the iterative solver left; nothing after the exact one."""
+    found = result.convergence
+    error, statistical = found.monte_carlo_error, found.statistical_error
+    if error is None or statistical is None or found.criterion_error is None:
+        return ()
+    names, theta = theta_names(result.estimate.A.terms), result.theta
+    rows: list[Row] = [
+        (f"theta {name}", f"{value:.6g}", f"{mc:.1e}", f"{se:.1e}", _share(mc, se))
+        for name, value, mc, se in zip(names, theta, error, statistical, strict=True)
+    ]
+    rows.append(("Log-likelihood", f"{result.llf:.4f}", f"{0.5 * found.criterion_error:.1e}"))
+    title = (
+        f"Monte-Carlo standard errors ({found.n_probes} random probes, {found.n_iterations} "
+        f"iterations of conjugate gradients)"
+    )
+    header = ("", "Estimate", "Monte Carlo", "Statistical", "Ratio")
+    return (Table(title, header, tuple((*row, *[""] * (5 - len(row))) for row in rows), labels=1),)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100.0 * part / whole:.2g} %" if whole > 0.0 else ""
+
+
 def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
     notes = []
+    if result.convergence.criterion_error is not None:
+        notes.append("AIC and BIC have twice the Monte-Carlo error of the log-likelihood.")
     if result.estimate.A.dropped:
         dropped = ", ".join(result.estimate.A.dropped)
         notes.append(f"Dropped as linearly dependent on earlier columns: {dropped}")

@@ -29,6 +29,9 @@ MEASURES = ("cooksd", "mdffits", "covtrace", "covratio")
 # Residual variance left to a row, or a direction of a group, given the others, relative to sigma^2:
 # below this its deletion leaves the fixed effects undetermined.
 _NOTHING = 1e-12
+_INFLUENCE = (
+    "influence measures (hlm_influence, cooks_distance, mdffits, covtrace, covratio, rvc) need"
+)
 # Numbers in the right-hand sides of one solve.
 _PIECE = 1 << 23
 # Groups with more rows, and more than half the remainder, are left out of the equations instead.
@@ -112,7 +115,7 @@ class OneStep:
     @property
     def factor(self) -> Factor:
         """The mixed-model equations of the full fit."""
-        return self.estimate.evaluation.dense("influence measures need")
+        return self.estimate.evaluation.dense(_INFLUENCE)
 
     @cached_property
     def sigma(self) -> float:
@@ -149,7 +152,14 @@ class OneStep:
 
 
 def one_step(design: Design, estimate: Estimate, *, roughly: bool = False) -> OneStep:
-    """The rows of a fit, at the last digits of its optimum; see :func:`polished`."""
+    """The rows of a fit, at the last digits of its optimum; see :func:`polished`.
+
+    Raises
+    ------
+    InterlaceError
+        The fit is by the iterative solver.
+    """
+    estimate.evaluation.dense(_INFLUENCE)
     better = polished(estimate, roughly=roughly)
     return OneStep(Deletable.of(design, better), better)
 
@@ -251,7 +261,7 @@ def _refactored(step: OneStep, members: Codes) -> tuple[Floats, Floats]:
     A = step.deletable.without(members)
     try:
         at = Criterion(A, step.estimate.criterion.reml).at(step.factor.templates)
-        factor = at.dense("influence measures need")
+        factor = at.dense(_INFLUENCE)
     except np.linalg.LinAlgError:
         return nothing
     beta, C = factor.beta[None], factor.vcov[None]

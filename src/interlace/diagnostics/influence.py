@@ -70,7 +70,8 @@ def hlm_influence(
     Raises
     ------
     InterlaceError
-        ``level`` is neither 1 nor a grouping factor, or the result has no rows.
+        ``level`` is neither 1 nor a grouping factor, the result has no rows, or it was fitted by
+        the iterative solver.
 
     Notes
     -----

@@ -21,7 +21,7 @@ from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
 from interlace.terms import Floats
 
 # Begins the message for fits of the iterative solver.
-_LEVERAGE = "leverages need"
+_LEVERAGE = "leverages (leverage, augment, standardized residuals in plots) need"
 
 
 def hat_values(design: Design, estimate: Estimate) -> Floats:
@@ -109,7 +109,8 @@ def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
     Raises
     ------
     InterlaceError
-        ``level`` is neither 1 nor a grouping factor, or the result has no rows.
+        ``level`` is neither 1 nor a grouping factor, the result has no rows, or it was fitted by
+        the iterative solver.
 
     Notes
     -----

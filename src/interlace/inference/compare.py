@@ -15,13 +15,16 @@ from scipy.special import chdtrc
 from interlace.criterion import Criterion
 from interlace.crossprod import CrossProducts
 from interlace.errors import ConvergenceWarning, InterlaceError
-from interlace.estimate import Estimate, estimate_theta
+from interlace.estimate import Estimate, difference_error, estimate_theta
 from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 from interlace.terms import Floats
 
 # Likelihood-ratio statistics of nested models below zero by less than this are rounding.
 _ROUNDING = 1e-6
+# Monte-Carlo errors of a statistic, as a share of it, that are worth a warning.
+_LARGE_ERROR = 0.1
+_TOO_LARGE = ", too much beside it for the test: fit with a lower mc_tolerance, or solver='exact'."
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,8 @@ def anova_models(
     Notes
     -----
     ``Chisq = 2 (logLik_full - logLik_reduced)`` is compared with a chi-squared distribution
-    of ``Df`` degrees of freedom.  That is conservative where the reduced model sets a variance to
+    of ``Df`` degrees of freedom; the notes have its Monte-Carlo error after fits by the iterative
+    solver.  That is conservative where the reduced model sets a variance to
     zero (Stram and Lee 1994, Biometrics 50, 1171-1177).
 
     Examples
@@ -156,6 +160,7 @@ def anova_models(
     table = _likelihood_ratios([estimates[i] for i in order], [labels[i] for i in order])
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
     doubts = list(_not_nested([results[i] for i in order], table))
+    doubts += _by_chance([estimates[i] for i in order], table)
     return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
 
 
@@ -172,6 +177,16 @@ def _not_nested(results: Sequence[CrossedLMEResult], table: pd.DataFrame) -> Ite
             yield f"{pair} have different weights: neither is part of the other."
         if not _same(first.offset, other.offset):
             yield f"{pair} have different offsets: neither is part of the other."
+
+
+def _by_chance(estimates: Sequence[Estimate], table: pd.DataFrame) -> Iterator[str]:
+    """Monte-Carlo errors of the statistics, where the iterative solver left any."""
+    for i in range(1, len(estimates)):
+        error = difference_error(estimates[i - 1], estimates[i])
+        if error > 0.0:
+            note = f"Chisq of {table.index[i]} has a Monte-Carlo standard error of {error:.2g}"
+            large = error > _LARGE_ERROR * abs(table["Chisq"].iloc[i])
+            yield f"{note}{_TOO_LARGE if large else ' (iterative solver).'}"
 
 
 def _same(first: Floats | None, second: Floats | None) -> bool:
@@ -363,15 +378,19 @@ def ml_estimate(result: CrossedLMEResult) -> Estimate:
         return result.estimate
     estimate = result.estimate
     start = None if estimate.is_singular else estimate.theta
-    return fit_sums(estimate.A, reml=False, theta0=start, what=str(result.formula))
+    criterion = estimate.criterion.on(estimate.A, reml=False)
+    tolerance = result.options.mc_tolerance
+    return fit_sums(criterion, theta0=start, mc_tolerance=tolerance, what=str(result.formula))
 
 
-def fit_sums(A: CrossProducts, *, reml: bool, theta0: Floats | None, what: str) -> Estimate:
-    """Estimate from cross-products, with a warning if the optimiser did not finish.
+def fit_sums(
+    criterion: Criterion, *, theta0: Floats | None, mc_tolerance: float, what: str
+) -> Estimate:
+    """Minimum of a criterion, with a warning if the optimiser did not finish.
 
     No start at zero is taken over from another fit: zero is stationary for every variance.
     """
-    estimate = estimate_theta(Criterion(A, reml), theta0=theta0)
+    estimate = estimate_theta(criterion, theta0=theta0, mc_tolerance=mc_tolerance)
     if not estimate.convergence.converged:
         warnings.warn(
             f"the refit of {what} did not converge: {estimate.convergence.message}",

@@ -39,7 +39,7 @@ _ROUNDING = 1e-20
 _FLAT = 1e-12
 
 # Begins the message for fits of the iterative solver.
-_DF = "Kenward-Roger tests need"
+_DF, _INSTEAD = "ddf='kenward-roger' needs", ", or use ddf='normal'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +114,14 @@ class KenwardRoger:
     @cached_property
     def _images(self) -> tuple[Floats, ...]:
         """``Z_j' Omega^-1 X`` in the working basis, ``(l, k, p)`` per term."""
-        return fixed_images(self.estimate.evaluation.dense(_DF))
+        return fixed_images(self.estimate.evaluation.dense(_DF, _INSTEAD))
 
     @cached_property
     def _W(self) -> Floats:
         """Covariance of the variance parameters over ``sigma^4``; ``Omega`` comes last."""
         estimate = self.estimate
         first, second = projected_traces(
-            estimate.evaluation.dense(_DF), [directions(t) for t in estimate.A.terms]
+            estimate.evaluation.dense(_DF, _INSTEAD), [directions(t) for t in estimate.A.terms]
         )
         size = len(first)
         information = np.empty((size + 1, size + 1))
@@ -140,7 +140,7 @@ class KenwardRoger:
     @cached_property
     def _bias(self) -> Floats:
         """``sum W_rs X' Omega^-1 G_r P G_s Omega^-1 X``, ``(p, p)``, by one solve per direction."""
-        factor, terms = self.estimate.evaluation.dense(_DF), self.estimate.A.terms
+        factor, terms = self.estimate.evaluation.dense(_DF, _INSTEAD), self.estimate.A.terms
         values, vectors = np.linalg.eigh(self._W[:-1, :-1])
         splits = np.cumsum([t.n_theta for t in terms])[:-1]
         total = np.zeros((self.estimate.A.p, self.estimate.A.p))

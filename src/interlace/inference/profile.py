@@ -17,7 +17,6 @@ from scipy.special import ndtri
 from interlace._progress import counter
 from interlace._threads import threads_for
 from interlace.constrained import CoefficientPath, Path
-from interlace.criterion import Criterion
 from interlace.errors import InterlaceError
 from interlace.estimate import Estimate, estimate_theta
 from interlace.held import correlation_path, deviation_path, sigma_path
@@ -30,6 +29,8 @@ from interlace.terms import Floats
 _USUAL = 0.95
 # Estimates that turn out to be local minima before we give up.
 _RESTARTS = 3
+_PROFILES = "profile, or conf_int(method='profile'), needs"
+_INSTEAD = ", or use conf_int(method='bootstrap')"
 
 
 @dataclass(frozen=True)
@@ -367,10 +368,9 @@ def _traced(
 
 def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     """The fit by ML, its templates triangular and with exact zeros."""
+    estimate.evaluation.dense(_PROFILES, _INSTEAD)
     if estimate.criterion.reml:
-        estimate.evaluation.dense("profiles need")
-        criterion = Criterion(estimate.A, reml=False)
-        criterion.__dict__["plan"] = estimate.criterion.plan  # the same: fill the cache
+        criterion = estimate.criterion.on(estimate.A, reml=False)
         estimate = estimate_theta(criterion, theta0=estimate.theta)
     clean = estimate.criterion.working(estimate.user_templates)
     return replace(estimate, templates=tuple(clean))

@@ -11,7 +11,7 @@ import pandas as pd
 from interlace._encode import SideTerm
 from interlace.crossprod import CrossProducts, drop_term, map_columns, select_columns
 from interlace.design import Design
-from interlace.estimate import SINGULAR_TOLERANCE, Estimate
+from interlace.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
 from interlace.fitted import FittedModel
 from interlace.formula import RandomTerm
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
@@ -47,7 +47,8 @@ def ranova(result: FittedModel) -> pd.DataFrame:
     -------
     DataFrame
         Rows ``<none>`` (the model itself) and, for instance, ``Days in (1 + Days | Subject)``;
-        columns ``npar, logLik, AIC, LRT, Df, p``.
+        columns ``npar, logLik, AIC, LRT, Df, p``; after a fit by the iterative solver also
+        ``LRT_error``, the Monte-Carlo standard error of ``LRT``, which should be small beside it.
 
     Notes
     -----
@@ -67,11 +68,15 @@ def ranova(result: FittedModel) -> pd.DataFrame:
     {'<none>': nan, 'Days in (1 + Days | Subject)': 42.837}
     """
     estimate = result.estimate
-    reml = estimate.criterion.reml
     found = list(reductions(require_rows(result.design, "ranova"), estimate))
-    values = [estimate.value, *(_value(one, reml) for one in found)]
+    values, errors = [estimate.value], [np.nan]
+    for one in found:
+        value, error = _minimum(one, estimate, result.options.mc_tolerance)
+        values.append(value)
+        errors.append(error)
     sizes = [nparams(estimate.A), *(nparams(one.A) for one in found)]
-    return _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
+    table = _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
+    return table if estimate.criterion.probes is None else table.assign(LRT_error=errors)
 
 
 def _table(labels: list[str], deviance: Floats, size: Floats) -> pd.DataFrame:
@@ -188,13 +193,18 @@ def _start(A: CrossProducts, templates: list[Floats]) -> Floats | None:
     return join_theta(A.terms, templates)
 
 
-def _value(one: Reduction, reml: bool) -> float:
-    """Minimum of the criterion of a smaller model."""
+def _minimum(one: Reduction, whole: Estimate, mc_tolerance: float) -> tuple[float, float]:
+    """Minimum of the criterion of a smaller model, and the chance in its difference."""
     if not one.A.terms:
-        return linear_value(one.A, reml=reml)
-    return fit_sums(
-        one.A, reml=reml, theta0=one.theta0, what=f"the model without {one.label}"
-    ).value
+        value = linear_value(one.A, reml=whole.criterion.reml)
+        return value, whole.convergence.criterion_error or 0.0
+    smaller = fit_sums(
+        whole.criterion.on(one.A),
+        theta0=one.theta0,
+        mc_tolerance=mc_tolerance,
+        what=f"the model without {one.label}",
+    )
+    return smaller.value, difference_error(whole, smaller)
 
 
 def linear_value(A: CrossProducts, *, reml: bool) -> float:

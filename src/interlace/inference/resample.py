@@ -318,7 +318,7 @@ class _CasesTogether:
         for i in range(len(uniform)):
             try:
                 A = self.cases.sample(uniform[i])[1]
-                criteria[i] = Criterion(A, self.refitter.estimate.criterion.reml)
+                criteria[i] = self.refitter.estimate.criterion.on(A)
             except InterlaceError as error:
                 errors[i] = str(error)
         if criteria:
@@ -372,7 +372,8 @@ def _runner(
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    rows = working_rows(design, estimate.A)
+    refitter = Refitter(estimate, rows, result.options.mc_tolerance)
     if kind == "cases":
         drawer = cases(design, estimate.A.names, groups, group)
         if isinstance(reader, _Parameters) and worth_a_batch(estimate.A, own_rows=True):
@@ -431,7 +432,9 @@ class _CaseFits:
 
         def fit(i: int) -> tuple[Design, Estimate]:
             design, A = self.cases.sample(uniform[i])
-            return design, estimate_theta(Criterion(A, criterion.reml), theta0=theta0)
+            return design, estimate_theta(
+                criterion.on(A), theta0=theta0, mc_tolerance=self.refitter.mc_tolerance
+            )
 
         return fit
 

@@ -22,7 +22,7 @@ from interlace.solver.solve import fixed_images
 from interlace.terms import Floats, join_theta
 
 # Begins the message for fits of the iterative solver.
-_DF = "Satterthwaite's degrees of freedom need"
+_DF = "ddf='satterthwaite' needs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Satterthwaite:
     @cached_property
     def images(self) -> tuple[Floats, ...]:
         """``Z_j' Omega^-1 X`` in the working basis, ``(l, k, p)`` per term."""
-        return fixed_images(self.estimate.evaluation.dense(_DF))
+        return fixed_images(self.estimate.evaluation.dense(_DF, ", or use ddf='normal'"))
 
     def df(self, L: Floats) -> Floats:
         """Degrees of freedom of the rows of ``L`` (c, p): ``2 (l' V l)^2 / (g' A g)``, ``(c,)``.

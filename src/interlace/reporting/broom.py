@@ -190,7 +190,8 @@ def glance(result: InferredModel) -> pd.DataFrame:
     DataFrame
         ``nobs, sigma, logLik, AIC, BIC, REMLcrit, df.residual``; ``deviance`` in place of
         ``REMLcrit`` for ML.  ``df.residual`` is rows less parameters, those of the variances
-        included.
+        included.  After a fit by the iterative solver also ``solver, logLik.error`` (Monte-Carlo
+        standard error; AIC and BIC have twice that) ``, n_probes, n_iterations``.
 
     Examples
     --------
@@ -209,6 +210,14 @@ def glance(result: InferredModel) -> pd.DataFrame:
         "REMLcrit" if result.method == "REML" else "deviance": result.criterion,
         "df.residual": result.nobs - result.nparams,
     }
+    found = result.convergence
+    if found.criterion_error is not None:
+        row |= {
+            "solver": found.solver,
+            "logLik.error": 0.5 * found.criterion_error,
+            "n_probes": found.n_probes,
+            "n_iterations": found.n_iterations,
+        }
     return pd.DataFrame([row])
 
 

@@ -77,6 +77,9 @@ def compare(*results: CrossedLMEResult, names: Sequence[str] | None = None) -> M
         index=pd.Index(labels, name="model"),
     )
     deviance = np.array([e.value for e in estimates])
+    error = max(e.convergence.criterion_error or 0.0 for e in estimates)
+    if error > 0.0:
+        notes += (f"AIC, AICc and BIC have Monte-Carlo standard errors up to {error:.2g}.",)
     return ModelComparison(
         "Comparison of models",
         table.assign(**_criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)).assign(
