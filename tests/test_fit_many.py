@@ -344,10 +344,15 @@ def test_dropped_columns_are_named_once(sleep):
 # ------------------------------------------------------------------ arguments
 
 
+def test_a_name_left_holds_the_place_of_the_responses(sleep):
+    left = fit_many("y ~ Days + (1 | Subject)", sleep, ["Reaction"])
+    assert left.table.equals(fit_many("~ Days + (1 | Subject)", sleep, ["Reaction"]).table)
+
+
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("Reaction ~ Days + (1 | Subject)", "must begin with '~'"),
+        ("log(Reaction) ~ Days + (1 | Subject)", "must begin with '~', or with a name"),
         ("Days + (1 | Subject)", "must begin with '~'"),
         (3, "the formula must be text, not int"),
     ],

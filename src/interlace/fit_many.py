@@ -53,7 +53,7 @@ def fit_many(
     Parameters
     ----------
     formula
-        The right side, ``"~ x + (1 + x | g)"``.  A response left of ``~`` is refused.
+        ``"~ x + (1 + x | g)"``.  A name left of ``~`` only holds the place of the responses.
     data
         As for :func:`interlace.fit`.
     responses

@@ -141,11 +141,13 @@ def model_of(
     """Parse the model and pick its columns."""
     if not isinstance(formula, str):
         raise InterlaceError(f"the formula must be text, not {type(formula).__name__}")
-    right = formula.strip()
-    if not right.startswith("~"):
+    left, tilde, _ = formula.partition("~")
+    if not tilde or not (left.strip().isidentifier() or not left.strip()):
         raise InterlaceError(
-            f"the formula '{right}' must begin with '~': the responses are those of responses="
+            f"the formula '{formula.strip()}' must begin with '~', or with a name in the place of "
+            f"the responses: they are those of responses=, as they are"
         )
+    right = formula[len(left) :].strip()
     held = Model(
         right,
         spec=_parsed(right, responses.names[0], arguments),
