@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from interlace.terms import Floats
 
@@ -56,4 +56,5 @@ def error_of_mean(values: Floats, complete: bool) -> Floats:
 
 def inflation(m: int) -> float:
     """Ratio of the upper confidence limit of a standard deviation to that of ``m`` values."""
-    return float(np.sqrt((m - 1) / chi2.ppf(1.0 - _CONFIDENCE, m - 1)))
+    low = 2.0 * gammaincinv(0.5 * (m - 1), 1.0 - _CONFIDENCE)  # quantile of chi squared
+    return float(np.sqrt((m - 1) / low))
