@@ -1,8 +1,11 @@
 """What all tests share."""
 
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window, whatever the machine
+# A shell that runs the tests in the background makes them ignore interrupts, which some test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings
 
