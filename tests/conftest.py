@@ -4,8 +4,6 @@ import os
 import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window, whatever the machine
-# A shell that runs the tests in the background makes them ignore interrupts, which some test.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings
 
@@ -18,3 +16,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+# A shell that runs the tests in the background makes them ignore interrupts, which some test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
