@@ -65,9 +65,12 @@ numpydoc_xref_param_type = False
 # the library that nobody has to make.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(np|numpy|pd|pandas|p9|plotnine|scipy|polars|marginaleffects|collections)\..*"),
+    (
+        "py:.*",
+        r"(np|numpy|pd|pandas|p9|plotnine|scipy|polars|marginaleffects|collections|pathlib)\..*",
+    ),
     ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
-    ("py:class", r"(interlace\..*\.)?(Design|Estimate|MixedFormula|Options|Scale|Table)"),
+    ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
     ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
 ]
 

@@ -209,7 +209,7 @@ class ManyFits:
         The responses in the order given.
     table
         One row for each response and parameter: ``response, effect, group, term, estimate,
-        std.error, statistic, p.value``, as :func:`interlace.reporting.tidy` names them.  Effects
+        std.error, statistic, p.value``, as ``tidy`` of a result names them.  Effects
         are ``"fixed"`` (normal tests) and ``"ran_pars"`` (standard deviations and correlations,
         without standard errors).
     errors
@@ -237,7 +237,7 @@ class ManyFits:
     _model: OneResponse = field(repr=False)
 
     def glance(self) -> pd.DataFrame:
-        """One row for each response, as :func:`interlace.reporting.glance` names the columns.
+        """One row for each response, with the columns of a result's ``glance``.
 
         ``response, nobs, sigma, logLik, AIC, BIC, REMLcrit`` (``deviance`` for ML),
         ``df.residual, converged, singular``.
