@@ -214,6 +214,7 @@ def _on_cluster(
     # Levels of the factors are in the graph, which may be large: that is meant.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
         futures = client.get(graph, [root, *counts], sync=False)
+    left = set(futures[1:])
     try:
         for future in futures:
             future.add_done_callback(done.put)
@@ -221,8 +222,11 @@ def _on_cluster(
             if future.status in ("error", "cancelled"):
                 future.result()  # raises what happened on the worker
             elif future is not futures[0]:
+                left.discard(future)
                 _count(future, advance)
             elif future.status == "finished":
+                for late in left:  # told of later than of the sum that holds them
+                    _count(late, advance)
                 return future.result()
             else:  # the sum was lost with its worker before we knew that it was there
                 future.add_done_callback(done.put)
