@@ -43,3 +43,8 @@ def _control_group() -> float:
     except OSError:
         return float("inf")
     return float("inf") if limit == "max" else max(0.0, float(limit) - float(used))
+
+
+def in_gb(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / 1e9:.3g} GB"

@@ -15,10 +15,8 @@ import numpy as np
 
 from interlace.cells import Codes
 from interlace.solver.blocks import multiply
-from interlace.solver.sparse import Reduced, Step, summed, sums_by_row, transposed
+from interlace.solver.sparse import Reduced, Step, chunks, summed, sums_by_row, transposed
 from interlace.terms import Floats
-
-_CHUNK = 1 << 20
 
 
 def local_sandwiches(reduced: Reduced, C: Mapping[int, Floats]) -> dict[int, Floats]:
@@ -105,8 +103,7 @@ def _shared(own: Step, later: Step, j: int, places: Codes, C: Floats) -> Floats:
     """``R_a C R_b'`` over the levels of one term of the rest."""
     mine, theirs = own.cells[j], later.cells[j]
     total = np.zeros((len(own.N), own.N.shape[1], later.N.shape[1]))
-    for start in range(0, len(places), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in chunks(len(places)):
         half = multiply(mine.values[part], C[mine.cols[part]])
         product = multiply(half, transposed(theirs.values[places[part]]))
         total += summed(mine.rows[part], product, len(total))

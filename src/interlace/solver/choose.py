@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interlace._memory import memory_limit
+from interlace._memory import in_gb, memory_limit
 from interlace.crossprod import CrossProducts
 from interlace.errors import InterlaceError
 from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_words
@@ -110,8 +110,3 @@ def _too_large(A: CrossProducts, solver: str, found: Prediction, limit: float) -
         f"the {solver} solver would need {in_gb(exact if solver == 'exact' else iterative)} for "
         f"these terms ({sizes_in_words(A)}), but {in_gb(limit)} can be used; {way_out}"
     )
-
-
-def in_gb(size: float) -> str:
-    """Bytes in words."""
-    return f"{size / 1e9:.3g} GB"

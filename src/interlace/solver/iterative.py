@@ -37,6 +37,7 @@ from interlace.solver.chain import local_sandwiches
 from interlace.solver.conjugate import Solved, norms, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
+    Low,
     deflate,
     known_inverse,
 )
@@ -94,8 +95,12 @@ class IterativeFactor:
     @cached_property
     def _data(self) -> Floats:
         """Solutions of the scaled equations for ``[X y]``, ``(q, p + 1)``."""
-        f = self.reduced.to_scaled(self.reduced.V)
-        return self.deflated.completed(self.solved.x[:, self.n_probes :], f)
+        return self.deflated.completed(self.solved.x[:, self.n_probes :], self._right)
+
+    @cached_property
+    def _right(self) -> Floats:
+        """Right-hand sides of the scaled equations for ``[X y]``, ``(q, p + 1)``."""
+        return self.reduced.to_scaled(self.reduced.V)
 
     @cached_property
     def fixed_images(self) -> Floats:
@@ -109,7 +114,7 @@ class IterativeFactor:
         With solutions ``x`` of ``M~ x = f`` it is ``VV - f'x - x'f + x'M~x``.
         """
         x = self._data
-        half = self.reduced.to_scaled(self.reduced.V).T @ x
+        half = self._right.T @ x
         gram = self.reduced.VV - half - half.T + x.T @ self.reduced.scaled(x)
         return np.asarray(0.5 * (gram + gram.T), dtype=np.float64)
 
@@ -271,16 +276,19 @@ class IterativeFactor:
             step, e = self.reduced.steps[s], self._known_images[s][1]
             E = np.eye(step.N.shape[1]) - multiply(step.N, step.K)
             EY = multiply(E, self._local[s])
-            low = np.einsum(
-                "lis,st,ljt->ij", e, known_inverse(self.deflated).core, e, optimize=True
-            )
+            low = np.einsum("lis,st,ljt->ij", e, self._low.core, e, optimize=True)
             found[s] = sum_product(E, step.N) - sum_product(EY, transposed(E)) - low
         return tuple(found[j] for j in range(len(self.A.terms)))
 
     @cached_property
     def _known_images(self) -> dict[int, tuple[Floats, Floats]]:
         """``b`` and ``e`` of the chain terms for the columns of :func:`known_inverse`."""
-        return self._images(known_inverse(self.deflated).U)
+        return self._images(self._low.U)
+
+    @cached_property
+    def _low(self) -> Low:
+        """What is known of ``M~^-1``, less the identity."""
+        return known_inverse(self.deflated)
 
     def _images(self, v: Floats) -> dict[int, tuple[Floats, Floats]]:
         """``b`` and ``e`` of the chain terms for effects ``-G v`` of the rest."""
@@ -337,7 +345,7 @@ class IterativeFactor:
         for s, step in reduced.steps.items():
             (b, _), (bz, _) = self._probe_images[s]
             more = multiply(multiply(step.K, self._local[s]), step.K) + outer_by_level(b, bz) / m
-            more += low_rank_blocks(self._known_images[s][0], known_inverse(self.deflated).core)
+            more += low_rank_blocks(self._known_images[s][0], self._low.core)
             found[s] = step.K + positive_part(more)
         return tuple(found[j] for j in range(len(self.A.terms)))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from interlace._memory import memory_limit
+from interlace._memory import in_gb, memory_limit
 from interlace.crossprod import Cells, Codes, CrossProducts
 from interlace.errors import InterlaceError
 from interlace.solver.tails import DenseTail, SparseTail, count_pairs, sparse_tail
@@ -152,8 +152,8 @@ def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
     if not fits:
         least = min(cost.bytes for cost in exact_costs(A))
         raise InterlaceError(
-            f"the exact solver would need {least / 1e9:.3g} GB for these terms "
-            f"({sizes_in_words(A)}), but {limit / 1e9:.3g} GB can be used; it is meant for models "
+            f"the exact solver would need {in_gb(least)} for these terms "
+            f"({sizes_in_words(A)}), but {in_gb(limit)} can be used; it is meant for models "
             f"whose second-largest factor has up to a few thousand levels. Leave out or coarsen a "
             f"factor"
         )

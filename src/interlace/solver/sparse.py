@@ -259,7 +259,7 @@ def sums_by_column(cells: Cells, K: Floats, l: int) -> Floats:
     """``sum over rows of R' K R`` for every level of the other term, ``(l, k_j, k_j)``."""
     k = cells.values.shape[2]
     total = np.zeros((l, k, k))
-    for part in _chunks(len(cells.rows)):
+    for part in chunks(len(cells.rows)):
         values = cells.values[part]
         product = multiply(transposed(values), multiply(K[cells.rows[part]], values))
         total += summed(cells.cols[part], product, l)
@@ -270,14 +270,15 @@ def sums_by_row(cells: Cells, C: Floats, l: int) -> Floats:
     """``sum over columns of R C R'`` for every level of the eliminated term, ``(l, k_s, k_s)``."""
     k = cells.values.shape[1]
     total = np.zeros((l, k, k))
-    for part in _chunks(len(cells.rows)):
+    for part in chunks(len(cells.rows)):
         values = cells.values[part]
         product = multiply(values, multiply(C[cells.cols[part]], transposed(values)))
         total += summed(cells.rows[part], product, l)
     return total
 
 
-def _chunks(n: int) -> list[slice]:
+def chunks(n: int) -> list[slice]:
+    """Slices of as many cells as are worked on at a time."""
     return [slice(a, a + _CHUNK) for a in range(0, n, _CHUNK)]
 
 
