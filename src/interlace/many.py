@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.optimize import FLAT, SHORT, Floats
+from interlace.optimize import FLAT, NEGLIGIBLE, SHORT, Floats
 
 Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -232,12 +232,14 @@ def _advance(out: Minima, search: _Search, models: _Models, tolerance: Floats) -
     gain, noise = models.gain, search.noise
     trusted = (gain < SHORT) & (np.abs(actual - promised) <= 0.5 * np.abs(promised) + tolerance)
     accepted = (gain < tolerance) | (actual > 0.05 * promised) | (np.abs(promised) < 10.0 * noise)
+    negligible = ~accepted & (gain < NEGLIGIBLE)
     lengths = np.linalg.norm(steps, axis=1)
     shrunk = 0.25 * lengths
     worse = accepted & ~(actual >= -tolerance)
-    stuck = (~accepted & (shrunk < 1e-12)) | (worse & (gain >= tolerance))
+    stuck = (~accepted & ~negligible & (shrunk < 1e-12)) | (worse & (gain >= tolerance))
     search = replace(search, n=search.n + 1)
-    _finish(out, search, models, worse & (gain < tolerance), CONVERGED)
+    done = negligible | (worse & (gain < tolerance))
+    _finish(out, search, models, done, CONVERGED)
     _finish(out, search, models, stuck, STUCK)
     moves = accepted & ~worse
     radius = np.where(moves, _next_radii(search.radius, actual, promised, lengths), shrunk)
@@ -248,7 +250,7 @@ def _advance(out: Minima, search: _Search, models: _Models, tolerance: Floats) -
         radius=radius,
         trusted=trusted,
     )
-    return search.take(~worse & ~stuck)
+    return search.take(~worse & ~stuck & ~negligible)
 
 
 def _choose(which: Mask, first: Points, second: Points) -> Points:

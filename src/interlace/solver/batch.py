@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interlace.solver.left import left_or_nan
 from interlace.solver.stack import Batch, Shape
 from interlace.terms import Floats, ReTerm
 
@@ -61,8 +62,7 @@ def factorize(batch: Batch, templates: Mapping[int, Floats]) -> Factor:
     yy = batch.yy - (batch.zy * Kr).sum(axis=(0, 1))
     half, logs = _inverse_factor(_scaled(batch.shape, templates, S))
     u = (half @ _scale_rows(batch.shape, templates, sy[:, :, None], transpose=True))[:, :, 0]
-    r2 = yy - (u**2).sum(axis=1)
-    r2 = np.where(r2 > 0.0, r2, np.nan)
+    r2 = left_or_nan(yy - (u**2).sum(axis=1), batch.yy)
     coef = _scale_rows(
         batch.shape, templates, half.transpose(0, 2, 1) @ u[:, :, None], transpose=False
     )[:, :, 0]

@@ -24,6 +24,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 from interlace.crossprod import CrossProducts, group_sums
 from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
+from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.terms import Floats
@@ -408,7 +409,7 @@ def _factor_remainder(
         L,
         logdet + 2.0 * float(np.log(pivots[:q]).sum()),
         2.0 * float(np.log(pivots[q:-1]).sum()),
-        float(pivots[-1] ** 2),
+        check_left(float(pivots[-1] ** 2), float(A.vv[-1, -1])),
     )
 
 

@@ -43,6 +43,7 @@ from interlace.solver.deflate import (
 )
 from interlace.solver.exact import TermDerivatives, TermEffects
 from interlace.solver.layout import Layout
+from interlace.solver.left import check_left
 from interlace.solver.probes import Probes, error_of_mean
 from interlace.solver.rest import SAFE, Probed, RestTraces, Share, smallest
 from interlace.solver.sparse import Reduced, reduce_equations, transposed
@@ -156,9 +157,7 @@ class IterativeFactor:
         """Penalised residual sum of squares."""
         half = solve_triangular(self.fixed_root, self._gram[:-1, -1], lower=True)
         r2 = float(self._gram[-1, -1] - half @ half)
-        if not r2 > 0.0:
-            raise np.linalg.LinAlgError("no residual variance is left")
-        return r2
+        return check_left(r2, float(self.A.vv[-1, -1]))
 
     @cached_property
     def effects(self) -> tuple[TermEffects, ...]:
