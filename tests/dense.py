@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from interlace.criterion import Criterion
-from interlace.crossprod import Basis, CrossProducts
-from interlace.design import Design, assemble
-from interlace.estimate import Convergence, Estimate
-from interlace.formula import parse
-from interlace.terms import Floats
+from interlace.design.design import Design, assemble
+from interlace.design.formula import parse
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Convergence, Estimate
+from interlace.sums.crossprod import Basis, CrossProducts
+from interlace.sums.terms import Floats
 
 FORMULAS = {
     "intercept": "y ~ x + (1 | g)",

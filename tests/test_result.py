@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 import interlace
 from dense import FORMULAS, frame
 from interlace import InterlaceError, SingularFitWarning, datasets
-from interlace.summary import Summary, Table
+from interlace.reporting.summary import Summary, Table
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 

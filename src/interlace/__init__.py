@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from interlace import datasets
-from interlace.crossprod import CrossProducts
 from interlace.diagnostics import (
     cooks_distance,
     covratio,
@@ -23,12 +22,13 @@ from interlace.errors import (
     SingularFitWarning,
 )
 from interlace.fit import fit
-from interlace.fit_many import fit_many
 from interlace.inference.compare import anova_models as anova
-from interlace.many_fits import ManyFits
+from interlace.many.fit_many import fit_many
+from interlace.many.fits import ManyFits
 from interlace.reporting.models import compare
 from interlace.result import CrossedLMEResult
 from interlace.sources import cross_products
+from interlace.sums.crossprod import CrossProducts
 
 if TYPE_CHECKING:
     from interlace.plots import (

@@ -9,25 +9,25 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interlace._progress import watcher
-from interlace.criterion import Criterion
-from interlace.crossprod import CrossProducts, cross_products, with_response
-from interlace.design import Design, assemble, refuse_constant
+from interlace.design.design import Design, assemble, refuse_constant
+from interlace.design.formula import MixedFormula, parse
+from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
 )
-from interlace.estimate import Estimate, estimate_theta
-from interlace.fitted import Options
-from interlace.formula import MixedFormula, parse
-from interlace.recipe import recipe_of, require_rows
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.machine.progress import watcher
+from interlace.model.fitted import Options
 from interlace.result import CrossedLMEResult
 from interlace.solver.choose import SOLVERS, choose_probes
 from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
-from interlace.terms import Floats
+from interlace.sums.crossprod import CrossProducts, cross_products, with_response
+from interlace.sums.terms import Floats
 
 METHODS = ("REML", "ML")
 DDF = ("normal", "satterthwaite", "kenward-roger")

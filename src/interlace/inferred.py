@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interlace.fitted import FittedModel
+from interlace.model.fitted import FittedModel
 
 if TYPE_CHECKING:
     from interlace.inference.hypotheses import Hypothesis
-    from interlace.inference.profile import Profile
+    from interlace.inference.profiles.profile import Profile
     from interlace.inference.tables import WaldTest
     from interlace.inference.wald import Reference
     from interlace.reporting import ICC, R2, SingularReport
@@ -288,7 +288,7 @@ class InferredModel(FittedModel):
               0.05   0.95
         Days   7.9  13.03
         """
-        from interlace.inference.profile import profile
+        from interlace.inference.profiles.profile import profile
 
         return profile(self.estimate, parm=parm, level=level, progress=progress)
 

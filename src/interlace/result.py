@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.fitted import read_only
+from interlace.design.recipe import require_rows
 from interlace.inferred import InferredModel
-from interlace.recipe import require_rows
+from interlace.model.fitted import read_only
 
 if TYPE_CHECKING:
-    from interlace.inference.replicates import BootstrapResult
-    from interlace.marginal import MarginalModel
-    from interlace.plots._style import Figure
-    from interlace.summary import Summary
+    from interlace.inference.bootstrap.replicates import BootstrapResult
+    from interlace.plots.style import Figure
+    from interlace.reporting.marginal import MarginalModel
+    from interlace.reporting.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class CrossedLMEResult(InferredModel):
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional predictions for the rows used, ``(nobs,)``."""
-        from interlace.predict import fitted
+        from interlace.model.predict import fitted
 
         design = require_rows(self.design, "fittedvalues")
         return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
@@ -184,7 +184,7 @@ class CrossedLMEResult(InferredModel):
 
         Notes
         -----
-        The formulas are in :func:`interlace.predict.predict`.  Quantiles are normal, or, for
+        The formulas are in :func:`interlace.model.predict.predict`.  Quantiles are normal, or, for
         confidence intervals without random effects, t with the degrees of freedom of the fit's
         ``ddf``.
 
@@ -199,7 +199,7 @@ class CrossedLMEResult(InferredModel):
            prediction    se  lower  upper
         0       345.6  49.3  248.9  442.3
         """
-        from interlace.predict import predict
+        from interlace.model.predict import predict
 
         return predict(
             self.design,
@@ -242,7 +242,7 @@ class CrossedLMEResult(InferredModel):
         >>> result.simulate(3, seed=1).shape
         (180, 3)
         """
-        from interlace.simulate import simulate
+        from interlace.model.simulate import simulate
 
         return simulate(self.design, self.estimate, nsim, seed, include_re=include_re)
 
@@ -288,7 +288,7 @@ class CrossedLMEResult(InferredModel):
         ... )
         True
         """
-        from interlace.inference.bootstrap import bootstrap_se
+        from interlace.inference.bootstrap.statistic import bootstrap_se
 
         design = require_rows(self.design, "bootstrap_se")
         return bootstrap_se(
@@ -349,8 +349,8 @@ class CrossedLMEResult(InferredModel):
 
         Notes
         -----
-        Sources and details are in :func:`interlace.inference.resample.bootstrap`.  Replicates are
-        fitted by the solver of the fit, with the same probes if it was the iterative one.
+        Sources and details are in :func:`interlace.inference.bootstrap.resample.bootstrap`.
+        Replicates are fitted by the solver of the fit, with the same probes if it was the iterative one.
 
         Examples
         --------
@@ -361,7 +361,7 @@ class CrossedLMEResult(InferredModel):
         >>> boot.replicates.shape, boot.n_failed
         ((200, 6), 0)
         """
-        from interlace.inference.resample import bootstrap
+        from interlace.inference.bootstrap.resample import bootstrap
 
         return bootstrap(
             self,
@@ -409,7 +409,7 @@ class CrossedLMEResult(InferredModel):
 
     def summary(self) -> Summary:
         """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        from interlace.summary import summarize
+        from interlace.reporting.summary import summarize
 
         return summarize(self)
 
@@ -490,6 +490,6 @@ class CrossedLMEResult(InferredModel):
         >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
         (10.467, 1.546)
         """
-        from interlace.marginal import model
+        from interlace.reporting.marginal import model
 
         return model(self, vcov=vcov, df=df, include_re=include_re)

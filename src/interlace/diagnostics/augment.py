@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.influence import hlm_influence
 from interlace.diagnostics.leverage import leverage
 from interlace.diagnostics.residuals import hlm_resid

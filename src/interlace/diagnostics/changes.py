@@ -12,17 +12,17 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.criterion import Criterion
-from interlace.crossprod import Codes
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished
-from interlace.estimate import Estimate
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
 from interlace.solver.rows import fixed_on_random, quadratic_forms, set_forms
 from interlace.solver.solve import solve
-from interlace.terms import Floats
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats
 
 MEASURES = ("cooksd", "mdffits", "covtrace", "covratio")
 

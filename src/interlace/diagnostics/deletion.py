@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.columns import Pool, working_fixed
-from interlace.crossprod import Cells, Codes, CrossProducts
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.units import fixed_columns, root_weights, rows_in_basis
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.solver.rows import Rows
-from interlace.terms import Floats
+from interlace.sums.columns import Pool, working_fixed
+from interlace.sums.crossprod import Cells, Codes, CrossProducts
+from interlace.sums.terms import Floats
 
 # Squared share of a direction of the fixed effects below which its rank is looked at closely.
 _SUSPECT = 1e-7

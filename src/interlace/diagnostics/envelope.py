@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv, ndtr, ndtri
 
 from interlace.errors import InterlaceError
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Quantiles looked at: all of a small sample, else those at both ends and some between.
 _ALL, _ENDS, _BETWEEN = 500, 100, 300

@@ -6,10 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace._progress import counter
-from interlace._threads import threads_for
-from interlace.crossprod import group_sums
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.changes import (
     MEASURES,
     Influence,
@@ -24,9 +21,12 @@ from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
+from interlace.machine.progress import counter
+from interlace.machine.threads import threads_for
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats, ReTerm
+from interlace.sums.crossprod import group_sums
+from interlace.sums.terms import Floats, ReTerm
 
 # Relative variances that count as zero: nothing can be said relative to them.
 _ZERO = 1e-14
@@ -237,7 +237,7 @@ def _relative(after: Floats, before: float) -> Floats:
 
 
 def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
-    """Names and places of the components of a term, in the order of :mod:`interlace.parameters`."""
+    """Names and places of the components of a term, in the order of ``estimation.parameters``."""
     entries = []
     for a, column in enumerate(term.columns):
         entries.append((f"var_{column}|{term.group}", a, a))

@@ -16,11 +16,11 @@ from scipy.linalg import solve_triangular
 from scipy.sparse import csr_matrix, hstack
 from scipy.sparse.csgraph import connected_components
 
-from interlace.crossprod import Codes
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
-from interlace.terms import Floats
+from interlace.estimation.estimate import Estimate
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats
 
 # Rows taken together, for few and for many effects.
 _FEW, _SHORT, _LONG = 256, 128, 512

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace.crossprod import Codes, group_sums
-from interlace.terms import Floats
+from interlace.sums.crossprod import Codes, group_sums
+from interlace.sums.terms import Floats
 
 # A column depends on those before it in a group when less than this share of its norm is left.
 _DEPENDENT = 1e-7

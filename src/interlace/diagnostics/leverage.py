@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from interlace.crossprod import group_sums
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.units import (
     design_of,
     grouping,
@@ -14,11 +13,12 @@ from interlace.diagnostics.units import (
     rows_in_basis,
     unit_index,
 )
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.result import CrossedLMEResult
 from interlace.solver.blocks import multiply
 from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
-from interlace.terms import Floats
+from interlace.sums.crossprod import group_sums
+from interlace.sums.terms import Floats
 
 # Begins the message for fits of the iterative solver.
 _LEVERAGE = "leverages (leverage, augment, standardized residuals in plots) need"

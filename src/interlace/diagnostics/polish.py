@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from interlace.criterion import Evaluation
-from interlace.estimate import Estimate
-from interlace.optimize import FLAT
+from interlace.estimation.criterion import Evaluation
+from interlace.estimation.estimate import Estimate
+from interlace.estimation.optimize import FLAT
 
 # A Newton step that promises less than this is short, whatever the criterion.
 _SMALL = 1e-9

@@ -12,17 +12,17 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.batches import BatchProblem, off_boundary, stacked
-from interlace.criterion import Criterion
-from interlace.crossprod import Codes
+from interlace.batch.factor import factorize
+from interlace.batch.fits import BatchProblem, off_boundary, stacked
+from interlace.batch.optimize import CONVERGED, MESSAGES, minimize_many
+from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
-from interlace.estimate import Estimate
-from interlace.many import CONVERGED, MESSAGES, minimize_many
-from interlace.optimize import minimize
-from interlace.solver.batch import factorize
-from interlace.solver.stack import Batch, OwnRows, order_of
-from interlace.terms import Floats
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate
+from interlace.estimation.optimize import minimize
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats
 
 # A batch pays while Python's overhead for one fit is more than its arithmetic: rows of the
 # remainder, numbers of one replicate, and of all that are taken together.

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from interlace.crossprod import Codes
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.diagnostics.innovations import cholesky_residuals
 from interlace.diagnostics.leastsquares import GroupFits, group_fits
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
@@ -22,9 +21,10 @@ from interlace.diagnostics.units import (
     unit_index,
 )
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats
 
 # ------------------------------------------------------------------ arrays
 

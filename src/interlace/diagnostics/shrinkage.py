@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from interlace.crossprod import Codes, group_sums
+from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats
+from interlace.sums.crossprod import Codes, group_sums
+from interlace.sums.terms import Floats
 
 # Cross-products of scaled columns whose smallest eigenvalue is below this cannot be solved.
 _DEPENDENT = 1e-10

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # A local slope is only fitted where x varies by more than this share of its range.
 _FLAT = 1e-6

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from interlace.crossprod import Codes
-from interlace.design import Design
+from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.result import CrossedLMEResult
 from interlace.solver.rows import Rows, working_rows
-from interlace.terms import Floats, ReTerm
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats, ReTerm
 
 
 def design_of(result: CrossedLMEResult) -> Design:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
-from interlace.criterion import Criterion
-from interlace.crossprod import CrossProducts
+from interlace.design.recipe import require_rows
 from interlace.errors import ConvergenceWarning, InterlaceError
-from interlace.estimate import Estimate, difference_error, estimate_theta
-from interlace.recipe import require_rows
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
 
 # Likelihood-ratio statistics of nested models below zero by less than this are rounding.
 _ROUNDING = 1e-6

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace.crossprod import Codes
-from interlace.design import Design
+from interlace.design.design import Design
+from interlace.sums.crossprod import Codes
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace._frame import Codes, factorize, recode
-from interlace.design import Design
+from interlace.design.design import Design
+from interlace.design.frame import Codes, factorize, recode
 from interlace.errors import InterlaceError
 from interlace.inference.effects import Effect
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # A column is dependent if less than this share of its norm is left after those before it.
 _DEPENDENT = 1e-8

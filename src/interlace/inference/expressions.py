@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace._frame import hint
+from interlace.design.frame import hint
 from interlace.errors import InterlaceError
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.\[])")
 _SIGN = re.compile(r"[-+*/()=]")

@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import qr
 
-from interlace._frame import Codes, hint
-from interlace.design import Design
+from interlace.design.design import Design
+from interlace.design.frame import Codes, hint
 from interlace.errors import InterlaceError
 from interlace.inference.effects import Effect, effects_of
 from interlace.inference.estimable import marginal
 from interlace.inference.expressions import linear
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 Hypothesis: TypeAlias = (
     ArrayLike | pd.DataFrame | Mapping[str, float] | str | Sequence[str | Mapping[str, float]]
@@ -84,8 +84,8 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     Examples
     --------
     >>> from interlace import datasets
-    >>> from interlace.design import assemble
-    >>> from interlace.formula import parse
+    >>> from interlace.design.design import assemble
+    >>> from interlace.design.formula import parse
     >>> design = assemble(parse("distance ~ age * Sex + (1 | Subject)"), datasets.load("orthodont"))
     >>> for term, L in term_hypotheses(design, design.names, type=3).items():
     ...     print(term, (L.round(2) + 0.0).tolist())

@@ -12,10 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from interlace._threads import threads_for
-from interlace.criterion import Criterion, Evaluation, solved
-from interlace.estimate import Estimate
-from interlace.terms import Floats, ReTerm, join_theta, split_theta
+from interlace.estimation.criterion import Criterion, Evaluation, solved
+from interlace.estimation.estimate import Estimate
+from interlace.machine.threads import threads_for
+from interlace.sums.terms import Floats, ReTerm, join_theta, split_theta
 
 # Distance of the differences, in units of the distance over which the gradient bends: the
 # second-order error is then below 1e-7 and the rounding error smaller.

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from interlace.errors import InterlaceError
+from interlace.estimation.parameters import SIGMA, selected, theta_names
+from interlace.inference.bootstrap.resample import bootstrap
 from interlace.inference.information import vcov_theta
-from interlace.inference.profile import profile_limits
-from interlace.inference.resample import bootstrap
+from interlace.inference.profiles.profile import profile_limits
 from interlace.inference.tables import coefficient_table
-from interlace.levels import check_level, tails
-from interlace.parameters import SIGMA, selected, theta_names
+from interlace.model.confidence import check_level, tails
 
 if TYPE_CHECKING:
-    from interlace.estimate import Estimate
+    from interlace.estimation.estimate import Estimate
     from interlace.inference.wald import Reference
     from interlace.result import CrossedLMEResult
 

@@ -23,13 +23,13 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.inference.information import unit_inverse
 from interlace.inference.sensitivity import level_products, working_contrasts
 from interlace.inference.wald import FTest, wald_f
 from interlace.solver.solve import fixed_images, projected_square
 from interlace.solver.traces import projected_traces
-from interlace.terms import Floats, ReTerm
+from interlace.sums.terms import Floats, ReTerm
 
 # Denominator degrees of freedom this close to 2 make the scaling 0 / 0; it is taken as 1, as usual.
 _NEAR_TWO = 1e-2

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from interlace._encode import SideTerm
-from interlace.crossprod import CrossProducts, drop_term, map_columns, select_columns
-from interlace.design import Design
-from interlace.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
-from interlace.fitted import FittedModel
-from interlace.formula import RandomTerm
+from interlace.design.design import Design
+from interlace.design.encode import SideTerm
+from interlace.design.formula import RandomTerm
+from interlace.design.recipe import require_rows
+from interlace.estimation.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
 from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
-from interlace.recipe import require_rows
-from interlace.terms import Floats, join_theta
+from interlace.model.fitted import FittedModel
+from interlace.sums.crossprod import CrossProducts, drop_term, map_columns, select_columns
+from interlace.sums.terms import Floats, join_theta
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.inference.information import vcov_theta
 from interlace.inference.sensitivity import level_products, working_contrasts
 from interlace.inference.wald import FTest, wald_f
 from interlace.solver.solve import fixed_images
-from interlace.terms import Floats, join_theta
+from interlace.sums.terms import Floats, join_theta
 
 # Begins the message for fits of the iterative solver.
 _DF = "ddf='satterthwaite' needs"

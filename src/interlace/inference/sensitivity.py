@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
-from interlace.terms import Floats
+from interlace.estimation.estimate import Estimate
+from interlace.sums.terms import Floats
 
 
 def working_contrasts(estimate: Estimate, L: Floats) -> Floats:

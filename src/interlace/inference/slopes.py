@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from interlace._encode import Side, SideTerm
-from interlace.design import Encoding
-from interlace.formula import RandomTerm
-from interlace.terms import Floats
+from interlace.design.design import Encoding
+from interlace.design.encode import Side, SideTerm
+from interlace.design.formula import RandomTerm
+from interlace.sums.terms import Floats
 
 
 def droppable(terms: Sequence[SideTerm]) -> list[SideTerm]:

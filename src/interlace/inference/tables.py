@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.estimate import Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
-from interlace.levels import check_level
-from interlace.recipe import require_rows
-from interlace.terms import Floats
+from interlace.model.confidence import check_level
+from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
-    from interlace.fitted import FittedModel
+    from interlace.model.fitted import FittedModel
 
 REFERENCES: Mapping[str, Callable[[Estimate], Reference]] = {
     "normal": Normal,

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-from interlace import predict
-from interlace.estimate import Estimate
-from interlace.terms import Floats
+from interlace.estimation.estimate import Estimate
+from interlace.model import predict
+from interlace.sums.terms import Floats
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import plotnine as p9
 
 from interlace.errors import InterlaceError
-from interlace.plots._style import BLUE, GREY, PALETTE, known, start, titled, wrapped
+from interlace.plots.style import BLUE, GREY, PALETTE, known, start, titled, wrapped
 from interlace.result import CrossedLMEResult
 
 _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]

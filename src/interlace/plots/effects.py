@@ -9,10 +9,11 @@ import pandas as pd
 import plotnine as p9
 from scipy.special import ndtri
 
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError
-from interlace.levels import check_level
-from interlace.plots._style import (
+from interlace.model.confidence import check_level
+from interlace.plots.style import (
     BLUE,
     GREY,
     MANY_LEVELS,
@@ -23,7 +24,6 @@ from interlace.plots._style import (
     titled,
     wrapped,
 )
-from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
 
 # Random effects below this share of sigma have no variance.

@@ -9,11 +9,11 @@ import pandas as pd
 import plotnine as p9
 from numpy.typing import ArrayLike
 
-from interlace._frame import hint
+from interlace.design.frame import hint
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.envelope import ranks_shown
 from interlace.errors import InterlaceError
-from interlace.plots._style import (
+from interlace.plots.style import (
     BLUE,
     GREY,
     MANY_LEVELS,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import plotnine as p9
 
-from interlace.plots._style import Figure, titled
+from interlace.design.recipe import require_rows
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
-from interlace.recipe import require_rows
+from interlace.plots.style import Figure, titled
 from interlace.result import CrossedLMEResult
 
 # Panels of the caterpillar, and lines of names at one, that fit in a quarter of the figure.

@@ -9,10 +9,10 @@ import pandas as pd
 import plotnine as p9
 from scipy.special import ndtri
 
-from interlace.plots._style import BLUE, GREY, literal, start, titled
+from interlace.plots.style import BLUE, GREY, literal, start, titled
 
 if TYPE_CHECKING:
-    from interlace.inference.profile import Profile
+    from interlace.inference.profiles.profile import Profile
 
 # Characters of a facet label that fit on one line.
 _LABEL_WIDTH = 27
@@ -28,7 +28,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
     Parameters
     ----------
     profile
-        From :func:`interlace.inference.profile.profile`.
+        From :func:`interlace.inference.profiles.profile.profile`.
     level
         Coverage of the interval marked; not above the level of the profile.
 
@@ -44,7 +44,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
     Examples
     --------
     >>> import interlace
-    >>> from interlace.inference.profile import profile
+    >>> from interlace.inference.profiles.profile import profile
     >>> from interlace.plots import plot_profile
     >>> fitted = interlace.fit("Yield ~ 1 + (1 | Batch)", interlace.datasets.load("dyestuff"))
     >>> figure = plot_profile(profile(fitted.estimate))

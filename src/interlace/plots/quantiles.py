@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError
-from interlace.plots._style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
 from interlace.plots.residuals import standard_residuals
-from interlace.recipe import require_rows
+from interlace.plots.style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Values by panel, with the names of their units.
 Parts = dict[str, tuple[Floats, Sequence[object]]]

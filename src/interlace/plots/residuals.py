@@ -11,12 +11,13 @@ import pandas as pd
 import plotnine as p9
 from plotnine.composition import plot_spacer
 
-from interlace import _frame
-from interlace._frame import Column
+from interlace.design import frame
+from interlace.design.frame import Column
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
-from interlace.plots._style import (
+from interlace.plots.style import (
     BLUE,
     GREY,
     MANY_LEVELS,
@@ -29,9 +30,8 @@ from interlace.plots._style import (
     wrapped,
     zero_line,
 )
-from interlace.recipe import require_rows
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 
 def plot_resid(
@@ -168,18 +168,18 @@ def values_of(result: CrossedLMEResult, name: str) -> Column:
             return found
     if name in design.names:
         return np.asarray(design.X[:, design.names.index(name)])
-    return _frame.plain(_column(result, name), name)
+    return frame.plain(_column(result, name), name)
 
 
 def _column(result: CrossedLMEResult, name: str) -> Column:
     """A column of the data, rows used."""
     if result.data is not None:
-        table = _frame.open_table(result.data)
+        table = frame.open_table(result.data)
         if name in table.names:
             design = require_rows(result.design, "plot_resid")
-            return _frame.pick(table, [name])[name][design.kept]
+            return frame.pick(table, [name])[name][design.kept]
         names = list(dict.fromkeys(["fitted", *table.names, *result.ngroups]))
-        raise InterlaceError(f"the data has no column '{name}'{_frame.hint(name, names)}")
+        raise InterlaceError(f"the data has no column '{name}'{frame.hint(name, names)}")
     design = require_rows(result.design, "plot_resid")
     if isinstance(found := design.factors.get(name), pd.Categorical | np.ndarray):
         return found
@@ -201,7 +201,7 @@ def _panel(
     label = "Standardised residual" if standard else f"Residual of {response}"
     what = f"Fitted {response}" if name == "fitted" else name
     title = f"Residuals against {'fitted values' if name == 'fitted' else name}"
-    if _frame.is_numeric(values):
+    if frame.is_numeric(values):
         figure = _cloud_of(np.asarray(values, dtype=np.float64), y, smooth) + zero_line()
         return titled(figure, size=(5.5, 4.0), title=title, x=what, y=label)
     levels: pd.Categorical[Any] = pd.Categorical(values).remove_unused_categories()

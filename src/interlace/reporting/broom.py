@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from interlace import _frame
+from interlace.design import frame
+from interlace.design.formula import expression, names_in
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
-from interlace.formula import expression, names_in
 from interlace.inference.information import variance_errors
 from interlace.inferred import InferredModel
-from interlace.levels import check_level
-from interlace.recipe import require_rows
+from interlace.model.confidence import check_level
 from interlace.result import CrossedLMEResult
-from interlace.terms import Floats, ReTerm
+from interlace.sums.terms import Floats, ReTerm
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 _COLUMNS = (
@@ -267,12 +267,12 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     if newdata is not None:
         fitted = {".fitted": True, ".fixed": False}
         new = {name: np.asarray(result.predict(newdata, re)) for name, re in fitted.items()}
-        return _frame.extended(newdata, None, None, new)
+        return frame.extended(newdata, None, None, new)
     new = _statistics(result)
     if result.data is None:
         return pd.DataFrame({**_rows_held(result), **new})
     kept = require_rows(result.design, "augment").kept
-    return _frame.extended(result.data, columns_used(result), kept, new)
+    return frame.extended(result.data, columns_used(result), kept, new)
 
 
 def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
@@ -304,7 +304,7 @@ def columns_used(result: CrossedLMEResult) -> list[str]:
     used = {name for text in texts for name in names_in(text)[0]}
     used |= {name for term in formula.random for name in term.group}
     used |= {a for a in (result.options.weights, result.options.offset) if isinstance(a, str)}
-    return [name for name in _frame.open_table(result.data).names if name in used]
+    return [name for name in frame.open_table(result.data).names if name in used]
 
 
 def _rows_held(result: CrossedLMEResult) -> dict[str, object]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from interlace.fitted import FittedModel
-from interlace.recipe import require_rows
-from interlace.terms import Floats
+from interlace.design.recipe import require_rows
+from interlace.model.fitted import FittedModel
+from interlace.sums.terms import Floats
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from html import escape
 
 import numpy as np
 
-from interlace._encode import SideTerm
-from interlace.design import Encoding
-from interlace.estimate import SINGULAR_TOLERANCE
-from interlace.fitted import FittedModel
-from interlace.formula import MixedFormula, RandomTerm
+from interlace.design.design import Encoding
+from interlace.design.encode import SideTerm
+from interlace.design.formula import MixedFormula, RandomTerm
+from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.inference.slopes import droppable, is_levels, random_term
-from interlace.terms import Floats, ReTerm
+from interlace.model.fitted import FittedModel
+from interlace.sums.terms import Floats, ReTerm
 
 
 @dataclass(frozen=True)

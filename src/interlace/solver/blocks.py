@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Beyond this many blocks one pass of numpy per column beats a matrix product per block.
 _MANY = 200

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from interlace.cells import Codes
 from interlace.solver.blocks import multiply
 from interlace.solver.sparse import Reduced, Step, chunks, summed, sums_by_row, transposed
-from interlace.terms import Floats
+from interlace.sums.cells import Codes
+from interlace.sums.terms import Floats
 
 
 def local_sandwiches(reduced: Reduced, C: Mapping[int, Floats]) -> dict[int, Floats]:

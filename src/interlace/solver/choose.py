@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interlace._memory import in_gb, memory_limit
-from interlace.crossprod import CrossProducts
 from interlace.errors import InterlaceError
+from interlace.machine.memory import in_gb, memory_limit
 from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_words
 from interlace.solver.probes import Probes
+from interlace.sums.crossprod import CrossProducts
 
 SOLVERS = ("auto", "exact", "iterative")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 MAX_ITERATIONS = 5000
 

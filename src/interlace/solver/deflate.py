@@ -22,7 +22,7 @@ import numpy as np
 from interlace.solver.conjugate import norms, solve
 from interlace.solver.layout import Layout
 from interlace.solver.sparse import Reduced
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Effects of small terms that are eliminated one by one, and how independent directions must be.
 _SINGLE, _INDEPENDENT = 32, 1e-6

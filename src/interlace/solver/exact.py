@@ -22,12 +22,12 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
-from interlace.crossprod import CrossProducts, group_sums
 from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.tails import DenseTail, SparseTail
-from interlace.terms import Floats
+from interlace.sums.crossprod import CrossProducts, group_sums
+from interlace.sums.terms import Floats
 
 # Templates with singular values above this may be divided by; others take the longer way.
 _WELL_CONDITIONED = 1e-3

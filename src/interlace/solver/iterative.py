@@ -24,7 +24,6 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from interlace.crossprod import CrossProducts
 from interlace.solver.blocks import (
     low_rank_blocks,
     multiply,
@@ -47,7 +46,8 @@ from interlace.solver.left import check_left
 from interlace.solver.probes import Probes, error_of_mean
 from interlace.solver.rest import SAFE, Probed, RestTraces, Share, smallest
 from interlace.solver.sparse import Reduced, reduce_equations, transposed
-from interlace.terms import Floats
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
 _DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5

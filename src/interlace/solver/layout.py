@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace._threads import blas_threads
-from interlace.crossprod import Cells, CrossProducts, group_sums
+from interlace.machine.threads import blas_threads
 from interlace.solver.blocks import multiply
 from interlace.solver.pieces import Rows, rows_of
 from interlace.solver.plan import Link, between, chain_with_most
-from interlace.terms import Floats
+from interlace.sums.crossprod import Cells, CrossProducts, group_sums
+from interlace.sums.terms import Floats
 
 Index = NDArray[np.intp]
 

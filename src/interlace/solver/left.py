@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # A residual sum of squares is a difference of sums of the size of ``y'y``; below this share of them
 # none of its digits is known, and which sign it has is up to the processor.

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from interlace.crossprod import Cells
 from interlace.solver.blocks import multiply
-from interlace.terms import Floats
+from interlace.sums.crossprod import Cells
+from interlace.sums.terms import Floats
 
 Codes = NDArray[np.integer]
 Task = TypeVar("Task")

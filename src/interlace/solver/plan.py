@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from interlace._memory import in_gb, memory_limit
-from interlace.crossprod import Cells, Codes, CrossProducts
 from interlace.errors import InterlaceError
+from interlace.machine.memory import in_gb, memory_limit
 from interlace.solver.tails import DenseTail, SparseTail, count_pairs, sparse_tail
-from interlace.terms import Floats
+from interlace.sums.crossprod import Cells, Codes, CrossProducts
+from interlace.sums.terms import Floats
 
 # Predicted seconds per unit of work on one core: a flop of a matrix product, a listed pair.
 _FLOP, _PAIR = 4e-11, 4e-9

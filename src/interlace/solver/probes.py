@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincinv
 
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Confidence with which a standard error is not understated.
 _CONFIDENCE = 0.99

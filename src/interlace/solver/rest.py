@@ -27,7 +27,7 @@ from interlace.solver.deflate import (
 )
 from interlace.solver.probes import Probes
 from interlace.solver.sparse import Reduced, transposed
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 # Singular values of a template from which on it is divided by.  Residuals of the probes count over
 # their square: below SAFE they are made smaller.

@@ -23,12 +23,12 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.sparse import csr_matrix
 
-from interlace.crossprod import Codes, CrossProducts
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
 from interlace.solver.plan import Plan
 from interlace.solver.tails import DenseTail, SparseTail
-from interlace.terms import Floats
+from interlace.sums.crossprod import Codes, CrossProducts
+from interlace.sums.terms import Floats
 
 # Numbers held at a time by one array per combination of levels, and by one per row.
 _LEVEL_NUMBERS, _ROW_NUMBERS = 1 << 21, 1 << 20

@@ -14,7 +14,7 @@ from scipy.linalg.lapack import dtrtrs
 
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor, scale_rows
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 
 def solve(

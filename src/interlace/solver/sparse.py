@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from interlace.crossprod import Cells, Codes, CrossProducts, group_sums
 from interlace.solver.blocks import congruence, multiply, spd_inverse
 from interlace.solver.layout import Layout, sparse_rows
 from interlace.solver.pieces import Rows
 from interlace.solver.plan import Link
-from interlace.terms import Floats
+from interlace.sums.crossprod import Cells, Codes, CrossProducts, group_sums
+from interlace.sums.terms import Floats
 
 # Cells worked on at a time.
 _CHUNK = 1 << 20

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from interlace.solver.blocks import multiply
-from interlace.terms import Floats
+from interlace.sums.terms import Floats
 
 Codes = NDArray[np.integer]
 N = TypeVar("N", bound=np.generic)

@@ -21,12 +21,12 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from interlace.crossprod import CrossProducts
 from interlace.errors import InterlaceError
 from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor, factorize, scale_columns, scale_rows
 from interlace.solver.plan import single_plan
-from interlace.terms import Floats
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
 
 _MAX_BYTES = 8e9
 

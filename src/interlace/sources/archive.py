@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from formulaic import ModelSpec
 
-from interlace._encode import Grouping, Side
-from interlace.crossprod import Basis, Cells, CrossProducts
-from interlace.design import Encoding
+from interlace.design.design import Encoding
+from interlace.design.encode import Grouping, Side
+from interlace.design.formula import MixedFormula, RandomTerm
+from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula, RandomTerm
-from interlace.recipe import Recipe, recipe_of
 from interlace.sources.container import Array, Header, damaged, read, write
-from interlace.terms import ReTerm
+from interlace.sums.crossprod import Basis, Cells, CrossProducts
+from interlace.sums.terms import ReTerm
 
 # What the encoding of a formula's terms is made of, beside classes of formulaic.
 _ALLOWED = {

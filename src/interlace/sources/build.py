@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
-from interlace import crossprod
-from interlace.crossprod import CrossProducts
-from interlace.design import Design, assemble, refuse_unidentifiable
+from interlace.design.design import Design, assemble, refuse_unidentifiable
+from interlace.design.formula import MixedFormula, parse
+from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula, parse
-from interlace.recipe import Recipe, recipe_of
 from interlace.sources.opening import open_source
 from interlace.sources.passes import read_source
 from interlace.sources.source import Source
+from interlace.sums import crossprod
+from interlace.sums.crossprod import CrossProducts
 
 
 def cross_products(

@@ -13,8 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from interlace import _frame
-from interlace._frame import Foreign, Levels
+from interlace.design.frame import Foreign, Levels, open_table
 from interlace.errors import InterlaceError
 from interlace.sources.files import ROWS, needed
 from interlace.sources.source import Batch, Partition, Source
@@ -114,7 +113,7 @@ def _visit(
 
     def parts() -> Iterator[P]:
         for first in range(0, n, ROWS):
-            table = _frame.open_table(frame.iloc[first : first + ROWS], title=_title(i))
+            table = open_table(frame.iloc[first : first + ROWS], title=_title(i))
             part = work(Batch(table, first))
             if part is not None:
                 yield part

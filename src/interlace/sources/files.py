@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from interlace._frame import Foreign, hint
+from interlace.design.frame import Foreign, hint
 from interlace.errors import InterlaceError
 from interlace.sources.source import Partition, Source
 

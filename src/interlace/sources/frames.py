@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace import _frame
-from interlace._frame import Foreign
+from interlace.design.frame import Foreign, open_table
 from interlace.errors import InterlaceError
 from interlace.sources.files import ROWS, needed
 from interlace.sources.source import Partition, Source
@@ -26,7 +25,7 @@ class _Held:
 
 def of_frames(frames: Sequence[Foreign], title: str = "the data") -> Source:
     """A source of frames in memory, one partition each."""
-    tables = [_frame.open_table(frame) for frame in frames]
+    tables = [open_table(frame) for frame in frames]
     single = len(frames) == 1
     parts = [
         Partition(title if single else f"part {i} of {title}", _Held(frame))

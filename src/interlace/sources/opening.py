@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from interlace._frame import Foreign
+from interlace.design.frame import Foreign
 from interlace.errors import InterlaceError
 from interlace.sources.dask import of_dask
 from interlace.sources.files import of_paths, of_relation

@@ -9,17 +9,23 @@ from typing import TypeVar
 
 import numpy as np
 
-from interlace import _frame
-from interlace._encode import columns_read
-from interlace._frame import Table
-from interlace._memory import memory_limit
-from interlace._progress import counter
-from interlace._rows import complete_rows, missing_text
-from interlace.crossprod import CrossProducts
-from interlace.design import Design, refuse_constant, sides_of
+from interlace.design import frame
+from interlace.design.complete import complete_rows, missing_text
+from interlace.design.design import Design, refuse_constant, sides_of
+from interlace.design.encode import columns_read
+from interlace.design.formula import MixedFormula, model_terms
+from interlace.design.frame import Table
+from interlace.design.recipe import Recipe
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula, model_terms
-from interlace.parts import (
+from interlace.machine.memory import memory_limit
+from interlace.machine.progress import counter
+from interlace.sources.plan import Plan, plan_of
+from interlace.sources.recode import changed
+from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
+from interlace.sources.source import Batch, Source
+from interlace.sources.transforms import moments_wanted
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.parts import (
     Charts,
     Grams,
     Part,
@@ -31,12 +37,6 @@ from interlace.parts import (
     part_of,
     sift,
 )
-from interlace.recipe import Recipe
-from interlace.sources.plan import Plan, plan_of
-from interlace.sources.recode import changed
-from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
-from interlace.sources.source import Batch, Source
-from interlace.sources.transforms import moments_wanted
 
 P = TypeVar("P")
 
@@ -111,7 +111,7 @@ def _request(
     moments = moments_wanted(sides, source.names, None)
     wanted += [name for term in formula.random for name in term.group]
     wanted += [name for name in (weights, offset) if name is not None]
-    _frame.pick(table, wanted)
+    frame.pick(table, wanted)
     if source.check is not None:
         source.check(wanted)
     groups = tuple(dict.fromkeys(term.group for term in formula.random))
@@ -230,7 +230,7 @@ def _grams_batch(plan: Plan, charts: Charts, batch: Batch) -> Grams | None:
 
 
 def _design_of(plan: Plan, batch: Batch) -> Design | None:
-    stored = _frame.pick(batch.table, plan.columns)
+    stored = frame.pick(batch.table, plan.columns)
     rows = complete_rows(stored, batch.table, first=batch.first)
     return plan.design(rows, batch.table.title) if rows.n else None
 

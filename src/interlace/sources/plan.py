@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from interlace._encode import Columns, Context, Encoded, Grouping, Side, encode, replay
-from interlace._frame import Codes, Column, Levels
-from interlace._rows import Rows, refuse_nonfinite
-from interlace.design import (
+from interlace.design.complete import Rows, refuse_nonfinite
+from interlace.design.design import (
     Design,
     build,
     offset_of,
@@ -20,13 +18,15 @@ from interlace.design import (
     slopes_for,
     weights_of,
 )
+from interlace.design.encode import Columns, Context, Encoded, Grouping, Side, encode, replay
+from interlace.design.formula import MixedFormula, expression
+from interlace.design.frame import Codes, Column, Levels
 from interlace.errors import InterlaceError
-from interlace.formula import MixedFormula, expression
-from interlace.parts import Charts, charts_of
 from interlace.sources.recode import Recoder
 from interlace.sources.scan import Name, Scan, split_pairs
 from interlace.sources.transforms import restate
-from interlace.terms import Floats
+from interlace.sums.parts import Charts, charts_of
+from interlace.sums.terms import Floats
 
 # Two evaluations of an expression on the same row agree to this share of its largest value.
 _SAME = 1e-9

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace._encode import Columns, Grouping
-from interlace._frame import Codes, Column, Levels
+from interlace.design.encode import Columns, Grouping
+from interlace.design.frame import Codes, Column, Levels
 from interlace.errors import InterlaceError
 
 

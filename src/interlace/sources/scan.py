@@ -10,12 +10,12 @@ import pandas as pd
 from formulaic.parser.types import Factor
 from numpy.typing import NDArray
 
-from interlace import _frame
-from interlace._encode import Columns, Context, encode
-from interlace._frame import Codes, Column, Levels
-from interlace._rows import Rows, complete_rows
+from interlace.design import frame
+from interlace.design.complete import Rows, complete_rows
+from interlace.design.encode import Columns, Context, encode
+from interlace.design.formula import model_terms, names_in
+from interlace.design.frame import Codes, Column, Levels
 from interlace.errors import InterlaceError
-from interlace.formula import model_terms, names_in
 from interlace.sources.source import Batch
 
 Name = tuple[str, ...]
@@ -119,8 +119,8 @@ class Scan:
 
 def scan_batch(request: Request, batch: Batch) -> Scan:
     """What is found in the rows of a batch."""
-    stored = _frame.pick(batch.table, request.columns)
-    masks = {name: _frame.missing(column) for name, column in stored.items()}
+    stored = frame.pick(batch.table, request.columns)
+    masks = {name: frame.missing(column) for name, column in stored.items()}
     counts = {name: int(mask.sum()) for name, mask in masks.items() if mask is not None}
     rows = complete_rows(stored, batch.table, first=batch.first)
     if not rows.n:
@@ -132,7 +132,7 @@ def scan_batch(request: Request, batch: Batch) -> Scan:
         n=batch.table.n,
         kept=rows.n,
         missing=counts,
-        kinds={k: (_frame.kind(c), batch.table.title) for k, c in rows.columns.items()},
+        kinds={k: (frame.kind(c), batch.table.title) for k, c in rows.columns.items()},
         orders=orders,
         pools=_pools(request.groups, rows.columns),
         examples=_examples(request, rows),
@@ -152,7 +152,7 @@ def _pools(groups: Sequence[Name], columns: Columns) -> dict[Name, NDArray[np.ge
     pools: dict[Name, NDArray[np.generic]] = {}
     codes: dict[Name, Codes] = {}
     for name in dict.fromkeys(name for group in groups for name in group):
-        codes[name,], pools[name,] = _frame.factorize(columns[name])
+        codes[name,], pools[name,] = frame.factorize(columns[name])
     for group in groups:
         for size in range(2, len(group) + 1):
             key = group[:size]
@@ -215,9 +215,9 @@ def _is_categorical(factor: str, reads: Sequence[str], rows: Rows, context: Cont
 
 def _first_rows(columns: Columns, reads: Sequence[str]) -> NDArray[np.intp]:
     """The first row of every combination of values of some columns."""
-    codes = _frame.factorize(columns[reads[0]])[0].astype(np.int64)
+    codes = frame.factorize(columns[reads[0]])[0].astype(np.int64)
     for name in reads[1:]:
-        more, levels = _frame.factorize(columns[name])
+        more, levels = frame.factorize(columns[name])
         codes = _distinct(codes * len(levels) + more)[0].astype(np.int64, copy=False)
     size = int(codes.max()) + 1
     first = np.full(size, len(codes), dtype=np.intp)
@@ -226,7 +226,7 @@ def _first_rows(columns: Columns, reads: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _select(columns: Columns, names: Sequence[str], rows: NDArray[np.intp]) -> dict[str, Column]:
-    return {name: _frame.plain(columns[name][rows], name) for name in names}
+    return {name: frame.plain(columns[name][rows], name) for name in names}
 
 
 def _values(factor: str, columns: Columns, n: int, context: Context | None) -> Levels:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from interlace import _frame
-from interlace._frame import Foreign, Levels, Table
+from interlace.design.frame import Foreign, Levels, Table, open_table
 
 P = TypeVar("P")
 # Reads the columns named as one or more frames; must give the same rows each time.
@@ -41,7 +40,7 @@ class Partition:
         """The frames, opened."""
         first = 0
         for frame in self.read(columns):
-            table = _frame.open_table(frame, title=self.title)
+            table = open_table(frame, title=self.title)
             yield Batch(table, first)
             first += table.n
 

@@ -10,9 +10,9 @@ from math import sqrt
 from formulaic.parser.types import Factor
 from formulaic.transforms import TRANSFORMS
 
-from interlace._encode import Context, Side
+from interlace.design.encode import Context, Side
+from interlace.design.formula import model_terms
 from interlace.errors import InterlaceError
-from interlace.formula import model_terms
 from interlace.sources.scan import Moments
 
 # Parameters after the data, in order, with their defaults.

@@ -1,0 +1,307 @@
+"""Fits of many data sets to one model as a batch.
+
+Each data set has cross-products of its own here (bootstrap samples of cases, deletions, profiles);
+for other responses on one design, where most is shared, see :mod:`interlace.batch.refits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.batch.factor import derivatives, factorize
+from interlace.batch.optimize import CONVERGED, MESSAGES, Index, Mask, Points, minimize_many
+from interlace.batch.stack import Batch, OwnRows, Shape, order_of
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.solver.plan import as_array, flat_cross, remainder
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats, ReTerm, split_theta
+
+# Batches pay while the work on one replicate is less than what Python spends on one fit: the
+# remainder's rows, and the bytes of the products of pairs of them.
+_MOST_ROWS, _MOST_BYTES = 100, 3e7
+# Singular values of the templates to start from, at least: a zero column is a stationary point.
+_START_FLOOR = 0.1
+# Standard deviations, relative to sigma and per root mean square of their column, that are zero.
+_ZERO = 1e-7
+# Numbers in one array by level and replicate, or of the remainder and replicate.
+_CACHED = 1 << 17
+NOTHING_LEFT = "the fixed effects reproduce the response exactly"
+
+
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """Estimates from ``B`` responses, in the user's units.
+
+    ``templates`` are ``(B, k, k)`` per term (``sigma^2 T T'`` is the covariance; not triangular),
+    ``beta`` and its standard errors ``se`` are (B, p), the rest ``(B,)``.  ``errors`` names why a
+    fit failed, by replicate; such rows hold NaN.
+    """
+
+    beta: Floats
+    se: Floats
+    templates: tuple[Floats, ...]
+    sigma: Floats
+    value: Floats
+    singular: Mask
+    errors: dict[int, str]
+
+
+def fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
+    """Minimise criteria of one model, each on data of its own, all from ``theta0``.
+
+    Parameters
+    ----------
+    criteria
+        Of equal fixed effects and terms; terms may have different numbers of levels.
+    theta0
+        Where to start, in lme4's order and the user's units; off the boundary.
+    """
+    widest = [max(c.A.terms[j].l for c in criteria) for j in range(len(criteria[0].A.terms))]
+    padded = [replace(c, A=pad(c.A, widest)) for c in criteria]
+    size = at_once(padded[0].A.terms, padded[0].A.p)
+    return joined([_fit_stacked(padded[s], theta0) for s in slices(len(padded), size)])
+
+
+def _fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
+    """One piece of :func:`fit_stacked`."""
+    bases = [c.A.basis for c in criteria]
+    users = split_theta(criteria[0].A.terms, theta0)
+    start = [c.working(users) for c in criteria]
+    found = minimized(stacked(criteria), [np.stack(T) for T in zip(*start, strict=True)])
+    F = np.stack([basis.fixed for basis in bases])
+    scale = F[:, -1, -1]
+    working = (F[:, :-1, :-1] @ found.beta[:, :, None])[:, :, 0] - F[:, :-1, -1]
+    return in_units(
+        found,
+        fixed=F[:, :-1, :-1],
+        beta=working / scale[:, None],
+        scale=scale,
+        bases=[np.stack(B) for B in zip(*(basis.random for basis in bases), strict=True)],
+        sizes=[np.stack(s) for s in zip(*(b.root_mean_squares for b in bases), strict=True)],
+        errors=found.errors,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Minimized:
+    """Optima of a batch in the working basis, replicates in front; ``sigma`` times ``scale``.
+
+    ``half' half`` (p, p) is the covariance of ``beta`` over ``sigma^2``.
+    """
+
+    templates: list[Floats]
+    beta: Floats
+    half: Floats
+    sigma: Floats
+    value: Floats
+    errors: dict[int, str]
+
+
+def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 1e-9) -> Minimized:
+    """Minimise all criteria of a batch from working templates ``(B, k, k)``."""
+    shape = batch.shape
+    packed = shape.packed(dict(enumerate(start)))
+    found = minimize_many(BatchProblem(batch), packed, gain_tolerance=gain_tolerance)
+    templates = shape.unpacked(found.x)
+    factor = factorize(batch, templates)
+    failed = np.flatnonzero(found.message != CONVERGED)
+    return Minimized(
+        list(templates.values()),
+        factor.coef[:, shape.q :],
+        factor.half[:, shape.q :, shape.q :],
+        np.sqrt(factor.r2 / batch.nu),
+        found.value,
+        {int(i): f"no convergence: {MESSAGES[found.message[i]]}" for i in failed},
+    )
+
+
+def in_units(
+    found: Minimized,
+    *,
+    fixed: Floats,
+    beta: Floats,
+    scale: Floats,
+    bases: Sequence[Floats],
+    sizes: Sequence[Floats],
+    errors: dict[int, str],
+) -> Refits:
+    """Optima in the user's units.
+
+    ``beta`` (B, p) is in these already; ``scale`` (B,) are working units of the response in one of
+    the user's, ``fixed``, ``bases`` and ``sizes`` those of the fixed effects and the terms (see
+    :class:`interlace.sums.crossprod.Basis`).
+    """
+    users, singular = [], np.zeros(len(scale), dtype=bool)
+    for B, T, size in zip(bases, found.templates, sizes, strict=True):
+        scaled = size[..., None] * (B @ T)
+        singular |= is_singular(scaled)
+        zero = np.sqrt((scaled**2).sum(axis=2)) <= _ZERO
+        users.append(np.where(zero[:, :, None], 0.0, B @ T))
+    sigma = found.sigma / scale
+    roots = found.half @ fixed.swapaxes(-1, -2)
+    se = sigma[:, None] * np.sqrt((roots**2).sum(axis=1))
+    fits = Refits(beta, se, tuple(users), sigma, found.value.copy(), singular, errors)
+    return _blank_failures(fits)
+
+
+def worth_a_batch(A: CrossProducts, *, own_rows: bool = False) -> bool:
+    """Whether fits of this size are faster as a batch than one by one."""
+    first = A.terms[order_of(A.terms)[0]]
+    m = _remaining(A.terms, A.p)
+    size = 8.0 * first.q * (1 if own_rows else first.k) * m**2
+    return m <= _MOST_ROWS and size <= _MOST_BYTES
+
+
+def at_once(terms: Sequence[ReTerm], p: int) -> int:
+    """Replicates whose blocks stay in the cache together."""
+    first = terms[order_of(terms)[0]]
+    return int(max(_CACHED // (first.q * first.k + _remaining(terms, p) ** 2), 8))
+
+
+def _remaining(terms: Sequence[ReTerm], p: int) -> int:
+    """Rows of the remainder."""
+    q = [t.q for t in terms]
+    return sum(q) - max(q) + p
+
+
+def slices(total: int, size: int) -> list[slice]:
+    """Consecutive pieces."""
+    return [slice(i, min(i + size, total)) for i in range(0, total, size)]
+
+
+def pad(A: CrossProducts, levels: Sequence[int]) -> CrossProducts:
+    """The same cross-products with further levels that have no rows, up to ``levels`` per term."""
+    if all(t.l == l for t, l in zip(A.terms, levels, strict=True)):
+        return A
+    more = [l - t.l for t, l in zip(A.terms, levels, strict=True)]
+    return replace(
+        A,
+        terms=tuple(replace(t, levels=np.arange(l)) for t, l in zip(A.terms, levels, strict=True)),
+        zv=tuple(_with_zeros(zv, extra) for zv, extra in zip(A.zv, more, strict=True)),
+        zz=tuple(_with_zeros(zz, extra) for zz, extra in zip(A.zz, more, strict=True)),
+    )
+
+
+def _with_zeros(blocks: Floats, extra: int) -> Floats:
+    """Blocks ``(l, ...)`` and some of zeros."""
+    return np.concatenate((blocks, np.zeros((extra, *blocks.shape[1:]))))
+
+
+@dataclass(frozen=True, eq=False)
+class BatchProblem:
+    """A batch as the batched optimiser wants it: functions of packed working templates."""
+
+    batch: Batch
+
+    def evaluate(self, x: Floats) -> Points:
+        """Values, gradients and Newton matrices at ``x`` (B, c)."""
+        factor = factorize(self.batch, self.batch.shape.unpacked(x))
+        return Points(factor.value, *derivatives(factor))
+
+    def take(self, which: Index | Mask) -> BatchProblem:
+        """Some of the replicates."""
+        return BatchProblem(self.batch.take(which))
+
+
+def stacked(criteria: Sequence[Criterion]) -> Batch:
+    """A batch of criteria of one shape, each with cross-products of its own.
+
+    Every term must have as many levels in all of them; levels without rows are allowed.
+    """
+    shape = shape_of(criteria[0].A, reml=criteria[0].reml)
+    others = [parts(c.A, shape) for c in criteria]
+    first, rest = shape.first, shape.rest
+    levels = [levels_last(c.A.zz[first])[..., 0] for c in criteria]
+    y = [[c.A.zv[j][..., -1].ravel() for j in rest] + [c.A.vv[:-1, -1]] for c in criteria]
+    return Batch(
+        shape=shape,
+        rows=OwnRows(np.stack([R for R, _ in others])),
+        N=np.stack(levels, axis=-1),
+        S=np.stack([S for _, S in others]),
+        zy=np.stack([c.A.zv[first][..., -1].T for c in criteria], axis=-1),
+        sy=np.stack([np.concatenate(one) for one in y]),
+        yy=np.array([c.A.vv[-1, -1] for c in criteria]),
+        nu=np.array([float(c.nu) for c in criteria]),
+        constant=np.array(
+            [constant(c) - 2.0 * c.nu * np.log(c.A.basis.response_scale) for c in criteria]
+        ),
+    )
+
+
+def shape_of(A: CrossProducts, *, reml: bool) -> Shape:
+    """Order of the terms of a batch."""
+    order = order_of(A.terms)
+    sizes = [A.terms[j].q for j in order[1:]]
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int).tolist()
+    return Shape(A.terms, order, dict(zip(order[1:], starts, strict=False)), starts[-1], reml)
+
+
+def off_boundary(T: Floats, floor: float = _START_FLOOR) -> Floats:
+    """A template with singular values of at least ``floor`` (diagonal ones stay diagonal)."""
+    U, s, Vt = np.linalg.svd(T)
+    return np.asarray((U * np.maximum(s, floor)) @ Vt) if (s < floor).any() else T
+
+
+def is_singular(scaled: Floats) -> Mask:
+    """Whether a triangular form of ``(B, k, k)`` has a (nearly) zero on its diagonal."""
+    R = np.linalg.qr(scaled.swapaxes(1, 2), mode="r")
+    diagonal = np.abs(np.diagonal(R, axis1=1, axis2=2))
+    found: Mask = (diagonal < SINGULAR_TOLERANCE).any(axis=1)
+    return found
+
+
+def _blank_failures(fits: Refits) -> Refits:
+    """NaN in the rows of fits that failed."""
+    failed: NDArray[np.intp] = np.array(sorted(fits.errors), dtype=np.intp)
+    for array in (fits.beta, fits.se, fits.sigma, fits.value, *fits.templates):
+        array[failed] = np.nan
+    fits.singular[failed] = False
+    return fits
+
+
+def joined(parts: Sequence[Refits]) -> Refits:
+    """Consecutive fits as one."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.sigma) for part in parts)]).tolist()
+    return Refits(
+        np.concatenate([part.beta for part in parts]),
+        np.concatenate([part.se for part in parts]),
+        tuple(np.concatenate(T) for T in zip(*(part.templates for part in parts), strict=True)),
+        np.concatenate([part.sigma for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.singular for part in parts]),
+        {
+            start + i: why
+            for start, part in zip(starts, parts, strict=False)
+            for i, why in part.errors.items()
+        },
+    )
+
+
+def constant(criterion: Criterion) -> float:
+    """Terms of the criterion that do not depend on the response."""
+    A, nu = criterion.A, criterion.nu
+    constant = nu * (1.0 + np.log(2.0 * np.pi / nu)) - A.sum_log_w
+    return float(constant - (2.0 * A.basis.log_det_fixed if criterion.reml else 0.0))
+
+
+def parts(A: CrossProducts, shape: Shape) -> tuple[Floats, Floats]:
+    """Rows ``R`` (k, l, m) of the eliminated term, and ``S`` (m, m), both without ``y``."""
+    cross = flat_cross(A)
+    term = A.terms[shape.first]
+    blocks = [as_array(cross[shape.first, j]) for j in shape.rest]
+    full = np.concatenate([*blocks, A.zv[shape.first][..., :-1].reshape(term.q, -1)], axis=1)
+    R = full.reshape(term.l, term.k, -1).transpose(1, 0, 2)
+    S = remainder(A, shape.rest, shape.offsets, cross)
+    return np.ascontiguousarray(R), S[:-1, :-1]
+
+
+def levels_last(zz: Floats) -> Floats:
+    """``(l, k, k)`` as ``(k, k, l, 1)``."""
+    return np.ascontiguousarray(zz.transpose(1, 2, 0))[..., None]

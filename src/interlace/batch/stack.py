@@ -1,0 +1,240 @@
+"""Cross-products of many data sets of one shape, stacked along a replicate axis.
+
+Arrays that all replicates share have length 1 there.  Two layouts: blocks by level have the
+replicates last, ``(k, k, l, B)``, because ``k`` is small: Python loops over it and numpy over
+contiguous levels and replicates.  The remainder ``[other terms, X]`` has them in front,
+``(B, m, m)``, as stacked matrix products want it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.sums.terms import Floats, ReTerm
+
+Which = NDArray[np.intp] | NDArray[np.bool_]
+
+
+class Rows(Protocol):
+    """Rows of the eliminated term against ``[other terms, X]``: ``R``, ``k l`` by ``m``."""
+
+    def gram(self, K: Floats) -> Floats:
+        """``sum over l of R' K R``: ``(k, k, l, B)`` to ``(B, m, m)``."""
+        ...
+
+    def quadratic(self, C: Floats) -> Floats:
+        """``R C R'`` by level: ``(B, m, m)`` to ``(k, k, l, B)``."""
+        ...
+
+    def apply(self, x: Floats) -> Floats:
+        """``R x``: ``(B, m)`` to ``(k, l, B)``."""
+        ...
+
+    def adjoint(self, v: Floats) -> Floats:
+        """``sum over l of R' v``: ``(k, l, B)`` to ``(B, m)``."""
+        ...
+
+    def take(self, which: Which) -> Rows:
+        """Those of some replicates."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SharedRows:
+    """Rows that all replicates share, ``R`` (k, l, m): everything is one matrix product.
+
+    ``pairs`` (k k l, m m) holds the products of two rows of a level.
+    """
+
+    R: Floats
+    pairs: Floats
+
+    def gram(self, K: Floats) -> Floats:
+        B, m = K.shape[-1], self.R.shape[2]
+        return (K.reshape(-1, B).T @ self.pairs).reshape(B, m, m)
+
+    def quadratic(self, C: Floats) -> Floats:
+        k, l, _ = self.R.shape
+        return (self.pairs @ C.reshape(len(C), -1).T).reshape(k, k, l, len(C))
+
+    def apply(self, x: Floats) -> Floats:
+        k, l, m = self.R.shape
+        return (self.R.reshape(k * l, m) @ x.T).reshape(k, l, len(x))
+
+    def adjoint(self, v: Floats) -> Floats:
+        k, l, m = self.R.shape
+        return np.asarray(v.reshape(k * l, -1).T @ self.R.reshape(k * l, m))
+
+    def take(self, which: Which) -> SharedRows:
+        return self
+
+
+def shared_rows(R: Floats) -> SharedRows:
+    """Rows ``R`` (k, l, m) shared by all replicates."""
+    k, l, m = R.shape
+    pairs = R[:, None, :, :, None] * R[None, :, :, None, :]
+    return SharedRows(R, pairs.reshape(k * k * l, m * m))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnRows:
+    """Rows of every replicate, ``R`` (B, k, l, m)."""
+
+    R: Floats
+
+    @property
+    def flat(self) -> Floats:
+        B, k, l, m = self.R.shape
+        return self.R.reshape(B, k * l, m)
+
+    def gram(self, K: Floats) -> Floats:
+        blocks = K.transpose(3, 0, 1, 2)[..., None]
+        KR = blocks[:, :, 0] * self.R[:, None, 0]
+        for j in range(1, self.R.shape[1]):
+            KR += blocks[:, :, j] * self.R[:, None, j]
+        return self.flat.transpose(0, 2, 1) @ KR.reshape(self.flat.shape)
+
+    def quadratic(self, C: Floats) -> Floats:
+        RC = (self.flat @ C).reshape(self.R.shape)
+        return np.ascontiguousarray(np.einsum("bilm,bjlm->ijlb", RC, self.R))
+
+    def apply(self, x: Floats) -> Floats:
+        product = (self.flat @ x[:, :, None]).reshape(self.R.shape[:3])
+        return np.ascontiguousarray(product.transpose(1, 2, 0))
+
+    def adjoint(self, v: Floats) -> Floats:
+        stacked = v.transpose(2, 0, 1).reshape(v.shape[-1], 1, -1)
+        return (stacked @ self.flat)[:, 0]
+
+    def take(self, which: Which) -> OwnRows:
+        return OwnRows(self.R[which])
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What all replicates have in common.
+
+    ``order`` lists the terms, the eliminated one first; ``offsets`` are the first rows of the
+    others in the remainder, which has ``q`` random effects.
+    """
+
+    terms: tuple[ReTerm, ...]
+    order: tuple[int, ...]
+    offsets: Mapping[int, int]
+    q: int
+    reml: bool
+
+    @property
+    def first(self) -> int:
+        """The eliminated term."""
+        return self.order[0]
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The terms of the remainder."""
+        return self.order[1:]
+
+    def rows(self, j: int) -> slice:
+        """Rows of a term in the remainder."""
+        return slice(self.offsets[j], self.offsets[j] + self.terms[j].q)
+
+    def free(self, j: int) -> int:
+        """Free entries of a working template."""
+        term = self.terms[j]
+        return term.k**2 if term.correlated else term.k
+
+    def packed(self, blocks: Mapping[int, Floats]) -> Floats:
+        """Free entries of ``(B, k, k)`` blocks of all terms, ``(B, c)``."""
+        return np.concatenate(
+            [_packed(term, blocks[j]) for j, term in enumerate(self.terms)], axis=1
+        )
+
+    def unpacked(self, x: Floats) -> dict[int, Floats]:
+        """Inverse of :meth:`packed`."""
+        found, start = {}, 0
+        for j, term in enumerate(self.terms):
+            part = x[:, start : start + self.free(j)]
+            start += self.free(j)
+            if term.correlated:
+                found[j] = part.reshape(len(x), term.k, term.k)
+            else:
+                found[j] = part[:, :, None] * np.eye(term.k)
+        return found
+
+    @property
+    def permutation(self) -> NDArray[np.intp]:
+        """Where each packed entry is found among the entries listed by ``order``."""
+        starts, at = {}, 0
+        for j in self.order:
+            starts[j] = at
+            at += self.free(j)
+        spans = [starts[j] + np.arange(self.free(j)) for j in range(len(self.terms))]
+        return np.concatenate(spans)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Cross-products of ``B`` data sets in a working basis.
+
+    Attributes
+    ----------
+    shape, rows
+        What is common, and the rows of the eliminated term.
+    N
+        ``Z'Z`` of the eliminated term, ``(k, k, l, 1 or B)``.
+    S
+        Cross-products of ``[other terms, X]``, ``(1 or B, m, m)``.
+    zy, sy, yy
+        The same with ``y``: ``(k, l, B)``, ``(B, m)``, ``(B,)``.
+    nu, constant
+        Degrees of freedom, and what the criterion adds to ``log|A| [+ log|R_X|^2] + nu log r2``;
+        ``(1 or B,)``.
+    """
+
+    shape: Shape
+    rows: Rows
+    N: Floats
+    S: Floats
+    zy: Floats
+    sy: Floats
+    yy: Floats
+    nu: Floats
+    constant: Floats
+
+    def take(self, which: Which) -> Batch:
+        """Some of the replicates."""
+        return replace(
+            self,
+            rows=self.rows.take(which),
+            N=self.N if self.N.shape[-1] == 1 else self.N[..., which],
+            S=_some(self.S, which),
+            zy=self.zy[..., which],
+            sy=self.sy[which],
+            yy=self.yy[which],
+            nu=_some(self.nu, which),
+            constant=_some(self.constant, which),
+        )
+
+    def __len__(self) -> int:
+        return len(self.yy)
+
+
+def _packed(term: ReTerm, T: Floats) -> Floats:
+    """Free entries of ``(B, k, k)`` working templates of one term."""
+    if term.correlated:
+        return T.reshape(len(T), -1)
+    return np.diagonal(T, axis1=1, axis2=2)
+
+
+def _some(values: Floats, which: Which) -> Floats:
+    return values if len(values) == 1 else values[which]
+
+
+def order_of(terms: Sequence[ReTerm]) -> tuple[int, ...]:
+    """The term with most columns first, the others by decreasing number of columns."""
+    return tuple(sorted(range(len(terms)), key=lambda j: -terms[j].q))

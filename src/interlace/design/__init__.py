@@ -1,0 +1,1 @@
+"""From text and tables to rows as numbers, and the same again later."""

@@ -1,0 +1,87 @@
+"""Plain columns of the rows used, and what these must not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from interlace.design import frame
+from interlace.design.encode import Columns, Encoded, Floats, first_nonfinite
+from interlace.design.frame import Mask, Table
+from interlace.errors import InterlaceError
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Plain columns of the rows used, and which rows of the data they are.
+
+    ``first`` is the number of the first row, where the data comes in parts.
+    """
+
+    columns: Columns
+    kept: Mask
+    n: int
+    first: int = 0
+
+    def position(self, row: int) -> int:
+        """Row of the data, from a row of the columns."""
+        return self.first + int(np.flatnonzero(self.kept)[row])
+
+
+def complete_rows(stored: Columns, table: Table, *, refuse: bool = False, first: int = 0) -> Rows:
+    """The rows without a missing value, as plain columns without an infinite one."""
+    masks = [mask for column in stored.values() if (mask := frame.missing(column)) is not None]
+    if not masks:
+        kept = np.broadcast_to(np.True_, table.n)
+        rows = Rows({k: frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
+    elif refuse:
+        raise InterlaceError(f"{missing_counts(stored)}; missing='drop' leaves these rows out")
+    else:
+        kept = ~np.logical_or.reduce(masks)
+        columns = {name: frame.plain(column[kept], name) for name, column in stored.items()}
+        rows = Rows(columns, kept, int(np.count_nonzero(kept)), first)
+    for name, column in rows.columns.items():
+        if (row := frame.first_infinite(column)) is not None:
+            raise InterlaceError(
+                f"{_title(name)} is infinite in row {rows.position(row)} of {table.title} "
+                "(counted from 0): make it missing or correct it"
+            )
+    return rows
+
+
+def missing_counts(stored: Columns) -> str:
+    """Where values are missing in columns, and in how many rows, in words."""
+    masks = {name: frame.missing(column) for name, column in stored.items()}
+    return missing_text({name: int(m.sum()) for name, m in masks.items() if m is not None})
+
+
+def missing_text(counts: Mapping[str, int]) -> str:
+    """Numbers of rows with a missing value, by column, in words."""
+    parts = [f"{_title(name)} ({count} rows)" for name, count in counts.items()]
+    return f"values are missing in {', '.join(parts)}"
+
+
+def _title(name: str) -> str:
+    return f"the argument {name[:-1]}" if name.endswith("=") else f"the column '{name}'"
+
+
+def refuse_nonfinite(encoded: Iterable[Encoded], rows: Rows, title: str = "the data") -> None:
+    """Refuse sides with an entry that is not finite."""
+    for one in encoded:
+        if (found := first_nonfinite(one)) is not None:
+            name, row, value = found
+            raise InterlaceError(
+                f"'{name}' is {value} in row {rows.position(row)} of {title} (counted from 0): "
+                "change the expression, or make the row's value missing to leave it out"
+            )
+
+
+def spread(matrix: Floats, rows: Rows) -> Floats:
+    """Matrix of the complete rows with NaN for the others."""
+    if len(rows.kept) == rows.n:
+        return matrix
+    full_size = np.full((len(rows.kept), matrix.shape[1]), np.nan, order="F")
+    full_size[rows.kept] = matrix
+    return full_size

@@ -1,0 +1,456 @@
+"""MixedFormula + frame -> :class:`Design`: the rows of a model; new rows encoded alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from interlace.design import frame
+from interlace.design.complete import Rows, complete_rows, missing_counts, refuse_nonfinite, spread
+from interlace.design.encode import (
+    Columns,
+    Context,
+    Encoded,
+    Grouping,
+    Side,
+    columns_read,
+    encode,
+    group_rows,
+    recode_rows,
+    replay,
+)
+from interlace.design.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
+from interlace.design.frame import Codes, Column, Mask, Table
+from interlace.errors import InterlaceError
+from interlace.sums.terms import ReTerm, diagonal, full
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """All that is needed to encode new rows as the fitted ones were.
+
+    ``slopes`` and ``groups`` follow the order of ``Design.terms``.  ``offset_column`` and
+    ``weights_column`` name the columns given as ``offset=`` and ``weights=``; ``offset_array`` says
+    that values were given as offset instead.
+    """
+
+    formula: MixedFormula
+    response: Side
+    fixed: Side
+    offset: tuple[Side, ...]
+    slopes: tuple[Side, ...]
+    groups: tuple[Grouping, ...]
+    offset_column: str | None
+    offset_array: bool
+    weights_column: str | None
+    context: Context | None
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Rows of a mixed model as arrays.
+
+    Parameters
+    ----------
+    y
+        ``(n,)`` response.
+    X
+        ``(n, p)`` fixed-effects columns, redundant ones included.
+    names
+        Names of the columns of ``X``.
+    terms
+        Random-effects terms, by decreasing number of levels.
+    codes
+        Per term, ``(n,)`` positions in its levels; terms of one group share the array.
+    Z
+        Per term, ``(n, k)`` columns left of the bar.
+    weights, offset
+        ``(n,)`` or ``None``; ``offset`` sums the argument and the ``offset()`` terms.
+    kept
+        ``(n_total,)`` mask of the rows of the data that are used.
+    encoding
+        How new rows are encoded alike; ``encoding.fixed.terms`` are the fixed terms.
+    factors
+        Values in the rows used of the factors of the fixed side that are categories, and of numeric
+        ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
+    """
+
+    y: Floats
+    X: Floats
+    names: tuple[str, ...]
+    terms: tuple[ReTerm, ...]
+    codes: tuple[Codes, ...]
+    Z: tuple[Floats, ...]
+    weights: Floats | None
+    offset: Floats | None
+    kept: Mask
+    encoding: Encoding
+    factors: Columns = field(default_factory=dict)
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out because a value is missing."""
+        return len(self.kept) - len(self.y)
+
+
+def assemble(
+    formula: MixedFormula,
+    data: object,
+    *,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    missing: str = "drop",
+    context: Context | None = None,
+    whole: bool = True,
+) -> Design:
+    """Read the rows of a model from a data frame.
+
+    Parameters
+    ----------
+    formula
+        The parsed formula.
+    data
+        A pandas, Polars or PyArrow table, a dict of columns, or what narwhals takes.
+    weights, offset
+        A column of ``data``, or ``(n_total,)`` values.
+    missing
+        ``"drop"`` leaves out rows with a missing value in any column used, ``"raise"`` refuses.
+    context
+        Values and functions that the formula may use beside the columns.
+    whole
+        Whether these are all rows of the model: a part of them may be too few for its levels.
+
+    Raises
+    ------
+    InterlaceError
+        Data that cannot be used; the message names the column, term or value.
+
+    Examples
+    --------
+    >>> from interlace.design.formula import parse
+    >>> data = {"y": [1.0, 2.5, 4.0, 3.0, 2.0], "x": [0, 1, 0, 1, 1], "g": list("abbaa")}
+    >>> design = assemble(parse("y ~ x + (1 | g)"), data)
+    >>> design.names
+    ('Intercept', 'x')
+    >>> design.codes[0]
+    array([0, 1, 1, 0, 0])
+    """
+    extra = {"weights": weights, "offset": offset}
+    rows = read_rows(formula, data, extra, missing, context)
+    sides = sides_of(formula)
+    encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
+    refuse_nonfinite(encoded.values(), rows)
+    found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
+    design = build(formula, rows, encoded, found, extra, context)
+    refuse_constant(design.y, design.offset, f"the response '{formula.response}'")
+    if whole:
+        refuse_unidentifiable(design.terms, len(design.y))
+    _refuse_saturated(design.X)
+    return design
+
+
+def replay_fixed(
+    encoding: Encoding, newdata: object, *, offset: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Fixed-effects columns and offset of new rows, with the stored encoding.
+
+    Parameters
+    ----------
+    encoding
+        ``Design.encoding`` of the fitted model.
+    newdata
+        A frame of ``m`` rows with the columns of the fixed side; no response, no groups needed.
+    offset
+        ``(m,)`` values in place of the ``offset=`` of the fit; ``offset()`` terms come on top.
+
+    Returns
+    -------
+    X
+        ``(m, p)``, with NaN in rows that have a missing value.
+    offset
+        ``(m,)``, zeros for a model without offset, NaN likewise.
+
+    Raises
+    ------
+    InterlaceError
+        A column is missing, holds an infinite value or an unknown category, or the model was
+        fitted with an array as offset and none is given.
+    """
+    table = frame.open_table(newdata, title="the new data")
+    sides = [encoding.fixed, *encoding.offset]
+    wanted = columns_read([side.text for side in sides], table, encoding.context)
+    stored = frame.pick(table, wanted)
+    if offset is not None:
+        stored["offset="] = _argument("offset", offset, table)
+    elif encoding.offset_column is not None:
+        stored |= frame.pick(table, [encoding.offset_column])
+    elif encoding.offset_array:
+        raise InterlaceError(
+            "the model was fitted with an array as offset, which new data does not carry: pass "
+            "offset= with one value a row, or fit with a column of the data as offset"
+        )
+    rows = complete_rows(stored, table)
+    X, *offsets = (spread(replay(s, rows.columns, rows.n, encoding.context), rows) for s in sides)
+    total = np.zeros(table.n) + sum(part[:, 0] for part in offsets)
+    label = "offset=" if offset is not None else encoding.offset_column
+    if label is not None:
+        total += spread(frame.numeric(rows.columns[label], "the offset")[:, None], rows)[:, 0]
+    return X, total
+
+
+def replay_random(encoding: Encoding, newdata: object) -> list[tuple[Codes, Floats]]:
+    """Levels and columns of each random term for new rows, with the stored encoding.
+
+    Parameters
+    ----------
+    encoding
+        ``Design.encoding`` of the fitted model.
+    newdata
+        A frame of ``m`` rows with the grouping columns and the columns left of the bars.
+
+    Returns
+    -------
+    list of (codes, Z)
+        In the order of ``Design.terms``.  ``codes`` ``(m,)`` is -1 for a level that is missing or
+        was not there in fitting; ``Z`` ``(m, k)`` has NaN in rows with a missing value.
+
+    Raises
+    ------
+    InterlaceError
+        A grouping column or a column left of a bar is not in the new data.
+    """
+    wanted = [True] * len(encoding.groups)
+    levels = replay_levels(encoding, newdata, wanted)
+    return list(zip(levels, replay_slopes(encoding, newdata, wanted), strict=True))
+
+
+def replay_levels(encoding: Encoding, newdata: object, wanted: Sequence[bool]) -> list[Codes]:
+    """The codes of :func:`replay_random`; -1, and no columns read, for terms not ``wanted``."""
+    table = frame.open_table(newdata, title="the new data")
+    used = {g.columns: g for g, want in zip(encoding.groups, wanted, strict=True) if want}
+    codes = {key: recode_rows(group, frame.pick(table, key)) for key, group in used.items()}
+    return [
+        codes[group.columns] if want else np.full(table.n, -1, dtype=np.intp)
+        for group, want in zip(encoding.groups, wanted, strict=True)
+    ]
+
+
+def replay_slopes(encoding: Encoding, newdata: object, wanted: Sequence[bool]) -> list[Floats]:
+    """The columns of :func:`replay_random`; zeros, and none read, for terms not ``wanted``."""
+    table = frame.open_table(newdata, title="the new data")
+    return [
+        _replay_slopes(s, table, encoding.context) if want else np.zeros((table.n, len(s.names)))
+        for s, want in zip(encoding.slopes, wanted, strict=True)
+    ]
+
+
+def replay_weights(encoding: Encoding, newdata: object) -> Floats:
+    """Prior weights ``(m,)`` of new rows: those of the column given in fitting if it is there.
+
+    Otherwise 1; NaN where the column is missing a value.
+
+    Raises
+    ------
+    InterlaceError
+        A weight is not a positive number.
+    """
+    table = frame.open_table(newdata, title="the new data")
+    name = encoding.weights_column
+    if name is None or name not in table.names:
+        return np.ones(table.n)
+    rows = complete_rows(frame.pick(table, [name]), table)
+    return spread(_positive(rows.columns[name], rows, table.title)[:, None], rows)[:, 0]
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def sides_of(formula: MixedFormula) -> list[str]:
+    """Texts of all sides, each once."""
+    texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
+    return list(dict.fromkeys([*texts, *(term.expr for term in formula.random)]))
+
+
+def read_rows(
+    formula: MixedFormula,
+    data: object,
+    extra: Mapping[str, str | ArrayLike | None],
+    missing: str,
+    context: Context | None,
+) -> Rows:
+    table = frame.open_table(data)
+    if table.n == 0:
+        raise InterlaceError("the data has no rows")
+    if missing not in ("drop", "raise"):
+        raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
+    wanted = columns_read(sides_of(formula), table, context)
+    wanted += [name for term in formula.random for name in term.group]
+    wanted += [name for name in extra.values() if isinstance(name, str)]
+    stored = frame.pick(table, wanted)
+    for argument, values in extra.items():
+        if values is not None and not isinstance(values, str):
+            stored[f"{argument}="] = _argument(argument, values, table)
+    rows = complete_rows(stored, table, refuse=missing == "raise")
+    if not rows.n:
+        raise InterlaceError(f"none of the {table.n} rows is complete: {missing_counts(stored)}")
+    return rows
+
+
+def _argument(name: str, values: ArrayLike, table: Table) -> Column:
+    column = frame.as_column(values, name)
+    if len(column) != table.n:
+        raise InterlaceError(f"{name} has {len(column)} values, but {table.title} {table.n} rows")
+    return column
+
+
+def _replay_slopes(side: Side, table: Table, context: Context | None) -> Floats:
+    stored = frame.pick(table, columns_read([side.text], table, context))
+    rows = complete_rows(stored, table)
+    return spread(replay(side, rows.columns, rows.n, context), rows)
+
+
+# Parts of a design --------------------------------------------------------------------------------
+
+
+def build(
+    formula: MixedFormula,
+    rows: Rows,
+    encoded: Mapping[str, Encoded],
+    found: Mapping[tuple[str, ...], tuple[Grouping, Codes]],
+    extra: Mapping[str, str | ArrayLike | None],
+    context: Context | None,
+) -> Design:
+    """A design from its sides, and its groups with the codes of the rows."""
+    fixed = encoded[formula.fixed]
+    offsets = [encoded[expression(text)] for text in formula.offset]
+    levels = [len(found[term.group][0].cells) for term in formula.random]
+    widths = [len(encoded[term.expr].side.names) for term in formula.random]
+    order, backwards = listed_by_lme4(formula.random, levels, widths)
+    random = [formula.random[i] for i in order]
+    slopes = [encoded[term.expr] for term in random]
+    terms = map(_term, random, slopes, [found[term.group][0] for term in random])
+    offset = offset_of(offsets, rows.columns, extra["offset"])
+    return Design(
+        y=_response(formula, encoded[expression(formula.response)]),
+        X=fixed.matrix,
+        names=fixed.side.names,
+        terms=tuple(replace(term, backwards=backwards) for term in terms),
+        codes=tuple(found[term.group][1] for term in random),
+        Z=tuple(slopes_for(one, fixed) for one in slopes),
+        weights=weights_of(rows, extra["weights"]),
+        offset=offset,
+        kept=rows.kept,
+        encoding=Encoding(
+            formula=formula,
+            response=encoded[expression(formula.response)].side,
+            fixed=fixed.side,
+            offset=tuple(one.side for one in offsets),
+            slopes=tuple(one.side for one in slopes),
+            groups=tuple(found[term.group][0] for term in random),
+            offset_column=extra["offset"] if isinstance(extra["offset"], str) else None,
+            offset_array=not isinstance(extra["offset"], str | None),
+            weights_column=extra["weights"] if isinstance(extra["weights"], str) else None,
+            context=context,
+        ),
+        factors=fixed.factors,
+    )
+
+
+def _response(formula: MixedFormula, encoded: Encoded) -> Floats:
+    name = formula.response
+    if encoded.side.categorical:
+        raise InterlaceError(f"the response '{name}' must be numeric, but holds text or categories")
+    if encoded.matrix.shape[1] != 1:
+        raise InterlaceError(
+            f"the response '{name}' has {encoded.matrix.shape[1]} columns, but must have one"
+        )
+    return encoded.matrix[:, 0]
+
+
+def refuse_constant(y: Floats, offset: Floats | None, what: str) -> None:
+    """Refuse a response that, less its offset, is the same in every row."""
+    around = y if offset is None else y - offset
+    if around.min() == around.max():
+        raise InterlaceError(f"{what} is constant ({y[0]:g}): nothing varies")
+
+
+def slopes_for(encoded: Encoded, fixed: Encoded) -> Floats:
+    """Columns left of a bar: ones without memory of their own, or those of the fixed side."""
+    if encoded.side.names == ("Intercept",):
+        return np.broadcast_to(1.0, encoded.matrix.shape)
+    return fixed.matrix if encoded.side.names == fixed.side.names else encoded.matrix
+
+
+def _term(term: RandomTerm, encoded: Encoded, group: Grouping) -> ReTerm:
+    columns = encoded.side.names
+    if not columns:
+        raise InterlaceError(f"'{term.expr}' of the random term {term.label} gives no column")
+    free = full(len(columns)) if term.correlated else diagonal(len(columns))
+    return ReTerm(term.key, columns, group.labels, free)
+
+
+def offset_of(
+    terms: Sequence[Encoded], columns: Columns, argument: str | ArrayLike | None
+) -> Floats | None:
+    """The offset of rows: that of the formula and that given as argument."""
+    parts = [one.matrix[:, 0] for one in terms]
+    if argument is not None:
+        label = argument if isinstance(argument, str) else "offset="
+        parts.append(frame.numeric(columns[label], "the offset"))
+    return np.sum(parts, axis=0) if parts else None
+
+
+def weights_of(
+    rows: Rows, argument: str | ArrayLike | None, title: str = "the data"
+) -> Floats | None:
+    """Prior weights of rows, checked."""
+    if argument is None:
+        return None
+    column = rows.columns[argument if isinstance(argument, str) else "weights="]
+    return _positive(column, rows, title)
+
+
+def _positive(column: Column, rows: Rows, title: str) -> Floats:
+    weights = frame.numeric(column, "the weights")
+    if weights.min(initial=np.inf) <= 0:
+        row = int(np.argmax(weights <= 0))
+        raise InterlaceError(
+            f"weights must be positive, but row {rows.position(row)} of {title} (counted from 0) "
+            f"has {weights[row]:g}: leave such rows out"
+        )
+    return weights
+
+
+def refuse_unidentifiable(terms: Iterable[ReTerm], n: int) -> None:
+    """Refuse random terms of which ``n`` rows cannot tell the variance."""
+    for term in terms:
+        what = f"the grouping factor '{term.group}'"
+        if term.l < 2:
+            raise InterlaceError(
+                f"{what} has one level ({term.levels.tolist()[0]!r}): "
+                "a variance between levels needs two"
+            )
+        if term.l >= n:
+            raise InterlaceError(
+                f"{what} has as many levels ({term.l}) as there are rows ({n}): its variance and "
+                "the residual variance cannot be told apart"
+            )
+        if term.correlated and term.q >= n:
+            raise InterlaceError(
+                f"the random term of '{term.group}' has {term.q} effects ({term.l} levels x "
+                f"{term.k} columns) for {n} rows: leave out columns ({', '.join(term.columns)})"
+            )
+
+
+def _refuse_saturated(X: Floats) -> None:
+    n, p = X.shape
+    if p >= n and np.linalg.matrix_rank(X) >= n:
+        raise InterlaceError(
+            f"the fixed effects have {p} coefficients for {n} rows: leave out predictors"
+        )

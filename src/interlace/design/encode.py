@@ -1,0 +1,463 @@
+"""Sides of a formula and groups + plain columns -> matrices and codes; the same again later.
+
+Columns and products of numeric columns have no state, so numpy forms them; formulaic evaluates all
+else and keeps factor levels and states of transforms in a ``ModelSpec``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from formulaic import ModelSpec
+from formulaic.errors import DataMismatchWarning, FormulaicError
+from formulaic.materializers import PandasMaterializer
+from formulaic.materializers.types import EvaluatedFactor, FactorValues
+from formulaic.model_spec import ModelSpecs
+from formulaic.parser.types import Factor
+from formulaic.transforms import TRANSFORMS
+from numpy.typing import NDArray
+
+from interlace.design.formula import model_terms, names_in
+from interlace.design.frame import (
+    Codes,
+    Column,
+    Levels,
+    Table,
+    factorize,
+    hint,
+    is_numeric,
+    kind,
+    recode,
+    texts,
+)
+from interlace.errors import InterlaceError
+
+Floats: TypeAlias = NDArray[np.float64]
+Columns: TypeAlias = Mapping[str, Column]
+Context: TypeAlias = Mapping[str, object]
+
+# What a transform may raise on data it was not made for; formulaic wraps only some of it.
+_EVALUATION_ERRORS = (FormulaicError, ValueError, TypeError, KeyError, AttributeError)
+
+
+@dataclass(frozen=True)
+class SideTerm:
+    """A term of one side of a formula: its columns of the matrix, and the factors multiplied.
+
+    Parameters
+    ----------
+    label
+        The term as formulaic writes it, ``"a:x"``; ``"Intercept"``.
+    columns
+        Positions of its columns, redundant ones included.
+    factors
+        Expressions of its factors, ``("a", "x")``; none for the intercept.
+    """
+
+    label: str
+    columns: tuple[int, ...]
+    factors: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a formula, with the encoding of the data it was fitted to.
+
+    Parameters
+    ----------
+    text
+        Formulaic text of the side.
+    names
+        ``p`` column names.
+    spec
+        Factor levels and states of transforms; ``None`` for numeric columns and their products.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    spec: ModelSpec | None
+
+    @property
+    def categorical(self) -> bool:
+        """Whether the first factor of the side was encoded as categories."""
+        if self.spec is None:
+            return False
+        expr = model_terms(self.text)[0].factors[0].expr
+        return expr in self.categories
+
+    @property
+    def categories(self) -> dict[str, Levels | None]:
+        """Levels of the factors that are encoded as categories; ``None`` if hashed."""
+        states = {} if self.spec is None else self.spec.encoder_state
+        return {
+            expr: None if state.get("categories") is None else np.asarray(state["categories"])
+            for expr, (kind, state) in states.items()
+            if kind is Factor.Kind.CATEGORICAL
+        }
+
+    @property
+    def terms(self) -> tuple[SideTerm, ...]:
+        """The terms, in the order of their columns."""
+        if self.spec is None:
+            products = enumerate(_products(self.text) or ())
+            return tuple(SideTerm(self.names[j], (j,), product) for j, product in products)
+        return tuple(
+            SideTerm("Intercept", tuple(columns), ())
+            if str(term) == "1"
+            else SideTerm(str(term), tuple(columns), tuple(f.expr for f in term.factors))
+            for term, columns in self.spec.term_indices.items()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A side, its ``(n, p)`` matrix, and the factors that cannot be read off its columns."""
+
+    side: Side
+    matrix: Floats
+    factors: Columns = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """A grouping factor: its columns, their levels, and the combinations that occur.
+
+    Parameters
+    ----------
+    columns
+        Names of the columns, several for an interaction.
+    levels
+        Per column, the distinct values.
+    cells
+        ``(l,)`` sorted numbers of the combinations that occur, the last column running fastest.
+    """
+
+    columns: tuple[str, ...]
+    levels: tuple[Levels, ...]
+    cells: Codes
+
+    @property
+    def labels(self) -> Levels:
+        """``(l,)`` labels of the levels: the values, or ``"a1:b2"`` for an interaction."""
+        shape = [len(levels) for levels in self.levels]
+        if len(shape) == 1:
+            return self.levels[0]
+        parts = [
+            np.array(texts(levels), object)[at]
+            for levels, at in zip(self.levels, np.unravel_index(self.cells, shape), strict=True)
+        ]
+        return np.array([":".join(cell) for cell in zip(*parts, strict=True)], object)
+
+
+def columns_read(texts: Iterable[str], table: Table, context: Context | None) -> list[str]:
+    """Columns of the table that the sides read.
+
+    Raises
+    ------
+    InterlaceError
+        A name is neither a column, nor in the context, nor known to formulaic or Python.
+    """
+    present = set(table.names)
+    known = {*TRANSFORMS, *dir(builtins), *(context or {})}
+    values: dict[str, None] = {}
+    for text in texts:
+        read, called = names_in(text)
+        for name in sorted(called - known - present):
+            raise InterlaceError(
+                f"the formula calls '{name}', which is not a function it knows"
+                f"{hint(name, [*TRANSFORMS, *(context or {})])}"
+            )
+        for name in sorted(read - known - present):
+            raise InterlaceError(f"{table.title} has no column '{name}'{hint(name, table.names)}")
+        values.update(dict.fromkeys(sorted(read & present | (called & present) - known)))
+    return list(values)
+
+
+def encode(
+    texts: Sequence[str], columns: Columns, n: int, context: Context | None = None
+) -> list[Encoded]:
+    """Matrices of several sides, evaluated together, so that a shared factor is evaluated once.
+
+    Parameters
+    ----------
+    texts
+        Formulaic texts.
+    columns
+        Plain columns of ``n`` complete rows.
+    n
+        Number of rows.
+    context
+        Further names that the texts may use.
+
+    Raises
+    ------
+    InterlaceError
+        A side cannot be evaluated on these columns.
+    """
+    wanted = dict.fromkeys(texts)
+    done = {text: _products_encoded(text, columns, n) for text in wanted}
+    rest = [text for text in wanted if done[text] is None]
+    if rest:
+        done.update(zip(rest, _formulaic_encoded(rest, columns, n, context), strict=True))
+    return [encoded for text in texts if (encoded := done[text]) is not None]
+
+
+def replay(side: Side, columns: Columns, n: int, context: Context | None = None) -> Floats:
+    """Matrix ``(n, p)`` of a side for other rows: same levels, same states of transforms.
+
+    Raises
+    ------
+    InterlaceError
+        A category that was not there in fitting, or a column of another kind.
+    """
+    if not n:
+        return np.empty((0, len(side.names)))
+    fitted = _as_fitted(side, columns)
+    if side.spec is None:
+        return _multiplied(_products(side.text) or (), fitted, n)
+    materializer = PandasMaterializer(_frame_of([side.text], fitted, n), context=context)
+    with _evaluating(materializer, side.spec):
+        return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__)
+
+
+def first_nonfinite(encoded: Encoded) -> tuple[str, int, float] | None:
+    """Column, row, and value of the first entry that is not finite, ``None`` without one."""
+    if encoded.side.spec is None:
+        return None  # products of columns that were checked
+    finite = np.isfinite(encoded.matrix)
+    if finite.all():
+        return None
+    row, column = (int(i) for i in np.argwhere(~finite)[0])
+    return encoded.side.names[column], row, float(encoded.matrix[row, column])
+
+
+# Columns and their products -----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _products(text: str) -> tuple[tuple[str, ...], ...] | None:
+    """Columns multiplied in each term, if all terms are products of columns (``()``: intercept)."""
+    products: list[tuple[str, ...]] = []
+    for factors in (term.factors for term in model_terms(text)):
+        if all(factor.eval_method is Factor.EvalMethod.LOOKUP for factor in factors):
+            products.append(tuple(factor.expr for factor in factors))
+        elif [factor.expr for factor in factors] == ["1"]:
+            products.append(())
+        else:
+            return None
+    return tuple(products)
+
+
+def _products_encoded(text: str, columns: Columns, n: int) -> Encoded | None:
+    products = _products(text)
+    if products is None or not all(
+        name in columns and is_numeric(columns[name]) for names in products for name in names
+    ):
+        return None
+    names = tuple(":".join(product) or "Intercept" for product in products)
+    constant = products == ((),)
+    matrix = np.broadcast_to(1.0, (n, 1)) if constant else _multiplied(products, columns, n)
+    return Encoded(Side(text, names, None), matrix)
+
+
+def _multiplied(products: Sequence[tuple[str, ...]], columns: Columns, n: int) -> Floats:
+    matrix = np.empty((n, len(products)), order="F")
+    for j, names in enumerate(products):
+        matrix[:, j] = np.asarray(columns[names[0]], dtype=np.float64) if names else 1.0
+        for name in names[1:]:
+            matrix[:, j] *= np.asarray(columns[name], dtype=np.float64)
+    return matrix
+
+
+# All else, by formulaic ---------------------------------------------------------------------------
+
+
+def _formulaic_encoded(
+    texts: Sequence[str], columns: Columns, n: int, context: Context | None
+) -> Iterator[Encoded]:
+    # One state for all sides: formulaic records the levels of a factor where it meets it first.
+    transform_state: dict[str, object] = {}
+    encoder_state: dict[str, object] = {}
+    specs = ModelSpecs(
+        **{
+            f"side{i}": ModelSpec(
+                model_terms(text),
+                output="numpy",
+                na_action="ignore",
+                transform_state=transform_state,
+                encoder_state=encoder_state,
+            )
+            for i, text in enumerate(texts)
+        }
+    )
+    materializer = PandasMaterializer(_frame_of(texts, columns, n), context=context)
+    with _evaluating(materializer, specs.side0):
+        matrices = materializer.get_model_matrix(specs)
+        results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
+        floats = [_as_floats(result.__wrapped__) for result in results]
+    for text, result, matrix in zip(texts, results, floats, strict=True):
+        side = Side(text, tuple(result.model_spec.column_names), result.model_spec)
+        yield Encoded(side, matrix, _factor_values(side, materializer.factor_cache))
+
+
+def _factor_values(side: Side, evaluated: Mapping[str, EvaluatedFactor]) -> Columns:
+    """Values of the factors of terms that hold a category, unless they are columns of the matrix.
+
+    They are copied, for the caller may change the data.
+    """
+    categories = set(side.categories)
+    alone = {term.factors[0] for term in side.terms if len(term.factors) == 1}
+    alone -= {e for e in alone if evaluated[e].metadata.spans_intercept}  # may lack a column there
+    crossed = (term.factors for term in side.terms if categories & set(term.factors))
+    wanted = dict.fromkeys(factor for factors in crossed for factor in factors)
+    return {
+        expr: _unwrapped(evaluated[expr].values).copy()
+        for expr in wanted
+        if expr in categories or expr not in alone
+    }
+
+
+def _unwrapped(values: object) -> Column:
+    """Plain values behind what formulaic evaluates, ``(n,)`` or ``(n, c)``."""
+    while isinstance(values, FactorValues):
+        values = values.__wrapped__
+    if isinstance(values, Mapping):
+        return np.column_stack([np.asarray(value) for value in values.values()])
+    array = values.array if isinstance(values, pd.Series) else values
+    return array if isinstance(array, pd.Categorical) else np.asarray(array)
+
+
+@contextmanager
+def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[None]:
+    """What goes wrong inside formulaic, as an ``InterlaceError``; results are checked later."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error", DataMismatchWarning)
+            yield
+    except DataMismatchWarning as error:
+        raise InterlaceError(_mismatch(spec, materializer)) from error
+    except _EVALUATION_ERRORS as error:
+        reason = _unusable_values(materializer) or str(error).replace("`", "'")
+        raise InterlaceError(f"the formula cannot be evaluated on this data: {reason}") from error
+
+
+def _unusable_values(materializer: PandasMaterializer) -> str | None:
+    """The expression whose values formulaic took for numbers, but that no column can hold."""
+    for expr, factor in materializer.factor_cache.items():
+        if factor.metadata.kind is Factor.Kind.NUMERICAL and not isinstance(factor.values, dict):
+            values = np.asarray(factor.values)
+            if values.dtype.kind not in "fiub":
+                return f"'{expr}' does not give numbers"
+            if values.shape[:1] != (materializer.nrows,):
+                return f"'{expr}' does not give one value for each row"
+    return None
+
+
+def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
+    """Frame of the columns that the sides read; formulaic takes what is not text for numbers."""
+    read: dict[str, Column] = {}
+    for text in texts:
+        looked_up = _looked_up(text)
+        for name in sorted(frozenset.union(*names_in(text)) & set(columns)):
+            column = columns[name]
+            if name in looked_up and not (is_numeric(column) or isinstance(column, pd.Categorical)):
+                raise InterlaceError(
+                    f"the column '{name}' holds {kind(column)}: convert it to numbers or text"
+                )
+            read[name] = column
+    return pd.DataFrame(read, index=pd.RangeIndex(n), copy=False)
+
+
+def _looked_up(text: str) -> set[str]:
+    """Names that are factors of the side by themselves, outside any expression."""
+    factors = [factor for term in model_terms(text) for factor in term.factors]
+    return {f.expr for f in factors if f.eval_method is Factor.EvalMethod.LOOKUP}
+
+
+def _as_fitted(side: Side, columns: Columns) -> Columns:
+    """Columns of the kind they had in fitting: numbers, or categories on the known levels."""
+    states = {} if side.spec is None else side.spec.encoder_state
+    fitted = dict(columns)
+    for name in _looked_up(side.text) & set(columns):
+        known = states[name][1].get("categories") if name in states else None
+        if known is not None:
+            fitted[name] = _on_levels(name, columns[name], known)
+        elif not is_numeric(columns[name]):
+            raise InterlaceError(
+                f"the column '{name}' was numeric when the model was fitted, "
+                f"but now holds {kind(columns[name])}"
+            )
+    return fitted
+
+
+def _on_levels(name: str, column: Column, known: list[str]) -> Column:
+    levels = pd.Index(known)
+    codes = recode(column, np.asarray(levels))
+    if codes.min(initial=0) < 0:
+        raise InterlaceError(_unknown_level(f"the column '{name}'", column[codes < 0], known))
+    return pd.Categorical.from_codes(codes, categories=levels)
+
+
+def _unknown_level(what: str, values: Column, known: list[str]) -> str:
+    value = values.tolist()[0]
+    return (
+        f"{what} has the value {value!r}, which was not there when the model was fitted; "
+        f"known values: {', '.join(map(repr, known))}"
+    )
+
+
+def _as_floats(matrix: object) -> Floats:
+    return np.asarray(matrix, dtype=np.float64, order="F")
+
+
+def _mismatch(spec: ModelSpec, materializer: PandasMaterializer) -> str:
+    """What formulaic warns of: an expression (``C(x)``) has a value outside its levels."""
+    for expr, (_, state) in spec.encoder_state.items():
+        known = state.get("categories")
+        if known is not None and expr in materializer.factor_cache:
+            values = pd.unique(np.asarray(materializer.factor_cache[expr].values))
+            unknown = values[~np.isin(values, known)]
+            if len(unknown):
+                return _unknown_level(f"'{expr}'", unknown, known)
+    return "the levels given to C() do not include all values of the column"
+
+
+# Groups -------------------------------------------------------------------------------------------
+
+
+def group_rows(names: tuple[str, ...], columns: Columns) -> tuple[Grouping, Codes]:
+    """Grouping factor of plain columns, and ``(n,)`` positions in its levels."""
+    parts = [factorize(columns[name]) for name in names]
+    levels = tuple(values for _, values in parts)
+    if len(parts) == 1:
+        return Grouping(names, levels, np.arange(len(levels[0]))), parts[0][0]
+    numbers = _cell_numbers([codes for codes, _ in parts], levels)
+    codes, cells = factorize(numbers)
+    return Grouping(names, levels, cells.astype(np.intp)), codes
+
+
+def _cell_numbers(codes: Sequence[Codes], levels: Sequence[Levels]) -> Codes:
+    """Number of each row's combination of levels; -1 where one of them is."""
+    numbers = codes[0]
+    for part, values in zip(codes[1:], levels[1:], strict=True):
+        numbers = np.where((numbers < 0) | (part < 0), -1, numbers * len(values) + part)
+    return numbers
+
+
+def recode_rows(group: Grouping, columns: Columns) -> Codes:
+    """Levels of other rows: ``(m,)`` positions, -1 where a value is missing or not known."""
+    parts = [
+        recode(columns[name], values)
+        for name, values in zip(group.columns, group.levels, strict=True)
+    ]
+    numbers = _cell_numbers(parts, group.levels)
+    at = np.searchsorted(group.cells, numbers).clip(max=len(group.cells) - 1)
+    return np.where(group.cells[at] == numbers, at, -1)

@@ -1,0 +1,1 @@
+"""The criterion of a model, its minimum, and everything that follows from it."""

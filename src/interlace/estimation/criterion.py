@@ -1,0 +1,303 @@
+"""ML and REML criterion of a linear mixed model, with its gradient and Newton matrix.
+
+The criterion is minus twice the (restricted) log-likelihood with the residual variance and the
+fixed effects profiled out, all constants included, as lme4 prints it.  It is a function of the
+templates, evaluated here in the working basis of the cross-products.
+
+For optimisation a correlated term has all ``k^2`` entries of a square template free: a rotation
+``T -> T Q`` leaves the criterion alone, so these directions are flat rather than curved, and a
+singular optimum is an ordinary stationary point (Newton leaves the flat directions out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from interlace.errors import InterlaceError
+from interlace.solver.exact import Factor, TermDerivatives, factorize
+from interlace.solver.iterative import IterativeFactor, iterate
+from interlace.solver.layout import Layout, make_layout
+from interlace.solver.plan import Plan, chain_with_most, make_plan
+from interlace.solver.probes import Probes, inflation
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats, ReTerm, canonical, join_theta, split_theta
+
+# Entries of a template, per root mean square of their column, that count as zero: the criterion is
+# even in them, so that a change of this size is below its rounding error.
+_ZERO = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Criterion:
+    """The function to be minimised: cross-products, the choice of ML or REML, and the solver.
+
+    With ``probes`` the equations are solved iteratively, without any exactly.
+    """
+
+    A: CrossProducts
+    reml: bool
+    probes: Probes | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: plan and layout are made again when asked for."""
+        return {"A": self.A, "reml": self.reml, "probes": self.probes}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Order of elimination of the exact solver, chosen once."""
+        return make_plan(self.A)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Sparse blocks of the iterative solver, laid out once."""
+        return make_layout(self.A)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of the largest matrix worked on: what several threads can share."""
+        return len(self.plan.S) if self.probes is None else self.layout.q
+
+    def on(self, A: CrossProducts, *, reml: bool | None = None) -> Criterion:
+        """The criterion of other cross-products, or the other of REML and ML, by the same solver.
+
+        Terms that are all nested are eliminated exactly, so that nothing is left to iterate.
+        """
+        probes = self.probes
+        if probes is not None and A is not self.A and len(chain_with_most(A)) == len(A.terms):
+            probes = None
+        other = Criterion(A, self.reml if reml is None else reml, probes)
+        if A is self.A:  # the same order and blocks: fill the cache
+            name = "plan" if probes is None else "layout"
+            other.__dict__[name] = getattr(self, name)
+        return other
+
+    def with_probes(self, count: int) -> Criterion:
+        """The same criterion with another number of probes."""
+        assert self.probes is not None
+        more = replace(self, probes=replace(self.probes, count=count))
+        more.__dict__["layout"] = self.layout  # the same: fill the cache
+        return more
+
+    @property
+    def nu(self) -> int:
+        """Degrees of freedom of the residual variance: ``n - p`` for REML, ``n`` for ML."""
+        return self.A.n - self.A.p if self.reml else self.A.n
+
+    def at(self, templates: Sequence[Floats]) -> Evaluation:
+        """Evaluate at working templates, one ``(k, k)`` per term."""
+        if self.probes is None:
+            return Evaluation(self, factorize(self.A, self.plan, templates))
+        return Evaluation(self, iterate(self.A, self.layout, templates, self.probes))
+
+    def at_theta(self, theta: Floats) -> Evaluation:
+        """Evaluate at ``theta`` in lme4's order and the user's units."""
+        return self.at(self.working(split_theta(self.A.terms, theta)))
+
+    def working(self, templates: Sequence[Floats]) -> list[Floats]:
+        """Templates in the user's units to working ones: ``Z T = (Z B) (B^-1 T)``."""
+        bases = self.A.basis.random
+        return [solved(B, T) for B, T in zip(bases, templates, strict=True)]
+
+    def theta(self, templates: Sequence[Floats]) -> Floats:
+        """The canonical ``theta``, in the user's units, of working templates.
+
+        Diagonal entries that are zero to the accuracy of the optimum are reported as 0.
+        """
+        basis = self.A.basis
+        users = [
+            canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
+            for B, T, size in zip(basis.random, templates, basis.root_mean_squares, strict=True)
+        ]
+        return join_theta(self.A.terms, users)
+
+    # -------------------------------------------------------------- packing, for the optimiser
+
+    def pack(self, templates: Sequence[Floats]) -> Floats:
+        """Free entries of square working templates as one vector, row by row."""
+        return np.concatenate(
+            [
+                T.ravel() if t.correlated else np.diag(T)
+                for t, T in zip(self.A.terms, templates, strict=True)
+            ]
+        )
+
+    def unpack(self, x: Floats) -> list[Floats]:
+        """Inverse of :meth:`pack`."""
+        templates, start = [], 0
+        for term in self.A.terms:
+            size = n_free(term)
+            part = x[start : start + size]
+            templates.append(part.reshape(term.k, term.k) if term.correlated else np.diag(part))
+            start += size
+        return templates
+
+    def __call__(self, x: Floats) -> Evaluation:
+        """Evaluate at a packed vector."""
+        return self.at(self.unpack(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The criterion at one point; derivatives are computed when asked for."""
+
+    criterion: Criterion
+    factor: Factor | IterativeFactor
+
+    def dense(self, what: str, instead: str = "") -> Factor:
+        """The factor of the exact solver, for things that read entries of the inverse.
+
+        Raises
+        ------
+        InterlaceError
+            The equations were solved iteratively; ``what`` begins the message, and ``instead`` ends
+            it with another way out.
+        """
+        if isinstance(self.factor, IterativeFactor):
+            raise InterlaceError(
+                f"{what} the inverse of the mixed-model equations, which the iterative solver "
+                f"never forms: fit with solver='exact' where the model is small enough for it"
+                f"{instead}"
+            )
+        return self.factor
+
+    @cached_property
+    def gradient_covariance(self) -> Floats:
+        """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver.
+
+        From the spread between probes, enlarged as their standard errors are.
+        """
+        size = len(self.gradient)
+        if not isinstance(self.factor, IterativeFactor) or self.factor.complete:
+            return np.zeros((size, size))
+        parts = [
+            2.0 * traces @ T
+            for traces, T in zip(self.factor.traces, self.factor.templates, strict=True)
+        ]
+        m = len(parts[0])
+        each = np.stack([self.criterion.pack([part[i] for part in parts]) for i in range(m)])
+        around = each - each.mean(axis=0)
+        return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+
+    def doubt(self, step: Floats) -> float:
+        """How far the values at the ends of a step may be from what the gradient says.
+
+        Value and gradient are estimated from the same probes by two different formulas.  The
+        gradient's error is known; that of the value is taken to change by as much of itself as the
+        templates do.
+        """
+        if self.criterion.probes is None:
+            return 0.0
+        sizes = [
+            float(np.linalg.norm(step)),
+            *(float(np.abs(T).max()) for T in self.factor.templates),
+        ]
+        change = self.value_error * min(1.0, sizes[0] / max(min(sizes[1:]), 1e-3))
+        along = float(step @ self.gradient_covariance @ step)
+        return 3.0 * (float(np.sqrt(max(along, 0.0))) + change)
+
+    @property
+    def value_error(self) -> float:
+        """Monte-Carlo standard error of the value; zero for the exact solver."""
+        return self.factor.logdet_error if isinstance(self.factor, IterativeFactor) else 0.0
+
+    @cached_property
+    def value(self) -> float:
+        """Minus twice the profiled (restricted) log-likelihood."""
+        A, nu = self.criterion.A, self.criterion.nu
+        log_r2 = np.log(self.factor.r2) - 2.0 * np.log(A.basis.response_scale)
+        value = self.factor.logdet_u + nu * (1.0 + np.log(2.0 * np.pi / nu) + log_r2) - A.sum_log_w
+        if self.criterion.reml:
+            value += self.factor.logdet_x - 2.0 * A.basis.log_det_fixed
+        return float(value)
+
+    @cached_property
+    def derivatives(self) -> tuple[TermDerivatives, ...]:
+        """Trace parts of the derivatives, per term."""
+        return self.factor.derivatives(reml=self.criterion.reml)
+
+    @cached_property
+    def gradients(self) -> tuple[Floats, ...]:
+        """Gradient with respect to every entry of every working template, ``(k, k)`` each."""
+        rate = self.criterion.nu / self.factor.r2
+        return tuple(
+            2.0 * (d.W - rate * (f.e.T @ f.u))
+            for d, f in zip(self.derivatives, self.factor.effects, strict=True)
+        )
+
+    @cached_property
+    def variance_gradients(self) -> tuple[Floats, ...]:
+        """Derivative ``Gamma`` with respect to ``T T'``, symmetric ``(k, k)`` each."""
+        rate = self.criterion.nu / self.factor.r2
+        return tuple(
+            d.PZZ - rate * (f.e.T @ f.e)
+            for d, f in zip(self.derivatives, self.factor.effects, strict=True)
+        )
+
+    @property
+    def gradient(self) -> Floats:
+        """Gradient with respect to the packed vector."""
+        return self.criterion.pack(self.gradients)
+
+    @cached_property
+    def theta_gradient(self) -> Floats:
+        """Gradient with respect to ``theta`` in lme4's order and the user's units."""
+        bases = self.criterion.A.basis.random
+        users = [solved(B.T, G) for B, G in zip(bases, self.gradients, strict=True)]
+        return join_theta(self.criterion.A.terms, users)
+
+    @cached_property
+    def newton_matrix(self) -> Floats:
+        """Average information plus the second-order part of the parametrisation.
+
+        Average of the observed and the expected second derivatives, in which the traces of products
+        of two derivatives cancel [1]_, for the packed vector.
+
+        .. [1] Gilmour, Thompson and Cullis (1995), Biometrics 51, 1440-1450.
+        """
+        nu, r2 = self.criterion.nu, self.factor.r2
+        terms = self.criterion.A.terms
+        effects = self.factor.effects
+        H = [
+            directions(t, T, f.u, f.e)
+            for t, T, f in zip(terms, self.factor.templates, effects, strict=True)
+        ]
+        a = np.concatenate(
+            [np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)]
+        )
+        information = nu * (self.factor.projected(H) / r2 - np.outer(a, a) / r2**2)
+        second = [
+            np.kron(2.0 * g, np.eye(t.k)) if t.correlated else np.diag(2.0 * np.diag(g))
+            for t, g in zip(terms, self.variance_gradients, strict=True)
+        ]
+        return information + block_diag(*second)
+
+
+def solved(A: Floats, B: Floats) -> Floats:
+    """``A^-1 B``."""
+    return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
+
+
+def n_free(term: ReTerm) -> int:
+    """Entries of a term in the packed vector."""
+    return term.k**2 if term.correlated else term.k
+
+
+def directions(term: ReTerm, T: Floats, u: Floats, e: Floats) -> Floats:
+    """Working vectors ``h = D u + T D' e`` for every free entry ``D`` of a template.
+
+    ``Z h`` is the change of ``V`` in the direction of that entry, applied to ``P y``.  For entry
+    ``(a, b)`` it is ``u_b`` in row ``a`` plus ``e_a`` times column ``b`` of ``T``.
+    Returns ``(l, k, c)`` with ``c`` the free entries.
+    """
+    l, k = u.shape
+    eye = np.eye(k)
+    if not term.correlated:
+        scale = u + np.diag(T) * e
+        return eye[None] * scale[:, None, :]
+    h = eye[None, :, :, None] * u[:, None, None, :] + T[None, :, None, :] * e[:, None, :, None]
+    return h.reshape(l, k, k * k)

@@ -1,0 +1,434 @@
+"""Estimation of theta, and everything that follows from (cross-products, theta)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from interlace.estimation.criterion import Criterion, Evaluation
+from interlace.estimation.optimize import FLAT, Minimum, minimize
+from interlace.machine.threads import threads_for
+from interlace.solver.blocks import multiply
+from interlace.solver.iterative import IterativeFactor
+from interlace.solver.pieces import flatten
+from interlace.solver.probes import error_of_mean
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats, split_theta
+
+# lme4's limit on the diagonal of a template below which a fit is called singular.
+SINGULAR_TOLERANCE = 1e-4
+
+# Bounds on the moment estimate of a template, in units of the residual standard deviation.
+_LOWEST, _HIGHEST = 0.05, 6.0
+
+# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients,
+# rounding of a criterion of some millions.  It is part of every stated error.
+SEARCH = 1e-4
+# The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
+# error), probes at most, and the step of the differences that bring errors to theta.
+_GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
+_ROUNDING = 1e-11
+# Probes for the conditional standard error of every level, at least; the error that may be left;
+# and products up to which a complete set of probes is no effort.
+_LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Certificate of an optimum.
+
+    Attributes
+    ----------
+    converged, message
+        Whether the optimiser met its tolerance, and in which words.
+    gradient
+        Of the criterion at the optimum, with respect to the square working templates.
+    newton_eigenvalues
+        Eigenvalues of the Newton matrix there; zeros belong to rotations that change nothing.
+    predicted_gain
+        Reduction of the criterion that a further Newton step would bring.
+    n_evaluations
+        Evaluations of the criterion.
+    solver
+        ``"exact"`` or ``"iterative"``.
+    monte_carlo_error
+        Standard error of ``theta`` from random probes; ``None`` for the exact solver.
+    criterion_error
+        Standard error of the criterion from them, twice that of the log-likelihood.
+    n_probes
+        How many there are.
+    n_iterations
+        Iterations of conjugate gradients at the optimum.
+    statistical_error
+        Standard error of ``theta`` from the data, to compare the former with.
+    """
+
+    converged: bool
+    message: str
+    gradient: Floats
+    newton_eigenvalues: Floats
+    predicted_gain: float
+    n_evaluations: int
+    solver: str = "exact"
+    monte_carlo_error: Floats | None = None
+    criterion_error: float | None = None
+    n_probes: int | None = None
+    n_iterations: int | None = None
+    statistical_error: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """An optimum of a criterion, in the user's units.
+
+    ``templates`` are the working templates; everything else is derived from them.
+    """
+
+    criterion: Criterion
+    templates: tuple[Floats, ...]
+    convergence: Convergence
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is derived is computed again when asked for."""
+        return {name: getattr(self, name) for name in ("criterion", "templates", "convergence")}
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The criterion at the optimum."""
+        return self.criterion.at(self.templates)
+
+    @property
+    def A(self) -> CrossProducts:
+        """The cross-products of the data."""
+        return self.criterion.A
+
+    @cached_property
+    def theta(self) -> Floats:
+        """Relative covariance parameters in lme4's order."""
+        return self.criterion.theta(self.templates)
+
+    @cached_property
+    def user_templates(self) -> list[Floats]:
+        """Lower-triangular template of every term."""
+        return split_theta(self.A.terms, self.theta)
+
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        r2 = self.evaluation.factor.r2
+        return float(np.sqrt(r2 / self.criterion.nu) / self.A.basis.response_scale)
+
+    @cached_property
+    def beta(self) -> Floats:
+        """Fixed effects, ``(p,)``."""
+        F = self.A.basis.fixed
+        working: Floats = F[:-1, :-1] @ self.evaluation.factor.beta
+        return (working - F[:-1, -1]) / float(F[-1, -1])
+
+    @cached_property
+    def vcov(self) -> Floats:
+        """Covariance of the fixed effects at the estimated theta, ``(p, p)``."""
+        F = self.A.basis.fixed[:-1, :-1]
+        return self.sigma**2 * (F @ self.evaluation.factor.vcov @ F.T)
+
+    @cached_property
+    def b(self) -> tuple[Floats, ...]:
+        """Conditional modes (BLUPs) of the random effects, ``(l, k)`` per term."""
+        scale = self.A.basis.response_scale
+        return tuple(
+            f.b @ B.T / scale
+            for f, B in zip(self.evaluation.factor.effects, self.A.basis.random, strict=True)
+        )
+
+    @cached_property
+    def b_cov(self) -> tuple[Floats, ...]:
+        """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``.
+
+        Estimated by the iterative solver; see :func:`_level_covariances`.
+        """
+        parts = _level_covariances(self)
+        return tuple(
+            self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
+        )
+
+    @property
+    def covariances(self) -> list[Floats]:
+        """Covariance of the random effects of one level, ``sigma^2 T T'``, per term."""
+        return [self.sigma**2 * (T @ T.T) for T in self.user_templates]
+
+    @property
+    def value(self) -> float:
+        """Criterion at the optimum."""
+        return self.evaluation.value
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether any template has a (nearly) zero diagonal entry."""
+        return bool(self.singular_groups)
+
+    @property
+    def singular_groups(self) -> tuple[str, ...]:
+        """Keys of the grouping factors whose template has a (nearly) zero diagonal entry.
+
+        Entries are taken per root mean square of their column of ``Z`` (1 for an intercept), so
+        that neither units nor a constant in the weights matter.
+        """
+        sizes = self.A.basis.root_mean_squares
+        parts = zip(self.A.terms, self.user_templates, sizes, strict=True)
+        found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
+        return tuple(dict.fromkeys(found))
+
+
+def estimate_theta(
+    criterion: Criterion,
+    *,
+    theta0: Floats | None = None,
+    mc_tolerance: float = 0.01,
+    watch: Callable[[int, Evaluation, float], None] | None = None,
+) -> Estimate:
+    """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.
+
+    With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
+    every entry of theta is below ``mc_tolerance`` times its statistical one.
+    """
+    if criterion.probes is not None:
+        return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
+    with threads_for(criterion.rows_at_once):
+        found = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
+    return _estimate(criterion, found, _certificate(found))
+
+
+def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
+    """Working templates to start from."""
+    if theta0 is None:
+        return moment_start(criterion)
+    return criterion.working(split_theta(criterion.A.terms, theta0))
+
+
+def _certificate(found: Minimum[Evaluation]) -> Convergence:
+    """What the optimiser says of its end."""
+    return Convergence(
+        converged=found.converged,
+        message=found.message,
+        gradient=found.gradient,
+        newton_eigenvalues=found.eigenvalues,
+        predicted_gain=found.predicted_gain,
+        n_evaluations=found.n_evaluations,
+    )
+
+
+def _estimate(
+    criterion: Criterion, found: Minimum[Evaluation], convergence: Convergence
+) -> Estimate:
+    """The estimate at the end of a search."""
+    estimate = Estimate(criterion, tuple(criterion.unpack(found.x)), convergence)
+    estimate.__dict__["evaluation"] = found.point  # known already: fill the cache
+    return estimate
+
+
+# ------------------------------------------------------------------ with random probes
+
+
+def _estimate_iteratively(
+    criterion: Criterion,
+    start: Sequence[Floats],
+    mc_tolerance: float,
+    watch: Callable[[int, Evaluation, float], None] | None,
+) -> Estimate:
+    """Minimise, and again with more probes as long as their error counts."""
+    x, evaluations = criterion.pack(start), 0
+    while True:
+        before = evaluations
+
+        def after(n: int, point: Evaluation, gain: float, before: int = before) -> None:
+            if watch is not None:
+                watch(before + n, point, gain)
+
+        found = minimize(criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt)
+        evaluations += found.n_evaluations
+        error, statistical = monte_carlo_errors(criterion, found)
+        error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
+        share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
+        more = probes_needed(criterion, share, mc_tolerance)
+        if more is None or not found.converged:
+            break
+        criterion, x = criterion.with_probes(more), found.x
+    assert criterion.probes is not None
+    factor = found.point.factor
+    assert isinstance(factor, IterativeFactor)
+    convergence = replace(
+        _certificate(found),
+        n_evaluations=evaluations,
+        solver="iterative",
+        monte_carlo_error=error,
+        criterion_error=_criterion_error(found.point),
+        n_probes=factor.n_probes,
+        n_iterations=factor.n_iterations,
+        statistical_error=statistical,
+    )
+    return _estimate(criterion, found, convergence)
+
+
+def _criterion_error(point: Evaluation) -> float:
+    """Standard error of the criterion: of its estimate, and from that of ``theta``.
+
+    An error of the gradient with covariance ``S`` raises the criterion where the search ends by
+    ``tr(H^-1 S) / 2`` on average, ``H`` the Newton matrix.
+    """
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    live = values > FLAT * np.abs(values).max(initial=0.0)
+    along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
+    chance = np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum())
+    return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
+
+
+def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:
+    """Number of probes that should bring the error down to the tolerance; ``None`` if it is."""
+    assert criterion.probes is not None
+    count, q = criterion.probes.count, criterion.layout.q
+    if share <= mc_tolerance or count >= min(q, MOST_PROBES):
+        return None
+    wanted = int(np.ceil(1.3 * count * (share / mc_tolerance) ** 2))
+    enough = min(max(wanted, 2 * count), MOST_PROBES)
+    return q if enough > 0.5 * q and q <= MOST_PROBES else enough
+
+
+def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
+    """Conditional covariances in the working basis, over ``sigma^2``.
+
+    With random probes their number is raised until the standard errors change little, which tells
+    the error that is left, or until it is complete.
+    """
+    criterion, found = estimate.criterion, estimate.evaluation.factor.conditional_covariances()
+    while (more := _more_for_levels(criterion)) is not None:
+        assert criterion.probes is not None
+        before, fewer = found, criterion.probes.count
+        criterion = criterion.with_probes(more)
+        found = criterion.at(estimate.templates).factor.conditional_covariances()
+        changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
+        if max(changes) * np.sqrt(fewer / (more - fewer)) < _LEVEL_ERROR:
+            break
+    return found
+
+
+def _more_for_levels(criterion: Criterion) -> int | None:
+    """The next number of probes: all that there are where that is not much work."""
+    probes, q = criterion.probes, criterion.layout.q if criterion.probes is not None else 0
+    if probes is None or probes.complete(q) or probes.count >= MOST_PROBES:
+        return None
+    work = q * sum(cells.values.size for cells in criterion.A.cells.values())
+    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * probes.count >= q):
+        return q
+    return min(max(_LEVEL_PROBES, 4 * probes.count), MOST_PROBES)
+
+
+def _largest_change(before: Floats, after: Floats) -> float:
+    """Largest relative change of a standard error."""
+    a, b = (np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in (before, after))
+    return float(np.abs(a / np.where(b > 0.0, b, np.inf) - (b > 0.0)).max(initial=0.0))
+
+
+def difference_error(one: Estimate, other: Estimate) -> float:
+    """Monte-Carlo standard error of the difference of two minima; zero for the exact solver.
+
+    The same seed and number of probes make pairs, whose errors partly cancel.
+    """
+    pair = [
+        e.evaluation.factor.probed.logs
+        for e in (one, other)
+        if isinstance(e.evaluation.factor, IterativeFactor) and not e.evaluation.factor.complete
+    ]
+    stated = np.array([e.convergence.criterion_error or 0.0 for e in (one, other)])
+    if len(pair) < 2 or one.criterion.probes != other.criterion.probes:
+        return float(np.linalg.norm(stated))
+    sampled = np.array([e.evaluation.value_error for e in (one, other)])
+    left = np.maximum(stated**2 - sampled**2, 0.0).sum()
+    paired = float(error_of_mean(pair[0] - pair[1], complete=False))
+    return float(np.sqrt(paired**2 + left))
+
+
+def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tuple[Floats, Floats]:
+    """Monte-Carlo and statistical standard errors of ``theta`` at an optimum.
+
+    With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;
+    the statistical covariance is ``2 H^-1``.  Both are brought to ``theta`` by differences.
+    """
+    values, vectors = np.linalg.eigh(found.point.newton_matrix)
+    live = values > FLAT * np.abs(values).max(initial=0.0)
+    half = vectors[:, live] / values[live]
+    J = _theta_jacobian(criterion, found.x)
+    chance = J @ half @ vectors[:, live].T
+    covariance = chance @ found.point.gradient_covariance @ chance.T
+    statistical = 2.0 * J @ half @ vectors[:, live].T @ J.T
+    return tuple(  # type: ignore[return-value]
+        np.sqrt(np.maximum(np.diag(C), 0.0)) for C in (covariance, statistical)
+    )
+
+
+def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
+    """Derivatives of ``theta`` in the packed templates, by differences.
+
+    The larger of those to both sides, since a diagonal entry has a kink where it is zero.
+    """
+    at = criterion.theta(criterion.unpack(x))
+
+    def slope(h: Floats, sign: float) -> Floats:
+        moved = criterion.theta(criterion.unpack(x + sign * h))
+        return sign * (moved - at) / _STEP
+
+    sides = [(slope(h, 1.0), slope(h, -1.0)) for h in _STEP * np.eye(len(x))]
+    columns = [np.where(np.abs(a) > np.abs(b), a, b) for a, b in sides]
+    return np.stack(columns, axis=1)
+
+
+def moment_start(criterion: Criterion) -> list[Floats]:
+    """Templates ``c I`` per term from a method of moments, see :func:`moment_ratios`."""
+    A = criterion.A
+    squares = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
+    ratios = moment_ratios(moment_matrix(criterion), squares[:, None])[:, 0]
+    return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
+
+
+def moment_ratios(M: Floats, squares: Floats) -> Floats:
+    """Ratios of standard deviations, per term and residual, within bounds: ``(terms, B)``.
+
+    With ``M`` the projection off the fixed effects and ``r = M y``, the expectations of
+    ``|Z_j' r|^2`` and ``r'r`` are linear in the variances ``s_j`` and ``s_0`` (MINQUE(0) with one
+    variance a term, Rao 1972); ``squares`` (terms + 1, B) are their values for ``B`` responses, and
+    the matrix is that of :func:`moment_matrix`.
+    """
+    scale = np.sqrt(np.diag(M))[:, None]
+    s = np.linalg.lstsq(M / (scale * scale.T), squares / scale, rcond=None)[0] / scale
+    residual = np.maximum(s[-1], 0.02 * squares[-1] / M[-1, -1])
+    ratios: Floats = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    return ratios
+
+
+def moment_matrix(criterion: Criterion) -> Floats:
+    """Expected squares per unit of each variance, ``(terms + 1, terms + 1)``; no response in it."""
+    A, size = criterion.A, len(criterion.A.terms)
+    M = np.empty((size + 1, size + 1))
+    for i in range(size):
+        for j in range(i + 1):
+            M[i, j] = M[j, i] = _squared_norm(criterion, i, j)
+        M[i, size] = M[size, i] = np.einsum("lii->", A.zz[i]) - (A.zv[i][..., :-1] ** 2).sum() / A.n
+    M[size, size] = A.n - A.p
+    return M
+
+
+def _squared_norm(criterion: Criterion, i: int, j: int) -> float:
+    """Sum of squares of ``Z_i' M Z_j``, ``M`` projecting off the fixed effects."""
+    A = criterion.A
+    Bi, Bj = (A.zv[t][..., :-1].reshape(A.terms[t].q, A.p) for t in (i, j))
+    if i == j:
+        squares = (A.zz[i] ** 2).sum()
+        image = multiply(A.zz[i], A.zv[i][..., :-1]).reshape(Bi.shape)
+    else:
+        squares = (A.cells[min(i, j), max(i, j)].values ** 2).sum()
+        flat = flatten(A.cells[min(i, j), max(i, j)], *(A.terms[t].l for t in sorted((i, j))))
+        image = (flat if i < j else flat.T) @ Bj
+    fixed = ((Bi.T @ Bi) * (Bj.T @ Bj)).sum()
+    return float(squares - 2.0 * (Bi * image).sum() / A.n + fixed / A.n**2)

@@ -1,0 +1,123 @@
+"""Standard deviations and correlations of a fit: their names, order and values.
+
+The one place that names them; bootstrap tables, profiles and intervals all read it.  Per term, and
+per column of it: the standard deviation of its effects, then the correlations of the later columns
+with it, as lme4 orders its profiles; the residual standard deviation comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from interlace.errors import InterlaceError
+from interlace.sums.terms import Floats, ReTerm
+
+SIGMA = "sigma"
+# Names that stand for all fixed effects and for all variance parameters, as in lme4.
+GROUPS = ("beta_", "theta_")
+
+
+def variance_parameter_names(terms: Sequence[ReTerm]) -> list[str]:
+    """Names of the standard deviations and correlations of all terms, then ``sigma``.
+
+    ``sd_<column>|<group>`` and ``cor_<later>.<earlier>|<group>``; a term with ``||`` has no
+    correlations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from interlace.sums.terms import ReTerm, full
+    >>> term = ReTerm("Subject", ("Intercept", "Days"), np.array(["a", "b"]), full(2))
+    >>> variance_parameter_names([term])[:2]
+    ['sd_Intercept|Subject', 'cor_Days.Intercept|Subject']
+    """
+    return [name for term in terms for name in _term_names(term)] + [SIGMA]
+
+
+def theta_names(terms: Sequence[ReTerm]) -> list[str]:
+    """Names of the entries of ``theta``: ``<group>.<column>`` on the diagonal of a template, and
+    ``<group>.<row>.<column>`` below it.
+    """
+    return [
+        ".".join([t.group, *dict.fromkeys((t.columns[a], t.columns[b]))])
+        for t in terms
+        for a, b in zip(*t.free_index, strict=True)
+    ]
+
+
+def variance_parameters(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], sigma: Floats
+) -> Floats:
+    """Values of the parameters of :func:`variance_parameter_names`, in the units of the response.
+
+    Parameters
+    ----------
+    terms
+        The random-effects terms.
+    templates
+        Per term ``(..., k, k)``, in the user's units: ``sigma^2 T T'`` is the covariance.  They
+        need not be triangular.
+    sigma
+        Residual standard deviation, ``(...)``.
+
+    Returns
+    -------
+    ndarray
+        ``(..., number of parameters)``; a correlation with a standard deviation of 0 is NaN.
+    """
+    residual = np.asarray(sigma, dtype=np.float64)[..., None]
+    parts = [_term_values(term, T, residual) for term, T in zip(terms, templates, strict=True)]
+    return np.concatenate([*parts, residual], axis=-1)
+
+
+def selected(
+    names: Sequence[str], parm: str | Sequence[str] | None, n_fixed: int
+) -> dict[str, None]:
+    """The names asked for, in their own order; the first ``n_fixed`` are fixed effects.
+
+    ``parm`` is a name, several, or lme4's ``"beta_"`` and ``"theta_"`` for all fixed effects and
+    all variance parameters.
+
+    Raises
+    ------
+    InterlaceError
+        A name that no parameter has.
+    """
+    if parm is None:
+        return dict.fromkeys(names)
+    asked = [parm] if isinstance(parm, str) else list(parm)
+    groups = {"beta_": names[:n_fixed], "theta_": names[n_fixed:]}
+    for name in asked:
+        if name not in names and name not in GROUPS:
+            raise InterlaceError(
+                f"unknown parameter {name!r}: choose among {', '.join(map(repr, names))}, or "
+                f"'beta_' for all fixed effects, 'theta_' for all variance parameters"
+            )
+    wanted = {name for a in asked for name in groups.get(a, [a])}
+    return dict.fromkeys(name for name in names if name in wanted)
+
+
+def _term_names(term: ReTerm) -> list[str]:
+    """Names of one term's parameters."""
+    names = []
+    for a, column in enumerate(term.columns):
+        names.append(f"sd_{column}|{term.group}")
+        if term.correlated:
+            names += [f"cor_{later}.{column}|{term.group}" for later in term.columns[a + 1 :]]
+    return names
+
+
+def _term_values(term: ReTerm, T: Floats, sigma: Floats) -> Floats:
+    """Values of one term's parameters, ``(..., c)``; ``sigma`` is ``(..., 1)``."""
+    size = np.sqrt((T**2).sum(axis=-1))
+    sd: Floats = sigma * size
+    if not term.correlated:
+        return sd
+    rows = T / np.where(size > 0.0, size, np.nan)[..., None]
+    correlation = np.clip(rows @ np.swapaxes(rows, -1, -2), -1.0, 1.0)
+    columns = []
+    for a in range(term.k):
+        columns += [sd[..., a, None], correlation[..., a + 1 :, a]]
+    return np.concatenate(columns, axis=-1)

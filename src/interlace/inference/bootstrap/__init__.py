@@ -1,0 +1,1 @@
+"""The bootstrap: what is resampled, refitted, and said of the replicates."""

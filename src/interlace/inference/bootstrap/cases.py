@@ -1,0 +1,177 @@
+"""Resampling of cases: rows of a bootstrap sample, and the design that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interlace.design.design import Design
+from interlace.errors import InterlaceError
+from interlace.inference.bootstrap.samplers import is_nested, pick
+from interlace.sums.crossprod import Codes, CrossProducts, cross_products
+from interlace.sums.terms import Floats
+
+OBSERVATION, ALL = "observation", "all"
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A grouping factor: codes of the rows, levels, and rows listed by level."""
+
+    codes: Codes
+    l: int
+    order: Codes
+    starts: Codes
+    sizes: Codes
+
+
+def factor(codes: Codes) -> Factor:
+    """A factor from the codes of its rows."""
+    sizes = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    return Factor(codes, len(sizes), order, np.cumsum(sizes) - sizes, sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Draws levels of some factors (rows, if there are none) and rebuilds the design.
+
+    ``drawn`` are names of factors, ``inside`` says for every factor in which drawn ones its levels
+    are nested (itself included).
+    """
+
+    design: Design
+    names: tuple[str, ...]
+    factors: Mapping[str, Factor]
+    drawn: tuple[str, ...]
+    inside: Mapping[str, tuple[str, ...]]
+
+    @property
+    def n_draws(self) -> int:
+        """Uniform numbers for a replicate."""
+        if not self.drawn:
+            return len(self.design.y)
+        return sum(self.factors[name].l for name in self.drawn)
+
+    def sample(self, uniform: Floats) -> tuple[Design, CrossProducts]:
+        """Design and cross-products of one sample from ``uniform`` (n_draws,).
+
+        Raises
+        ------
+        InterlaceError
+            The sample is empty, a factor has fewer than 2 levels in it, or columns of the fixed
+            effects became redundant.
+        """
+        rows, copies = self._rows(uniform)
+        if len(rows) < 2:
+            raise InterlaceError(f"the sample has {len(rows)} rows")
+        design = self._design(rows, copies)
+        A = cross_products(design)
+        if A.names != self.names:
+            lost = ", ".join(name for name in self.names if name not in A.names)
+            raise InterlaceError(f"the fixed effects of the sample are rank deficient: {lost}")
+        return design, A
+
+    def _rows(self, uniform: Floats) -> tuple[Codes, dict[str, Codes]]:
+        """Rows of a sample, and for every drawn factor the copy that a row belongs to."""
+        rows: Codes = np.arange(len(self.design.y))
+        if not self.drawn:
+            return pick(uniform), {}
+        copies: dict[str, Codes] = {}
+        start = 0
+        for name in self.drawn:
+            one = self.factors[name]
+            levels = pick(uniform[start : start + one.l])
+            start += one.l
+            repeats, copy = _repeat(one, levels, rows, first=not copies)
+            copies = {other: values[repeats] for other, values in copies.items()}
+            copies[name] = copy
+            rows = rows[repeats]
+        return rows, copies
+
+    def _design(self, rows: Codes, copies: Mapping[str, Codes]) -> Design:
+        """The design of some rows, levels renumbered."""
+        old = self.design
+        codes: dict[str, Codes] = {}
+        for name, one in self.factors.items():
+            keys = [one.codes[rows], *(copies[outer] for outer in self.inside[name])]
+            codes[name] = _numbered(keys)
+            if (found := int(codes[name].max()) + 1) < 2:
+                raise InterlaceError(f"the sample has {found} level of {name!r}")
+        terms = tuple(replace(t, levels=np.arange(codes[t.group].max() + 1)) for t in old.terms)
+        return replace(
+            old,
+            y=old.y[rows],
+            X=old.X[rows],
+            terms=terms,
+            codes=tuple(codes[t.group] for t in old.terms),
+            Z=tuple(
+                np.broadcast_to(1.0, (len(rows), 1)) if _is_ones(Z) else Z[rows] for Z in old.Z
+            ),
+            weights=None if old.weights is None else old.weights[rows],
+            offset=None if old.offset is None else old.offset[rows],
+            kept=np.ones(len(rows), dtype=bool),
+        )
+
+
+def _is_ones(Z: Floats) -> bool:
+    """Whether a block is the intercept that a design holds without storing it."""
+    return Z.strides[0] == 0
+
+
+def _repeat(one: Factor, levels: Codes, rows: Codes, *, first: bool) -> tuple[Codes, Codes]:
+    """Positions in ``rows`` that the drawn levels select, and the number of the draw of each."""
+    if first:
+        sizes = one.sizes[levels]
+        ends = np.cumsum(sizes)
+        offset = np.repeat(one.starts[levels] - (ends - sizes), sizes)
+        return one.order[offset + np.arange(ends[-1])], np.repeat(np.arange(len(levels)), sizes)
+    draws = np.argsort(levels, kind="stable")
+    times = np.bincount(levels, minlength=one.l)
+    starts = np.cumsum(times) - times
+    here = one.codes[rows]
+    repeats = np.repeat(np.arange(len(rows)), times[here])
+    ends = np.cumsum(times[here])
+    within = np.arange(len(repeats)) - np.repeat(ends - times[here], times[here])
+    return repeats, draws[starts[here[repeats]] + within]
+
+
+def _numbered(keys: Sequence[Codes]) -> Codes:
+    """Consecutive codes of the distinct combinations of several codes."""
+    combined = keys[0].astype(np.int64)
+    for key in keys[1:]:
+        combined = combined * (int(key.max(initial=0)) + 1) + key
+        combined = np.unique(combined, return_inverse=True)[1]
+    return np.asarray(np.unique(combined, return_inverse=True)[1], dtype=np.intp)
+
+
+def cases(
+    design: Design, names: tuple[str, ...], groups: Mapping[str, Codes], group: str | None
+) -> Cases:
+    """What to draw: the levels of a factor (the first by default), of ``"all"``, or rows.
+
+    Raises
+    ------
+    InterlaceError
+        ``group`` is no grouping factor.
+    """
+    chosen = next(iter(groups)) if group is None else group
+    if chosen in groups:
+        drawn: tuple[str, ...] = (chosen,)
+    elif chosen == OBSERVATION:
+        drawn = ()
+    elif chosen == ALL:
+        drawn = tuple(groups)
+    else:
+        raise InterlaceError(
+            f"unknown grouping factor {chosen!r}: choose one of {', '.join(groups)}, "
+            f"'{OBSERVATION}' for rows, or '{ALL}' for every factor independently"
+        )
+    inside = {
+        name: tuple(outer for outer in drawn if is_nested(codes, groups[outer]))
+        for name, codes in groups.items()
+    }
+    factors = {name: factor(codes) for name, codes in groups.items()}
+    return Cases(design, names, factors, drawn, inside)

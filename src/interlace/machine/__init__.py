@@ -1,0 +1,1 @@
+"""What the computer offers: memory, threads, processes, and a place to show progress."""

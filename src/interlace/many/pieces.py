@@ -1,0 +1,193 @@
+"""Fits of many responses, a piece at a time: what a process of ``fit_many`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.batch.fits import at_once, slices
+from interlace.batch.refits import Responses, SharedDesign, working_rows
+from interlace.design.design import assemble
+from interlace.errors import InterlaceError
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.estimation.parameters import variance_parameters
+from interlace.many.fits import Piece, Rows, blank, rows_of
+from interlace.many.responses import Mask, Model, SameRows, values_of
+from interlace.solver.choose import choose_probes
+from interlace.sums.crossprod import CrossProducts, cross_products
+from interlace.sums.terms import Floats
+
+Numbers: TypeAlias = NDArray[np.intp]
+
+# Numbers in the responses of one task, and responses of one that are fitted one by one.
+_TASK_NUMBERS, _TASK_SINGLES = 1 << 22, 4
+# Gain at which a search ends, as in `fit`: replicates of a bootstrap need fewer digits.
+_GAIN = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What responses with the same rows share; ``kept`` (n,) are these rows."""
+
+    model: SharedDesign
+    offset: Floats | None
+    kept: Mask
+    rows: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Responses ``Y`` (n, B) of one set of rows; ``shared`` is ``None`` if no model fits these."""
+
+    which: tuple[int, ...]
+    shared: Shared | None
+    Y: Floats
+    rows: Rows
+
+
+def shared_by(model: Model, gaps: Mask | None) -> Shared:
+    """Rows and cross-products without those in ``gaps``; noise stands in for the response."""
+    noise = np.random.default_rng(0).standard_normal(model.n)
+    if gaps is not None:
+        noise[gaps] = np.nan
+    a = model.arguments
+    columns = {**model.columns, model.responses.names[0]: noise}
+    design = assemble(model.spec, columns, weights=a.weights, offset=a.offset)
+    A = cross_products(design)
+    criterion = Criterion(A, a.method == "REML", choose_probes(A, "auto", seed=0))
+    core = SharedDesign(criterion, working_rows(design, A), np.zeros(A.p))
+    rows = rows_of(A.names, A.terms, design.encoding.formula)
+    return Shared(core, design.offset, design.kept, rows)
+
+
+def tasks(model: Model, base: Shared, groups: Sequence[SameRows]) -> Iterator[Task]:
+    """Pieces of responses, with what they share."""
+    for group in groups:
+        shared: Shared | None = base
+        if group.gaps is not None:
+            try:
+                shared = shared_by(model, group.gaps)
+            except InterlaceError:
+                shared = None  # `fit` says why, response by response
+        if shared is None:
+            yield Task(group.which, None, np.empty((0, 0)), base.rows)
+            continue
+        for piece in slices(len(group.which), _at_once(shared)):
+            yield _task(model, shared, group.which[piece])
+
+
+def _at_once(shared: Shared) -> int:
+    """Responses of one task."""
+    if not shared.model.batched:
+        return _TASK_SINGLES
+    A = shared.model.A
+    return max(1, min(at_once(A.terms, A.p), _TASK_NUMBERS // A.n))
+
+
+def _task(model: Model, shared: Shared, which: tuple[int, ...]) -> Task:
+    """Values of some responses; NaN throughout where ``fit`` has something to say."""
+    Y = np.full((shared.model.A.n, len(which)), np.nan)
+    for column, i in zip(Y.T, which, strict=True):
+        name = model.responses.names[i]
+        values = values_of(model.responses.read(name), name, shared.kept)
+        if values is not None:
+            column[:] = values
+    return Task(which, shared, Y, shared.rows)
+
+
+def run(task: Task) -> list[Piece]:
+    """Fit the responses of a task."""
+    failed = blank(task.which, task.rows)
+    if task.shared is None:
+        return [failed]
+    offset = task.shared.offset
+    around = task.Y if offset is None else task.Y - offset[:, None]
+    usable = around.min(axis=0) < around.max(axis=0)  # neither constant nor NaN
+    if not usable.any():
+        return [failed]
+    responses = task.shared.model.rows.responses(around[:, usable])
+    which = np.array(task.which)[usable]
+    if task.shared.model.batched:
+        found = [_together(task.shared, which, responses)]
+    else:
+        found = [_alone(task.shared, which[[i]], responses, i) for i in range(len(which))]
+    return [*found, failed.take(~usable)]
+
+
+def _together(shared: Shared, which: Numbers, responses: Responses) -> Piece:
+    """All responses as a batch."""
+    core = shared.model
+    fits = core.together(responses, core.starts(responses), gain_tolerance=_GAIN)
+    failed = np.isnan(fits.value)
+    return _piece(
+        shared.rows,
+        core.A,
+        which,
+        beta=fits.beta,
+        se=fits.se,
+        templates=fits.templates,
+        sigma=fits.sigma,
+        value=fits.value,
+        converged=~failed,
+        singular=fits.singular,
+    )
+
+
+def _alone(shared: Shared, which: Numbers, responses: Responses, i: int) -> Piece:
+    """One response in the ordinary solver, in the plan of all."""
+    try:
+        estimate = estimate_theta(shared.model.single(responses, i))
+    except (InterlaceError, np.linalg.LinAlgError):
+        return blank(which, shared.rows)  # `fit` says why
+    return of_estimate(shared.rows, which, estimate)
+
+
+def of_estimate(rows: Rows, which: Numbers, estimate: Estimate) -> Piece:
+    """One response as the others are written."""
+    return _piece(
+        rows,
+        estimate.A,
+        which,
+        beta=estimate.beta[None],
+        se=np.sqrt(np.diag(estimate.vcov))[None],
+        templates=[T[None] for T in estimate.user_templates],
+        sigma=np.array([estimate.sigma]),
+        value=np.array([estimate.value]),
+        converged=np.array([estimate.convergence.converged]),
+        singular=np.array([estimate.is_singular]),
+    )
+
+
+def _piece(
+    rows: Rows,
+    A: CrossProducts,
+    which: Numbers,
+    *,
+    beta: Floats,
+    se: Floats,
+    templates: Sequence[Floats],
+    sigma: Floats,
+    value: Floats,
+    converged: Mask,
+    singular: Mask,
+) -> Piece:
+    """Fits in the columns of the table."""
+    variances = variance_parameters(A.terms, templates, sigma)[:, rows.order]
+    return Piece(
+        which=which,
+        rows=rows,
+        nobs=A.n,
+        nparams=A.p + sum(term.n_theta for term in A.terms) + 1,
+        dropped=A.dropped,
+        estimate=np.concatenate((beta, variances), axis=1),
+        se=np.concatenate((se, np.full_like(variances, np.nan)), axis=1),
+        value=value,
+        converged=converged,
+        singular=singular,
+        failed=np.isnan(value),
+    )

@@ -1,0 +1,1 @@
+"""The frozen value of a fit, and its first verbs: predict, simulate."""

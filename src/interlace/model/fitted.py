@@ -1,0 +1,229 @@
+"""What a fit found: labels and public names for what the numerical core computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from interlace.design.design import Design, Encoding
+from interlace.design.formula import MixedFormula
+from interlace.design.recipe import recipe_of
+from interlace.estimation.estimate import Convergence, Estimate
+from interlace.sums.terms import Floats, ReTerm
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """Arguments of the fit, as given."""
+
+    formula: str
+    groups: object
+    random: object
+    method: str
+    ddf: str
+    weights: str | ArrayLike | None
+    offset: str | ArrayLike | None
+    missing: str
+    solver: str
+    theta0: ArrayLike | None
+    progress: bool | None
+    mc_tolerance: float
+    seed: int
+
+    def arguments(self) -> dict[str, object]:
+        """Keyword arguments for :func:`interlace.fit`."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """Estimates of a linear mixed model under their public names.
+
+    What can be read off the optimum; :class:`interlace.CrossedLMEResult` adds what can be asked.
+    """
+
+    formula: MixedFormula
+    design: Design | None
+    estimate: Estimate
+    options: Options
+    data: object = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields without the data frame and without what is derived."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"data": None}
+
+    # -------------------------------------------------------------- fixed effects
+
+    def _by_coefficient(self, values: Floats, name: str) -> pd.Series:
+        return pd.Series(values, index=list(self.estimate.A.names), name=name)
+
+    @cached_property
+    def fe_params(self) -> pd.Series:
+        """Coefficients of the fixed effects, by formulaic's names."""
+        return self._by_coefficient(self.estimate.beta, "estimate")
+
+    @cached_property
+    def fe_cov(self) -> NDArray[np.float64]:
+        """Covariance of the coefficients, ``scale * (X' Omega^-1 X)^-1``, ``(p, p)``."""
+        return read_only(self.estimate.vcov)
+
+    # -------------------------------------------------------------- random effects
+
+    @cached_property
+    def _keys(self) -> dict[str, list[int]]:
+        """Positions of the terms of every grouping key, both in the order of the formula."""
+        order = dict.fromkeys(term.key for term in self.formula.random)
+        terms = self.estimate.A.terms
+        found = {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
+        return {k: j[::-1] if terms[j[0]].backwards else j for k, j in found.items()}
+
+    @cached_property
+    def variance_components(self) -> dict[str, float | pd.DataFrame]:
+        """Variance of the random effects by grouping key.
+
+        A float for an intercept alone, else the covariance as a frame; ``scale`` is the residual's.
+        """
+        found: dict[str, float | pd.DataFrame] = {}
+        for key, members in self._keys.items():
+            blocks = [self.estimate.covariances[j] for j in members]
+            if self._is_intercept(members):
+                found[key] = float(blocks[0][0, 0])
+            else:
+                names = self._columns(members)
+                found[key] = pd.DataFrame(_block_diagonal(blocks), index=names, columns=names)
+        return found
+
+    @cached_property
+    def random_effects(self) -> dict[str, pd.Series | pd.DataFrame]:
+        """Conditional modes (BLUPs) by grouping key, indexed by level."""
+        return self._by_level(list(self.estimate.b))
+
+    @cached_property
+    def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
+        """Conditional standard deviations, given the parameters (as lme4's ``condVar``).
+
+        After a fit by the iterative solver they are estimates: random probes are added until the
+        largest error is about one per cent, or there are 1,024.
+        """
+        covariances = self.estimate.b_cov
+        return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])
+
+    def _by_level(self, blocks: list[Floats]) -> dict[str, pd.Series | pd.DataFrame]:
+        """Blocks ``(l, k)`` per term as a Series or frame per grouping key."""
+        found: dict[str, pd.Series | pd.DataFrame] = {}
+        for key, members in self._keys.items():
+            index = pd.Index(self.estimate.A.terms[members[0]].levels, name=key)
+            values = np.concatenate([blocks[j] for j in members], axis=1)
+            if self._is_intercept(members):
+                found[key] = pd.Series(values[:, 0], index=index, name="Intercept")
+            else:
+                found[key] = pd.DataFrame(values, index=index, columns=self._columns(members))
+        return found
+
+    def _members(self, members: list[int]) -> list[ReTerm]:
+        return [self.estimate.A.terms[j] for j in members]
+
+    def _columns(self, members: list[int]) -> list[str]:
+        return [name for term in self._members(members) for name in term.columns]
+
+    def _is_intercept(self, members: list[int]) -> bool:
+        return self._columns(members) == ["Intercept"]
+
+    @property
+    def scale(self) -> float:
+        """Residual variance."""
+        return self.estimate.sigma**2
+
+    @property
+    def theta(self) -> NDArray[np.float64]:
+        """Relative covariance parameters in lme4's order."""
+        return read_only(self.estimate.theta)
+
+    # -------------------------------------------------------------- the fit
+
+    @property
+    def method(self) -> str:
+        """``"REML"`` or ``"ML"``."""
+        return self.options.method
+
+    @property
+    def criterion(self) -> float:
+        """REML criterion, or minus twice the log-likelihood."""
+        return self.estimate.value
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood, restricted for REML."""
+        return -0.5 * self.criterion
+
+    @property
+    def nparams(self) -> int:
+        """Fixed effects, free entries of the templates, and the residual variance."""
+        return self.estimate.A.p + len(self.theta) + 1
+
+    @property
+    def aic(self) -> float:
+        """``criterion + 2 nparams`` (Akaike, 1974)."""
+        return self.criterion + 2.0 * self.nparams
+
+    @property
+    def bic(self) -> float:
+        """``criterion + nparams log(nobs)`` (Schwarz, 1978)."""
+        return self.criterion + self.nparams * float(np.log(self.nobs))
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.estimate.A.n
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return recipe_of(self.design, self.estimate.A).n_dropped
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded; also where none are held."""
+        return recipe_of(self.design, self.estimate.A).encoding
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of every grouping factor."""
+        return {key: self.estimate.A.terms[j[0]].l for key, j in self._keys.items()}
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser met its tolerance."""
+        return self.estimate.convergence.converged
+
+    @property
+    def convergence(self) -> Convergence:
+        """Gradient, Newton eigenvalues, predicted gain, evaluations, message, solver."""
+        return self.estimate.convergence
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a variance, or a combination of random effects, is estimated as zero."""
+        return self.estimate.is_singular
+
+
+def read_only(array: Floats) -> Floats:
+    """A view that cannot be written to: a result does not change."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _block_diagonal(blocks: list[Floats]) -> Floats:
+    """Covariance of several independent terms."""
+    size = sum(len(b) for b in blocks)
+    total, start = np.zeros((size, size)), 0
+    for block in blocks:
+        stop = start + len(block)
+        total[start:stop, start:stop] = block
+        start = stop
+    return total

@@ -1,0 +1,353 @@
+"""Predictions for the rows of a fit and for new rows, with their standard errors and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import ndtri, stdtrit
+
+from interlace.design.design import (
+    Design,
+    Encoding,
+    replay_fixed,
+    replay_levels,
+    replay_slopes,
+    replay_weights,
+)
+from interlace.design.recipe import recipe_of, require_rows
+from interlace.errors import InterlaceError
+from interlace.estimation.estimate import Estimate
+from interlace.model.confidence import check_level
+from interlace.solver.rows import quadratic_forms, working_rows
+from interlace.sums.crossprod import Codes
+from interlace.sums.terms import Floats, ReTerm
+
+# Begins the message for fits of the iterative solver.
+_ERRORS = "predict with se or interval, random effects included, needs"
+_INSTEAD = ", or leave the random effects out (include_re=False)"
+
+
+class Reference(Protocol):
+    """What the fixed part is compared with: a covariance (p, p), and degrees of freedom."""
+
+    @property
+    def vcov(self) -> Floats:
+        """Covariance of the fixed effects, ``(p, p)``."""
+        ...
+
+    def df(self, L: Floats) -> Floats:
+        """Degrees of freedom of the rows of ``L`` (c, p): ``(c,)``."""
+        ...
+
+
+def predict(
+    design: Design | None,
+    estimate: Estimate,
+    newdata: object = None,
+    include_re: bool | str | Iterable[str] = True,
+    *,
+    offset: ArrayLike | None = None,
+    se: bool = False,
+    interval: str | None = None,
+    level: float = 0.95,
+    reference: Reference | None = None,
+) -> Floats | pd.DataFrame:
+    """Expected response, with or without the random effects, and how well it is known.
+
+    Parameters
+    ----------
+    design, estimate
+        The rows of the fit, and its numbers (those of a :class:`~interlace.CrossedLMEResult`).
+    newdata
+        A frame of ``m`` rows; ``None`` for the rows used in the fit.  Stored encodings are
+        replayed: the same factor levels, the same centring.  Grouping columns are only needed
+        for the random effects asked for.
+    include_re
+        ``True`` adds all random effects, ``False`` none, a name or names those of some
+        grouping factors.  A level that is new, or missing, contributes 0.
+    offset
+        ``(m,)`` values, if the model was fitted with an array as offset.
+    se
+        Whether to give standard errors.
+    interval
+        ``"confidence"`` for the expected response, ``"prediction"`` for a new observation, or
+        ``None``.
+    level
+        Probability of the interval.
+    reference
+        Covariance of the fixed effects, and degrees of freedom, used where no random effect is
+        included (Satterthwaite, Kenward-Roger); ``None`` for ``estimate.vcov`` and the normal
+        distribution.
+
+    Returns
+    -------
+    ndarray or DataFrame
+        ``(m,)`` predictions; with ``se`` or ``interval`` a frame with the columns ``prediction``,
+        ``se`` and, for an interval, ``lower`` and ``upper``, in units of the response.  Its index
+        is that of ``newdata`` if that is a pandas frame, else counts from 0.  ``se`` belongs to the
+        interval asked for, and to ``"confidence"`` without one.  NaN where a column of the fixed
+        side or left of a bar is missing.
+
+    Raises
+    ------
+    InterlaceError
+        A column is absent from ``newdata``, or a category was not seen in fitting; an unknown
+        ``interval``; a ``level`` outside (0, 1); weights in ``newdata`` that are not positive.
+
+    Notes
+    -----
+    ``theta`` and ``sigma`` are taken as known.  Per row, with ``z_j`` the columns of term ``j``,
+    ``Sigma_j`` the covariance of its effects and ``b_j`` the effects of the row's level,
+
+    ``prediction = offset + x'beta_hat + sum over included terms of z_j'b_hat_j``.
+
+    The variance for ``"confidence"`` is that of ``prediction`` less ``offset + x'beta + sum of
+    z_j'b_j``, where ``b_j`` of a level that is new (or missing) is a fresh draw:
+
+    ``Var(x'(beta_hat - beta) + sum over known levels of z_j'(b_hat_j - b_j))
+    + sum over new levels of z_j'Sigma_j z_j``.
+
+    The first part is ``sigma^2 [z x] C~ [z x]'``, ``C~`` from the inverse of the mixed-model
+    equations [1]_, so that the errors of ``beta_hat`` and ``b_hat``, which are correlated, are
+    counted together; without random effects it is ``x' Cov(beta_hat) x``.  Terms are independent:
+    if two of them share a key and its level is new, both variances are added.  Terms left out by
+    ``include_re`` are no part of the expected response, and add nothing.
+
+    The variance for ``"prediction"`` adds what a new observation adds:
+
+    ``sigma^2 / w + sum over terms not included of z_j'Sigma_j z_j``,
+
+    as the effects of those terms are unknown draws.  ``w`` is 1 for new rows, unless the weights of
+    the fit were a column that ``newdata`` has too; it is the prior weight for the rows of the fit.
+
+    ``lower, upper = prediction -+ c se``, ``c`` the normal quantile; for ``"confidence"`` without
+    random effects the t quantile with the degrees of freedom of the ``reference`` of the fit.
+
+    References
+    ----------
+    .. [1] Henderson (1975), Biometrics 31, 423-447.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> sleep = interlace.datasets.load("sleepstudy")
+    >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
+    >>> new = {"Days": [0, 9], "Subject": ["308", "new"]}
+    >>> predict(result.design, result.estimate, new).round(1).tolist()
+    [292.2, 345.6]
+    >>> predict(result.design, result.estimate, new, interval="prediction").round(1)
+       prediction    se  lower  upper
+    0       292.2  32.6  228.3  356.1
+    1       345.6  49.3  248.9  442.3
+    """
+    _check(interval, level)
+    include = included(estimate.A.terms, include_re)
+    if (se or interval is not None) and any(include):
+        estimate.evaluation.dense(_ERRORS, _INSTEAD)
+    encoding = recipe_of(design, estimate.A).encoding
+    new_observation = interval == "prediction"
+    if newdata is None:
+        rows = _rows_used(require_rows(design, "predict without newdata"), include)
+    else:
+        rows = _new_rows(encoding, newdata, include, offset=offset, every_slope=new_observation)
+    center = _center(rows, encoding.fixed.names, estimate)
+    if not se and interval is None:
+        return center
+    X = rows.X[:, np.isin(encoding.fixed.names, estimate.A.names)]
+    fixed_only = None if any(include) else reference
+    variance = _variance(rows, X, estimate, include, fixed_only)
+    if new_observation:
+        w = _weights(design, encoding, newdata)
+        variance += estimate.sigma**2 / w + _draws(rows, estimate, [not one for one in include])
+    df = None if fixed_only is None or new_observation else _df(fixed_only, X)
+    index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(len(center))
+    return _table(center, variance, index, df, level if interval else None)
+
+
+def fitted(design: Design, estimate: Estimate, include: Sequence[bool]) -> Floats:
+    """Predictions for the rows used, ``(n,)``, with the random terms marked in ``include``."""
+    return _center(_rows_used(design, include), design.names, estimate)
+
+
+def predicted(
+    encoding: Encoding,
+    estimate: Estimate,
+    newdata: object,
+    include: Sequence[bool],
+    *,
+    offset: ArrayLike | None = None,
+) -> Floats:
+    """Predictions for new rows, ``(m,)``; levels not seen in fitting contribute 0."""
+    rows = _new_rows(encoding, newdata, include, offset=offset)
+    return _center(rows, encoding.fixed.names, estimate)
+
+
+def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) -> list[bool]:
+    """Which terms enter a prediction: all, none, or those of the grouping factors named.
+
+    Raises
+    ------
+    InterlaceError
+        A name is not a grouping factor of the model.
+    """
+    keys = list(dict.fromkeys(t.group for t in terms))
+    if isinstance(include_re, bool | np.bool_):
+        return [bool(include_re)] * len(terms)
+    wanted = {include_re} if isinstance(include_re, str) else set(include_re)
+    for name in wanted - set(keys):
+        raise InterlaceError(
+            f"include_re names {name!r}, which is not a grouping factor of the model: "
+            f"{', '.join(keys)}"
+        )
+    return [t.group in wanted for t in terms]
+
+
+def _check(interval: str | None, level: float) -> None:
+    if interval not in (None, "confidence", "prediction"):
+        raise InterlaceError(
+            f"interval must be None, 'confidence' or 'prediction', not {interval!r}"
+        )
+    check_level(level)
+
+
+# ------------------------------------------------------------------ rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """``m`` rows in the user's units; codes are -1 for terms that are not included.
+
+    ``X`` has the redundant columns too.
+    """
+
+    X: Floats
+    offset: Floats | None
+    codes: Sequence[Codes]
+    Z: Sequence[Floats]
+
+
+def _rows_used(design: Design, include: Sequence[bool]) -> _Rows:
+    """The rows of the fit."""
+    codes = [
+        own if wanted else np.full(len(own), -1)
+        for own, wanted in zip(design.codes, include, strict=True)
+    ]
+    return _Rows(design.X, design.offset, codes, design.Z)
+
+
+def _new_rows(
+    encoding: Encoding,
+    newdata: object,
+    include: Sequence[bool],
+    *,
+    offset: ArrayLike | None,
+    every_slope: bool = False,
+) -> _Rows:
+    """Rows of a frame; columns left of a bar are read for included terms, or for all."""
+    X, shift = replay_fixed(encoding, newdata, offset=offset)
+    codes = replay_levels(encoding, newdata, include)
+    Z = replay_slopes(encoding, newdata, [every_slope or wanted for wanted in include])
+    return _Rows(X, shift, codes, Z)
+
+
+def _weights(design: Design | None, encoding: Encoding, newdata: object) -> Floats | float:
+    """Prior weights of the rows of the fit, or of new ones."""
+    if newdata is not None:
+        return replay_weights(encoding, newdata)
+    return 1.0 if design is None or design.weights is None else design.weights
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def _center(rows: _Rows, names: tuple[str, ...], estimate: Estimate) -> Floats:
+    """``offset + X beta + Z b``; columns dropped for rank, and unknown levels, contribute 0."""
+    beta = np.zeros(len(names))
+    beta[np.isin(names, estimate.A.names)] = estimate.beta
+    total: Floats = rows.X @ beta
+    if rows.offset is not None:
+        total += rows.offset
+    for codes, Z, b in zip(rows.codes, rows.Z, estimate.b, strict=True):
+        known = codes >= 0
+        part = _random_part(np.where(known, codes, 0), Z, b)
+        total += np.where(known | np.isnan(part), part, 0.0)
+    return total
+
+
+def _random_part(codes: Codes, Z: Floats, b: Floats) -> Floats:
+    """``Z b`` by row."""
+    if Z.strides[0] == 0:
+        return np.asarray(b[codes, 0], dtype=np.float64)
+    total: Floats = np.einsum("ij,ij->i", Z, b[codes])
+    return total
+
+
+def _variance(
+    rows: _Rows,
+    X: Floats,
+    estimate: Estimate,
+    include: Sequence[bool],
+    reference: Reference | None,
+) -> Floats:
+    """Variance of the expected response, ``(m,)``; new levels of included terms are draws."""
+    if not any(include):
+        V = estimate.vcov if reference is None else reference.vcov
+        return _forms(X, V)
+    made = working_rows(estimate.A, rows.codes, rows.Z, X)
+    known = quadratic_forms(estimate.evaluation.dense(_ERRORS, _INSTEAD), made)
+    return estimate.sigma**2 * known + _draws(rows, estimate, include)
+
+
+def _draws(rows: _Rows, estimate: Estimate, wanted: Sequence[bool]) -> Floats:
+    """``sum of z'Sigma z`` over the wanted terms of which a row has no known level."""
+    total = np.zeros(len(rows.X))
+    parts = zip(rows.codes, rows.Z, estimate.covariances, wanted, strict=True)
+    for codes, Z, Sigma, want in parts:
+        if want:
+            form = _forms(Z, Sigma)
+            total += np.where((codes < 0) | np.isnan(form), form, 0.0)
+    return total
+
+
+def _forms(rows: Floats, V: Floats) -> Floats:
+    """``r'V r`` for every row."""
+    return np.asarray(np.einsum("ij,ij->i", rows @ V, rows), dtype=np.float64)
+
+
+def _df(reference: Reference, X: Floats) -> Floats:
+    """Degrees of freedom of every row, each distinct one asked for once; NaN where missing."""
+    df = np.full(len(X), np.nan)
+    complete = ~np.isnan(X).any(axis=1)
+    distinct, which = np.unique(X[complete], axis=0, return_inverse=True)
+    df[complete] = reference.df(distinct)[which.ravel()]
+    return df
+
+
+def _table(
+    center: Floats,
+    variance: Floats,
+    index: pd.Index,
+    df: Floats | None,
+    level: float | None,
+) -> pd.DataFrame:
+    """The frame that :func:`predict` returns, with limits if there is a ``level``."""
+    se = np.where(np.isnan(center), np.nan, np.sqrt(variance))
+    center = np.where(np.isnan(se), np.nan, center)
+    columns = {"prediction": center, "se": se}
+    if level is not None:
+        reach = _quantile((1.0 - level) / 2.0, df) * se
+        columns |= {"lower": center - reach, "upper": center + reach}
+    return pd.DataFrame(columns, index=index)
+
+
+def _quantile(tail: float, df: Floats | None) -> Floats | float:
+    """Upper quantile of the t distribution; normal for infinite ``df`` or none."""
+    normal = -float(ndtri(tail))
+    if df is None:
+        return normal
+    return np.where(np.isinf(df), normal, -stdtrit(df, tail))

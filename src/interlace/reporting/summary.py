@@ -1,0 +1,241 @@
+"""Tables of a fitted model, as text, as HTML and as frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from interlace.estimation.parameters import theta_names
+from interlace.sums.terms import Floats
+
+if TYPE_CHECKING:
+    from interlace.result import CrossedLMEResult
+
+Row = tuple[str, ...]
+
+# What the table of the fixed effects says about its tests.
+_METHODS = {
+    "normal": "",
+    "satterthwaite": " (degrees of freedom by Satterthwaite)",
+    "kenward-roger": " (standard errors and degrees of freedom by Kenward and Roger)",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of one table: a header, rows, and how many leading columns are labels."""
+
+    title: str
+    header: Row
+    rows: tuple[Row, ...]
+    labels: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Summary of a fitted model; ``str()`` gives text, notebooks show HTML."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def summarize(result: CrossedLMEResult) -> Summary:
+    """Collect the tables of a result."""
+    return Summary(
+        title=f"Linear mixed model fitted by {result.method}",
+        facts=_facts(result),
+        tables=(_random_table(result), _fixed_table(result), *_chance_table(result)),
+        notes=_notes(result),
+    )
+
+
+def _facts(result: CrossedLMEResult) -> tuple[tuple[str, str], ...]:
+    criterion = "REML criterion" if result.method == "REML" else "-2 log-likelihood"
+    groups = ", ".join(f"{key} {size:,}" for key, size in result.ngroups.items())
+    dropped = f" ({result.n_dropped:,} dropped: missing values)" if result.n_dropped else ""
+    convergence = result.convergence
+    state = "converged" if convergence.converged else f"NOT converged: {convergence.message}"
+    return (
+        ("Formula", str(result.formula)),
+        ("Observations", f"{result.nobs:,}{dropped}"),
+        ("Groups", groups),
+        (criterion, f"{result.criterion:.4f}"),
+        ("Log-likelihood", f"{result.llf:.4f}"),
+        ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
+        (
+            "Optimiser",
+            f"{state}, {convergence.n_evaluations} evaluations, {convergence.solver} solver",
+        ),
+    )
+
+
+def _random_table(result: CrossedLMEResult) -> Table:
+    """Variances, standard deviations and correlations of the random effects."""
+    components = result.variance_components
+    frames = {k: v if isinstance(v, pd.DataFrame) else _one(v) for k, v in components.items()}
+    widest = max(len(frame) for frame in frames.values())
+    variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), [result.scale]])
+    numbers = list(zip(_aligned(variances), _aligned(np.sqrt(variances)), strict=True))
+    rows: list[Row] = []
+    for key, frame in frames.items():
+        correlations = _correlations(frame.to_numpy())
+        for i, name in enumerate(frame.index):
+            label = (key if i == 0 else "", str(name))
+            blank = ("",) * (widest - 1 - i)
+            rows.append((*label, *numbers[len(rows)], *correlations[i], *blank))
+    rows.append(("Residual", "", *numbers[-1], *("",) * (widest - 1)))
+    correlation = ("Corr.", *("",) * (widest - 2)) if widest > 1 else ()
+    header = ("Group", "Effect", "Variance", "Std. dev.", *correlation)
+    return Table("Random effects", header, tuple(rows), labels=2)
+
+
+def _one(variance: float) -> pd.DataFrame:
+    return pd.DataFrame([[variance]], index=["Intercept"], columns=["Intercept"])
+
+
+def _correlations(covariance: Floats) -> list[Row]:
+    """Per row, correlations with the rows above; empty where a variance is zero."""
+    sd = np.sqrt(np.diag(covariance))
+    return [
+        tuple(f"{c / (sd[i] * sd[j]):.3f}" if sd[i] * sd[j] > 0 else "" for j, c in enumerate(row))
+        for i, row in enumerate(covariance[i, :i] for i in range(len(sd)))
+    ]
+
+
+def _fixed_table(result: CrossedLMEResult) -> Table:
+    """Coefficients with z tests, or with t tests and their degrees of freedom."""
+    interval = result.fe_conf_int.to_numpy()
+    large = np.isinf(result.fe_df).all()
+    letter = "z" if large else "t"
+    columns = {
+        "": [str(name) for name in result.fe_params.index],
+        "Estimate": _aligned(result.fe_params.to_numpy()),
+        "Std. error": _aligned(result.fe_bse.to_numpy()),
+        **({} if large else {"df": [f"{df:.2f}" for df in result.fe_df]}),
+        letter: [f"{t:.3f}" for t in result.fe_tvalues],
+        f"P>|{letter}|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
+        "[0.025": _aligned(interval[:, 0]),
+        "0.975]": _aligned(interval[:, 1]),
+    }
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
+
+
+def _chance_table(result: CrossedLMEResult) -> tuple[Table, ...]:
+    """Monte-Carlo errors that the iterative solver left; nothing after the exact one."""
+    found = result.convergence
+    error, statistical = found.monte_carlo_error, found.statistical_error
+    if error is None or statistical is None or found.criterion_error is None:
+        return ()
+    names, theta = theta_names(result.estimate.A.terms), result.theta
+    rows: list[Row] = [
+        (f"theta {name}", f"{value:.6g}", f"{mc:.1e}", f"{se:.1e}", _share(mc, se))
+        for name, value, mc, se in zip(names, theta, error, statistical, strict=True)
+    ]
+    rows.append(("Log-likelihood", f"{result.llf:.4f}", f"{0.5 * found.criterion_error:.1e}"))
+    title = (
+        f"Monte-Carlo standard errors ({found.n_probes} random probes, {found.n_iterations} "
+        f"iterations of conjugate gradients)"
+    )
+    header = ("", "Estimate", "Monte Carlo", "Statistical", "Ratio")
+    return (Table(title, header, tuple((*row, *[""] * (5 - len(row))) for row in rows), labels=1),)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100.0 * part / whole:.2g} %" if whole > 0.0 else ""
+
+
+def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
+    notes = []
+    if result.convergence.criterion_error is not None:
+        notes.append("AIC and BIC have twice the Monte-Carlo error of the log-likelihood.")
+    if result.estimate.A.dropped:
+        dropped = ", ".join(result.estimate.A.dropped)
+        notes.append(f"Dropped as linearly dependent on earlier columns: {dropped}")
+    if result.is_singular:
+        terms = ", ".join(result.estimate.singular_groups)
+        notes.append(
+            f"Singular fit: a variance, or a combination of random effects, is zero in {terms}; "
+            f"see singular_report()"
+        )
+    return tuple(notes)
+
+
+def _aligned(values: Floats) -> list[str]:
+    """One column of numbers with the same decimals: six digits of the largest."""
+    largest = float(np.abs(values).max(initial=0.0))
+    smallest = float(np.abs(values[values != 0]).min(initial=largest))
+    if not 1e-4 <= largest < 1e7 or smallest < 1e-6 * largest:
+        return [f"{v:.4e}" if v else "0" for v in values]
+    decimals = int(np.clip(5 - np.floor(np.log10(largest)), 2, 6))
+    return [f"{v:.{decimals}f}" for v in values]
+
+
+def as_text(summary: Summary) -> str:
+    """Plain-text rendering."""
+    width = max(len(name) for name, _ in summary.facts)
+    lines = [summary.title, "=" * len(summary.title)]
+    lines += [f"{name + ':':<{width + 2}}{value}" for name, value in summary.facts]
+    for table in summary.tables:
+        lines += ["", table.title, *_text_rows(table)]
+    if summary.notes:
+        lines += ["", *summary.notes]
+    return "\n".join(lines)
+
+
+def _text_rows(table: Table) -> list[str]:
+    grid = [table.header, *table.rows]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(table.header))]
+
+    def line(row: Row) -> str:
+        cells = [
+            cell.ljust(w) if i < table.labels else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    rule = "-" * len("  ".join(" " * w for w in widths))
+    return [rule, line(table.header), rule, *(line(row) for row in table.rows), rule]
+
+
+def as_html(summary: Summary) -> str:
+    """HTML rendering, without styles of its own beyond alignment."""
+    facts = "".join(
+        f'<tr><th style="text-align:left;padding:0.1em 0.7em">{escape(name)}</th>'
+        f'<td style="text-align:left">{escape(value)}</td></tr>'
+        for name, value in summary.facts
+    )
+    parts = [f"<div><h4>{escape(summary.title)}</h4><table>{facts}</table>"]
+    for table in summary.tables:
+        head = "".join(_html_cell(c, i, table.labels, "th") for i, c in enumerate(table.header))
+        body = "".join(
+            "<tr>"
+            + "".join(_html_cell(c, i, table.labels, "td") for i, c in enumerate(r))
+            + "</tr>"
+            for r in table.rows
+        )
+        title = f"<b>{escape(table.title)}</b>"
+        caption = f'<caption style="text-align:left;padding:0.7em 0.7em 0.1em">{title}</caption>'
+        parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    parts += [f"<p>{escape(note)}</p>" for note in summary.notes]
+    return "".join(parts) + "</div>"
+
+
+def _html_cell(text: str, column: int, labels: int, tag: str) -> str:
+    side = "left" if column < labels else "right"
+    return f'<{tag} style="text-align:{side};padding:0.1em 0.7em">{escape(text)}</{tag}>'

@@ -1,0 +1,1 @@
+"""Rows as numbers, and the sums over them that a mixed model needs."""

@@ -1,0 +1,483 @@
+"""Cross-products of ``[Z X y]``: everything a linear mixed model needs from its rows.
+
+They are sums over rows, so they form a monoid: two :class:`CrossProducts` of the same terms add and
+subtract.  Squaring squares condition numbers; therefore the sums are taken in a *working basis*, in
+which the fixed-effects columns are orthonormal, the response is its least-squares residual, and the
+columns of each random-effects term are orthonormal too.  :class:`Basis` remembers the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from scipy.sparse import csc_matrix
+
+from interlace.errors import InterlaceError
+from interlace.sums.cells import Cells as Cells
+from interlace.sums.cells import Codes as Codes
+from interlace.sums.cells import add_cells, counted_pairs, indexed_pairs, narrow
+from interlace.sums.columns import Block, Pool, working_fixed, working_random
+from interlace.sums.joint import Joins
+from interlace.sums.terms import Floats, ReTerm, full
+
+if TYPE_CHECKING:
+    from interlace.design.design import Design
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Linear maps from the user's columns to the working columns.
+
+    ``[X y] @ fixed`` (p + 1 columns) and ``Z_j @ random[j]`` (k_j columns) are the columns whose
+    cross-products are stored.
+    """
+
+    fixed: Floats
+    random: tuple[Floats, ...]
+
+    @cached_property
+    def log_det_fixed(self) -> float:
+        """Log of the absolute determinant of the map of ``X``."""
+        return float(np.linalg.slogdet(self.fixed[:-1, :-1])[1])
+
+    @cached_property
+    def root_mean_squares(self) -> tuple[Floats, ...]:
+        """Root mean square of every column of ``Z_j``, weighted, ``(k_j,)`` each."""
+        return tuple(np.sqrt((np.linalg.inv(B) ** 2).sum(axis=0)) for B in self.random)
+
+    @property
+    def response_scale(self) -> float:
+        """Working units of the response in one unit of ``y``."""
+        return float(self.fixed[-1, -1])
+
+
+@dataclass(frozen=True, eq=False)
+class CrossProducts:
+    """Sufficient statistics of a linear mixed model; add, subtract, or give a new response.
+
+    Attributes
+    ----------
+    n, sum_log_w
+        Rows, and the sum of the logs of their prior weights.
+    names
+        The ``p`` fixed-effects columns kept; ``dropped`` are those that depend on earlier ones.
+    terms, basis
+        The random-effects terms, and the working basis of all blocks below.
+    vv
+        ``V' V`` for ``V = [X y]``, ``(p + 1, p + 1)``.
+    zv, zz
+        Per term ``Z_j' V`` (l, k, p + 1), and the diagonal blocks of ``Z_j' Z_j`` (l, k, k).
+    cells
+        ``Z_i' Z_j`` for every pair of terms ``i < j``.
+    recipe
+        How the rows were encoded; carried along, not looked at.
+    """
+
+    n: int
+    names: tuple[str, ...]
+    dropped: tuple[str, ...]
+    terms: tuple[ReTerm, ...]
+    basis: Basis
+    vv: Floats
+    zv: tuple[Floats, ...]
+    zz: tuple[Floats, ...]
+    cells: Mapping[tuple[int, int], Cells]
+    sum_log_w: float = 0.0
+    recipe: object = None
+
+    @property
+    def p(self) -> int:
+        """Rank of the fixed-effects matrix."""
+        return len(self.names)
+
+    def __add__(self, other: CrossProducts) -> CrossProducts:
+        """Cross-products of the rows of both, on the levels of both.
+
+        Raises
+        ------
+        InterlaceError
+            They are of different models, or their rows were not encoded alike.
+        """
+        joint = None
+        if isinstance(self.recipe, Joins):
+            joint = self.recipe.joined(other.recipe, self.terms, other.terms)
+        if joint is None:
+            return _combine(self, other, 1.0)
+        left = on_levels(self, joint.terms, joint.left)
+        right = on_levels(other, joint.terms, joint.right)
+        return replace(_combine(left, right, 1.0), recipe=joint.recipe)
+
+    def __sub__(self, other: CrossProducts) -> CrossProducts:
+        """Cross-products of the rows of ``self`` without those of ``other``."""
+        return _combine(self, other, -1.0)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a file, with all that :func:`interlace.fit` and ``predict`` need.
+
+        The file appears whole or not at all: it is written beside its place, and moved there when
+        it is on the disk.
+
+        Raises
+        ------
+        InterlaceError
+            The disk is full or the place cannot be written to; the cross-products were not made by
+            :func:`interlace.cross_products`; levels that are neither numbers nor text.
+
+        Notes
+        -----
+        Numbers and labels are stored as such.  Encodings of categories and transforms are
+        formulaic's, and pickled.
+
+        Examples
+        --------
+        >>> import interlace, tempfile, pathlib
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> A = interlace.cross_products("Reaction ~ Days", sleep, groups="Subject")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     A.save(pathlib.Path(folder) / "sleep.cross")
+        ...     again = interlace.CrossProducts.load(pathlib.Path(folder) / "sleep.cross")
+        >>> again.n
+        180
+        """
+        from interlace.sources.archive import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> CrossProducts:
+        """Read from a file that :meth:`save` has written.
+
+        What is pickled in it may name formulaic's classes and arrays, nothing else; still load only
+        files you trust, for a prediction evaluates the formula in it.
+
+        Raises
+        ------
+        InterlaceError
+            There is no such file, or it is not of cross-products, corrupt, or incomplete.
+        """
+        from interlace.sources.archive import load
+
+        return load(path)
+
+    def rebase(self, basis: Basis) -> CrossProducts:
+        """The same cross-products in another working basis."""
+        F = np.linalg.solve(self.basis.fixed, basis.fixed)
+        pairs = zip(self.basis.random, basis.random, strict=True)
+        A = [np.asarray(np.linalg.solve(a, b), dtype=np.float64) for a, b in pairs]
+        return replace(
+            self,
+            basis=basis,
+            vv=F.T @ self.vv @ F,
+            zv=tuple(a.T @ block @ F for a, block in zip(A, self.zv, strict=True)),
+            zz=tuple(a.T @ block @ a for a, block in zip(A, self.zz, strict=True)),
+            cells={(i, j): c.turned(A[i], A[j]) for (i, j), c in self.cells.items()},
+        )
+
+
+def cross_products(design: Design) -> CrossProducts:
+    """One pass over the rows of a design.
+
+    Raises
+    ------
+    InterlaceError
+        If the response is an exact linear function of the fixed effects, so that there is no
+        residual variance to divide.
+    """
+    pool = pool_for(design)
+    y = design.y if design.offset is None else design.y - design.offset
+    kept, fixed = working_fixed(pool, design.X, y)
+    random = [working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)]
+    names = np.array(design.names, dtype=object)
+    labels = tuple(names[kept]), tuple(names[~kept])
+    return sums_over_rows(design, pool, fixed, random, *labels)
+
+
+def pool_for(design: Design) -> Pool:
+    """An empty pool with room for the columns of a design."""
+    capacity = design.X.shape[1] + 1 + sum(t.k for t in design.terms)
+    return Pool(len(design.y), design.weights, capacity)
+
+
+def sums_over_rows(
+    design: Design,
+    pool: Pool,
+    fixed: Block,
+    random: Sequence[Block],
+    names: tuple[str, ...],
+    dropped: tuple[str, ...] = (),
+) -> CrossProducts:
+    """Cross-products of the columns that blocks of the pool stand for."""
+    w = design.weights
+    sums = [
+        _level_sums(pool, codes, term.l, block.index, fixed.index)
+        for codes, term, block in zip(design.codes, design.terms, random, strict=True)
+    ]
+    V = fixed.finish
+    return CrossProducts(
+        n=len(design.y),
+        names=names,
+        dropped=dropped,
+        terms=design.terms,
+        basis=Basis(fixed.shift @ V, tuple(b.shift @ b.finish for b in random)),
+        vv=V.T @ pool.gram(fixed.index) @ V,
+        zv=tuple(b.finish.T @ zv @ V for b, (_, zv) in zip(random, sums, strict=True)),
+        zz=tuple(b.finish.T @ zz @ b.finish for b, (zz, _) in zip(random, sums, strict=True)),
+        cells={
+            (i, j): _cells(pool, design, (i, j), (random[i], random[j]))
+            for i in range(len(random))
+            for j in range(i + 1, len(random))
+        },
+        sum_log_w=0.0 if w is None else float(np.log(w).sum()),
+    )
+
+
+def with_response(A: CrossProducts, design: Design, y: Floats) -> CrossProducts:
+    """Cross-products with the response ``y`` (n,) in place of the design's."""
+    return cross_products(
+        replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names)
+    )
+
+
+def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
+    """Sums of ``columns`` (n, m) within each of ``l`` groups, ``(l, m)``."""
+    n, m = columns.shape
+    if m == 1:
+        single = np.bincount(codes, weights=columns[:, 0], minlength=l)
+        return np.asarray(single[:, None], dtype=np.float64)
+    members = csc_matrix((np.ones(n), codes, np.arange(n + 1)), shape=(l, n))
+    return np.asarray(members @ columns, dtype=np.float64)
+
+
+# ------------------------------------------------------------------ sums over rows
+
+
+def _level_sums(
+    pool: Pool, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """``Z'Z`` (l, k, k) and ``Z'V`` (l, k, m) by level, of columns of the pool.
+
+    Every product of two columns is formed and summed once, however many blocks it enters.
+    """
+    pairs = sorted({(min(a, b), max(a, b)) for a in z for b in (*z, *v)})
+    position = {pair: i for i, pair in enumerate(pairs)}
+    totals = _pair_sums(pool, codes, l, pairs)
+
+    def block(columns: Sequence[int]) -> Floats:
+        index = [[position[min(a, b), max(a, b)] for b in columns] for a in z]
+        return totals[:, np.array(index, dtype=np.intp)]
+
+    return block(z), block(v)
+
+
+def _pair_sums(pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]) -> Floats:
+    """Sums by level of products of two columns of the pool, ``(l, number of pairs)``."""
+    totals = np.zeros((l, len(pairs)))
+    counted = [i for i, (a, b) in enumerate(pairs) if pool.ones == a == b]
+    summed = [i for i in range(len(pairs)) if i not in counted]
+    for i in counted:
+        totals[:, i] = np.bincount(codes, minlength=l)
+    if not summed:
+        return totals
+    for rows in _chunks(len(codes), l):
+        products = np.empty((rows.stop - rows.start, len(summed)))
+        for column, i in enumerate(summed):
+            pool.product(rows, *pairs[i], out=products[:, column])
+        totals[:, summed] += group_sums(codes[rows], l, products)
+    return totals
+
+
+def _chunks(n: int, l: int) -> Iterator[slice]:
+    """Slices of rows small enough for the cache, yet longer than the table they add to."""
+    step = max(_CHUNK, 4 * l)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Block, Block]) -> Cells:
+    """Sums of ``z_i z_j'`` over the rows of each pair of levels that occurs."""
+    i, j = pair
+    left, right = blocks
+    codes, shape = (design.codes[i], design.codes[j]), (design.terms[i].l, design.terms[j].l)
+    if left.index == right.index == (pool.ones,):
+        rows, cols, counts = counted_pairs(codes, shape)
+        values = counts.astype(np.float64)[:, None, None]
+    else:
+        rows, cols, index = indexed_pairs(codes, shape)
+        products = [(a, b) for a in left.index for b in right.index]
+        sums = _pair_sums(pool, index, len(rows), products)
+        values = sums.reshape(len(rows), len(left.index), len(right.index))
+    if values.shape[1:] == (1, 1):
+        values *= left.finish[0, 0]
+        values *= right.finish[0, 0]
+        return Cells(rows, cols, values)
+    return Cells(rows, cols, left.finish.T @ values @ right.finish)
+
+
+# ------------------------------------------------------------------ smaller random parts
+
+
+def map_columns(A: CrossProducts, j: int, M: Floats, columns: Sequence[str]) -> CrossProducts:
+    """Cross-products with the columns ``Z_j M`` in place of those of term ``j``.
+
+    Parameters
+    ----------
+    A
+        Cross-products of a model.
+    j
+        Position of the term.
+    M
+        ``(k, m)`` of full column rank: the new columns in terms of the user's old ones.
+    columns
+        Names of the ``m`` new columns; their template is a full triangle.
+
+    Notes
+    -----
+    With ``inv(B) M = Q R`` the columns ``Z_j M inv(R)`` are the stored ones times ``Q``, as
+    orthonormal as those were.
+    """
+    Q, R = np.linalg.qr(np.linalg.solve(A.basis.random[j], M))
+    term = replace(A.terms[j], columns=tuple(columns), free=full(len(columns)))
+    return _turned(A, j, term, Q, np.linalg.inv(R))
+
+
+def select_columns(A: CrossProducts, j: int, keep: Sequence[int]) -> CrossProducts:
+    """Cross-products of the model in which term ``j`` has only the columns at ``keep``.
+
+    Free entries of the template are those of the columns kept, so an uncorrelated term stays one.
+    """
+    kept = list(keep)
+    old = A.terms[j]
+    columns = tuple(old.columns[c] for c in kept)
+    smaller = map_columns(A, j, np.eye(old.k)[:, kept], columns)
+    term = replace(smaller.terms[j], free=old.free[np.ix_(kept, kept)])
+    return replace(smaller, terms=_with(A.terms, j, term))
+
+
+def drop_term(A: CrossProducts, j: int) -> CrossProducts:
+    """Cross-products of the model without term ``j``; without any, if it was the only one."""
+    rest = [i for i in range(len(A.terms)) if i != j]
+    place = {old: new for new, old in enumerate(rest)}
+    return replace(
+        A,
+        terms=tuple(A.terms[i] for i in rest),
+        basis=Basis(A.basis.fixed, tuple(A.basis.random[i] for i in rest)),
+        zv=tuple(A.zv[i] for i in rest),
+        zz=tuple(A.zz[i] for i in rest),
+        cells={(place[a], place[b]): c for (a, b), c in A.cells.items() if j not in (a, b)},
+    )
+
+
+def _turned(A: CrossProducts, j: int, term: ReTerm, Q: Floats, B: Floats) -> CrossProducts:
+    """Term ``j`` with the stored columns times ``Q``, which are the user's new ones times ``B``."""
+
+    def cells(pair: tuple[int, int], old: Cells) -> Cells:
+        if pair[0] == j:
+            return replace(old, values=Q.T @ old.values)
+        return replace(old, values=old.values @ Q) if pair[1] == j else old
+
+    return replace(
+        A,
+        terms=_with(A.terms, j, term),
+        basis=Basis(A.basis.fixed, _with(A.basis.random, j, B)),
+        zv=_with(A.zv, j, Q.T @ A.zv[j]),
+        zz=_with(A.zz, j, Q.T @ A.zz[j] @ Q),
+        cells={pair: cells(pair, old) for pair, old in A.cells.items()},
+    )
+
+
+def _with(items: tuple[T, ...], j: int, item: T) -> tuple[T, ...]:
+    """The tuple with one item replaced."""
+    return (*items[:j], item, *items[j + 1 :])
+
+
+# ------------------------------------------------------------------ the monoid
+
+
+def on_levels(
+    A: CrossProducts, terms: Sequence[ReTerm], places: Sequence[tuple[int, Codes]]
+) -> CrossProducts:
+    """The same cross-products for terms in another order and on more levels.
+
+    ``places`` holds, per new term, its position in ``A`` and the positions ``(l,)`` of its levels.
+    """
+    if all(i == j and _in_place(index, terms[i].l) for i, (j, index) in enumerate(places)):
+        return replace(A, terms=tuple(terms))
+    old = [j for j, _ in places]
+    moved = [index for _, index in places]
+    new = {j: i for i, j in enumerate(old)}
+
+    def spread(block: Floats, i: int) -> Floats:
+        whole = np.zeros((terms[i].l, *block.shape[1:]))
+        whole[moved[i]] = block
+        return whole
+
+    cells = {}
+    for (i, j), block in A.cells.items():
+        a, b = new[i], new[j]
+        rows, cols = narrow(moved[a][block.rows]), narrow(moved[b][block.cols])
+        values = block.values if a < b else block.values.transpose(0, 2, 1)
+        pair, rows, cols = ((a, b), rows, cols) if a < b else ((b, a), cols, rows)
+        order = np.lexsort((cols, rows))
+        cells[pair] = Cells(rows[order], cols[order], values[order])
+    return replace(
+        A,
+        terms=tuple(terms),
+        basis=Basis(A.basis.fixed, tuple(A.basis.random[j] for j in old)),
+        zv=tuple(spread(A.zv[j], i) for i, j in enumerate(old)),
+        zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
+        cells=dict(sorted(cells.items())),
+    )
+
+
+def _in_place(index: Codes, l: int) -> bool:
+    """Whether every level stays where it is."""
+    return len(index) == l and bool((index == np.arange(l)).all())
+
+
+def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossProducts:
+    """``left + sign * right`` in the basis of ``left``."""
+    _check_alike(left, right)
+    other = right.rebase(left.basis)
+    return replace(
+        left,
+        n=left.n + int(sign) * right.n,
+        sum_log_w=left.sum_log_w + sign * right.sum_log_w,
+        vv=left.vv + sign * other.vv,
+        zv=tuple(a + sign * b for a, b in zip(left.zv, other.zv, strict=True)),
+        zz=tuple(a + sign * b for a, b in zip(left.zz, other.zz, strict=True)),
+        cells={key: _merge(cells, other.cells[key], sign) for key, cells in left.cells.items()},
+    )
+
+
+def _check_alike(left: CrossProducts, right: CrossProducts) -> None:
+    """Refuse to combine cross-products of different models."""
+    if left.names != right.names:
+        raise InterlaceError(
+            f"cross-products of different fixed effects cannot be combined: "
+            f"{', '.join(left.names)} and {', '.join(right.names)}"
+        )
+    if len(left.terms) != len(right.terms):
+        raise InterlaceError(
+            f"cross-products of different random effects cannot be combined: "
+            f"{len(left.terms)} and {len(right.terms)} terms"
+        )
+    for a, b in zip(left.terms, right.terms, strict=True):
+        if a.group != b.group or a.columns != b.columns or not np.array_equal(a.levels, b.levels):
+            raise InterlaceError(
+                f"cross-products of different random effects cannot be combined: term "
+                f"{a.group!r} has other columns or levels in the two"
+            )
+
+
+def _merge(left: Cells, right: Cells, sign: float) -> Cells:
+    """Blocks of both, those at the same pair of levels added; blocks that cancel to 0 are kept."""
+    return add_cells([left, right if sign == 1.0 else replace(right, values=sign * right.values)])
