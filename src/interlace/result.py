@@ -350,7 +350,8 @@ class CrossedLMEResult(InferredModel):
         Notes
         -----
         Sources and details are in :func:`interlace.inference.bootstrap.resample.bootstrap`.
-        Replicates are fitted by the solver of the fit, with the same probes if it was the iterative one.
+        Replicates are fitted by the solver of the fit, with the same probes if it was the
+        iterative one.
 
         Examples
         --------

@@ -1,8 +1,9 @@
 """Many small mixed models of one shape at once: criterion, gradient and Newton matrix of each.
 
-The mathematics is that of :mod:`interlace.solver.exact` and
-:mod:`interlace.estimation.criterion`, which are its oracle: the term with most columns is eliminated level by level, the dense remainder factored.
-Templates are never divided by.  For the layout of arrays see :mod:`interlace.batch.stack`.
+The mathematics is that of :mod:`interlace.solver.exact` and :mod:`interlace.estimation.criterion`,
+which are its oracle: the term with most columns is eliminated level by level, the dense remainder
+factored.  Templates are never divided by.  For the layout of arrays see
+:mod:`interlace.batch.stack`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Trust-region Newton for many functions of one shape at once; the batched :mod:`optimize`.
 
 The rules are those of :func:`interlace.estimation.optimize.minimize`: curvature enters by absolute
-value, flat directions are left out, a stationary point with negative curvature is stepped off, and a stop needs
-a step that was short and went as predicted.  Every array has the replicates in front; replicates
-that are done leave the active set.
+value, flat directions are left out, a stationary point with negative curvature is stepped off, and
+a stop needs a step that was short and went as predicted.  Every array has the replicates in front;
+replicates that are done leave the active set.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Cross-products by parts of the rows: all in one basis, added, and brought to a good basis.
 
 Where rows are held, :mod:`interlace.sums.columns` looks at them before it chooses a basis.  Here
-every part of the rows is squared in a basis known beforehand, columns less a rough mean, and the sum says
-what is still to be done: most often a triangular change of basis.  Columns of which the sum holds
-too few digits are known after one more round over the rows, in which they are projected off the
-others before they are squared.
+every part of the rows is squared in a basis known beforehand, columns less a rough mean, and the
+sum says what is still to be done: most often a triangular change of basis.  Columns of which the
+sum holds too few digits are known after one more round over the rows, in which they are projected
+off the others before they are squared.
 """
 
 from __future__ import annotations
