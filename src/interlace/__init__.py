@@ -26,7 +26,7 @@ from interlace.inference.compare import anova_models as anova
 from interlace.many.fit_many import fit_many
 from interlace.many.fits import ManyFits
 from interlace.reporting.models import compare
-from interlace.result import CrossedLMEResult
+from interlace.results import CrossedLMEResult
 from interlace.sources import cross_products
 from interlace.sums.crossprod import CrossProducts
 

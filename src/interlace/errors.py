@@ -1,6 +1,12 @@
-"""The one error and the three warnings of the package."""
+"""The one error and the warnings of the package, and how a warning finds the user's line."""
 
 from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class InterlaceError(ValueError):
@@ -17,3 +23,11 @@ class SingularFitWarning(UserWarning):
 
 class RankDeficiencyWarning(UserWarning):
     """Redundant columns of the fixed effects were dropped."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this package that called it, however deep the call went."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
@@ -32,13 +33,15 @@ from interlace.batch.fits import (
 )
 from interlace.batch.optimize import Mask
 from interlace.batch.stack import Batch, Rows, Shape, shared_rows
-from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
 from interlace.solver.plan import respond
 from interlace.sums.crossprod import Basis, Codes, CrossProducts
 from interlace.sums.terms import Floats, ReTerm
+
+if TYPE_CHECKING:
+    from interlace.design.design import Design
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,10 @@ from interlace.diagnostics.influence import hlm_influence
 from interlace.diagnostics.leverage import leverage
 from interlace.diagnostics.residuals import hlm_resid
 from interlace.diagnostics.units import design_of, is_rows
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 
 
-def hlm_augment(
-    result: CrossedLMEResult, level: int | str = 1, approx: bool = True
-) -> pd.DataFrame:
+def hlm_augment(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.DataFrame:
     """Residuals, influence and leverage side by side.
 
     Parameters
@@ -60,7 +58,7 @@ def hlm_augment(
     return pd.concat([*parts, lever], axis=1)
 
 
-def _rows(result: CrossedLMEResult, design: Design) -> pd.DataFrame:
+def _rows(result: FittedModel, design: Design) -> pd.DataFrame:
     """Response and grouping factors."""
     factors = {
         term.group: term.levels[codes]

@@ -24,7 +24,7 @@ from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import group_sums
 from interlace.sums.terms import Floats, ReTerm
 
@@ -33,7 +33,7 @@ _ZERO = 1e-14
 
 
 def hlm_influence(
-    result: CrossedLMEResult,
+    result: FittedModel,
     level: int | str = 1,
     approx: bool = True,
     *,
@@ -250,9 +250,7 @@ def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
 # ------------------------------------------------------------------ one measure at a time
 
 
-def cooks_distance(
-    result: CrossedLMEResult, level: int | str = 1, approx: bool = True
-) -> pd.Series:
+def cooks_distance(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
     """Cook's distance of rows or groups: the column ``cooksd`` of :func:`hlm_influence`.
 
     Examples
@@ -266,24 +264,22 @@ def cooks_distance(
     return hlm_influence(result, level, approx)["cooksd"]
 
 
-def mdffits(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+def mdffits(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
     """MDFFITS of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["mdffits"]
 
 
-def covtrace(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+def covtrace(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
     """COVTRACE of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["covtrace"]
 
 
-def covratio(result: CrossedLMEResult, level: int | str = 1, approx: bool = True) -> pd.Series:
+def covratio(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
     """COVRATIO of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["covratio"]
 
 
-def rvc(
-    result: CrossedLMEResult, level: int | str = 1, *, progress: bool | None = None
-) -> pd.DataFrame:
+def rvc(result: FittedModel, level: int | str = 1, *, progress: bool | None = None) -> pd.DataFrame:
     """Relative change of every variance and covariance without each row or group.
 
     By exact refits; the columns ``rvc.`` of :func:`hlm_influence`, without that prefix.
@@ -301,7 +297,7 @@ def rvc(
 
 
 def n_influential(
-    result: CrossedLMEResult,
+    result: FittedModel,
     level: int | str = 1,
     measure: str = "cooksd",
     *,
@@ -343,7 +339,7 @@ def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "internal") -> pd.S
     return (values < low) | (values > high)
 
 
-def _measure(result: CrossedLMEResult, level: int | str, measure: str, approx: bool) -> pd.Series:
+def _measure(result: FittedModel, level: int | str, measure: str, approx: bool) -> pd.Series:
     """One column of the table."""
     table = hlm_influence(result, level, approx).drop(columns="note", errors="ignore")
     if measure not in table:

@@ -14,7 +14,7 @@ from interlace.diagnostics.units import (
     unit_index,
 )
 from interlace.estimation.estimate import Estimate
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.solver.blocks import multiply
 from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
 from interlace.sums.crossprod import group_sums
@@ -88,7 +88,7 @@ def hat_rstudent(h: Floats, pearson: Floats, *, sigma: float) -> Floats:
         return np.asarray(pearson / (sigma * np.sqrt(1.0 - h)))
 
 
-def leverage(result: CrossedLMEResult, level: int | str = 1) -> pd.DataFrame:
+def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
     """Leverage of every row, or its mean in every group, and the parts it consists of.
 
     Parameters

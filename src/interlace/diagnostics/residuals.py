@@ -22,7 +22,7 @@ from interlace.diagnostics.units import (
 )
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
@@ -83,7 +83,7 @@ def conditional_studentized(design: Design, estimate: Estimate, resid: Floats) -
 
 
 def hlm_resid(
-    result: CrossedLMEResult,
+    result: FittedModel,
     level: int | str = 1,
     type: str = "conditional",
     standardized: bool | str = False,
@@ -183,7 +183,7 @@ Columns = dict[str, Floats]
 def _conditional(name: str, values: Callable[[Design, Estimate, Floats], Floats]) -> _Kind:
     """Conditional residuals of some kind, with the fitted values."""
 
-    def columns(result: CrossedLMEResult, design: Design) -> Columns:
+    def columns(result: FittedModel, design: Design) -> Columns:
         r = values(design, result.estimate, np.asarray(result.resid))
         return {name: r, ".fitted": np.asarray(result.fittedvalues)}
 
@@ -193,7 +193,7 @@ def _conditional(name: str, values: Callable[[Design, Estimate, Floats], Floats]
 def _marginal(name: str, values: Callable[[Design, Estimate], Floats]) -> _Kind:
     """Marginal residuals of some kind, with the fixed part."""
 
-    def columns(result: CrossedLMEResult, design: Design) -> Columns:
+    def columns(result: FittedModel, design: Design) -> Columns:
         fixed = design.y - marginal_residuals(design, result.estimate)
         return {name: values(design, result.estimate), ".mar.fitted": fixed}
 
@@ -203,7 +203,7 @@ def _marginal(name: str, values: Callable[[Design, Estimate], Floats]) -> _Kind:
 def _with_ls(conditional: _Kind, *, standardized: bool) -> _Kind:
     """Conditional residuals and those of separate least-squares fits."""
 
-    def columns(result: CrossedLMEResult, design: Design) -> Columns:
+    def columns(result: FittedModel, design: Design) -> Columns:
         fits, root = _ls_fits(design, result.estimate), root_weights(design)
         raw = fits.residuals / root
         name, shown = ".ls.resid", raw
@@ -235,7 +235,7 @@ def _raw(design: Design, estimate: Estimate, resid: Floats) -> Floats:
     return resid
 
 
-_Kind = Callable[[CrossedLMEResult, Design], Columns]
+_Kind = Callable[[FittedModel, Design], Columns]
 
 _TYPES: dict[str, dict[bool | str, _Kind]] = {
     "conditional": {
@@ -257,7 +257,7 @@ _TYPES: dict[str, dict[bool | str, _Kind]] = {
 
 
 def _effects(
-    result: CrossedLMEResult, design: Design, level: int | str, standardized: bool | str
+    result: FittedModel, design: Design, level: int | str, standardized: bool | str
 ) -> pd.DataFrame:
     """Random effects of a factor beside their least-squares counterparts."""
     grouping(design, level)

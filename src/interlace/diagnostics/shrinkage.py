@@ -7,7 +7,7 @@ import pandas as pd
 
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import Codes, group_sums
 from interlace.sums.terms import Floats
 
@@ -15,7 +15,7 @@ from interlace.sums.terms import Floats
 _DEPENDENT = 1e-10
 
 
-def raw_effects(result: CrossedLMEResult, key: str) -> pd.Series | pd.DataFrame:
+def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:
     """Least-squares counterparts of the random effects of a grouping factor, by level.
 
     Parameters

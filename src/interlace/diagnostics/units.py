@@ -8,13 +8,13 @@ import pandas as pd
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.solver.rows import Rows, working_rows
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats, ReTerm
 
 
-def design_of(result: CrossedLMEResult) -> Design:
+def design_of(result: FittedModel) -> Design:
     """The rows of a result.
 
     Raises

@@ -165,6 +165,13 @@ class Evaluation:
             )
         return self.factor
 
+    @property
+    def work(self) -> str:
+        """What the iterative solver did, in words; empty for the exact one."""
+        if not isinstance(self.factor, IterativeFactor):
+            return ""
+        return f"{self.factor.n_iterations} CG iterations, {self.factor.n_probes} probes"
+
     @cached_property
     def gradient_covariance(self) -> Floats:
         """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver.

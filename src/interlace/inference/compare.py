@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,10 +12,10 @@ import pandas as pd
 from scipy.special import chdtrc
 
 from interlace.design.recipe import require_rows
-from interlace.errors import ConvergenceWarning, InterlaceError
+from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -111,7 +110,7 @@ def _text(column: str, value: object) -> str:
 
 
 def anova_models(
-    *results: CrossedLMEResult, names: Sequence[str] | None = None, refit: bool = True
+    *results: FittedModel, names: Sequence[str] | None = None, refit: bool = True
 ) -> ModelComparison:
     """Likelihood-ratio tests between nested models of the same rows.
 
@@ -164,7 +163,7 @@ def anova_models(
     return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
 
 
-def _not_nested(results: Sequence[CrossedLMEResult], table: pd.DataFrame) -> Iterator[str]:
+def _not_nested(results: Sequence[FittedModel], table: pd.DataFrame) -> Iterator[str]:
     """Why the test of a model against the one before it means nothing, where that is plain."""
     for i in range(1, len(results)):
         pair = f"{table.index[i - 1]} and {table.index[i]}"
@@ -236,9 +235,7 @@ def nparams(A: CrossProducts) -> int:
 # ------------------------------------------------------------------ what can be compared
 
 
-def model_names(
-    results: Sequence[CrossedLMEResult], names: Sequence[str] | None = None
-) -> list[str]:
+def model_names(results: Sequence[FittedModel], names: Sequence[str] | None = None) -> list[str]:
     """Names of the models, once it is sure that they are two or more different fitted models.
 
     Raises
@@ -247,7 +244,7 @@ def model_names(
         Fewer than two, one that is not a fitted model or is given twice, or wrong names.
     """
     for i, result in enumerate(results, start=1):
-        if not isinstance(result, CrossedLMEResult):
+        if not isinstance(result, FittedModel):
             raise InterlaceError(
                 f"argument {i} is not a fitted model but of the type {type(result).__name__}: "
                 "pass what interlace.fit returns"
@@ -267,7 +264,7 @@ def model_names(
     return labels
 
 
-def same_rows(results: Sequence[CrossedLMEResult]) -> None:
+def same_rows(results: Sequence[FittedModel]) -> None:
     """Refuse models that were not fitted to the same response and rows.
 
     Raises
@@ -285,7 +282,7 @@ def same_rows(results: Sequence[CrossedLMEResult]) -> None:
             )
 
 
-def _difference(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
+def _difference(first: FittedModel, other: FittedModel) -> str:
     """How the data of two models differ, in words; empty if they do not."""
     names = first.formula.response, other.formula.response
     if names[0] != names[1]:
@@ -306,7 +303,7 @@ def _difference(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
     return ""
 
 
-def _difference_in_sums(first: CrossedLMEResult, other: CrossedLMEResult) -> str:
+def _difference_in_sums(first: FittedModel, other: FittedModel) -> str:
     """How the data of two models differ, as far as fits tell that do not both hold their rows."""
     if first.nobs != other.nobs:
         return f"use {first.nobs} and {other.nobs} rows"
@@ -323,7 +320,7 @@ def _squares_of_response(A: CrossProducts) -> float:
 
 
 def comparable(
-    results: Sequence[CrossedLMEResult], *, refit: bool = True
+    results: Sequence[FittedModel], *, refit: bool = True
 ) -> tuple[list[Estimate], tuple[str, ...]]:
     """Estimates whose likelihoods can be compared, and what was done to get them.
 
@@ -351,7 +348,7 @@ def comparable(
     return [r.estimate for r in results], ("Restricted likelihoods (REML) are compared.",)
 
 
-def same_fixed_part(results: Sequence[CrossedLMEResult]) -> bool:
+def same_fixed_part(results: Sequence[FittedModel]) -> bool:
     """Whether all models have the same columns of fixed effects, in any order."""
     first = _fixed_columns(results[0])
     return all(
@@ -361,7 +358,7 @@ def same_fixed_part(results: Sequence[CrossedLMEResult]) -> bool:
     )
 
 
-def _fixed_columns(result: CrossedLMEResult) -> dict[str, Floats]:
+def _fixed_columns(result: FittedModel) -> dict[str, Floats]:
     kept = set(result.estimate.A.names)
     design = require_rows(result.design, "a comparison of fixed effects")
     return {
@@ -372,7 +369,7 @@ def _fixed_columns(result: CrossedLMEResult) -> dict[str, Floats]:
 # ------------------------------------------------------------------ fits on the same sums
 
 
-def ml_estimate(result: CrossedLMEResult) -> Estimate:
+def ml_estimate(result: FittedModel) -> Estimate:
     """Maximum-likelihood estimate of a model, from the cross-products that it holds."""
     if result.method == "ML":
         return result.estimate
@@ -392,9 +389,8 @@ def fit_sums(
     """
     estimate = estimate_theta(criterion, theta0=theta0, mc_tolerance=mc_tolerance)
     if not estimate.convergence.converged:
-        warnings.warn(
+        warn(
             f"the refit of {what} did not converge: {estimate.convergence.message}",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return estimate

@@ -17,12 +17,12 @@ from interlace.model.confidence import check_level, tails
 
 if TYPE_CHECKING:
     from interlace.estimation.estimate import Estimate
+    from interlace.inference.tested import TestedModel
     from interlace.inference.wald import Reference
-    from interlace.result import CrossedLMEResult
 
 
 def conf_int(
-    result: CrossedLMEResult,
+    result: TestedModel,
     level: float,
     method: str,
     parm: str | Sequence[str] | None,
@@ -44,7 +44,7 @@ def conf_int(
 
 
 def wald_intervals(
-    result: CrossedLMEResult,
+    result: TestedModel,
     reference: Reference,
     level: float,
     parm: str | Sequence[str] | None,

@@ -6,14 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from interlace.estimation.criterion import Evaluation
-from interlace.solver.iterative import IterativeFactor
+from typing import Protocol
 
 # A fit that takes longer than this is worth a line on the terminal.
 _PATIENCE_SECONDS = 2.0
 
-Watch = Callable[[int, Evaluation, float], None]
+
+class Point(Protocol):
+    """What a search has come to."""
+
+    @property
+    def value(self) -> float:
+        """Of the criterion."""
+        ...
+
+    @property
+    def work(self) -> str:
+        """What it took beside an evaluation; empty for nothing."""
+        ...
+
+
+Watch = Callable[[int, Point, float], None]
 
 
 @contextmanager
@@ -41,7 +54,7 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
     )
     began = time.perf_counter()
 
-    def watch(n: int, point: Evaluation, gain: float) -> None:
+    def watch(n: int, point: Point, gain: float) -> None:
         if time.perf_counter() - began >= delay:
             bar.set_postfix_str(f"criterion {point.value:.6g}, to gain {gain:.1e}", refresh=False)
         bar.update(n - bar.n)
@@ -52,12 +65,9 @@ def watcher(progress: bool | None) -> Iterator[Watch | None]:
         bar.close()
 
 
-def _line(n: int, point: Evaluation, gain: float) -> None:
+def _line(n: int, point: Point, gain: float) -> None:
     """One line about an evaluation."""
-    factor = point.factor
-    work = ""
-    if isinstance(factor, IterativeFactor):
-        work = f", {factor.n_iterations} CG iterations, {factor.n_probes} probes"
+    work = f", {point.work}" if point.work else ""
     sys.stderr.write(f"evaluation {n}: criterion {point.value:.6f}, to gain {gain:.1e}{work}\n")
     sys.stderr.flush()
 

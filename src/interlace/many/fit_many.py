@@ -14,8 +14,8 @@ from interlace.errors import (
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
+    warn,
 )
-from interlace.fit import METHODS
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
 from interlace.many.fits import (
@@ -29,6 +29,7 @@ from interlace.many.fits import (
 )
 from interlace.many.pieces import of_estimate, run, shared_by, tasks
 from interlace.many.responses import LISTED, Arguments, Model, by_rows, model_of, named_responses
+from interlace.model.fitting import METHODS
 
 
 def fit_many(
@@ -188,25 +189,22 @@ def _warn(
     dropped = dict.fromkeys(name for p in pieces if len(p.which) for name in p.dropped)
     if dropped:
         count = sum(len(p.which) for p in pieces if p.dropped)
-        warnings.warn(
+        warn(
             f"the fixed effects are rank deficient for {count} of {len(names)} responses; "
             f"dropped: {', '.join(dropped)}",
             RankDeficiencyWarning,
-            stacklevel=4,
         )
     if errors:
         first = next(iter(errors))
-        warnings.warn(
+        warn(
             f"{len(errors)} of {len(names)} responses could not be fitted (see errors); "
             f"'{first}': {errors[first]}",
             ConvergenceWarning,
-            stacklevel=4,
         )
     if unsettled:
         more = f" and {len(unsettled) - LISTED} more" if len(unsettled) > LISTED else ""
-        warnings.warn(
+        warn(
             f"{len(unsettled)} of {len(names)} fits did not converge: "
             f"{', '.join(unsettled[:LISTED])}{more}",
             ConvergenceWarning,
-            stacklevel=4,
         )

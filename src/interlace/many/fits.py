@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import hint
 from interlace.errors import InterlaceError
-from interlace.result import CrossedLMEResult
+from interlace.results import CrossedLMEResult
 from interlace.sums.terms import Floats, ReTerm
 
 TABLE = (

@@ -16,8 +16,9 @@ from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, expression, parse
 from interlace.design.frame import Column, Table
 from interlace.errors import InterlaceError
-from interlace.fit import fit
-from interlace.result import CrossedLMEResult
+from interlace.model.fitted import Options, as_kind
+from interlace.model.fitting import fit_model
+from interlace.results import CrossedLMEResult
 from interlace.sums.terms import Floats
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -67,16 +68,16 @@ class Model:
         if data is None:
             data = {**self.columns, **frame.pick(self.responses, [name])}
         a = self.arguments
-        return fit(
-            self.formula(name),
-            data,
-            a.groups,
+        options = Options(
+            formula=self.formula(name),
+            groups=a.groups,
             random=a.random,
             method=a.method,
             weights=a.weights,
             offset=a.offset,
             missing=missing,
         )
+        return as_kind(CrossedLMEResult, fit_model(options, data))
 
 
 def named_responses(responses: object, table: Table) -> Table:

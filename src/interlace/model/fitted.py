@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
-from interlace.design.recipe import recipe_of
+from interlace.design.recipe import recipe_of, require_rows
 from interlace.estimation.estimate import Convergence, Estimate
+from interlace.model.predict import fitted
 from interlace.sums.terms import Floats, ReTerm
 
 
@@ -21,22 +24,18 @@ class Options:
     """Arguments of the fit, as given."""
 
     formula: str
-    groups: object
-    random: object
-    method: str
-    ddf: str
-    weights: str | ArrayLike | None
-    offset: str | ArrayLike | None
-    missing: str
-    solver: str
-    theta0: ArrayLike | None
-    progress: bool | None
-    mc_tolerance: float
-    seed: int
-
-    def arguments(self) -> dict[str, object]:
-        """Keyword arguments for :func:`interlace.fit`."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+    groups: str | Sequence[str] | None = None
+    random: str | Sequence[str] | None = None
+    method: str = "REML"
+    ddf: str = "normal"
+    weights: str | ArrayLike | None = None
+    offset: str | ArrayLike | None = None
+    missing: str = "drop"
+    solver: str = "auto"
+    theta0: ArrayLike | None = None
+    progress: bool | None = None
+    mc_tolerance: float = 0.01
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +142,19 @@ class FittedModel:
         """Relative covariance parameters in lme4's order."""
         return read_only(self.estimate.theta)
 
+    # -------------------------------------------------------------- rows
+
+    @cached_property
+    def fittedvalues(self) -> NDArray[np.float64]:
+        """Conditional predictions for the rows used, ``(nobs,)``."""
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
+
+    @cached_property
+    def resid(self) -> NDArray[np.float64]:
+        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
     # -------------------------------------------------------------- the fit
 
     @property
@@ -209,6 +221,14 @@ class FittedModel:
     def is_singular(self) -> bool:
         """Whether a variance, or a combination of random effects, is estimated as zero."""
         return self.estimate.is_singular
+
+
+M = TypeVar("M", bound=FittedModel)
+
+
+def as_kind(kind: type[M], model: FittedModel) -> M:
+    """The same fit as an object of a subclass, which has more verbs."""
+    return kind(model.formula, model.design, model.estimate, model.options, model.data)
 
 
 def read_only(array: Floats) -> Floats:

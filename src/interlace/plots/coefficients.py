@@ -9,14 +9,14 @@ import pandas as pd
 import plotnine as p9
 
 from interlace.errors import InterlaceError
+from interlace.inference.tested import TestedModel
 from interlace.plots.style import BLUE, GREY, PALETTE, known, start, titled, wrapped
-from interlace.result import CrossedLMEResult
 
 _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
 
 
 def plot_coef(
-    results: CrossedLMEResult | Sequence[CrossedLMEResult] | Mapping[str, CrossedLMEResult],
+    results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
     *,
     level: float = 0.95,
     ddf: str | None = None,
@@ -83,10 +83,10 @@ def plot_coef(
 
 
 def _models(
-    results: CrossedLMEResult | Sequence[CrossedLMEResult] | Mapping[str, CrossedLMEResult],
-) -> dict[str, CrossedLMEResult]:
+    results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
+) -> dict[str, TestedModel]:
     """Models under names: those given, or numbers and formulas."""
-    if isinstance(results, CrossedLMEResult):
+    if isinstance(results, TestedModel):
         return {"": results}
     if isinstance(results, Mapping):
         found = {str(name): result for name, result in results.items()}

@@ -13,6 +13,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError
 from interlace.model.confidence import check_level
+from interlace.model.fitted import FittedModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -24,7 +25,6 @@ from interlace.plots.style import (
     titled,
     wrapped,
 )
-from interlace.result import CrossedLMEResult
 
 # Random effects below this share of sigma have no variance.
 _ZERO = 1e-5
@@ -33,7 +33,7 @@ _ZERO = 1e-5
 
 
 def plot_ranef(
-    result: CrossedLMEResult,
+    result: FittedModel,
     group: str | Sequence[str] | None = None,
     *,
     columns: str | Sequence[str] | None = None,
@@ -95,7 +95,7 @@ def plot_ranef(
 
 
 def effects_table(
-    result: CrossedLMEResult,
+    result: FittedModel,
     group: str | Sequence[str] | None = None,
     *,
     columns: str | Sequence[str] | None = None,
@@ -133,7 +133,7 @@ def _chosen(names: str | Sequence[str] | None, every: list[str], what: str) -> l
     return [known(name, every, what) for name in wanted]
 
 
-def _column_table(result: CrossedLMEResult, key: str, name: str, z: float) -> pd.DataFrame:
+def _column_table(result: FittedModel, key: str, name: str, z: float) -> pd.DataFrame:
     """Estimates and limits of one column of one grouping factor, sorted."""
     b, se = (pd.DataFrame(d[key])[name] for d in (result.random_effects, result.random_effects_se))
     alone = isinstance(result.random_effects[key], pd.Series)
@@ -152,7 +152,7 @@ def _column_table(result: CrossedLMEResult, key: str, name: str, z: float) -> pd
     return table.assign(clear=(table["lower"] > 0.0) | (table["upper"] < 0.0))
 
 
-def _rms(result: CrossedLMEResult, key: str, name: str) -> float:
+def _rms(result: FittedModel, key: str, name: str) -> float:
     """Root mean square of a column of ``Z``: what turns effects into the response's units."""
     A = result.estimate.A
     for term, sizes in zip(A.terms, A.basis.root_mean_squares, strict=True):
@@ -211,7 +211,7 @@ def _intervals(table: pd.DataFrame, *, size: float, alpha: float, dot: float) ->
 
 
 def plot_shrinkage(
-    result: CrossedLMEResult,
+    result: FittedModel,
     group: str | None = None,
     *,
     columns: Sequence[str] | None = None,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import plotnine as p9
 
 from interlace.design.recipe import require_rows
+from interlace.inference.tested import TestedModel
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
 from interlace.plots.style import Figure, titled
-from interlace.result import CrossedLMEResult
 
 # Panels of the caterpillar, and lines of names at one, that fit in a quarter of the figure.
 _PANELS, _NAMED = 4, 20
 
 
-def plot(result: CrossedLMEResult, *, level: float = 0.95) -> Figure:
+def plot(result: TestedModel, *, level: float = 0.95) -> Figure:
     """Residuals against fitted values, their normal quantiles, their spread, and random effects.
 
     Parameters
@@ -50,7 +50,7 @@ def plot(result: CrossedLMEResult, *, level: float = 0.95) -> Figure:
     return sized(upper / lower, 11.0, 8.4)
 
 
-def _effects(result: CrossedLMEResult, level: float) -> p9.ggplot:
+def _effects(result: TestedModel, level: float) -> p9.ggplot:
     """A caterpillar plot of at most four panels."""
     table = effects_table(result, level=level)
     panels = list(table["panel"].cat.categories)

@@ -11,9 +11,9 @@ import plotnine as p9
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError
+from interlace.model.fitted import FittedModel
 from interlace.plots.residuals import standard_residuals
 from interlace.plots.style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
-from interlace.result import CrossedLMEResult
 from interlace.sums.terms import Floats
 
 # Values by panel, with the names of their units.
@@ -21,7 +21,7 @@ Parts = dict[str, tuple[Floats, Sequence[object]]]
 
 
 def plot_qq(
-    result: CrossedLMEResult, what: str = "resid", *, level: float = 0.95, label: int = 3
+    result: FittedModel, what: str = "resid", *, level: float = 0.95, label: int = 3
 ) -> p9.ggplot:
     """Normal quantile plot with a simultaneous envelope.
 
@@ -74,7 +74,7 @@ def plot_qq(
     return _figure(parts, title=title, y=y, level=level, label=label)
 
 
-def _effects(result: CrossedLMEResult, key: str) -> Parts:
+def _effects(result: FittedModel, key: str) -> Parts:
     """Standardised random effects by column, with their levels."""
     effects, se = (pd.DataFrame(d[key]) for d in (result.random_effects, result.random_effects_se))
     components = result.variance_components[key]

@@ -17,6 +17,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
+from interlace.model.fitted import FittedModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -30,12 +31,11 @@ from interlace.plots.style import (
     wrapped,
     zero_line,
 )
-from interlace.result import CrossedLMEResult
 from interlace.sums.terms import Floats
 
 
 def plot_resid(
-    result: CrossedLMEResult,
+    result: FittedModel,
     x: str | Sequence[str] = "fitted",
     *,
     standardized: bool = False,
@@ -86,7 +86,7 @@ def plot_resid(
     return in_pairs(panels)
 
 
-def plot_scale_location(result: CrossedLMEResult, *, smooth: bool = True) -> p9.ggplot:
+def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplot:
     """Size of the standardised residuals against fitted values: a level line if it is constant.
 
     Parameters
@@ -125,7 +125,7 @@ def plot_scale_location(result: CrossedLMEResult, *, smooth: bool = True) -> p9.
     )
 
 
-def standard_residuals(result: CrossedLMEResult) -> Floats:
+def standard_residuals(result: FittedModel) -> Floats:
     """Conditional residuals over their standard deviations, ``(nobs,)``; NaN where it is 0."""
     design = require_rows(result.design, "plot_scale_location")
     w = 1.0 if design.weights is None else np.sqrt(design.weights)
@@ -154,7 +154,7 @@ def sized(whole: Figure, width: float, height: float) -> Figure:
 # ------------------------------------------------------------------ what to plot against
 
 
-def values_of(result: CrossedLMEResult, name: str) -> Column:
+def values_of(result: FittedModel, name: str) -> Column:
     """Fitted values, a column or the levels of a grouping factor, for the rows used."""
     if name == "fitted":
         return np.asarray(result.fittedvalues)
@@ -171,7 +171,7 @@ def values_of(result: CrossedLMEResult, name: str) -> Column:
     return frame.plain(_column(result, name), name)
 
 
-def _column(result: CrossedLMEResult, name: str) -> Column:
+def _column(result: FittedModel, name: str) -> Column:
     """A column of the data, rows used."""
     if result.data is not None:
         table = frame.open_table(result.data)
@@ -194,7 +194,7 @@ def _column(result: CrossedLMEResult, name: str) -> Column:
 
 
 def _panel(
-    result: CrossedLMEResult, name: str, values: Column, y: Floats, standard: bool, smooth: bool
+    result: FittedModel, name: str, values: Column, y: Floats, standard: bool, smooth: bool
 ) -> p9.ggplot:
     """Residuals against one thing."""
     response = result.formula.response

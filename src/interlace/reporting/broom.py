@@ -14,9 +14,9 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.inference.information import variance_errors
-from interlace.inferred import InferredModel
+from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level
-from interlace.result import CrossedLMEResult
+from interlace.model.predict import predict
 from interlace.sums.terms import Floats, ReTerm
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
@@ -37,7 +37,7 @@ Row = dict[str, object]
 
 
 def tidy(
-    result: InferredModel,
+    result: TestedModel,
     effects: str | Iterable[str] = "fixed",
     *,
     ddf: str | None = None,
@@ -120,7 +120,7 @@ def _fixed(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(effect="fixed")
 
 
-def _ran_pars(result: InferredModel) -> pd.DataFrame:
+def _ran_pars(result: TestedModel) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
     errors = variance_errors(result.estimate)
     rows = [
@@ -151,7 +151,7 @@ def _parameters(
             }
 
 
-def _ran_vals(result: InferredModel, level: float) -> pd.DataFrame:
+def _ran_vals(result: TestedModel, level: float) -> pd.DataFrame:
     """Conditional modes, level by level within each column of each term."""
     estimate = result.estimate
     reach = float(stdtrit(np.inf, 0.5 + 0.5 * level))
@@ -174,7 +174,7 @@ def _ran_vals(result: InferredModel, level: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _in_formula_order(result: InferredModel) -> list[tuple[int, ReTerm]]:
+def _in_formula_order(result: TestedModel) -> list[tuple[int, ReTerm]]:
     """Positions and terms, grouping factors in the order of the formula."""
     keys = list(result.ngroups)
     terms = result.estimate.A.terms
@@ -182,7 +182,7 @@ def _in_formula_order(result: InferredModel) -> list[tuple[int, ReTerm]]:
     return [(j, terms[j]) for j in order]
 
 
-def glance(result: InferredModel) -> pd.DataFrame:
+def glance(result: TestedModel) -> pd.DataFrame:
     """One row about a model, in broom.mixed's columns.
 
     Returns
@@ -224,7 +224,7 @@ def glance(result: InferredModel) -> pd.DataFrame:
 # ------------------------------------------------------------------ rows
 
 
-def augment(result: CrossedLMEResult, newdata: object = None) -> object:
+def augment(result: TestedModel, newdata: object = None) -> object:
     """The rows of a model with its predictions and residuals, in broom.mixed's columns.
 
     Parameters
@@ -266,7 +266,10 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     """
     if newdata is not None:
         fitted = {".fitted": True, ".fixed": False}
-        new = {name: np.asarray(result.predict(newdata, re)) for name, re in fitted.items()}
+        new = {
+            name: np.asarray(predict(result.design, result.estimate, newdata, re))
+            for name, re in fitted.items()
+        }
         return frame.extended(newdata, None, None, new)
     new = _statistics(result)
     if result.data is None:
@@ -275,7 +278,7 @@ def augment(result: CrossedLMEResult, newdata: object = None) -> object:
     return frame.extended(result.data, columns_used(result), kept, new)
 
 
-def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
+def _statistics(result: TestedModel) -> dict[str, Floats]:
     design, estimate = require_rows(result.design, "augment"), result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
@@ -286,7 +289,7 @@ def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
         ".resid": result.resid,
         ".hat": hat,
         ".cooksd": hat_cooks(hat, weighted, sigma=estimate.sigma, p=estimate.A.p),
-        ".fixed": np.asarray(result.predict(include_re=False)),
+        ".fixed": np.asarray(predict(design, estimate, include_re=False)),
         ".mu": result.fittedvalues,
         ".offset": 0.0 * one if design.offset is None else design.offset,
         ".sqrtXwt": np.sqrt(w),
@@ -296,7 +299,7 @@ def _statistics(result: CrossedLMEResult) -> dict[str, Floats]:
     }
 
 
-def columns_used(result: CrossedLMEResult) -> list[str]:
+def columns_used(result: TestedModel) -> list[str]:
     """Columns of the data that the model reads, in the order of the data."""
     formula = result.formula
     texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
@@ -307,7 +310,7 @@ def columns_used(result: CrossedLMEResult) -> list[str]:
     return [name for name in frame.open_table(result.data).names if name in used]
 
 
-def _rows_held(result: CrossedLMEResult) -> dict[str, object]:
+def _rows_held(result: TestedModel) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
     design = require_rows(result.design, "augment")
     groups = {

@@ -20,8 +20,8 @@ from interlace.design.formula import expression, model_terms, names_in
 from interlace.design.frame import Column
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
+from interlace.model.fitted import FittedModel
 from interlace.model.predict import included, predicted
-from interlace.result import CrossedLMEResult
 from interlace.sums.terms import Floats
 
 try:
@@ -43,7 +43,7 @@ _RESERVED = frozenset(
 
 
 def model(
-    result: CrossedLMEResult,
+    result: FittedModel,
     *,
     vcov: Floats | None = None,
     df: float | None = None,
@@ -123,9 +123,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
     Attributes of the result can be read from it too.
     """
 
-    def __init__(
-        self, result: CrossedLMEResult, vcov: Floats, df: float, include: list[bool]
-    ) -> None:
+    def __init__(self, result: FittedModel, vcov: Floats, df: float, include: list[bool]) -> None:
         self.df_resid = df
         self._include = include
         response, predictors = result.formula.response, _predictors(result)
@@ -155,7 +153,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
 
     def get_exog(self, newdata: object) -> Floats:
         """Fixed-effects columns kept in the fit, and last what is added to ``X beta``, if any."""
-        result: CrossedLMEResult = self.model
+        result: FittedModel = self.model
         encoding, estimate = result.encoding, result.estimate
         rows, offset = self._rows(newdata), self._offset(newdata)
         X, shift = replay_fixed(encoding, rows, offset=offset)
@@ -211,7 +209,7 @@ def _no_formula(newdata: object) -> None:
     raise NotImplementedError("new rows are encoded by get_exog")
 
 
-def _predictors(result: CrossedLMEResult) -> list[str]:
+def _predictors(result: FittedModel) -> list[str]:
     """Columns that a prediction without random effects reads, an offset's last."""
     encoding = result.encoding
     table = frame.open_table(result.data)
@@ -224,9 +222,7 @@ def _predictors(result: CrossedLMEResult) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _columns(
-    result: CrossedLMEResult, predictors: list[str], include: list[bool]
-) -> dict[str, Column]:
+def _columns(result: FittedModel, predictors: list[str], include: list[bool]) -> dict[str, Column]:
     """Plain columns of the rows used: response, predictors, weights and grouping columns.
 
     Grouping columns with a name that marginaleffects keeps for itself are left out if no

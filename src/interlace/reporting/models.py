@@ -15,13 +15,13 @@ from interlace.inference.compare import (
     same_fixed_part,
     same_rows,
 )
+from interlace.inference.tested import TestedModel
 from interlace.reporting.explained import icc, r2
-from interlace.result import CrossedLMEResult
 
 _METHODS = {True: "REML", False: "ML"}
 
 
-def compare(*results: CrossedLMEResult, names: Sequence[str] | None = None) -> ModelComparison:
+def compare(*results: TestedModel, names: Sequence[str] | None = None) -> ModelComparison:
     """Information criteria, explained variance and size of errors of several models.
 
     Parameters
@@ -106,7 +106,7 @@ def _criteria(deviance: np.ndarray, k: np.ndarray, n: int) -> dict[str, np.ndarr
     }
 
 
-def _qualities(results: Sequence[CrossedLMEResult]) -> dict[str, list[float] | list[bool]]:
+def _qualities(results: Sequence[TestedModel]) -> dict[str, list[float] | list[bool]]:
     """What the models explain, and how far their predictions are off."""
     explained = [r2(r) for r in results]
     return {

@@ -13,7 +13,7 @@ from interlace.estimation.parameters import theta_names
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
-    from interlace.result import CrossedLMEResult
+    from interlace.inference.tested import TestedModel
 
 Row = tuple[str, ...]
 
@@ -54,7 +54,7 @@ class Summary:
         return as_html(self)
 
 
-def summarize(result: CrossedLMEResult) -> Summary:
+def summarize(result: TestedModel) -> Summary:
     """Collect the tables of a result."""
     return Summary(
         title=f"Linear mixed model fitted by {result.method}",
@@ -64,7 +64,7 @@ def summarize(result: CrossedLMEResult) -> Summary:
     )
 
 
-def _facts(result: CrossedLMEResult) -> tuple[tuple[str, str], ...]:
+def _facts(result: TestedModel) -> tuple[tuple[str, str], ...]:
     criterion = "REML criterion" if result.method == "REML" else "-2 log-likelihood"
     groups = ", ".join(f"{key} {size:,}" for key, size in result.ngroups.items())
     dropped = f" ({result.n_dropped:,} dropped: missing values)" if result.n_dropped else ""
@@ -84,7 +84,7 @@ def _facts(result: CrossedLMEResult) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _random_table(result: CrossedLMEResult) -> Table:
+def _random_table(result: TestedModel) -> Table:
     """Variances, standard deviations and correlations of the random effects."""
     components = result.variance_components
     frames = {k: v if isinstance(v, pd.DataFrame) else _one(v) for k, v in components.items()}
@@ -117,7 +117,7 @@ def _correlations(covariance: Floats) -> list[Row]:
     ]
 
 
-def _fixed_table(result: CrossedLMEResult) -> Table:
+def _fixed_table(result: TestedModel) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
     interval = result.fe_conf_int.to_numpy()
     large = np.isinf(result.fe_df).all()
@@ -136,7 +136,7 @@ def _fixed_table(result: CrossedLMEResult) -> Table:
     return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
 
 
-def _chance_table(result: CrossedLMEResult) -> tuple[Table, ...]:
+def _chance_table(result: TestedModel) -> tuple[Table, ...]:
     """Monte-Carlo errors that the iterative solver left; nothing after the exact one."""
     found = result.convergence
     error, statistical = found.monte_carlo_error, found.statistical_error
@@ -160,7 +160,7 @@ def _share(part: float, whole: float) -> str:
     return f"{100.0 * part / whole:.2g} %" if whole > 0.0 else ""
 
 
-def _notes(result: CrossedLMEResult) -> tuple[str, ...]:
+def _notes(result: TestedModel) -> tuple[str, ...]:
     notes = []
     if result.convergence.criterion_error is not None:
         notes.append("AIC and BIC have twice the Monte-Carlo error of the log-likelihood.")

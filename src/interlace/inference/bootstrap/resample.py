@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from interlace.batch.fits import Refits, fit_stacked, worth_a_batch
 from interlace.batch.refits import Refitter, side_by_side, working_rows
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
-from interlace.errors import ConvergenceWarning, InterlaceError
+from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
@@ -26,6 +25,7 @@ from interlace.inference.bootstrap.replicates import BootstrapResult, listed
 from interlace.inference.bootstrap.samplers import Parametric, Residual, reflated, wild
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
+from interlace.model.fitted import FittedModel
 from interlace.model.simulate import (
     Block,
     Seed,
@@ -34,12 +34,11 @@ from interlace.model.simulate import (
     expected,
     seed_sequence,
 )
-from interlace.result import CrossedLMEResult
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
 KINDS = ("parametric", "residual", "cases", "wild")
-Statistic = Callable[[CrossedLMEResult], object]
+M = TypeVar("M", bound=FittedModel)
 
 # Blocks of replicates that one task takes: many for a batch, one where replicates take long.
 _TASK, _CASES_TASK = 16, 4
@@ -48,12 +47,12 @@ _TASKS_EACH = 4
 
 
 def bootstrap(
-    result: CrossedLMEResult,
+    result: M,
     n: int,
     kind: str = "parametric",
     *,
     seed: Seed = None,
-    statistic: Statistic | None = None,
+    statistic: Callable[[M], object] | None = None,
     group: str | None = None,
     n_jobs: int = 1,
     progress: bool | None = None,
@@ -165,11 +164,10 @@ def _warn(found: BootstrapResult) -> None:
     """Say that replicates failed."""
     if found.failures:
         first = min(found.failures)
-        warnings.warn(
+        warn(
             f"{found.n_failed} of {found.n} replicates failed and are left out (see failures); "
             f"number {first}: {found.failures[first]}",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
 
@@ -180,7 +178,7 @@ def _warn(found: BootstrapResult) -> None:
 class _Parameters:
     """Fixed effects, standard deviations and correlations, and ``sigma``."""
 
-    result: CrossedLMEResult
+    result: FittedModel
 
     @property
     def names(self) -> list[str]:
@@ -208,11 +206,11 @@ class _Parameters:
 
 
 @dataclass(frozen=True, eq=False)
-class _Statistic:
+class _Statistic(Generic[M]):
     """A function of the user's."""
 
-    result: CrossedLMEResult
-    function: Statistic
+    result: M
+    function: Callable[[M], object]
 
     @cached_property
     def original(self) -> pd.Series:
@@ -230,7 +228,7 @@ class _Statistic:
 
     def read(self, design: Design, estimate: Estimate) -> Floats:
         """Values of one replicate."""
-        one = CrossedLMEResult(self.result.formula, design, estimate, self.result.options)
+        one = replace(self.result, design=design, estimate=estimate, data=None)
         values = _labelled(self.function(one))
         if not values.index.equals(self.original.index):
             raise InterlaceError(
@@ -338,7 +336,7 @@ class _OneByOne:
     """Replicates fitted one after the other: ``fits`` makes those of a block, by position."""
 
     fits: Callable[[Block], Fit]
-    reader: _Parameters | _Statistic
+    reader: _Parameters | _Statistic[M]
     blocks_each = 1
     tasks_each = 1
 
@@ -363,11 +361,11 @@ class _OneByOne:
 
 
 def _runner(
-    result: CrossedLMEResult,
+    result: M,
     design: Design,
     kind: str,
     group: str | None,
-    reader: _Parameters | _Statistic,
+    reader: _Parameters | _Statistic[M],
 ) -> _Together | _CasesTogether | _OneByOne:
     """How the replicates of a kind are made."""
     estimate = result.estimate
@@ -391,7 +389,7 @@ def _runner(
     return _OneByOne(_ResponseFits(design, refitter, sampler), reader)
 
 
-def _groups(result: CrossedLMEResult) -> dict[str, Codes]:
+def _groups(result: FittedModel) -> dict[str, Codes]:
     """Codes of the rows by grouping factor, in the order of the formula."""
     design = require_rows(result.design, "bootstrap")
     codes = {t.group: c for t, c in zip(design.terms, design.codes, strict=True)}

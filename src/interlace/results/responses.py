@@ -1,141 +1,29 @@
-"""The result of a fit: what can be asked of it, one verb a question."""
+"""Responses predicted, simulated, resampled, and replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design.recipe import require_rows
-from interlace.inferred import InferredModel
-from interlace.model.fitted import read_only
-
-if TYPE_CHECKING:
-    from interlace.inference.bootstrap.replicates import BootstrapResult
-    from interlace.plots.style import Figure
-    from interlace.reporting.marginal import MarginalModel
-    from interlace.reporting.summary import Summary
+from interlace.inference.bootstrap import resample
+from interlace.inference.bootstrap.replicates import BootstrapResult
+from interlace.inference.bootstrap.statistic import bootstrap_se
+from interlace.inference.tested import TestedModel
+from interlace.model import fitting
+from interlace.model.fitted import as_kind
+from interlace.model.predict import predict
+from interlace.model.simulate import simulate
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedLMEResult(InferredModel):
-    """A fitted linear mixed model.
-
-    Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
-    Numbers follow lme4's definitions, names statsmodels' habits.
-
-    Attributes
-    ----------
-    formula
-        The parsed formula.
-    design
-        Rows used: ``y``, ``X``, codes and columns of the random terms; ``None`` after a fit that
-        did not hold them.
-    estimate
-        Numbers of the fit in arrays.
-    options
-        Arguments of the fit.
-    data
-        The frame that was fitted, for :meth:`update`; ``None`` after unpickling.
-
-    Examples
-    --------
-    >>> import interlace
-    >>> result = interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch")
-    >>> round(result.variance_components["Batch"], 2), round(result.scale, 2)
-    (1764.05, 2451.25)
-    """
-
-    def __repr__(self) -> str:
-        return (
-            f"<CrossedLMEResult {self.formula} | {self.method}, {self.nobs} rows, "
-            f"criterion {self.criterion:.4f}>"
-        )
-
-    def _repr_html_(self) -> str:
-        """The summary, for notebooks."""
-        return self.summary()._repr_html_()
-
-    # -------------------------------------------------------------- by row
-
-    @cached_property
-    def fittedvalues(self) -> NDArray[np.float64]:
-        """Conditional predictions for the rows used, ``(nobs,)``."""
-        from interlace.model.predict import fitted
-
-        design = require_rows(self.design, "fittedvalues")
-        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
-
-    @cached_property
-    def resid(self) -> NDArray[np.float64]:
-        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
-
-    # -------------------------------------------------------------- intervals
-
-    @cached_property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
-
-    def conf_int(
-        self,
-        level: float = 0.95,
-        method: str = "wald",
-        parm: str | Sequence[str] | None = None,
-        *,
-        ddf: str | None = None,
-        n_bootstrap: int = 1000,
-        seed: int | None = None,
-    ) -> pd.DataFrame:
-        """Confidence intervals.
-
-        Parameters
-        ----------
-        level
-            Coverage.
-        method
-            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
-            effects, standard deviations, correlations and ``sigma``, where the profile likelihood
-            falls by a chi-squared quantile (not after a fit by the iterative solver).
-            ``"bootstrap"``: percentiles of a parametric bootstrap, of the same parameters.
-        parm
-            Names of the parameters wanted; all by default.
-        ddf
-            For ``"wald"``, as in :meth:`coef_table`.
-        n_bootstrap, seed
-            For ``"bootstrap"``.
-
-        Returns
-        -------
-        DataFrame
-            By parameter; the columns are the two tail probabilities.
-
-        Raises
-        ------
-        InterlaceError
-            A level outside (0, 1), an unknown method or parameter.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
-        >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
-                         0.025  0.975
-        sd_Days|Subject    3.8   8.75
-        sigma             22.9  28.86
-        """
-        from interlace.inference.intervals import conf_int
-
-        return conf_int(self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed)
-
-    # -------------------------------------------------------------- prediction, new responses
+class Responses(TestedModel):
+    """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
 
     def predict(
         self,
@@ -199,8 +87,6 @@ class CrossedLMEResult(InferredModel):
            prediction    se  lower  upper
         0       345.6  49.3  248.9  442.3
         """
-        from interlace.model.predict import predict
-
         return predict(
             self.design,
             self.estimate,
@@ -242,8 +128,6 @@ class CrossedLMEResult(InferredModel):
         >>> result.simulate(3, seed=1).shape
         (180, 3)
         """
-        from interlace.model.simulate import simulate
-
         return simulate(self.design, self.estimate, nsim, seed, include_re=include_re)
 
     def bootstrap_se(
@@ -288,8 +172,6 @@ class CrossedLMEResult(InferredModel):
         ... )
         True
         """
-        from interlace.inference.bootstrap.statistic import bootstrap_se
-
         design = require_rows(self.design, "bootstrap_se")
         return bootstrap_se(
             design.y,
@@ -307,7 +189,7 @@ class CrossedLMEResult(InferredModel):
         kind: str = "parametric",
         *,
         seed: int | None = None,
-        statistic: Callable[[CrossedLMEResult], object] | None = None,
+        statistic: Callable[[Self], object] | None = None,
         group: str | None = None,
         n_jobs: int = 1,
         progress: bool | None = None,
@@ -362,9 +244,7 @@ class CrossedLMEResult(InferredModel):
         >>> boot.replicates.shape, boot.n_failed
         ((200, 6), 0)
         """
-        from interlace.inference.bootstrap.resample import bootstrap
-
-        return bootstrap(
+        return resample.bootstrap(
             self,
             n,
             kind,
@@ -375,7 +255,7 @@ class CrossedLMEResult(InferredModel):
             progress=progress,
         )
 
-    def refit(self, y: ArrayLike) -> CrossedLMEResult:
+    def refit(self, y: ArrayLike) -> Self:
         """Fit the same model to another response ``y`` (nobs,) for the rows used.
 
         With the arguments of this fit: solver, ``mc_tolerance`` and ``seed`` too.
@@ -385,13 +265,9 @@ class CrossedLMEResult(InferredModel):
         InterlaceError
             ``y`` has another length, or is constant, missing or infinite somewhere.
         """
-        from interlace.fit import refit
+        return as_kind(type(self), fitting.refit(self, y))
 
-        return refit(self, y)
-
-    def update(
-        self, formula: str | None = None, data: object = None, **changes: object
-    ) -> CrossedLMEResult:
+    def update(self, formula: str | None = None, data: object = None, **changes: object) -> Self:
         """Fit again with another formula, other data, or other arguments of :func:`interlace.fit`.
 
         Examples
@@ -402,95 +278,4 @@ class CrossedLMEResult(InferredModel):
         >>> round(result.update(method="ML").criterion, 3)
         1794.079
         """
-        from interlace.fit import update
-
-        return update(self, formula, data, changes)
-
-    # -------------------------------------------------------------- reporting
-
-    def summary(self) -> Summary:
-        """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        from interlace.reporting.summary import summarize
-
-        return summarize(self)
-
-    def plot(self, *, level: float = 0.95) -> Figure:
-        """The four pictures a reviewer wants to see.
-
-        Residuals against fitted values, their quantiles with an envelope, their spread, and the
-        random effects with intervals of the given level; see :mod:`interlace.plots` for more.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> figure = interlace.fit("Reaction ~ Days", sleep, groups="Subject").plot()
-        """
-        from interlace.plots import plot
-
-        return plot(self, level=level)
-
-    def augment(self, newdata: object = None) -> object:
-        """The data with fitted values, residuals and leverages, with broom.mixed's columns.
-
-        Parameters
-        ----------
-        newdata
-            Rows to predict instead; they come back with ``.fitted`` and ``.fixed``.
-
-        Returns
-        -------
-        frame
-            Of the kind that was fitted (after a fit by the iterative solver for ``newdata`` only,
-            as it has no leverages): the columns used, then ``.fitted, .resid, .hat, .cooksd,
-            .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.  ``.cooksd`` is lme4's, a
-            function of residual and hat value.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
-        >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
-          Subject  .fitted  .hat
-        0     308   292.19  0.11
-        1     308   302.66  0.10
-        """
-        from interlace.reporting import augment
-
-        return augment(self, newdata)
-
-    def marginal(
-        self,
-        *,
-        vcov: NDArray[np.float64] | None = None,
-        df: float | None = None,
-        include_re: bool | str | Iterable[str] = False,
-    ) -> MarginalModel:
-        """This model for the functions of the package marginaleffects.
-
-        Parameters
-        ----------
-        vcov, df
-            Covariance ``(p, p)`` and degrees of freedom of the fixed effects, such as
-            ``cov_params(ddf="kenward-roger")``; by default :attr:`fe_cov` and infinite.
-        include_re
-            Random effects that enter predictions, as in :meth:`predict`.
-
-        Raises
-        ------
-        ImportError
-            marginaleffects is not installed.
-
-        Examples
-        --------
-        >>> import interlace, marginaleffects
-        >>> sleep = interlace.datasets.load("sleepstudy")
-        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
-        >>> slope = marginaleffects.avg_slopes(result.marginal(), variables="Days")
-        >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
-        (10.467, 1.546)
-        """
-        from interlace.reporting.marginal import model
-
-        return model(self, vcov=vcov, df=df, include_re=include_re)
+        return as_kind(type(self), fitting.update(self, formula, data, changes))

@@ -1,0 +1,258 @@
+"""Coefficients of the fixed effects: tables, tests and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from interlace.inference import intervals, tables
+from interlace.inference.hypotheses import Hypothesis
+from interlace.inference.wald import Reference
+from interlace.model.fitted import FittedModel
+
+
+@dataclass(frozen=True, eq=False)
+class TestedModel(FittedModel):
+    """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
+
+    @cached_property
+    def _references(self) -> dict[str, Reference]:
+        """References asked for so far: they are functions of the fit, and some take a while."""
+        return {}
+
+    def _reference(self, ddf: str | None) -> Reference:
+        """What the fixed effects are compared with, by default as the fit was asked."""
+        name = self.options.ddf if ddf is None else ddf
+        if name not in self._references:
+            self._references[name] = tables.reference(self.estimate, name)
+        return self._references[name]
+
+    @cached_property
+    def _coefficients(self) -> pd.DataFrame:
+        return self.coef_table()
+
+    @property
+    def fe_bse(self) -> pd.Series:
+        """Standard errors of the coefficients, by Kenward and Roger's covariance if asked."""
+        return self._coefficients["se"]
+
+    @property
+    def fe_df(self) -> pd.Series:
+        """Denominator degrees of freedom; infinite for ``ddf="normal"``."""
+        return self._coefficients["df"]
+
+    @property
+    def fe_tvalues(self) -> pd.Series:
+        """Coefficients over standard errors."""
+        return self._coefficients["statistic"].rename("t")
+
+    @property
+    def fe_pvalues(self) -> pd.Series:
+        """Two-sided p-values."""
+        return self._coefficients["p"]
+
+    @property
+    def params(self) -> pd.Series:
+        """statsmodels' name of :attr:`fe_params`."""
+        return self.fe_params
+
+    @property
+    def bse(self) -> pd.Series:
+        """statsmodels' name of :attr:`fe_bse`."""
+        return self.fe_bse
+
+    @property
+    def tvalues(self) -> pd.Series:
+        """statsmodels' name of :attr:`fe_tvalues`."""
+        return self.fe_tvalues
+
+    @property
+    def pvalues(self) -> pd.Series:
+        """statsmodels' name of :attr:`fe_pvalues`."""
+        return self.fe_pvalues
+
+    @cached_property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
+
+    def cov_params(self, *, ddf: str | None = None) -> pd.DataFrame:
+        """Covariance of the coefficients that tests use, ``(p, p)``.
+
+        :attr:`fe_cov`, or Kenward and Roger's adjusted covariance for ``ddf="kenward-roger"``.
+        """
+        names = list(self.estimate.A.names)
+        return pd.DataFrame(self._reference(ddf).vcov, index=names, columns=names)
+
+    def coef_table(self, ddf: str | None = None, level: float = 0.95) -> pd.DataFrame:
+        """Estimates, standard errors, tests and Wald intervals of the fixed effects.
+
+        Parameters
+        ----------
+        ddf
+            ``"normal"``, ``"satterthwaite"`` or ``"kenward-roger"`` (REML only); ``None`` takes
+            that of the fit.  After a fit by the iterative solver there is only ``"normal"``.
+        level
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            By coefficient: ``estimate, se, df, statistic, p, lower, upper``.  The statistic is t,
+            or z where ``df`` is infinite.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown ``ddf``, Kenward-Roger after ML, or a level outside (0, 1).
+
+        Notes
+        -----
+        Satterthwaite: ``df = 2 v^2 / (g' A g)`` with ``v`` the variance of the estimate, ``g`` its
+        gradient in the variance parameters and ``A`` their asymptotic covariance (Giesbrecht and
+        Burns 1985, Biometrics 41, 477-486).  Kenward-Roger: Kenward and Roger (1997, Biometrics
+        53, 983-997), which also enlarges the standard errors.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.coef_table("kenward-roger")[["estimate", "se", "df"]].round(2)
+                   estimate    se    df
+        Intercept    251.41  6.82  17.0
+        Days          10.47  1.55  17.0
+        """
+        return tables.coefficient_table(self.estimate, self._reference(ddf), level=level)
+
+    def conf_int(
+        self,
+        level: float = 0.95,
+        method: str = "wald",
+        parm: str | Sequence[str] | None = None,
+        *,
+        ddf: str | None = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        level
+            Coverage.
+        method
+            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
+            effects, standard deviations, correlations and ``sigma``, where the profile likelihood
+            falls by a chi-squared quantile (not after a fit by the iterative solver).
+            ``"bootstrap"``: percentiles of a parametric bootstrap, of the same parameters.
+        parm
+            Names of the parameters wanted; all by default.
+        ddf
+            For ``"wald"``, as in :meth:`coef_table`.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
+
+        Returns
+        -------
+        DataFrame
+            By parameter; the columns are the two tail probabilities.
+
+        Raises
+        ------
+        InterlaceError
+            A level outside (0, 1), an unknown method or parameter.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.conf_int(method="profile", parm=["sd_Days|Subject", "sigma"]).round(2)
+                         0.025  0.975
+        sd_Days|Subject    3.8   8.75
+        sigma             22.9  28.86
+        """
+        return intervals.conf_int(
+            self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed
+        )
+
+    def wald_test(
+        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
+    ) -> tables.WaldTest:
+        """Joint test of linear hypotheses on the fixed effects.
+
+        Parameters
+        ----------
+        hypothesis
+            Equations in the coefficients (``"Days = 10"``, ``["a = b", "2*a - c = 1"]``), a dict of
+            weights by coefficient, or an array or frame ``(q, p)`` whose rows are set to 0.
+        ddf, level
+            As in :meth:`coef_table`.
+
+        Returns
+        -------
+        WaldTest
+            ``statistic, num_df, den_df, p_value`` of the joint test, and a ``table`` of the single
+            functions with their intervals.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown coefficient, an equation that is not linear, redundant rows.
+
+        Notes
+        -----
+        ``F = (L b - c)' (L V L')^-1 (L b - c) / q``.  Its denominator degrees of freedom are Fai
+        and Cornelius' (1996, Journal of Statistical Computation and Simulation 54, 363-378) for
+        Satterthwaite; Kenward and Roger also scale F.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> machines = interlace.datasets.load("machines")
+        >>> result = interlace.fit("score ~ Machine + (1 | Worker)", machines, ddf="satterthwaite")
+        >>> test = result.wald_test("Machine[T.B] = Machine[T.C]")
+        >>> round(test.statistic, 2), test.num_df, round(test.den_df, 1)
+        (31.87, 1, 46.0)
+        """
+        return tables.wald_test(self.estimate, self._reference(ddf), hypothesis, level=level)
+
+    def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:
+        """F test of every fixed term.
+
+        Parameters
+        ----------
+        type
+            1: each term after those before it in the formula.  2: each after all that do not
+            contain it.  3: of hypotheses that respect marginality and do not depend on the
+            contrasts of the factors (SAS's, as in lmerTest).
+        ddf
+            As in :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            By term: ``sum_sq, mean_sq, num_df, den_df, F, p``.  Sums of squares are those which
+            give F (before Kenward and Roger's scaling) when divided by the residual variance.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown type or ``ddf``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cake = interlace.datasets.load("cake")
+        >>> result = interlace.fit("angle ~ recipe + temperature + (1 | recipe:replicate)", cake)
+        >>> result.anova(ddf="satterthwaite")[["num_df", "den_df", "F"]].round(2)
+                     num_df  den_df      F
+        term
+        recipe            2    42.0   0.25
+        temperature       5   220.0  20.51
+        """
+        return tables.anova_table(self, self._reference(ddf), type=type)

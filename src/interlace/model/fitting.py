@@ -1,0 +1,189 @@
+"""Options and data to a fitted model; another response, and other options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from interlace.design.design import Design, assemble, refuse_constant
+from interlace.design.formula import MixedFormula, parse
+from interlace.design.recipe import recipe_of, require_rows
+from interlace.errors import (
+    ConvergenceWarning,
+    InterlaceError,
+    RankDeficiencyWarning,
+    SingularFitWarning,
+    warn,
+)
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.machine.progress import watcher
+from interlace.model.fitted import FittedModel, Options
+from interlace.solver.choose import SOLVERS, choose_probes
+from interlace.sources.build import of_formula, read
+from interlace.sources.opening import open_source
+from interlace.sums.crossprod import CrossProducts, cross_products, with_response
+from interlace.sums.terms import Floats
+
+METHODS = ("REML", "ML")
+DDF = ("normal", "satterthwaite", "kenward-roger")
+
+
+def fit_model(options: Options, data: object) -> FittedModel:
+    """Fit what the options say to data; see :func:`interlace.fit`."""
+    _check(options)
+    spec = parse(options.formula, groups=options.groups, random=options.random)
+    sums = _from_source(spec, data, options)
+    if sums is not None:
+        return _fitted(None, sums, options, data)
+    design = assemble(
+        spec, data, weights=options.weights, offset=options.offset, missing=options.missing
+    )
+    return _fitted(design, cross_products(design), options, data)
+
+
+def _check(options: Options) -> None:
+    """Refuse options that no data could be fitted with."""
+    _choose("method", options.method, METHODS)
+    _choose("ddf", options.ddf, DDF)
+    if options.ddf == "kenward-roger" and options.method == "ML":
+        raise InterlaceError(
+            "ddf='kenward-roger' corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
+        )
+    _choose("solver", options.solver, SOLVERS)
+    _check_monte_carlo(options.mc_tolerance, options.seed)
+
+
+def _from_source(spec: MixedFormula, data: object, options: Options) -> CrossProducts | None:
+    """Cross-products of data that is read part by part, or is cross-products already."""
+    weights, offset = options.weights, options.offset
+    if isinstance(data, CrossProducts):
+        return of_formula(data, spec, weights=weights, offset=offset)
+    source = open_source(data)
+    if source is None:
+        return None
+    return read(spec, source, weights, offset, options.missing, options.progress)
+
+
+def refit(result: FittedModel, y: ArrayLike) -> FittedModel:
+    """Fit the model of a result to another response for the same rows; see its method ``refit``."""
+    try:
+        response = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InterlaceError(f"the new response must be numbers: {error}") from error
+    if response.shape != (result.nobs,):
+        raise InterlaceError(
+            f"the new response has shape {response.shape}, but the model was fitted to "
+            f"{result.nobs} rows: pass one value for each row used"
+        )
+    if not np.isfinite(response).all():
+        row = int(np.argmax(~np.isfinite(response)))
+        raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
+    held = require_rows(result.design, "refit")
+    refuse_constant(response, held.offset, "the new response")
+    design = replace(held, y=response)
+    A = with_response(result.estimate.A, design, response)
+    return _fitted(design, A, result.options, None)
+
+
+def update(
+    result: FittedModel,
+    formula: str | None = None,
+    data: object = None,
+    changes: Mapping[str, object] | None = None,
+) -> FittedModel:
+    """Fit again with some options changed; see the method ``update``."""
+    wanted = dict(changes or {}) | ({} if formula is None else {"formula": formula})
+    known = [f.name for f in fields(Options)]
+    for name in wanted:
+        if name not in known:
+            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
+    source = result.data if data is None else data
+    if source is None:
+        raise InterlaceError(
+            "the result no longer holds its data (it was unpickled, or fitted by refit): pass data="
+        )
+    return fit_model(replace(result.options, **wanted), source)  # type: ignore[arg-type]
+
+
+def _choose(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices."""
+    if value not in choices:
+        known = " or ".join(repr(c) for c in choices)
+        raise InterlaceError(f"{name} must be {known}, not {value!r}")
+
+
+def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:
+    """Refuse settings of the probes that cannot be meant."""
+    if not 0.0 < mc_tolerance < np.inf:
+        raise InterlaceError(f"mc_tolerance must be a positive number, not {mc_tolerance!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InterlaceError(f"seed must be a whole number from 0 on, not {seed!r}")
+
+
+def _fitted(
+    design: Design | None,
+    A: CrossProducts,
+    options: Options,
+    data: object,
+) -> FittedModel:
+    """Estimate theta, warn of what the user should know, and label."""
+    if A.dropped:
+        warn(
+            f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}",
+            RankDeficiencyWarning,
+        )
+    theta0 = None if options.theta0 is None else _start(A, options.theta0)
+    probes = choose_probes(A, options.solver, options.seed)
+    if probes is not None and options.ddf != "normal":
+        raise InterlaceError(
+            f"ddf={options.ddf!r} needs the inverse of the mixed-model equations, which the "
+            f"iterative solver never forms: leave ddf out, or fit with solver='exact' where the "
+            f"model is small enough for it"
+        )
+    criterion = Criterion(A, options.method == "REML", probes)
+    try:
+        with watcher(options.progress) as watch:
+            estimate = estimate_theta(
+                criterion, theta0=theta0, mc_tolerance=options.mc_tolerance, watch=watch
+            )
+    except np.linalg.LinAlgError as error:
+        raise InterlaceError(
+            "the random effects leave no residual variance: the model reproduces the response "
+            "(a grouping factor, or several together, may tell every row apart); leave out a term"
+        ) from error
+    _warn(estimate)
+    return FittedModel(recipe_of(design, A).encoding.formula, design, estimate, options, data)
+
+
+def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:
+    """Check a starting value."""
+    theta = np.asarray(theta0, dtype=np.float64)
+    expected = sum(t.n_theta for t in A.terms)
+    if theta.shape != (expected,) or not np.isfinite(theta).all():
+        raise InterlaceError(
+            f"theta0 must hold {expected} finite numbers, one for each free entry of the "
+            f"templates, not {np.asarray(theta0).tolist()!r}"
+        )
+    return theta
+
+
+def _warn(estimate: Estimate) -> None:
+    """Warn of a fit that did not converge or is singular."""
+    if not estimate.convergence.converged:
+        warn(
+            f"the fit did not converge: {estimate.convergence.message}; a further step would "
+            f"reduce the criterion by {estimate.convergence.predicted_gain:.2g}",
+            ConvergenceWarning,
+        )
+    if estimate.is_singular:
+        terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
+        warn(
+            f"singular fit: a variance, or a combination of random effects, of {terms} is "
+            f"estimated as zero; the estimates are valid, and singular_report() of the result says "
+            f"what to try",
+            SingularFitWarning,
+        )

@@ -1,0 +1,5 @@
+"""Results: what can be asked of a fit, a verb a line, a chapter a file."""
+
+from interlace.results.result import CrossedLMEResult
+
+__all__ = ["CrossedLMEResult"]

@@ -1,0 +1,152 @@
+"""Tables and figures of a fitted model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from interlace import reporting
+from interlace.inference.tested import TestedModel
+from interlace.reporting.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from interlace.plots.style import Figure
+    from interlace.reporting.marginal import MarginalModel
+
+
+@dataclass(frozen=True, eq=False)
+class Reports(TestedModel):
+    """Tables and figures of a fitted model; a chapter of a result."""
+
+    def summary(self) -> Summary:
+        """Tables of the fit; prints as text, shows as HTML in notebooks."""
+        return summarize(self)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return self.summary()._repr_html_()
+
+    def tidy(
+        self,
+        effects: str = "fixed",
+        *,
+        ddf: str | None = None,
+        conf_int: bool = False,
+        conf_level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Estimates as a frame with broom.mixed's columns.
+
+        Parameters
+        ----------
+        effects
+            ``"fixed"``, ``"ran_pars"`` (standard deviations and correlations), ``"ran_vals"``
+            (BLUPs by level), or ``"all"``.
+        ddf
+            Tests of the fixed effects, as in :meth:`coef_table`.
+        conf_int, conf_level
+            Add ``conf.low`` and ``conf.high``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.tidy("ran_pars")[["group", "term", "estimate"]].round(3)
+              group                 term  estimate
+        0   Subject        sd__Intercept    24.740
+        1   Subject  cor__Intercept.Days     0.066
+        2   Subject             sd__Days     5.922
+        3  Residual      sd__Observation    25.592
+        """
+        return reporting.tidy(self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row that describes the fit, with broom.mixed's columns.
+
+        ``nobs, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, and ``df.residual``.
+        """
+        return reporting.glance(self)
+
+    def augment(self, newdata: object = None) -> object:
+        """The data with fitted values, residuals and leverages, with broom.mixed's columns.
+
+        Parameters
+        ----------
+        newdata
+            Rows to predict instead; they come back with ``.fitted`` and ``.fixed``.
+
+        Returns
+        -------
+        frame
+            Of the kind that was fitted (after a fit by the iterative solver for ``newdata`` only,
+            as it has no leverages): the columns used, then ``.fitted, .resid, .hat, .cooksd,
+            .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.  ``.cooksd`` is lme4's, a
+            function of residual and hat value.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days", sleep, groups="Subject")
+        >>> result.augment()[["Subject", ".fitted", ".hat"]].head(2).round(2)
+          Subject  .fitted  .hat
+        0     308   292.19  0.11
+        1     308   302.66  0.10
+        """
+        return reporting.augment(self, newdata)
+
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """The four pictures a reviewer wants to see.
+
+        Residuals against fitted values, their quantiles with an envelope, their spread, and the
+        random effects with intervals of the given level; see :mod:`interlace.plots` for more.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> figure = interlace.fit("Reaction ~ Days", sleep, groups="Subject").plot()
+        """
+        from interlace.plots import plot
+
+        return plot(self, level=level)
+
+    def marginal(
+        self,
+        *,
+        vcov: NDArray[np.float64] | None = None,
+        df: float | None = None,
+        include_re: bool | str | Iterable[str] = False,
+    ) -> MarginalModel:
+        """This model for the functions of the package marginaleffects.
+
+        Parameters
+        ----------
+        vcov, df
+            Covariance ``(p, p)`` and degrees of freedom of the fixed effects, such as
+            ``cov_params(ddf="kenward-roger")``; by default :attr:`fe_cov` and infinite.
+        include_re
+            Random effects that enter predictions, as in :meth:`predict`.
+
+        Raises
+        ------
+        ImportError
+            marginaleffects is not installed.
+
+        Examples
+        --------
+        >>> import interlace, marginaleffects
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> slope = marginaleffects.avg_slopes(result.marginal(), variables="Days")
+        >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
+        (10.467, 1.546)
+        """
+        from interlace.reporting.marginal import model
+
+        return model(self, vcov=vcov, df=df, include_re=include_re)
