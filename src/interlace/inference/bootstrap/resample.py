@@ -332,7 +332,7 @@ Fit = Callable[[int], tuple[Design, Estimate]]
 
 
 @dataclass(frozen=True, eq=False)
-class _OneByOne:
+class _OneByOne(Generic[M]):
     """Replicates fitted one after the other: ``fits`` makes those of a block, by position."""
 
     fits: Callable[[Block], Fit]
@@ -366,7 +366,7 @@ def _runner(
     kind: str,
     group: str | None,
     reader: _Parameters | _Statistic[M],
-) -> _Together | _CasesTogether | _OneByOne:
+) -> _Together | _CasesTogether | _OneByOne[M]:
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
