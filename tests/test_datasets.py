@@ -12,15 +12,19 @@ from reference import cases
 
 SHAPES = {
     "cake": (270, 5),
+    "cbpp": (56, 4),
+    "contraception": (1934, 6),
     "dyestuff": (30, 2),
     "dyestuff2": (30, 2),
     "exam": (300, 5),
+    "grouseticks": (403, 7),
     "insteval": (73421, 7),
     "machines": (54, 3),
     "orthodont": (108, 4),
     "pastes": (60, 4),
     "penicillin": (144, 3),
     "sleepstudy": (180, 3),
+    "verbagg": (7584, 9),
 }
 
 

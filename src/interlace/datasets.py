@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from interlace.errors import InterlaceError
 
 _DATA = files("interlace") / "data"
-_ARCHIVES = ("insteval",)  # stored as integer codes, because text would be slow to read
+_ARCHIVES = ("insteval", "verbagg")  # stored as integer codes, because text would be slow to read
 
 
 def names() -> list[str]:
@@ -34,7 +34,7 @@ def names() -> list[str]:
     --------
     >>> from interlace import datasets
     >>> datasets.names()[:3]
-    ['cake', 'dyestuff', 'dyestuff2']
+    ['cake', 'cbpp', 'contraception']
     """
     return sorted([*_schema(), *_ARCHIVES])
 
@@ -80,6 +80,24 @@ def load(name: str) -> pd.DataFrame:
             Zurich: ``studage`` (semesters of the student), ``lectage`` (how long ago the lecture
             was), ``service`` (lecture for another department), ``dept`` (14 departments).
             ETH Zurich, lecture evaluations, anonymised; published with the R package lme4.
+        ``"cbpp"`` (56 rows)
+            New cases (``incidence``) of contagious bovine pleuropneumonia among ``size`` animals of
+            15 zebu herds in Ethiopia in four periods.
+            Lesnoff et al. (2004), Preventive Veterinary Medicine 64, 27-40.
+        ``"grouseticks"`` (403 rows)
+            Ticks (``TICKS``) on the heads of red grouse chicks (``INDEX``) of 118 broods at 63
+            locations in three years; ``HEIGHT`` in m above the sea, ``cHEIGHT`` about its mean.
+            Elston et al. (2001), Parasitology 122, 563-569.
+        ``"contraception"`` (1,934 rows)
+            Whether a woman of one of 60 districts of Bangladesh used contraception (``use``), her
+            number of living children, her age in years about the mean, and urban or rural.
+            Huq and Cleland (1990), Bangladesh Fertility Survey 1989; published with mlmRev.
+        ``"verbagg"`` (7,584 rows)
+            Answers (``resp``; ``r2`` without "perhaps") of 316 persons to 24 items on verbal
+            aggression: behaviour ``btype``, who is to blame ``situ``, ``mode`` want or do; trait
+            anger and gender of the person.
+            Vansteelandt (2000), thesis, Leuven; De Boeck and Wilson (2004), Explanatory Item
+            Response Models.
         ``"exam"`` (300 rows)
             Synthetic exam scores of 30 students in 10 schools without true group effects, from
             the code of the tutorial (numpy, seed 42).

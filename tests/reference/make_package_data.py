@@ -1,6 +1,6 @@
 """Writes src/interlace/data from the data in this folder: ``python make_package_data.py``.
 
-Small sets stay readable CSV.  InstEval becomes integer codes with their labels in a compressed
+Small sets stay readable CSV.  Larger ones become integer codes with their labels in a compressed
 archive, which is small and takes milliseconds to read.
 """
 
@@ -17,8 +17,9 @@ HELPER_COLUMNS = {"w", "off"}  # weights and offset added to sleepstudy for the 
 DTYPES = {"numeric": "float64", "integer": "int64"}
 SMALL = (
     "sleepstudy", "penicillin", "pastes", "dyestuff", "dyestuff2",
-    "cake", "machines", "orthodont", "exam",
+    "cake", "machines", "orthodont", "exam", "cbpp", "grouseticks", "contraception",
 )  # fmt: skip
+ARCHIVES = ("insteval", "verbagg")
 
 
 def read_rows(file):
@@ -35,20 +36,20 @@ def write_small(name, columns):
         writer.writerows(rows)
 
 
-def write_insteval(columns):
-    rows = read_rows(HERE / "data" / "insteval.csv.gz")
+def write_archive(name, columns):
+    rows = read_rows(HERE / "data" / f"{name}.csv.gz")
     arrays = {}
-    for name, column in columns.items():
-        values = np.array([int(row[name]) for row in rows])
-        if column["type"] == "integer":
-            arrays[name] = values.astype(np.uint8)
+    for column, kind in columns.items():
+        values = [row[column] for row in rows]
+        if kind["type"] == "integer":
+            arrays[column] = np.array(values, dtype=np.uint8)
             continue
-        levels = np.array([int(v) for v in column.get("levels", sorted(set(values)))])
+        levels = kind.get("levels") or sorted(set(values), key=int)
         code = {level: i for i, level in enumerate(levels)}
-        dtype = np.min_scalar_type(len(levels))
-        arrays[name] = np.array([code[v] for v in values], dtype=dtype)
-        arrays[f"{name}.levels"] = levels.astype(np.uint16)
-    np.savez_compressed(TARGET / "insteval.npz", **arrays)
+        arrays[column] = np.array([code[v] for v in values], dtype=np.min_scalar_type(len(levels)))
+        numbers = all(level.isdigit() for level in levels)
+        arrays[f"{column}.levels"] = np.array(levels, dtype=np.uint16 if numbers else np.str_)
+    np.savez_compressed(TARGET / f"{name}.npz", **arrays)
 
 
 def main():
@@ -59,7 +60,8 @@ def main():
         columns = {k: v for k, v in schema[name]["columns"].items() if k not in HELPER_COLUMNS}
         shipped[name] = {k: v.get("levels", DTYPES.get(v["type"])) for k, v in columns.items()}
         write_small(name, list(columns))
-    write_insteval(schema["insteval"]["columns"])
+    for name in ARCHIVES:
+        write_archive(name, schema[name]["columns"])
     lines = (f"{json.dumps(name)}: {json.dumps(columns)}" for name, columns in shipped.items())
     (TARGET / "schema.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
