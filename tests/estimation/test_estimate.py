@@ -11,12 +11,13 @@ from numpy.testing import assert_allclose
 
 from dense import FORMULAS, Dense, design, frame, identity
 from interlace import datasets
+from interlace.covariance.templates import canonical
 from interlace.design.design import assemble
 from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_start
 from interlace.sums.crossprod import cross_products
-from interlace.sums.terms import canonical, join_theta, split_theta
+from interlace.sums.terms import join_theta, split_theta
 
 
 def criterion(formula: str, data: pd.DataFrame, *, reml: bool = True) -> Criterion:

@@ -10,9 +10,10 @@ from numpy.testing import assert_allclose
 
 import dense
 import interlace
+from interlace.covariance.templates import Diagonal, Full
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.sums.crossprod import cross_products
-from interlace.sums.terms import ReTerm, diagonal, full
+from interlace.sums.terms import ReTerm
 from reference import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
@@ -72,8 +73,8 @@ def test_three_columns() -> None:
     levels = np.array(["p", "q"])
     names = variance_parameter_names(
         [
-            ReTerm("g", ("a", "b", "c"), levels, full(3)),
-            ReTerm("h", ("a", "b"), levels, diagonal(2)),
+            ReTerm("g", ("a", "b", "c"), levels, Full(3)),
+            ReTerm("h", ("a", "b"), levels, Diagonal(2)),
         ]
     )
     first = ["sd_a|g", "cor_b.a|g", "cor_c.a|g", "sd_b|g", "cor_c.b|g", "sd_c|g"]
@@ -81,6 +82,6 @@ def test_three_columns() -> None:
 
 
 def test_no_correlation_with_nothing() -> None:
-    term = ReTerm("g", ("a", "b"), np.array(["p", "q"]), full(2))
+    term = ReTerm("g", ("a", "b"), np.array(["p", "q"]), Full(2))
     found = variance_parameters([term], [np.array([[2.0, 0.0], [0.0, 0.0]])], np.float64(3.0))
     assert_allclose(found, [6.0, np.nan, 0.0, 3.0])

@@ -116,22 +116,10 @@ def derivatives(f: Factor) -> tuple[Floats, Floats]:
     rate = (f.batch.nu / f.r2)[:, None, None]
     gradient = shape.packed({j: 2.0 * (W[j] - rate * found.eu[j]) for j in shape.order})
     newton = _information(f, found, E)
-    start = 0
     for j, term in enumerate(shape.terms):
-        part = slice(start, start + shape.free(j))
-        start = part.stop
-        gamma = 2.0 * (PZZ[j] - rate * found.ee[j])
-        newton[:, part, part] += _second_order(term, gamma)
+        own = shape.places[j]
+        newton[:, own, own] += term.template.second_order(PZZ[j] - rate * found.ee[j])
     return gradient, newton
-
-
-def _second_order(term: ReTerm, gamma: Floats) -> Floats:
-    """Second-order part of the parametrisation, ``(B, free, free)``."""
-    eye = np.eye(term.k)
-    if not term.correlated:
-        return gamma * eye
-    c = term.k**2
-    return (gamma[:, :, None, :, None] * eye[:, None, :]).reshape(len(gamma), c, c)
 
 
 def _traces(f: Factor) -> tuple[dict[int, Floats], dict[int, Floats], Floats]:
@@ -165,14 +153,14 @@ def _information(f: Factor, found: Effects, E: Floats) -> Floats:
     batch, shape = f.batch, f.batch.shape
     B = len(f.sy)
     first = shape.terms[shape.first]
-    h = _level_directions(first, f.T, found.u[shape.first], found.e[shape.first])
+    h = first.template.directions_by_column(f.T, found.u[shape.first], found.e[shape.first])
     Eh = _product(_transposed(E), h)
     columns = [batch.rows.adjoint(Eh[:, c]) for c in range(h.shape[1])]
-    H = np.zeros((B, shape.q, sum(shape.free(j) for j in shape.rest)))
+    H = np.zeros((B, shape.q, sum(shape.terms[j].template.size for j in shape.rest)))
     start = 0
     for j in shape.rest:
-        term, width = shape.terms[j], shape.free(j)
-        block = _directions(term, f.templates[j], found.u[j], found.e[j])
+        term, width = shape.terms[j], shape.terms[j].template.size
+        block = term.template.directions(f.templates[j], found.u[j], found.e[j])
         H[:, shape.rows(j), start : start + width] = block.reshape(B, term.q, width)
         start += width
     c0 = np.stack(columns, axis=2)
@@ -191,30 +179,6 @@ def _information(f: Factor, found: Effects, E: Floats) -> Floats:
     r2 = f.r2[:, None, None]
     nu = batch.nu[:, None, None]
     return nu * (quadratic / r2 - a[:, :, None] * a[:, None, :] / r2**2)
-
-
-def _level_directions(term: ReTerm, T: Floats, u: Floats, e: Floats) -> Floats:
-    """:func:`interlace.estimation.criterion.directions` with replicates last, ``(k, c, l, B)``."""
-    k = term.k
-    if not term.correlated:
-        h = np.zeros((k, k, *u.shape[1:]))
-        for a in range(k):
-            h[a, a] = u[a] + T[a, a] * e[a]
-        return h
-    h = T[:, None] * e[None, :, None]
-    for a in range(k):
-        h[a, a] += u
-    return h.reshape(k, k * k, *u.shape[1:])
-
-
-def _directions(term: ReTerm, T: Floats, u: Floats, e: Floats) -> Floats:
-    """``estimation.criterion.directions`` with replicates in front, ``(B, l, k, c)``."""
-    eye = np.eye(term.k)
-    if not term.correlated:
-        scale = u + np.diagonal(T, axis1=1, axis2=2)[:, None, :] * e
-        return eye * scale[:, :, None, :]
-    h = eye[:, :, None] * u[:, :, None, None, :] + T[:, None, :, None, :] * e[:, :, None, :, None]
-    return h.reshape(*u.shape, term.k**2)
 
 
 # ------------------------------------------------------------------ the remainder, (B, m, m)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.sums.terms import Floats, ReTerm
+from interlace.sums.terms import Floats, ReTerm, pack, places, unpack
 
 Which = NDArray[np.intp] | NDArray[np.bool_]
 
@@ -143,38 +144,24 @@ class Shape:
         """Rows of a term in the remainder."""
         return slice(self.offsets[j], self.offsets[j] + self.terms[j].q)
 
-    def free(self, j: int) -> int:
-        """Free entries of a working template."""
-        term = self.terms[j]
-        return term.k**2 if term.correlated else term.k
+    @cached_property
+    def places(self) -> list[slice]:
+        """Where the free entries of every term stand in a packed vector."""
+        return places(self.terms)
 
     def packed(self, blocks: Mapping[int, Floats]) -> Floats:
         """Free entries of ``(B, k, k)`` blocks of all terms, ``(B, c)``."""
-        return np.concatenate(
-            [_packed(term, blocks[j]) for j, term in enumerate(self.terms)], axis=1
-        )
+        return pack(self.terms, [blocks[j] for j in range(len(self.terms))])
 
     def unpacked(self, x: Floats) -> dict[int, Floats]:
         """Inverse of :meth:`packed`."""
-        found, start = {}, 0
-        for j, term in enumerate(self.terms):
-            part = x[:, start : start + self.free(j)]
-            start += self.free(j)
-            if term.correlated:
-                found[j] = part.reshape(len(x), term.k, term.k)
-            else:
-                found[j] = part[:, :, None] * np.eye(term.k)
-        return found
+        return dict(enumerate(unpack(self.terms, x)))
 
     @property
     def permutation(self) -> NDArray[np.intp]:
         """Where each packed entry is found among the entries listed by ``order``."""
-        starts, at = {}, 0
-        for j in self.order:
-            starts[j] = at
-            at += self.free(j)
-        spans = [starts[j] + np.arange(self.free(j)) for j in range(len(self.terms))]
-        return np.concatenate(spans)
+        listed = [np.arange(self.places[j].start, self.places[j].stop) for j in self.order]
+        return np.argsort(np.concatenate(listed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +209,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.yy)
-
-
-def _packed(term: ReTerm, T: Floats) -> Floats:
-    """Free entries of ``(B, k, k)`` working templates of one term."""
-    if term.correlated:
-        return T.reshape(len(T), -1)
-    return np.diagonal(T, axis1=1, axis2=2)
 
 
 def _some(values: Floats, which: Which) -> Floats:

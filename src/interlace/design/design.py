@@ -26,7 +26,7 @@ from interlace.design.encode import (
 from interlace.design.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.errors import InterlaceError
-from interlace.sums.terms import ReTerm, diagonal, full
+from interlace.sums.terms import ReTerm
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -391,8 +391,7 @@ def _term(term: RandomTerm, encoded: Encoded, group: Grouping) -> ReTerm:
     columns = encoded.side.names
     if not columns:
         raise InterlaceError(f"'{term.expr}' of the random term {term.label} gives no column")
-    free = full(len(columns)) if term.correlated else diagonal(len(columns))
-    return ReTerm(term.key, columns, group.labels, free)
+    return ReTerm(term.key, columns, group.labels, term.template(len(columns)))
 
 
 def offset_of(
@@ -441,7 +440,7 @@ def refuse_unidentifiable(terms: Iterable[ReTerm], n: int) -> None:
                 f"{what} has as many levels ({term.l}) as there are rows ({n}): its variance and "
                 "the residual variance cannot be told apart"
             )
-        if term.correlated and term.q >= n:
+        if term.l * term.template.joint >= n:
             raise InterlaceError(
                 f"the random term of '{term.group}' has {term.q} effects ({term.l} levels x "
                 f"{term.k} columns) for {n} rows: leave out columns ({', '.join(term.columns)})"

@@ -19,6 +19,7 @@ from formulaic.formula import Formula
 from formulaic.parser.types import Factor
 from formulaic.utils.code import sanitize_variable_names
 
+from interlace.covariance.templates import Diagonal, Full, Template
 from interlace.design.marks import Mark, Piece, Source, summands, trimmed
 from interlace.errors import InterlaceError
 
@@ -56,6 +57,10 @@ class RandomTerm:
         """The term as one writes it, ``"(1 + x | g)"``."""
         bar = "|" if self.correlated else "||"
         return f"({self.expr} {bar} {':'.join(map(_quoted, self.group))})"
+
+    def template(self, k: int) -> Template:
+        """The structure that the bar stands for, of ``k`` columns."""
+        return Full(k) if self.correlated else Diagonal(k)
 
 
 def listed_by_lme4(

@@ -107,7 +107,7 @@ class Deletable:
         found: dict[int, str] = {}
         for group, (codes, counts) in self._counts.items():
             levels = _levels_left(owner, codes[members], counts, len(sets))
-            k = max((t.k for t in self.A.terms if t.group == group and t.correlated), default=1)
+            k = max(t.template.joint for t in self.A.terms if t.group == group)
             for i in np.flatnonzero((levels < 2) | (levels * k >= left)).tolist():
                 found.setdefault(i, _crowded(group, int(levels[i]), k, int(left[i])))
         for i in np.flatnonzero(left <= self.A.p).tolist():

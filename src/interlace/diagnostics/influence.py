@@ -22,6 +22,7 @@ from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
+from interlace.estimation.parameters import entry_names
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
 from interlace.model.fitted import FittedModel
@@ -238,13 +239,11 @@ def _relative(after: Floats, before: float) -> Floats:
 
 def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
     """Names and places of the components of a term, in the order of ``estimation.parameters``."""
-    entries = []
-    for a, column in enumerate(term.columns):
-        entries.append((f"var_{column}|{term.group}", a, a))
-        if term.correlated:
-            for b in range(a + 1, term.k):
-                entries.append((f"cov_{term.columns[b]}.{column}|{term.group}", b, a))
-    return entries
+    names = entry_names(term, "var_{}", "cov_{}.{}")
+    return [
+        (f"{name}|{term.group}", b, a)
+        for name, b, a in zip(names, *term.template.entries, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------ one measure at a time

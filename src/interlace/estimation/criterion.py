@@ -4,9 +4,7 @@ The criterion is minus twice the (restricted) log-likelihood with the residual v
 fixed effects profiled out, all constants included, as lme4 prints it.  It is a function of the
 templates, evaluated here in the working basis of the cross-products.
 
-For optimisation a correlated term has all ``k^2`` entries of a square template free: a rotation
-``T -> T Q`` leaves the criterion alone, so these directions are flat rather than curved, and a
-singular optimum is an ordinary stationary point (Newton leaves the flat directions out).
+What of a template is free is the template's affair, see :mod:`interlace.covariance.templates`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from interlace.errors import InterlaceError
 from interlace.solver.exact import Factor, TermDerivatives, factorize
@@ -25,7 +22,7 @@ from interlace.solver.layout import Layout, make_layout
 from interlace.solver.plan import Plan, chain_with_most, make_plan
 from interlace.solver.probes import Probes, inflation
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats, ReTerm, canonical, join_theta, split_theta
+from interlace.sums.terms import Floats, join_theta, pack, places, split_theta, unpack
 
 # Entries of a template, per root mean square of their column, that count as zero: the criterion is
 # even in them, so that a change of this size is below its rounding error.
@@ -110,31 +107,27 @@ class Criterion:
         """
         basis = self.A.basis
         users = [
-            canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
-            for B, T, size in zip(basis.random, templates, basis.root_mean_squares, strict=True)
+            t.template.canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
+            for t, B, T, size in zip(
+                self.A.terms, basis.random, templates, basis.root_mean_squares, strict=True
+            )
         ]
         return join_theta(self.A.terms, users)
 
     # -------------------------------------------------------------- packing, for the optimiser
 
+    @cached_property
+    def places(self) -> list[slice]:
+        """Where the free entries of every term stand in a packed vector."""
+        return places(self.A.terms)
+
     def pack(self, templates: Sequence[Floats]) -> Floats:
-        """Free entries of square working templates as one vector, row by row."""
-        return np.concatenate(
-            [
-                T.ravel() if t.correlated else np.diag(T)
-                for t, T in zip(self.A.terms, templates, strict=True)
-            ]
-        )
+        """Free entries of square working templates as one vector."""
+        return pack(self.A.terms, templates)
 
     def unpack(self, x: Floats) -> list[Floats]:
         """Inverse of :meth:`pack`."""
-        templates, start = [], 0
-        for term in self.A.terms:
-            size = n_free(term)
-            part = x[start : start + size]
-            templates.append(part.reshape(term.k, term.k) if term.correlated else np.diag(part))
-            start += size
-        return templates
+        return unpack(self.A.terms, x)
 
     def __call__(self, x: Floats) -> Evaluation:
         """Evaluate at a packed vector."""
@@ -269,42 +262,19 @@ class Evaluation:
         nu, r2 = self.criterion.nu, self.factor.r2
         terms = self.criterion.A.terms
         effects = self.factor.effects
-        H = [
-            directions(t, T, f.u, f.e)
-            for t, T, f in zip(terms, self.factor.templates, effects, strict=True)
-        ]
+        parts = zip(terms, self.factor.templates, effects, strict=True)
+        H = [t.template.directions(T, f.u, f.e) for t, T, f in parts]
         a = np.concatenate(
             [np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)]
         )
         information = nu * (self.factor.projected(H) / r2 - np.outer(a, a) / r2**2)
-        second = [
-            np.kron(2.0 * g, np.eye(t.k)) if t.correlated else np.diag(2.0 * np.diag(g))
-            for t, g in zip(terms, self.variance_gradients, strict=True)
-        ]
-        return information + block_diag(*second)
+        for t, gamma, own in zip(
+            terms, self.variance_gradients, self.criterion.places, strict=True
+        ):
+            information[own, own] += t.template.second_order(gamma)
+        return information
 
 
 def solved(A: Floats, B: Floats) -> Floats:
     """``A^-1 B``."""
     return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
-
-
-def n_free(term: ReTerm) -> int:
-    """Entries of a term in the packed vector."""
-    return term.k**2 if term.correlated else term.k
-
-
-def directions(term: ReTerm, T: Floats, u: Floats, e: Floats) -> Floats:
-    """Working vectors ``h = D u + T D' e`` for every free entry ``D`` of a template.
-
-    ``Z h`` is the change of ``V`` in the direction of that entry, applied to ``P y``.  For entry
-    ``(a, b)`` it is ``u_b`` in row ``a`` plus ``e_a`` times column ``b`` of ``T``.
-    Returns ``(l, k, c)`` with ``c`` the free entries.
-    """
-    l, k = u.shape
-    eye = np.eye(k)
-    if not term.correlated:
-        scale = u + np.diag(T) * e
-        return eye[None] * scale[:, None, :]
-    h = eye[None, :, :, None] * u[:, None, None, :] + T[None, :, None, :] * e[:, None, :, None]
-    return h.reshape(l, k, k * k)

@@ -389,7 +389,7 @@ def moment_start(criterion: Criterion) -> list[Floats]:
     A = criterion.A
     squares = np.array([*((zv[..., -1] ** 2).sum() for zv in A.zv), A.vv[-1, -1]])
     ratios = moment_ratios(moment_matrix(criterion), squares[:, None])[:, 0]
-    return [c * np.eye(t.k) for c, t in zip(ratios, A.terms, strict=True)]
+    return [t.template.start(c) for c, t in zip(ratios, A.terms, strict=True)]
 
 
 def moment_ratios(M: Floats, squares: Floats) -> Floats:

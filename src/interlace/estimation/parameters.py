@@ -28,12 +28,14 @@ def variance_parameter_names(terms: Sequence[ReTerm]) -> list[str]:
     Examples
     --------
     >>> import numpy as np
-    >>> from interlace.sums.terms import ReTerm, full
-    >>> term = ReTerm("Subject", ("Intercept", "Days"), np.array(["a", "b"]), full(2))
+    >>> from interlace.covariance.templates import Full
+    >>> from interlace.sums.terms import ReTerm
+    >>> term = ReTerm("Subject", ("Intercept", "Days"), np.array(["a", "b"]), Full(2))
     >>> variance_parameter_names([term])[:2]
     ['sd_Intercept|Subject', 'cor_Days.Intercept|Subject']
     """
-    return [name for term in terms for name in _term_names(term)] + [SIGMA]
+    names = [f"{name}|{t.group}" for t in terms for name in entry_names(t, "sd_{}", "cor_{}.{}")]
+    return [*names, SIGMA]
 
 
 def theta_names(terms: Sequence[ReTerm]) -> list[str]:
@@ -99,25 +101,31 @@ def selected(
     return dict.fromkeys(name for name in names if name in wanted)
 
 
-def _term_names(term: ReTerm) -> list[str]:
-    """Names of one term's parameters."""
-    names = []
-    for a, column in enumerate(term.columns):
-        names.append(f"sd_{column}|{term.group}")
-        if term.correlated:
-            names += [f"cor_{later}.{column}|{term.group}" for later in term.columns[a + 1 :]]
-    return names
+def entry_names(term: ReTerm, variance: str, covariance: str) -> list[str]:
+    """Names of the entries of one term's covariance, in the order of their parameters.
+
+    ``variance`` is filled with a column, ``covariance`` with a later and an earlier one.
+    """
+    return [
+        variance.format(term.columns[a])
+        if a == b
+        else covariance.format(term.columns[b], term.columns[a])
+        for b, a in zip(*term.template.entries, strict=True)
+    ]
+
+
+def broom_names(term: ReTerm) -> list[str]:
+    """Names of one term's parameters in broom.mixed, in the order of :attr:`ReTerm.free_index`."""
+    names = entry_names(term, "sd__{}", "cor__{1}.{0}")
+    return [names[i] for i in term.template.listed(backwards=term.backwards)]
 
 
 def _term_values(term: ReTerm, T: Floats, sigma: Floats) -> Floats:
     """Values of one term's parameters, ``(..., c)``; ``sigma`` is ``(..., 1)``."""
     size = np.sqrt((T**2).sum(axis=-1))
-    sd: Floats = sigma * size
-    if not term.correlated:
-        return sd
     rows = T / np.where(size > 0.0, size, np.nan)[..., None]
-    correlation = np.clip(rows @ np.swapaxes(rows, -1, -2), -1.0, 1.0)
-    columns = []
-    for a in range(term.k):
-        columns += [sd[..., a, None], correlation[..., a + 1 :, a]]
-    return np.concatenate(columns, axis=-1)
+    values = np.clip(rows @ np.swapaxes(rows, -1, -2), -1.0, 1.0)
+    own = np.arange(term.k)
+    values[..., own, own] = sigma * size
+    b, a = term.template.entries
+    return np.asarray(values[..., b, a])

@@ -104,7 +104,7 @@ def reductions(design: Design, estimate: Estimate) -> Iterator[Reduction]:
         range(len(terms)), key=lambda j: written.index(random_term(design.encoding, j))
     ):
         term = terms[j]
-        if term.correlated or term.k == 1:
+        if term.template.joint == term.k:
             yield from _by_effect(design, estimate, j)
         else:
             yield from _by_column(design, estimate, j)

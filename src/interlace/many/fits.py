@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import hint
 from interlace.errors import InterlaceError
+from interlace.estimation.parameters import broom_names
 from interlace.results import CrossedLMEResult
 from interlace.sums.terms import Floats, ReTerm
 
@@ -52,10 +53,10 @@ def rows_of(names: Sequence[str], terms: Sequence[ReTerm], formula: MixedFormula
     spans, start = [], 0
     for term in terms:
         size = term.n_theta
-        spans.append(start + (np.arange(size) if term.correlated else term.free_index[0]))
+        spans.append(start + term.template.listed(backwards=term.backwards))
         start += size
     listed = sorted(range(len(terms)), key=lambda j: keys.index(terms[j].group))
-    labels = [(terms[j].group, name) for j in listed for name in _names(terms[j])]
+    labels = [(terms[j].group, name) for j in listed for name in broom_names(terms[j])]
     labels.append(("Residual", "sd__Observation"))
     return Rows(
         effect=("fixed",) * len(names) + ("ran_pars",) * len(labels),
@@ -63,12 +64,6 @@ def rows_of(names: Sequence[str], terms: Sequence[ReTerm], formula: MixedFormula
         term=(*names, *(name for _, name in labels)),
         order=np.concatenate([*(spans[j] for j in listed), [start]]).astype(np.intp),
     )
-
-
-def _names(term: ReTerm) -> Iterator[str]:
-    """Standard deviations and correlations of one term in broom.mixed's names."""
-    for a, b in zip(*term.free_index[::-1], strict=True):
-        yield f"sd__{term.columns[a]}" if a == b else f"cor__{term.columns[a]}.{term.columns[b]}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from interlace.design.formula import expression, names_in
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
+from interlace.estimation.parameters import broom_names
 from interlace.inference.information import variance_errors
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level
@@ -138,14 +139,14 @@ def _ran_pars(result: TestedModel) -> pd.DataFrame:
 def _parameters(
     term: ReTerm, covariance: Floats, sd_errors: Floats, correlation_errors: Floats
 ) -> Iterator[Row]:
-    sd, columns = np.sqrt(np.diag(covariance)), term.columns
-    for a, b in zip(*term.free_index[::-1], strict=True):
+    sd = np.sqrt(np.diag(covariance))
+    for name, b, a in zip(broom_names(term), *term.free_index, strict=True):
         if a == b:
-            yield {"term": f"sd__{columns[a]}", "estimate": sd[a], "std.error": sd_errors[a]}
+            yield {"term": name, "estimate": sd[a], "std.error": sd_errors[a]}
         else:
             scale = sd[a] * sd[b]
             yield {
-                "term": f"cor__{columns[a]}.{columns[b]}",
+                "term": name,
                 "estimate": covariance[a, b] / scale if scale > 0 else np.nan,
                 "std.error": correlation_errors[a, b],
             }

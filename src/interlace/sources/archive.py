@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from formulaic import ModelSpec
 
+from interlace.covariance.templates import STRUCTURES
 from interlace.design.design import Encoding
 from interlace.design.encode import Grouping, Side
 from interlace.design.formula import MixedFormula, RandomTerm
@@ -133,7 +134,7 @@ def _term_out(term: ReTerm, packed: _Packed) -> Header:
         "group": term.group,
         "columns": term.columns,
         "levels": packed.labels(term.levels, term.group),
-        "free": packed.add(term.free),
+        "template": term.template.name,
         "backwards": term.backwards,
     }
 
@@ -143,7 +144,7 @@ def _term_in(stored: Header, arrays: Mapping[str, Array]) -> ReTerm:
         stored["group"],
         tuple(stored["columns"]),
         _labels(stored["levels"], arrays),
-        arrays[stored["free"]],  # type: ignore[arg-type]
+        STRUCTURES[stored["template"]](len(stored["columns"])),
         stored["backwards"],
     )
 

@@ -143,7 +143,7 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
 
 
 def working_random(pool: Pool, Z: Floats, term: ReTerm) -> Block:
-    """Block of one term: orthonormal columns if it is correlated, else columns of mean square 1."""
+    """Block of one term: orthonormal columns where they may be mixed, else of mean square 1."""
     if term.correlated:
         block, kept, _ = _independent(pool, Z)
         if kept.all():

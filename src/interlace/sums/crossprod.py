@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from scipy.sparse import csc_matrix
 
+from interlace.covariance.templates import Full
 from interlace.errors import InterlaceError
 from interlace.sums.cells import Cells as Cells
 from interlace.sums.cells import Codes as Codes
 from interlace.sums.cells import add_cells, counted_pairs, indexed_pairs, narrow
 from interlace.sums.columns import Block, Pool, working_fixed, working_random
 from interlace.sums.joint import Joins
-from interlace.sums.terms import Floats, ReTerm, full
+from interlace.sums.terms import Floats, ReTerm
 
 if TYPE_CHECKING:
     from interlace.design.design import Design
@@ -345,20 +346,20 @@ def map_columns(A: CrossProducts, j: int, M: Floats, columns: Sequence[str]) -> 
     orthonormal as those were.
     """
     Q, R = np.linalg.qr(np.linalg.solve(A.basis.random[j], M))
-    term = replace(A.terms[j], columns=tuple(columns), free=full(len(columns)))
+    term = replace(A.terms[j], columns=tuple(columns), template=Full(len(columns)))
     return _turned(A, j, term, Q, np.linalg.inv(R))
 
 
 def select_columns(A: CrossProducts, j: int, keep: Sequence[int]) -> CrossProducts:
     """Cross-products of the model in which term ``j`` has only the columns at ``keep``.
 
-    Free entries of the template are those of the columns kept, so an uncorrelated term stays one.
+    The template keeps its structure, so a term of independent columns stays one.
     """
     kept = list(keep)
     old = A.terms[j]
     columns = tuple(old.columns[c] for c in kept)
     smaller = map_columns(A, j, np.eye(old.k)[:, kept], columns)
-    term = replace(smaller.terms[j], free=old.free[np.ix_(kept, kept)])
+    term = replace(smaller.terms[j], template=old.template.part(kept))
     return replace(smaller, terms=_with(A.terms, j, term))
 
 

@@ -1,4 +1,4 @@
-"""Random-effects terms: the labels of one ``(expr | group)`` and its theta <-> template map.
+"""Random-effects terms: the labels of one ``(expr | group)`` and where its entries stand in theta.
 
 A term with ``k`` columns and ``l`` levels has one ``k x k`` template ``T``, repeated for every
 level; ``sigma^2 T T'`` is the covariance of its random effects.  ``theta`` stacks the free entries
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from interlace.covariance.templates import Floats as Floats
+from interlace.covariance.templates import Places, Template
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,8 @@ class ReTerm:
         Names of the ``k`` columns left of the bar, in formulaic's spelling.
     levels
         Labels of the ``l`` levels, in the order of the codes.
-    free
-        ``(k, k)`` mask of the free entries of the reported template: the lower triangle, or the
-        diagonal alone for ``||``.
+    template
+        The structure of the template.
     backwards
         Whether terms with equally many levels, and the columns of one with ``||``, are listed from
         the last to the first, as lme4 does in models whose terms it has to sort.
@@ -40,7 +41,7 @@ class ReTerm:
     group: str
     columns: tuple[str, ...]
     levels: NDArray[np.generic]
-    free: NDArray[np.bool_]
+    template: Template
     backwards: bool = False
 
     @property
@@ -58,50 +59,46 @@ class ReTerm:
         """Number of random effects, ``l * k``."""
         return self.l * self.k
 
-    @cached_property
+    @property
     def correlated(self) -> bool:
-        """Whether any off-diagonal entry of the template is free."""
-        return bool(self.free[np.tril_indices(self.k, -1)].any())
+        """Whether effects of several columns vary together."""
+        return self.template.joint > 1
 
     @cached_property
-    def free_index(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def free_index(self) -> tuple[Places, Places]:
         """Rows and columns of the free entries in lme4's order: column by column."""
-        columns, rows = np.nonzero(self.free.T)
-        if self.backwards and not self.correlated:
-            return rows[::-1], columns[::-1]
-        return rows, columns
+        rows, columns = self.template.entries
+        order = self.template.listed(backwards=self.backwards)
+        return rows[order], columns[order]
+
+    @cached_property
+    def free(self) -> NDArray[np.bool_]:
+        """``(k, k)`` mask of the free entries of the reported template."""
+        mask = np.zeros((self.k, self.k), dtype=bool)
+        mask[self.free_index] = True
+        return mask
 
     @property
     def n_theta(self) -> int:
-        """Number of free entries."""
-        return int(self.free.sum())
+        """Number of entries of theta."""
+        return len(self.free_index[0])
 
-    def template(self, theta: Floats) -> Floats:
+    def lower(self, theta: Floats) -> Floats:
         """Lower-triangular template with ``theta`` (``n_theta`` values) in its free entries."""
         T = np.zeros((self.k, self.k))
         T[self.free_index] = theta
         return T
 
     def theta(self, template: Floats) -> Floats:
-        """Free entries of a template, the inverse of :meth:`template`."""
+        """Free entries of a template, the inverse of :meth:`lower`."""
         return template[self.free_index]
-
-
-def full(k: int) -> NDArray[np.bool_]:
-    """Mask of a correlated term: the whole lower triangle is free."""
-    return np.tril(np.ones((k, k), dtype=bool))
-
-
-def diagonal(k: int) -> NDArray[np.bool_]:
-    """Mask of an uncorrelated term (``||``): the diagonal alone is free."""
-    return np.eye(k, dtype=bool)
 
 
 def split_theta(terms: Sequence[ReTerm], theta: Floats) -> list[Floats]:
     """Templates of all terms from one stacked ``theta``."""
     ends = np.cumsum([term.n_theta for term in terms])
     parts = np.split(np.asarray(theta, dtype=np.float64), ends[:-1])
-    return [term.template(part) for term, part in zip(terms, parts, strict=True)]
+    return [term.lower(part) for term, part in zip(terms, parts, strict=True)]
 
 
 def join_theta(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
@@ -109,26 +106,21 @@ def join_theta(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
     return np.concatenate([t.theta(T) for t, T in zip(terms, templates, strict=True)])
 
 
-def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
-    """Lower-triangular template with a diagonal >= 0 and the same ``T T'``.
+# ------------------------------------------------------------------ packing, for the optimiser
 
-    ``T T'`` does not change under ``T -> T Q`` with orthogonal ``Q``.  Rows of ``T`` are
-    orthogonalised in turn (twice, for accuracy); a row that depends on those above it gets a zero
-    on the diagonal and leaves its column empty, as the Cholesky factor of a singular covariance
-    matrix does, so the representative is unique at singular templates too.  Diagonal entries of at
-    most ``floor`` become exactly 0.
-    """
-    k = len(template)
-    lower, basis = np.zeros((k, k)), np.zeros((k, k))
-    scale = np.abs(template).max(initial=0.0)
-    for i, row in enumerate(template):
-        first = basis @ row
-        rest = row - first @ basis
-        again = basis @ rest
-        rest = rest - again @ basis
-        norm = float(np.sqrt(rest @ rest))
-        lower[i] = first + again
-        if norm > max(1e-12 * scale, floor):
-            lower[i, i] = norm
-            basis[i] = rest / norm
-    return lower
+
+def places(terms: Sequence[ReTerm]) -> list[slice]:
+    """Where the free entries of every term stand in a packed vector."""
+    ends = accumulate((term.template.size for term in terms), initial=0)
+    return [slice(start, stop) for start, stop in pairwise(ends)]
+
+
+def pack(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
+    """Free entries of square working templates ``(..., k, k)`` as one vector ``(..., c)``."""
+    parts = [t.template.pack(T) for t, T in zip(terms, templates, strict=True)]
+    return np.concatenate(parts, axis=-1)
+
+
+def unpack(terms: Sequence[ReTerm], x: Floats) -> list[Floats]:
+    """Inverse of :func:`pack`."""
+    return [t.template(x[..., own]) for t, own in zip(terms, places(terms), strict=True)]

@@ -26,13 +26,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
-from interlace.estimation.criterion import Criterion, Evaluation, directions, n_free
+from interlace.covariance.templates import Map
+from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.optimize import Point
 from interlace.solver.exact import Factor, TermEffects
@@ -262,28 +262,12 @@ def _direction(factor: Factor, c: Floats) -> tuple[Floats, float]:
 # ------------------------------------------------------------------ variance parameters
 
 
-class Map(Protocol):
-    """Free quantities ``xi = (phi, psi)`` to ``x = (packed tau, log sigma)``."""
-
-    def __call__(self, xi: Floats) -> Floats:
-        """``x``, ``(N + 1,)``."""
-        ...
-
-    def jacobian(self, xi: Floats) -> Floats:
-        """``dx / dxi``."""
-        ...
-
-    def second(self, xi: Floats, gradient: Floats) -> Floats | float:
-        """Second derivatives of ``x`` contracted with a gradient with respect to it."""
-        ...
-
-
 M = TypeVar("M", bound=Map, covariant=True)
 
 
 @dataclass(frozen=True, eq=False)
 class TemplatePath(Generic[M]):
-    """A variance parameter held, by way of a map.
+    """A variance parameter held, by way of a map ``(phi, psi) -> (packed tau, log sigma)``.
 
     ``others`` are other values of ``phi`` to start from; the deviance is even in the first
     ``even`` entries of ``phi``.
@@ -424,7 +408,8 @@ class TemplatePoint:
 def _all_directions(evaluation: Evaluation, effects: Sequence[TermEffects]) -> list[Floats]:
     """Working vectors of every free entry, per term ``(l, k, c)``."""
     terms, templates = evaluation.criterion.A.terms, evaluation.factor.templates
-    return [directions(t, T, f.u, f.e) for t, T, f in zip(terms, templates, effects, strict=True)]
+    parts = zip(terms, templates, effects, strict=True)
+    return [t.template.directions(T, f.u, f.e) for t, T, f in parts]
 
 
 def _against(H: Sequence[Floats], effects: Sequence[TermEffects]) -> Floats:
@@ -435,15 +420,8 @@ def _against(H: Sequence[Floats], effects: Sequence[TermEffects]) -> Floats:
 
 def _second_order(evaluation: Evaluation, effects: Sequence[TermEffects], rate: float) -> Floats:
     """Second-order part of the templates: ``2 Gamma`` for every two entries of one column."""
-    terms = evaluation.criterion.A.terms
-    ends = list(accumulate((n_free(t) for t in terms), initial=0))
-    M = np.zeros((ends[-1], ends[-1]))
-    parts = zip(terms, evaluation.derivatives, effects, pairwise(ends), strict=True)
-    for term, d, f, (start, stop) in parts:
-        gamma, index = d.PZZ - rate * (f.e.T @ f.e), np.arange(term.k)
-        if term.correlated:
-            for b in index:
-                M[start + b : stop : term.k, start + b : stop : term.k] = 2.0 * gamma
-        else:
-            M[start + index, start + index] = 2.0 * np.diag(gamma)
+    terms, places = evaluation.criterion.A.terms, evaluation.criterion.places
+    M = np.zeros((places[-1].stop, places[-1].stop))
+    for term, d, f, own in zip(terms, evaluation.derivatives, effects, places, strict=True):
+        M[own, own] = term.template.second_order(d.PZZ - rate * (f.e.T @ f.e))
     return M

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import null_space
 
-from interlace.estimation.criterion import n_free
 from interlace.estimation.estimate import Estimate
 from interlace.inference.profiles.constrained import TemplatePath, regular_templates
-from interlace.sums.terms import Floats
+from interlace.sums.terms import Floats, places
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +222,7 @@ def _rest(x: Floats, place: tuple[int, int], unit: float) -> Floats:
 
 def _places(estimate: Estimate) -> list[tuple[int, int]]:
     """Where the entries of every term begin and end in a packed vector."""
-    return list(pairwise(accumulate((n_free(t) for t in estimate.A.terms), initial=0)))
+    return [(own.start, own.stop) for own in places(estimate.A.terms)]
 
 
 def _rotation(rows: Floats) -> Floats:

@@ -331,10 +331,11 @@ def _variance_paths(estimate: Estimate) -> Iterator[tuple[Path | None, Scale]]:
     """Path and scale of every variance parameter."""
     working = estimate.A.basis.response_scale
     for t, term in enumerate(estimate.A.terms):
-        for a in range(term.k):
-            path = deviation_path(estimate, t, a)
-            yield path, Scale("sinh", path.map.length / working)
-            for b in range(a + 1, term.k) if term.correlated else ():
+        for b, a in zip(*term.template.entries, strict=True):
+            if a == b:
+                path = deviation_path(estimate, t, a)
+                yield path, Scale("sinh", path.map.length / working)
+            else:
                 yield correlation_path(estimate, t, a, b), Scale("sine")
     yield sigma_path(estimate), Scale("exp", 1.0 / working)
 

@@ -1,0 +1,1 @@
+"""Parameters to templates: how the effects of one level of a term vary together."""

@@ -1,0 +1,284 @@
+"""Templates of random-effects terms: maps from free entries to ``T``, with their derivatives.
+
+The effects of one level of a term have the covariance ``sigma^2 T T'``.  What ``T`` may be is a
+frozen value, a :class:`Template`; all that depends on its structure is asked of that value.  Every
+template has two charts.  The optimiser works with ``pack(T)``, for which ``template(x)`` is the map
+back; a chart may cover more than one representative of ``T T'`` (flat directions are left out of a
+Newton step).  Reports have ``theta``, the entries at :attr:`Template.entries` of
+:meth:`Template.canonical`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+
+class Map(Protocol):
+    """A smooth map from free quantities ``xi`` (c,) to an array."""
+
+    def __call__(self, xi: Floats) -> Floats:
+        """The array."""
+        ...
+
+    def jacobian(self, xi: Floats) -> Floats:
+        """Its first derivatives: the shape of the array, then ``c``."""
+        ...
+
+    def second(self, xi: Floats, gradient: Floats) -> Floats | float:
+        """Its second derivatives ``(c, c)``, contracted with a gradient of its shape."""
+        ...
+
+
+class Template(Map, Protocol):
+    """The structure of a template ``(k, k)``.
+
+    ``xi`` may have leading axes, which are those of the templates then.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the structure, as it is stored."""
+        ...
+
+    @property
+    def k(self) -> int:
+        """Columns of the term."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Free entries in the chart of the optimiser."""
+        ...
+
+    @property
+    def joint(self) -> int:
+        """Columns whose effects vary together.
+
+        Where they are several, any regular mixture of them spans the same covariances.
+        """
+        ...
+
+    @property
+    def entries(self) -> tuple[Places, Places]:
+        """Rows and columns of the entries reported as ``theta``, column by column."""
+        ...
+
+    def listed(self, *, backwards: bool) -> Places:
+        """The order in which ``entries`` are listed; see :class:`interlace.sums.terms.ReTerm`."""
+        ...
+
+    def pack(self, T: Floats) -> Floats:
+        """Free entries ``(..., c)`` of ``(..., k, k)``; the inverse of the map."""
+        ...
+
+    def directions(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        """``h = D u + T D' e`` for the derivative ``D`` of ``T`` by every free entry.
+
+        ``T`` is ``(..., k, k)``, ``u, e`` are ``(..., l, k)``; returns ``(..., l, k, c)``.
+        """
+        ...
+
+    def directions_by_column(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        """The same for ``(k, k, ...)`` and ``(k, ...)``: ``(k, c, ...)``."""
+        ...
+
+    def second_order(self, gamma: Floats) -> Floats:
+        """``2 tr(D_r' Gamma D_s)`` for every two free entries: ``(..., k, k)`` to ``(..., c, c)``.
+
+        With ``Gamma`` the derivative of a function by ``T T'``, what the map to ``T T'`` adds to
+        the second derivatives.
+        """
+        ...
+
+    def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
+        """The representative of ``T T'`` that is reported: lower triangular, diagonal >= 0.
+
+        Diagonal entries of at most ``floor`` become exactly 0.
+        """
+        ...
+
+    def start(self, ratio: float) -> Floats:
+        """A template with the standard deviation ``ratio`` in every column."""
+        ...
+
+    def part(self, columns: Sequence[int]) -> Template:
+        """The structure of some of the columns."""
+        ...
+
+
+@dataclass(frozen=True)
+class Full:
+    """Any covariance of ``k`` columns: all entries of a square ``T`` are free.
+
+    ``T -> T Q`` with orthogonal ``Q`` changes nothing, so ``k (k - 1) / 2`` directions are flat
+    rather than curved, and a singular optimum is an ordinary stationary point.
+    """
+
+    k: int
+    name = "full"
+
+    @property
+    def size(self) -> int:
+        return self.k**2
+
+    @property
+    def joint(self) -> int:
+        return self.k
+
+    @property
+    def entries(self) -> tuple[Places, Places]:
+        return _triangle(self.k)
+
+    def listed(self, *, backwards: bool) -> Places:
+        return np.arange(len(self.entries[0]))
+
+    def __call__(self, xi: Floats) -> Floats:
+        return xi.reshape(*xi.shape[:-1], self.k, self.k)
+
+    def pack(self, T: Floats) -> Floats:
+        return T.reshape(*T.shape[:-2], self.size)
+
+    def jacobian(self, xi: Floats) -> Floats:
+        return np.eye(self.size).reshape(self.k, self.k, self.size)
+
+    def second(self, xi: Floats, gradient: Floats) -> float:
+        return 0.0
+
+    def directions(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        # For entry (a, b): u_b in row a, plus e_a times column b of T.
+        own = _eye(self.k)[:, :, None] * u[..., None, None, :]
+        h = own + T[..., None, :, None, :] * e[..., None, :, None]
+        return h.reshape(*u.shape, self.size)
+
+    def directions_by_column(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        h = T[:, None] * e[None, :, None]
+        for a in range(self.k):
+            h[a, a] += u
+        return h.reshape(self.k, self.size, *u.shape[1:])
+
+    def second_order(self, gamma: Floats) -> Floats:
+        both = (2.0 * gamma)[..., :, None, :, None] * _eye(self.k)[:, None, :]
+        return both.reshape(*gamma.shape[:-2], self.size, self.size)
+
+    def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
+        return canonical(T, floor=floor)
+
+    def start(self, ratio: float) -> Floats:
+        return ratio * np.eye(self.k)
+
+    def part(self, columns: Sequence[int]) -> Full:
+        return Full(len(columns))
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """Independent columns, each with a variance of its own: ``||``."""
+
+    k: int
+    name = "diagonal"
+
+    @property
+    def size(self) -> int:
+        return self.k
+
+    @property
+    def joint(self) -> int:
+        return 1
+
+    @property
+    def entries(self) -> tuple[Places, Places]:
+        return np.arange(self.k), np.arange(self.k)
+
+    def listed(self, *, backwards: bool) -> Places:
+        order = np.arange(self.k)
+        return order[::-1] if backwards else order
+
+    def __call__(self, xi: Floats) -> Floats:
+        return xi[..., :, None] * _eye(self.k)
+
+    def pack(self, T: Floats) -> Floats:
+        return np.diagonal(T, axis1=-2, axis2=-1)
+
+    def jacobian(self, xi: Floats) -> Floats:
+        return _eye(self.k)[:, :, None] * _eye(self.k)
+
+    def second(self, xi: Floats, gradient: Floats) -> float:
+        return 0.0
+
+    def directions(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        scale = u + self.pack(T)[..., None, :] * e
+        return _eye(self.k) * scale[..., None, :]
+
+    def directions_by_column(self, T: Floats, u: Floats, e: Floats) -> Floats:
+        h = np.zeros((self.k, self.k, *u.shape[1:]))
+        for a in range(self.k):
+            h[a, a] = u[a] + T[a, a] * e[a]
+        return h
+
+    def second_order(self, gamma: Floats) -> Floats:
+        return 2.0 * gamma * _eye(self.k)
+
+    def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
+        return canonical(T, floor=floor)
+
+    def start(self, ratio: float) -> Floats:
+        return ratio * np.eye(self.k)
+
+    def part(self, columns: Sequence[int]) -> Diagonal:
+        return Diagonal(len(columns))
+
+
+# By the names under which they are stored.
+STRUCTURES: dict[str, type[Full] | type[Diagonal]] = {
+    structure.name: structure for structure in (Full, Diagonal)
+}
+
+
+@lru_cache(maxsize=64)
+def _eye(k: int) -> Floats:
+    """The identity, made once; not to be written to."""
+    eye = np.eye(k)
+    eye.flags.writeable = False
+    return eye
+
+
+@lru_cache(maxsize=64)
+def _triangle(k: int) -> tuple[Places, Places]:
+    """Rows and columns of a lower triangle, column by column, made once."""
+    columns, rows = np.triu_indices(k)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
+
+
+def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
+    """Lower-triangular template with a diagonal >= 0 and the same ``T T'``.
+
+    ``T T'`` does not change under ``T -> T Q`` with orthogonal ``Q``.  Rows of ``T`` are
+    orthogonalised in turn (twice, for accuracy); a row that depends on those above it gets a zero
+    on the diagonal and leaves its column empty, as the Cholesky factor of a singular covariance
+    matrix does, so the representative is unique at singular templates too.  Diagonal entries of at
+    most ``floor`` become exactly 0.
+    """
+    k = len(template)
+    lower, basis = np.zeros((k, k)), np.zeros((k, k))
+    scale = np.abs(template).max(initial=0.0)
+    for i, row in enumerate(template):
+        first = basis @ row
+        rest = row - first @ basis
+        again = basis @ rest
+        rest = rest - again @ basis
+        norm = float(np.sqrt(rest @ rest))
+        lower[i] = first + again
+        if norm > max(1e-12 * scale, floor):
+            lower[i, i] = norm
+            basis[i] = rest / norm
+    return lower
