@@ -16,13 +16,14 @@ import dense
 import interlace
 from interlace.batch.factor import factorize
 from interlace.batch.fits import BatchProblem, fit_stacked, off_boundary, pad, stacked
-from interlace.batch.optimize import CONVERGED, EXHAUSTED, INVALID, MESSAGES, Points, minimize_many
+from interlace.batch.optimize import Points, minimize_many
 from interlace.batch.refits import Refitter, Responses, side_by_side, working_rows
 from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameters
+from interlace.estimation.search import Outcome
 from interlace.model.simulate import Simulator, expected
 from interlace.sums.crossprod import CrossProducts, cross_products, with_response
 from interlace.sums.terms import Floats
@@ -390,14 +391,14 @@ def test_optimiser_counts_and_gives_up() -> None:
     a = np.array([1.0, 100.0])
     start = np.array([[1.001, 1.0], [40.0, -40.0]])
     found = minimize_many(Functions(a), start, max_evaluations=4)
-    assert found.message.tolist() == [CONVERGED, EXHAUSTED]
+    assert found.outcome.tolist() == [Outcome.CONVERGED, Outcome.EXHAUSTED]
     assert found.n_evaluations[0] < found.n_evaluations[1] == 4
-    assert MESSAGES[found.message[1]] == "too many evaluations"
+    assert Outcome(found.outcome[1]).sentence == "too many evaluations"
 
 
 def test_optimiser_refuses_a_start_without_value() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         found = minimize_many(Functions(np.array([1.0, np.nan])), np.ones((2, 1)))
-    assert found.message.tolist() == [CONVERGED, INVALID]
+    assert found.outcome.tolist() == [Outcome.CONVERGED, Outcome.INVALID]
     assert found.value[0] == 0.0

@@ -288,7 +288,7 @@ def test_a_search_that_fails_is_repeated_by_fit(sleep, monkeypatch):
 
     def stopped(problem, start, **options):
         found = original(problem, start, **options)
-        found.message[1] = 1
+        found.outcome[1] = 1
         return found
 
     monkeypatch.setattr(fits, "minimize_many", stopped)

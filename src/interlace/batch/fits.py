@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.batch.factor import derivatives, factorize
-from interlace.batch.optimize import CONVERGED, MESSAGES, Index, Mask, Points, minimize_many
+from interlace.batch.optimize import Index, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.estimation.search import Mask
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm, split_theta
@@ -109,14 +110,13 @@ def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 
     found = minimize_many(BatchProblem(batch), packed, gain_tolerance=gain_tolerance)
     templates = shape.unpacked(found.x)
     factor = factorize(batch, templates)
-    failed = np.flatnonzero(found.message != CONVERGED)
     return Minimized(
         list(templates.values()),
         factor.coef[:, shape.q :],
         factor.half[:, shape.q :, shape.q :],
         np.sqrt(factor.r2 / batch.nu),
         found.value,
-        {int(i): f"no convergence: {MESSAGES[found.message[i]]}" for i in failed},
+        {i: f"no convergence: {why}" for i, why in found.failures.items()},
     )
 
 

@@ -1,9 +1,8 @@
-"""Trust-region Newton for many functions of one shape at once; the batched :mod:`optimize`.
+"""Trust-region Newton for many functions of one shape at once.
 
-The rules are those of :func:`interlace.estimation.optimize.minimize`: curvature enters by absolute
-value, flat directions are left out, a stationary point with negative curvature is stepped off, and
-a stop needs a step that was short and went as predicted.  Every array has the replicates in front;
-replicates that are done leave the active set.
+The batched twin of :mod:`interlace.estimation.optimize`: both decide by the rules of
+:mod:`interlace.estimation.search`.  Every array has the replicates in front; replicates that are
+done leave the active set.
 """
 
 from __future__ import annotations
@@ -14,12 +13,29 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.estimation.optimize import FLAT, NEGLIGIBLE, SHORT, Floats
+from interlace.estimation.search import (
+    AWAY,
+    LOWER,
+    MOVES,
+    SECANT,
+    SHRINKS,
+    Bounds,
+    Floats,
+    Mask,
+    Model,
+    Outcome,
+    Secant,
+    Step,
+    bounds,
+    length,
+    model_of,
+    next_radius,
+    secant,
+    trustworthy,
+    verdict,
+)
 
 Index = NDArray[np.intp]
-Mask = NDArray[np.bool_]
-
-_AWAY = (0.3, 0.1, 0.03, 0.01, 0.003)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +68,7 @@ class Problem(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """Where every search stopped; ``message`` is one of :data:`MESSAGES` by number.
+    """Where every search stopped; ``outcome`` is an :class:`Outcome` by number.
 
     ``further`` (B, c) is the Newton step from there, flat directions left out: nothing to gain, but
     digits of ``x``.
@@ -64,22 +80,43 @@ class Minima:
     gradient: Floats
     predicted_gain: Floats
     n_evaluations: NDArray[np.intp]
-    message: NDArray[np.intp]
+    outcome: NDArray[np.intp]
 
     @property
     def converged(self) -> Mask:
-        """Whether the predicted gain is below the tolerance."""
-        found: Mask = self.message == CONVERGED
-        return found
+        """Whether nothing is left to gain."""
+        return np.isin(self.outcome, [one for one in Outcome if one.found])
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why a search found no minimum, by replicate."""
+        failed = np.flatnonzero(~self.converged)
+        return {int(i): Outcome(self.outcome[i]).sentence for i in failed}
 
 
-MESSAGES = (
-    "predicted gain below tolerance",
-    "too many evaluations",
-    "no step reduces the criterion",
-    "the criterion cannot be evaluated at the start",
-)
-CONVERGED, EXHAUSTED, STUCK, INVALID = range(4)
+@dataclass(frozen=True, eq=False)
+class _Last:
+    """The last step of every replicate, with the gradient where it began and the gain promised.
+
+    The gain is infinite where the step was not small; ``slow`` counts small steps in a row that
+    left much of their promise, ``new`` says where the point has been reached by this step.
+    """
+
+    step: Floats
+    gradient: Floats
+    gain: Floats
+    slow: NDArray[np.intp]
+    new: Mask
+
+    def take(self, which: Mask) -> _Last:
+        """Those of some replicates."""
+        return _Last(
+            self.step[which],
+            self.gradient[which],
+            self.gain[which],
+            self.slow[which],
+            self.new[which],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +130,8 @@ class _Search:
     radius: Floats
     trusted: Mask
     n: NDArray[np.intp]
+    last: _Last
+    correction: Floats | None = None
 
     def take(self, keep: Mask) -> _Search:
         """Some of them."""
@@ -106,52 +145,17 @@ class _Search:
             self.radius[keep],
             self.trusted[keep],
             self.n[keep],
+            self.last.take(keep),
+            None if self.correction is None else self.correction[keep],
         )
 
     @property
-    def noise(self) -> Floats:
-        """Rounding errors of the values."""
-        noise: Floats = 4e-16 * (np.abs(self.points.value) + self.x.shape[1])
-        return noise
-
-
-@dataclass(frozen=True, eq=False)
-class _Models:
-    """Quadratic models in the eigenvectors of the Newton matrices."""
-
-    eigenvalues: Floats
-    vectors: Floats
-    slope: Floats
-    live: Mask
-    gain: Floats
-
-    def take(self, keep: Mask) -> _Models:
-        """Those of some replicates."""
-        if keep.all():
-            return self
-        return _Models(
-            self.eigenvalues[keep],
-            self.vectors[keep],
-            self.slope[keep],
-            self.live[keep],
-            self.gain[keep],
+    def models(self) -> Model:
+        """The quadratic models around the points, as corrected."""
+        newton = self.points.newton
+        return model_of(
+            self.points.gradient, newton if self.correction is None else newton + self.correction
         )
-
-    @property
-    def further(self) -> Floats:
-        """Newton steps in the directions that are not flat."""
-        size = np.abs(self.eigenvalues)
-        curved = size > FLAT * size.max(axis=1, initial=0.0)[:, None]
-        s = np.where(curved, -self.slope, 0.0) / np.where(curved, size, 1.0)
-        return np.asarray((self.vectors @ s[:, :, None])[:, :, 0])
-
-    def steps(self, radius: Floats) -> tuple[Floats, Floats]:
-        """Steps inside the radii, and the reductions that the models promise for them."""
-        curvature = np.where(self.live, np.abs(self.eigenvalues), 1.0)
-        slope = np.where(self.live, self.slope, 0.0)
-        s = -slope / (curvature + _shifts(curvature, slope, radius)[:, None])
-        promised = -(self.slope * s + 0.5 * self.eigenvalues * s**2).sum(axis=1)
-        return (self.vectors @ s[:, :, None])[:, :, 0], promised
 
 
 def minimize_many(
@@ -161,6 +165,7 @@ def minimize_many(
     gain_tolerance: float = 1e-9,
     max_evaluations: int = 200,
     radius: float = 1.0,
+    correct: Secant = SECANT,
 ) -> Minima:
     """Minimise every function of a problem from ``start`` (B, c); see :func:`optimize.minimize`."""
     B, c = start.shape
@@ -175,82 +180,103 @@ def minimize_many(
     )
     search = _begin(out, problem, start, radius)
     while len(search.which):
-        search, models, tolerance = _settle(out, search, gain_tolerance)
-        exhausted = search.n >= max_evaluations
-        if exhausted.any():
-            _finish(out, search, models, exhausted, EXHAUSTED)
-            search, models = search.take(~exhausted), models.take(~exhausted)
-            tolerance = tolerance[~exhausted]
+        search, models, limit = _settled(out, search, gain_tolerance, max_evaluations, correct)
         if len(search.which):
-            search = _advance(out, search, models, tolerance)
+            search = _advance(out, search, models, limit, correct)
     return out
 
 
 def _begin(out: Minima, problem: Problem, start: Floats, radius: float) -> _Search:
     """All replicates at the start, less those that cannot be evaluated there."""
-    B = len(start)
-    points = problem.evaluate(start)
+    B, c = start.shape
     search = _Search(
         np.arange(B),
         problem,
         start,
-        points,
+        problem.evaluate(start),
         np.full(B, radius),
         np.zeros(B, dtype=bool),
         np.ones(B, dtype=np.intp),
+        _Last(
+            np.zeros((B, c)),
+            np.zeros((B, c)),
+            np.full(B, np.inf),
+            np.zeros(B, dtype=np.intp),
+            np.zeros(B, dtype=bool),
+        ),
     )
-    bad = ~np.isfinite(points.value)
-    if bad.any():
-        nothing = np.full(B, np.nan)
-        _record(out, search, nothing, bad, INVALID)
-        search = search.take(~bad)
-    return search
+    bad = ~np.isfinite(search.points.value)
+    if not bad.any():
+        return search
+    _record(out, search, np.full(B, np.nan), np.full(B, int(Outcome.INVALID)), bad)
+    return search.take(~bad)
 
 
-def _settle(out: Minima, search: _Search, gain_tolerance: float) -> tuple[_Search, _Models, Floats]:
-    """Models at all points; replicates at a minimum are finished, those on a saddle step off."""
+def _settled(
+    out: Minima, search: _Search, gain_tolerance: float, max_evaluations: int, correct: Secant
+) -> tuple[_Search, Model, Bounds]:
+    """Models at all points, less those of the replicates that need no further step."""
     while True:
-        models = _models(search.points)
-        noise = search.noise
-        tolerance = np.maximum(gain_tolerance, 10.0 * noise)
-        settled = (models.gain < tolerance) & search.trusted
-        saddle = settled & _escapable(models, noise)
-        _finish(out, search, models, settled & ~saddle, CONVERGED)
-        keep = ~settled | saddle
-        if not saddle.any():
-            return search.take(keep), models.take(keep), tolerance[keep]
-        moved, left = _step_off(search, models, saddle)
-        _finish(out, search, models, saddle & ~left, CONVERGED)
-        search = moved.take(~settled | left)
+        limit = bounds(search.points.value, search.x.shape[1], gain_tolerance)
+        search, models = _corrected(search, limit, correct)
+        verdicts = np.where(search.n >= max_evaluations, int(Outcome.EXHAUSTED), MOVES)
+        settled = (models.gain < limit.tolerance) & search.trusted
+        verdicts[settled] = Outcome.CONVERGED
+        going = verdicts == MOVES
+        search = _ended(out, search, models, limit, verdicts)
+        if len(search.which) == going.sum():  # none has been stepped off a saddle
+            return search, models.take(going), limit.take(going)
 
 
-def _advance(out: Minima, search: _Search, models: _Models, tolerance: Floats) -> _Search:
+def _corrected(search: _Search, limit: Bounds, correct: Secant) -> tuple[_Search, Model]:
+    """The models, and what they take from the last steps where these were slow."""
+    models, last = search.models, search.last
+    missing = models.gain > correct.slow * last.gain
+    slow = np.where(last.new, np.where(missing, last.slow + 1, 0), last.slow)
+    rows = np.flatnonzero(last.new & (slow > 1) & (models.gain > 100.0 * limit.tolerance))
+    search = replace(search, last=replace(last, slow=slow, new=np.zeros_like(last.new)))
+    if not len(rows):
+        return search, models
+    points = search.points
+    correction = np.zeros_like(points.newton)
+    if search.correction is not None:
+        correction = search.correction.copy()
+    step, newton = last.step[rows], points.newton[rows] + correction[rows]
+    missed = points.gradient[rows] - last.gradient[rows] - (newton @ step[..., None])[..., 0]
+    correction[rows] = secant(correction[rows], step, missed)
+    search = replace(search, correction=correction)
+    return search, search.models
+
+
+def _advance(
+    out: Minima, search: _Search, models: Model, limit: Bounds, correct: Secant
+) -> _Search:
     """One trial step of every replicate."""
-    steps, promised = models.steps(search.radius)
-    trial = search.problem.evaluate(search.x + steps)
-    actual = search.points.value - trial.value
-    gain, noise = models.gain, search.noise
-    trusted = (gain < SHORT) & (np.abs(actual - promised) <= 0.5 * np.abs(promised) + tolerance)
-    accepted = (gain < tolerance) | (actual > 0.05 * promised) | (np.abs(promised) < 10.0 * noise)
-    negligible = ~accepted & (gain < NEGLIGIBLE)
-    lengths = np.linalg.norm(steps, axis=1)
-    shrunk = 0.25 * lengths
-    worse = accepted & ~(actual >= -tolerance)
-    stuck = (~accepted & ~negligible & (shrunk < 1e-12)) | (worse & (gain >= tolerance))
-    search = replace(search, n=search.n + 1)
-    done = negligible | (worse & (gain < tolerance))
-    _finish(out, search, models, done, CONVERGED)
-    _finish(out, search, models, stuck, STUCK)
-    moves = accepted & ~worse
-    radius = np.where(moves, _next_radii(search.radius, actual, promised, lengths), shrunk)
+    moves, promised = models.step(search.radius)
+    trial = search.problem.evaluate(search.x + moves)
+    step = Step(length(moves), promised, search.points.value - trial.value)
+    verdicts = verdict(models.gain, step, limit)
+    moved = verdicts == MOVES
+    shrunk = np.where(verdicts == SHRINKS, 0.25 * step.length, search.radius)
+    last = _Last(
+        np.where(moved[:, None], moves, search.last.step),
+        np.where(moved[:, None], search.points.gradient, search.last.gradient),
+        np.where(
+            moved, np.where(models.gain < correct.small, models.gain, np.inf), search.last.gain
+        ),
+        search.last.slow,
+        moved,
+    )
     search = replace(
         search,
-        x=np.where(moves[:, None], search.x + steps, search.x),
-        points=_choose(moves, trial, search.points),
-        radius=radius,
-        trusted=trusted,
+        x=np.where(moved[:, None], search.x + moves, search.x),
+        points=_choose(moved, trial, search.points),
+        radius=np.where(moved, next_radius(search.radius, step), shrunk),
+        trusted=np.where(moved, trustworthy(models.gain, step, limit), search.trusted),
+        n=search.n + 1,
+        last=last,
     )
-    return search.take(~worse & ~stuck & ~negligible)
+    return _ended(out, search, models, limit, verdicts)
 
 
 def _choose(which: Mask, first: Points, second: Points) -> Points:
@@ -264,90 +290,71 @@ def _choose(which: Mask, first: Points, second: Points) -> Points:
     )
 
 
-def _models(points: Points) -> _Models:
-    """Eigen-decompositions of the Newton matrices, live directions and promised gains."""
-    values, vectors = np.linalg.eigh(points.newton)
-    slope = (points.gradient[:, None, :] @ vectors)[:, 0]
-    curvature = np.abs(values)
-    largest = curvature.max(axis=1, initial=0.0)[:, None]
-    steep = np.abs(slope) > 1e-6 * np.sqrt(np.maximum(largest, 1e-300))
-    live = (curvature > FLAT * largest) | steep
-    safe = np.where(live, np.maximum(curvature, FLAT * largest), 1.0)
-    gain = np.where(live, 0.5 * slope**2 / safe, 0.0).sum(axis=1)
-    return _Models(values, vectors, slope, live, gain)
+def _ended(
+    out: Minima, search: _Search, models: Model, limit: Bounds, verdicts: NDArray[np.intp]
+) -> _Search:
+    """Write down the replicates that have ended; those on a saddle step off instead."""
+    done = verdicts >= 0
+    if not done.any():
+        return search
+    found = np.isin(verdicts, [one for one in Outcome if one.found])
+    search, left = _step_off(search, models, limit, found)
+    done &= ~left
+    _record(out, search, models.gain, verdicts, done)
+    out.further[search.which[done]] = models.take(done).further
+    return search.take(~done)
 
 
-def _shifts(curvature: Floats, slope: Floats, radius: Floats) -> Floats:
-    """Smallest shifts >= 0 of the curvatures that keep the steps inside the radii."""
-
-    def length(shift: Floats, rows: Mask | slice) -> Floats:
-        return np.asarray(np.linalg.norm(slope[rows] / (curvature[rows] + shift[:, None]), axis=1))
-
-    shift = np.zeros(len(slope))
-    far = ~(length(np.full(len(slope), 1e-300), slice(None)) <= radius)
-    if not far.any():
-        return shift
-    low = np.zeros(int(far.sum()))
-    high = np.linalg.norm(slope[far], axis=1) / radius[far]
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        long = length(middle, far) > radius[far]
-        low, high = np.where(long, middle, low), np.where(long, high, middle)
-        if (high - low < 1e-3 * high).all():
-            break
-    shift[far] = high
-    return shift
-
-
-def _next_radii(radius: Floats, actual: Floats, promised: Floats, length: Floats) -> Floats:
-    """Grow after good steps that reached the boundary, shrink after poor ones."""
-    far = (actual > 0.75 * promised) & (length > 0.8 * radius)
-    grown = np.where(far, 2.5 * radius, radius)
-    return np.where(actual < 0.25 * promised, 0.5 * length, grown)
-
-
-def _escapable(models: _Models, noise: Floats) -> Mask:
-    """Whether there is a direction of negative curvature."""
-    lowest = models.eigenvalues[:, 0]
-    bound = np.maximum(1e-5 * np.abs(models.eigenvalues).max(axis=1, initial=0.0), noise)
-    found: Mask = lowest < -bound
-    return found
-
-
-def _step_off(search: _Search, models: _Models, saddle: Mask) -> tuple[_Search, Mask]:
+def _step_off(search: _Search, models: Model, limit: Bounds, found: Mask) -> tuple[_Search, Mask]:
     """Try to leave along negative curvature, with shorter and shorter steps; who did."""
-    x, n, trusted = search.x.copy(), search.n.copy(), search.trusted.copy()
+    left = np.zeros(len(found), dtype=bool)
+    if search.correction is not None:
+        models = model_of(search.points.gradient, search.points.newton)
+    saddle = found & models.escapable(limit.noise)
+    if not saddle.any():
+        return search, left
+    x, n = search.x.copy(), search.n.copy()
     value, gradient = search.points.value.copy(), search.points.gradient.copy()
     newton = search.points.newton.copy()
-    left = np.zeros(len(x), dtype=bool)
-    for length in _AWAY:
+    for away in AWAY:
         rows = np.flatnonzero(saddle & ~left)
         if not len(rows):
             break
-        moved = search.x[rows] + length * models.vectors[rows, :, 0]
+        moved = search.x[rows] + away * models.vectors[rows, :, 0]
         trial = search.problem.take(rows).evaluate(moved)
         n[rows] += 1
-        lower = trial.value < search.points.value[rows] - 1e-8
+        lower = trial.value < search.points.value[rows] - LOWER
         there = rows[lower]
-        left[there], trusted[there] = True, False
+        left[there] = True
         x[there], value[there] = moved[lower], trial.value[lower]
         gradient[there], newton[there] = trial.gradient[lower], trial.newton[lower]
     points = Points(value, gradient, newton)
-    return replace(search, x=x, n=n, trusted=trusted, points=points), left
+    return _afresh(replace(search, x=x, n=n, points=points), left), left
 
 
-def _finish(out: Minima, search: _Search, models: _Models, done: Mask, message: int) -> None:
+def _afresh(search: _Search, left: Mask) -> _Search:
+    """Nothing remembered of the steps of some replicates."""
+    correction = search.correction
+    if correction is not None:
+        correction = np.where(left[:, None, None], 0.0, correction)
+    last = search.last
+    last = replace(
+        last,
+        gain=np.where(left, np.inf, last.gain),
+        slow=np.where(left, 0, last.slow),
+        new=last.new & ~left,
+    )
+    return replace(search, trusted=search.trusted & ~left, correction=correction, last=last)
+
+
+def _record(
+    out: Minima, search: _Search, gain: Floats, outcome: NDArray[np.intp], done: Mask
+) -> None:
     """Write down where some replicates stopped."""
-    if done.any():
-        _record(out, search, models.gain, done, message)
-        out.further[search.which[done]] = models.take(done).further
-
-
-def _record(out: Minima, search: _Search, gain: Floats, done: Mask, message: int) -> None:
     rows = search.which[done]
     out.x[rows] = search.x[done]
     out.value[rows] = search.points.value[done]
     out.gradient[rows] = search.points.gradient[done]
     out.predicted_gain[rows] = gain[done]
     out.n_evaluations[rows] = search.n[done]
-    out.message[rows] = message
+    out.outcome[rows] = outcome[done]

@@ -31,11 +31,11 @@ from interlace.batch.fits import (
     slices,
     worth_a_batch,
 )
-from interlace.batch.optimize import Mask
 from interlace.batch.stack import Batch, Rows, Shape, shared_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
+from interlace.estimation.search import Mask
 from interlace.solver.plan import respond
 from interlace.sums.crossprod import Basis, Codes, CrossProducts
 from interlace.sums.terms import Floats, ReTerm

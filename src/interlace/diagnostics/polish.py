@@ -13,7 +13,7 @@ import numpy as np
 
 from interlace.estimation.criterion import Evaluation
 from interlace.estimation.estimate import Estimate
-from interlace.estimation.optimize import FLAT
+from interlace.estimation.search import FLAT
 
 # A Newton step that promises less than this is short, whatever the criterion.
 _SMALL = 1e-9

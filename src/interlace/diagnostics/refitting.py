@@ -14,7 +14,7 @@ import numpy as np
 
 from interlace.batch.factor import factorize
 from interlace.batch.fits import BatchProblem, off_boundary, stacked
-from interlace.batch.optimize import CONVERGED, MESSAGES, minimize_many
+from interlace.batch.optimize import minimize_many
 from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
@@ -141,11 +141,7 @@ class Deleter:
         found.sigma2[at] = factor.r2 / batch.nu
         for j, T in templates.items():
             found.templates[j][at] = T
-        return {
-            which[i]: f"the fit did not converge: {MESSAGES[message]}"
-            for i, message in enumerate(best.message.tolist())
-            if message != CONVERGED
-        }
+        return {which[i]: f"the fit did not converge: {why}" for i, why in best.failures.items()}
 
     @cached_property
     def _full(self) -> Batch:

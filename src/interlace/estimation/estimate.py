@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from interlace.estimation.criterion import Criterion, Evaluation
-from interlace.estimation.optimize import FLAT, Minimum, minimize
+from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.blocks import multiply
 from interlace.solver.iterative import IterativeFactor

@@ -3,33 +3,47 @@
 Made for functions with flat directions (exact symmetries) and with saddle points at symmetric
 places: curvature enters by absolute value, so saddles are left rather than approached; directions
 without curvature and without slope are left out of the step; a point with neither slope nor
-predicted gain, but with a direction of negative curvature, is stepped off.
+predicted gain, but with a direction of negative curvature, is stepped off.  The rules are those of
+:mod:`interlace.estimation.search`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from interlace.estimation.search import (
+    AWAY,
+    LOWER,
+    MOVES,
+    SECANT,
+    SHRINKS,
+    Bounds,
+    Model,
+    Outcome,
+    Secant,
+    Step,
+    bounds,
+    length,
+    model_of,
+    next_radius,
+    secant,
+    trustworthy,
+    verdict,
+)
 
-# Relative size below which an eigenvalue of the Newton matrix counts as flat.
-FLAT = 1e-7
-# A step that promised less than this and kept its promise confirms that the model can be trusted.
-SHORT = 1e-5
-# Where two steps in a row that promised less than SMALL left more than SLOW of what they promised,
-# the Newton matrix is far from the second derivatives, and is corrected by the gradients seen.
-SMALL, SLOW = 0.02, 0.3
-# A predicted gain that an evaluation failed to find counts as rounding error below this.
-NEGLIGIBLE = 1e-10
+Floats = NDArray[np.float64]
 
 
 class Point(Protocol):
-    """What the optimiser needs to know of the function at one point."""
+    """What the optimiser needs to know of the function at one point.
+
+    The value is infinite where the function cannot be evaluated; nothing else is asked there.
+    """
 
     @property
     def value(self) -> float: ...
@@ -56,55 +70,50 @@ class Minimum(Generic[P]):
     eigenvalues: Floats
     predicted_gain: float
     n_evaluations: int
-    converged: bool
-    message: str
+    outcome: Outcome
+
+    @property
+    def converged(self) -> bool:
+        """Whether nothing is left to gain."""
+        return self.outcome.found
+
+    @property
+    def message(self) -> str:
+        """The outcome in words."""
+        if self.outcome is Outcome.EXHAUSTED:
+            return f"no convergence in {self.n_evaluations} evaluations"
+        return self.outcome.sentence
 
 
 @dataclass(frozen=True, eq=False)
-class _Model:
-    """Quadratic model around a point, in the eigenvectors of the Newton matrix."""
+class _Search(Generic[P]):
+    """Where a search is, and how it got there.
 
-    eigenvalues: Floats
-    vectors: Floats
-    slope: Floats
-    noise: float
+    ``last`` is the last step if it was small, with the gradient where it began and the gain that
+    was promised there; ``slow`` counts such steps in a row that left much of their promise.
+    """
+
+    function: Callable[[Floats], P]
+    x: Floats
+    point: P
+    n: int
+    radius: float
+    trusted: bool = False
+    correction: Floats | None = None
+    last: tuple[Floats, Floats, float] | None = None
+    slow: int = 0
+
+    def limits(self, gain_tolerance: float) -> Bounds:
+        """What counts as no gain here."""
+        return bounds(self.point.value, len(self.x), gain_tolerance)
 
     @property
-    def curvature(self) -> Floats:
-        """Absolute eigenvalues."""
-        return np.abs(self.eigenvalues)
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        """Directions that are not flat."""
-        largest = self.curvature.max(initial=0.0)
-        steep = np.abs(self.slope) > 1e-6 * np.sqrt(max(largest, 1e-300))
-        curved: NDArray[np.bool_] = self.curvature > FLAT * largest
-        live: NDArray[np.bool_] = np.logical_or(curved, steep)
-        return live
-
-    @property
-    def gain(self) -> float:
-        """Reduction promised by the full step."""
-        live = self.live
-        floor = FLAT * self.curvature.max(initial=0.0)
-        return float((0.5 * self.slope[live] ** 2 / np.maximum(self.curvature[live], floor)).sum())
-
-    def step(self, radius: float) -> tuple[Floats, float]:
-        """Step inside the radius and the reduction that the model promises for it."""
-        live, curvature, slope = self.live, self.curvature, self.slope
-        shift = _shift(curvature[live], slope[live], radius)
-        s = np.zeros_like(slope)
-        s[live] = -slope[live] / (curvature[live] + shift)
-        promised = -float(slope @ s + 0.5 * (self.eigenvalues * s) @ s)
-        return self.vectors @ s, promised
-
-    def escape(self) -> Floats | None:
-        """Unit direction of negative curvature without slope, if there is one."""
-        worst = int(np.argmin(self.eigenvalues))
-        if self.eigenvalues[worst] < -max(1e-5 * self.curvature.max(), self.noise):
-            return self.vectors[:, worst]
-        return None
+    def model(self) -> Model:
+        """The quadratic model around the point, as corrected."""
+        newton = self.point.newton_matrix
+        return model_of(
+            self.point.gradient, newton if self.correction is None else newton + self.correction
+        )
 
 
 def minimize(
@@ -114,6 +123,7 @@ def minimize(
     gain_tolerance: float = 1e-12,
     max_evaluations: int = 200,
     radius: float = 1.0,
+    correct: Secant = SECANT,
     watch: Callable[[int, P, float], None] | None = None,
     doubt: Callable[[P, Floats], float] | None = None,
 ) -> Minimum[P]:
@@ -121,139 +131,107 @@ def minimize(
 
     Stops when the predicted reduction is below ``gain_tolerance`` (raised to the rounding error of
     the value where that is larger) at a point reached by a step that was short and went as
-    predicted; without such a step, one more is taken.  Where values are estimates, ``doubt`` says
-    how far their difference along a step from a point may be off.  ``watch`` is called with the
-    number of evaluations, the point and its predicted gain after every accepted step.
+    predicted; without such a step, one more is taken.  Trial values may be infinite or NaN: such
+    steps are shortened.  ``correct`` says when the Newton matrix is corrected by gradients.  Where
+    values are estimates, ``doubt`` says how far their difference along a step from a point may be
+    off.  ``watch`` is called with the number of evaluations, the point and its predicted gain after
+    every accepted step.
     """
-    x, point, n = start, function(start), 1
-    trusted = False
-    correction = np.zeros((len(x), len(x)))
-    last: _Step | None = None
-    slow = 0
+    search = _Search(function, start, function(start), 1, radius)
+    if not np.isfinite(search.point.value):
+        nothing = np.full(len(start), np.nan)
+        return Minimum(start, search.point, nothing, nothing, np.nan, 1, Outcome.INVALID)
     while True:
-        noise = 4e-16 * (abs(point.value) + len(x))
-        tolerance = max(gain_tolerance, 10.0 * noise)
-        model = _model(point, correction, noise)
-        slow = slow + 1 if last is not None and model.gain > SLOW * last.gain else 0
-        if last is not None and slow > 1 and model.gain > 100.0 * tolerance:
-            correction = _secant(correction, last, point)
-            model = _model(point, correction, noise)
+        limit = search.limits(gain_tolerance)
+        search, model = _corrected(search, limit, correct)
         if watch is not None:
-            watch(n, point, model.gain)
-        settled = "predicted gain below tolerance" if model.gain < tolerance and trusted else ""
-        while not settled:
-            if n >= max_evaluations:
-                return _minimum(x, point, model, n, False, f"no convergence in {n} evaluations")
-            step, promised = model.step(radius)
-            trial = function(x + step)
-            n += 1
-            actual = point.value - trial.value
-            unsure = 0.0 if doubt is None else doubt(point, step)
-            trusted = model.gain < SHORT
-            if trusted and abs(actual - promised) > 0.5 * abs(promised) + tolerance + unsure:
-                trusted = False
-            good = actual > 0.05 * promised - unsure
-            if model.gain < tolerance or good or abs(promised) < 10.0 * noise:
-                break
-            if model.gain < NEGLIGIBLE:
-                settled = "predicted gain negligible, none found"
-                continue
-            radius = 0.25 * float(np.linalg.norm(step))
-            if radius < 1e-12:
-                return _minimum(x, point, model, n, False, "no step reduces the criterion")
-        if settled:
-            away = _step_off(function, x, point, _model(point, 0.0, noise))
-            n += away.tried
-            if away.point is None:
-                return _minimum(x, point, model, n, True, settled)
-            x, point, trusted, last = away.x, away.point, False, None
-            correction = np.zeros_like(correction)
+            watch(search.n, search.point, float(model.gain))
+        outcome: Outcome | None = None
+        if model.gain < limit.tolerance and search.trusted:
+            outcome = Outcome.CONVERGED
+        else:
+            search, outcome = _moved(search, model, limit, max_evaluations, correct, doubt)
+        if outcome is None:
             continue
-        if actual < -tolerance - unsure:
-            done = model.gain < tolerance
-            message = "predicted gain below tolerance" if done else "no step reduces the criterion"
-            return _minimum(x, point, model, n, done, message)
-        radius = _next_radius(radius, actual + unsure, promised, float(np.linalg.norm(step)))
-        last = _Step(step, point.gradient, model.gain) if model.gain < SMALL else None
-        x, point = x + step, trial
+        left = _step_off(search, limit) if outcome.found else (search, False)
+        search = left[0]
+        if not left[1]:
+            return _minimum(search, model, outcome)
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A step taken, with the gradient where it began and the gain that was promised there."""
-
-    step: Floats
-    gradient: Floats
-    gain: float
-
-
-def _secant(correction: Floats, last: _Step, point: Point) -> Floats:
-    """Symmetric rank-one update: the curvature along the last step is what the gradients say."""
-    step = last.step
-    missed = point.gradient - last.gradient - (point.newton_matrix + correction) @ step
-    along = float(missed @ step)
-    if abs(along) < 1e-8 * float(np.linalg.norm(missed) * np.linalg.norm(step)):
-        return correction
-    return correction + np.outer(missed, missed) / along
-
-
-def _model(point: Point, correction: Floats | float, noise: float) -> _Model:
-    """Eigen-decomposition of the Newton matrix."""
-    values, vectors = np.linalg.eigh(point.newton_matrix + correction)
-    return _Model(values, vectors, vectors.T @ point.gradient, noise)
+def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Search[P], Model]:
+    """The model, and what it takes from the last steps where they were slow."""
+    model = search.model
+    if search.last is None:
+        return replace(search, slow=0), model
+    step, gradient, gain = search.last
+    slow = search.slow + 1 if model.gain > correct.slow * gain else 0
+    search = replace(search, slow=slow)
+    if slow > 1 and model.gain > 100.0 * limit.tolerance:
+        correction = np.zeros((len(step), len(step)))
+        if search.correction is not None:
+            correction = search.correction
+        newton = search.point.newton_matrix + correction
+        missed = search.point.gradient - gradient - newton @ step
+        search = replace(search, correction=secant(correction, step, missed))
+        model = search.model
+    return search, model
 
 
-def _shift(curvature: Floats, slope: Floats, radius: float) -> float:
-    """Smallest shift >= 0 of the curvature that keeps the step inside the radius."""
-
-    def length(shift: float) -> float:
-        return float(np.linalg.norm(slope / (curvature + shift)))
-
-    if not len(slope) or length(1e-300) <= radius:
-        return 0.0
-    low, high = 0.0, float(np.linalg.norm(slope)) / radius
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if length(middle) > radius else (low, middle)
-        if high - low < 1e-3 * high:
-            break
-    return high
-
-
-def _next_radius(radius: float, actual: float, promised: float, length: float) -> float:
-    """Grow after good steps that reached the boundary, shrink after poor ones."""
-    if actual < 0.25 * promised:
-        return 0.5 * length
-    if actual > 0.75 * promised and length > 0.8 * radius:
-        return 2.5 * radius
-    return radius
-
-
-@dataclass(frozen=True, eq=False)
-class _Away(Generic[P]):
-    """Outcome of an attempt to leave a stationary point; no ``point`` if it stays."""
-
-    x: Floats
-    point: P | None
-    tried: int
-
-
-def _step_off(function: Callable[[Floats], P], x: Floats, point: P, model: _Model) -> _Away[P]:
-    """Try to leave along negative curvature, with shorter and shorter steps."""
-    direction = model.escape()
-    if direction is None:
-        return _Away(x, None, 0)
-    lengths = (0.3, 0.1, 0.03, 0.01, 0.003)
-    for tried, length in enumerate(lengths, start=1):
-        trial = function(x + length * direction)
-        if trial.value < point.value - 1e-8:
-            return _Away(x + length * direction, trial, tried)
-    return _Away(x, None, len(lengths))
+def _moved(
+    search: _Search[P],
+    model: Model,
+    limit: Bounds,
+    max_evaluations: int,
+    correct: Secant,
+    doubt: Callable[[P, Floats], float] | None,
+) -> tuple[_Search[P], Outcome | None]:
+    """The next point, by shorter and shorter steps; or why there is none."""
+    x, point, radius, n = search.x, search.point, search.radius, search.n
+    while n < max_evaluations:
+        move, promised = model.step(radius)
+        trial = search.function(x + move)
+        n += 1
+        step = Step(length(move), promised, np.asarray(point.value - trial.value))
+        unsure = 0.0 if doubt is None else doubt(point, move)
+        found = int(verdict(model.gain, step, limit, unsure))
+        if found == SHRINKS:
+            radius = 0.25 * float(step.length)
+        elif found == MOVES:
+            gain = float(model.gain)
+            moved = replace(
+                search,
+                x=x + move,
+                point=trial,
+                n=n,
+                radius=float(next_radius(np.asarray(radius), step, unsure)),
+                trusted=bool(trustworthy(model.gain, step, limit, unsure)),
+                last=(move, point.gradient, gain) if gain < correct.small else None,
+            )
+            return moved, None
+        else:
+            return replace(search, n=n), Outcome(found)
+    return replace(search, n=n), Outcome.EXHAUSTED
 
 
-def _minimum(
-    x: Floats, point: P, model: _Model, n: int, converged: bool, message: str
-) -> Minimum[P]:
+def _step_off(search: _Search[P], limit: Bounds) -> tuple[_Search[P], bool]:
+    """Try to leave along negative curvature, with shorter and shorter steps; whether it did."""
+    model = model_of(search.point.gradient, search.point.newton_matrix)
+    if not model.escapable(limit.noise):
+        return search, False
+    for tried, away in enumerate(AWAY, start=1):
+        x = search.x + away * model.vectors[:, 0]
+        trial = search.function(x)
+        if trial.value < search.point.value - LOWER:
+            n = search.n + tried
+            return _Search(search.function, x, trial, n, search.radius), True
+    return replace(search, n=search.n + len(AWAY)), False
+
+
+def _minimum(search: _Search[P], model: Model, outcome: Outcome) -> Minimum[P]:
     """Certificate at the point reached; the eigenvalues are those without any correction."""
-    eigenvalues = _model(point, 0.0, model.noise).eigenvalues
-    return Minimum(x, point, point.gradient, eigenvalues, model.gain, n, converged, message)
+    values = model.eigenvalues
+    if search.correction is not None:
+        values = model_of(search.point.gradient, search.point.newton_matrix).eigenvalues
+    gain = float(model.gain)
+    return Minimum(search.x, search.point, search.point.gradient, values, gain, search.n, outcome)

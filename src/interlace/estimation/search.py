@@ -1,0 +1,256 @@
+"""Rules of the trust-region Newton search, as functions of numbers: of one function or of many.
+
+:mod:`interlace.estimation.optimize` searches for the minimum of one function,
+:mod:`interlace.batch.optimize` for those of many at once.  Both decide by what stands here.  Arrays
+have any axes in front, one for many functions and none for one.
+
+Every decision has a margin over rounding errors: a gain that is too small to be told from them
+ends a search whichever way the last digits fall.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Relative size below which an eigenvalue of the Newton matrix counts as flat.
+FLAT = 1e-7
+# A step that promised less than this and kept its promise confirms that the model can be trusted.
+SHORT = 1e-5
+# Lengths of the steps that try to leave a saddle point, and the reduction that counts as having.
+AWAY, LOWER = (0.3, 0.1, 0.03, 0.01, 0.003), 1e-8
+# A predicted gain that an evaluation failed to find counts as rounding error below this.
+_NEGLIGIBLE = 1e-10
+# Radius of the region of trust below which no step is tried.
+_SHORTEST = 1e-12
+
+
+class Outcome(IntEnum):
+    """How a search ended."""
+
+    CONVERGED = 0
+    EXHAUSTED = 1
+    STUCK = 2
+    INVALID = 3
+    NEGLIGIBLE = 4
+
+    @property
+    def found(self) -> bool:
+        """Whether it ended at a minimum."""
+        return self in _FOUND
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        return _SENTENCES[self]
+
+
+_FOUND = (Outcome.CONVERGED, Outcome.NEGLIGIBLE)
+_SENTENCES = {
+    Outcome.CONVERGED: "predicted gain below tolerance",
+    Outcome.EXHAUSTED: "too many evaluations",
+    Outcome.STUCK: "no step reduces the criterion",
+    Outcome.INVALID: "the criterion cannot be evaluated at the start",
+    Outcome.NEGLIGIBLE: "predicted gain negligible, none found",
+}
+# Verdicts on a step that end no search.
+MOVES, SHRINKS = -1, -2
+
+
+@dataclass(frozen=True)
+class Secant:
+    """When the Newton matrix is corrected by the gradients seen.
+
+    Where two steps in a row that promised less than ``small`` left more than ``slow`` of what they
+    promised, it is far from the second derivatives.
+    """
+
+    small: float = 0.02
+    slow: float = 0.3
+
+
+# Best for Gaussian models.
+SECANT = Secant()
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Gains that count as none: predicted, and predicted but not found; and rounding errors."""
+
+    tolerance: Floats
+    negligible: Floats
+    noise: Floats
+
+    def take(self, which: Mask) -> Bounds:
+        """Those of some functions."""
+        return Bounds(self.tolerance[which], self.negligible[which], self.noise[which])
+
+
+def bounds(value: ArrayLike, size: int, gain_tolerance: float) -> Bounds:
+    """Bounds at a value of a function of ``size`` variables.
+
+    A negligible gain is well above both the tolerance and the rounding error, so that a gain near
+    the one or the other converges on either side.
+    """
+    noise = 4e-16 * (np.abs(value) + size)
+    tolerance = np.maximum(gain_tolerance, 10.0 * noise)
+    negligible = np.maximum(100.0 * noise, max(_NEGLIGIBLE, min(10.0 * gain_tolerance, 1e-8)))
+    return Bounds(tolerance, negligible, noise)
+
+
+# ------------------------------------------------------------------ the model around a point
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Quadratic model around a point, in the eigenvectors of the Newton matrix.
+
+    Curvature enters by absolute value, so that saddles are left rather than approached; directions
+    without curvature and without slope are not ``live`` and left out.  ``gain`` is the reduction
+    that the full step promises.
+    """
+
+    eigenvalues: Floats
+    vectors: Floats
+    slope: Floats
+    live: Mask
+    gain: Floats
+
+    def take(self, which: Mask) -> Model:
+        """Those of some functions."""
+        return Model(
+            self.eigenvalues[which],
+            self.vectors[which],
+            self.slope[which],
+            self.live[which],
+            self.gain[which],
+        )
+
+    def step(self, radius: ArrayLike) -> tuple[Floats, Floats]:
+        """Step inside the radius and the reduction that the model promises for it."""
+        curvature = np.where(self.live, np.abs(self.eigenvalues), 1.0)
+        slope = np.where(self.live, self.slope, 0.0)
+        s = -slope / (curvature + _shift(curvature, slope, np.asarray(radius))[..., None])
+        promised = -(self.slope * s + 0.5 * self.eigenvalues * s**2).sum(axis=-1)
+        return turned(self.vectors, s), promised
+
+    @property
+    def further(self) -> Floats:
+        """Newton step in the directions that are not flat."""
+        size = np.abs(self.eigenvalues)
+        curved = size > FLAT * size.max(axis=-1, initial=0.0)[..., None]
+        return turned(
+            self.vectors, np.where(curved, -self.slope, 0.0) / np.where(curved, size, 1.0)
+        )
+
+    def escapable(self, noise: Floats) -> Mask:
+        """Whether the first eigenvector is a direction of negative curvature."""
+        largest = np.abs(self.eigenvalues).max(axis=-1, initial=0.0)
+        lowest = self.eigenvalues.min(axis=-1, initial=0.0)
+        return np.asarray(lowest < -np.maximum(1e-5 * largest, noise))
+
+
+def model_of(gradient: Floats, newton: Floats) -> Model:
+    """Eigen-decomposition of the Newton matrix, live directions and promised gain."""
+    values, vectors = np.linalg.eigh(newton)
+    slope = (gradient[..., None, :] @ vectors)[..., 0, :]
+    curvature = np.abs(values)
+    largest = curvature.max(axis=-1, initial=0.0)[..., None]
+    steep = np.abs(slope) > 1e-6 * np.sqrt(np.maximum(largest, 1e-300))
+    live = (curvature > FLAT * largest) | steep
+    safe = np.where(live, np.maximum(curvature, FLAT * largest), 1.0)
+    gain = np.where(live, 0.5 * slope**2 / safe, 0.0).sum(axis=-1)
+    return Model(values, vectors, slope, live, gain)
+
+
+def turned(vectors: Floats, s: Floats) -> Floats:
+    """Coordinates in the eigenvectors to those of the variables."""
+    return np.asarray((vectors @ s[..., None])[..., 0])
+
+
+def _shift(curvature: Floats, slope: Floats, radius: Floats) -> Floats:
+    """Smallest shift >= 0 of the curvature that keeps the step inside the radius."""
+    shift = np.zeros(slope.shape[:-1])
+    far = np.asarray(~(length(slope / np.maximum(curvature, 1e-300)) <= radius))
+    if not far.any():
+        return shift
+    curvature, slope = curvature[far], slope[far]
+    radius = np.broadcast_to(radius, far.shape)[far]
+    low, high = np.zeros(len(slope)), length(slope) / radius
+    for _ in range(60):
+        open_ = high - low >= 1e-3 * high  # none goes on because another one does
+        if not open_.any():
+            break
+        middle = 0.5 * (low + high)
+        long = length(slope / (curvature + middle[:, None])) > radius
+        low, high = np.where(open_ & long, middle, low), np.where(open_ & ~long, middle, high)
+    shift[far] = high
+    return shift
+
+
+def length(s: Floats) -> Floats:
+    """Euclidean length."""
+    return np.asarray(np.sqrt((s**2).sum(axis=-1)))
+
+
+# ------------------------------------------------------------------ what a step has shown
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step tried: its length, what the model promised for it and what came of it."""
+
+    length: Floats
+    promised: Floats
+    actual: Floats
+
+
+def verdict(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> NDArray[np.intp]:
+    """``MOVES``, ``SHRINKS``, or the :class:`Outcome` that ends the search.
+
+    ``unsure`` is how far the difference of the values may be off.
+    """
+    none = gain < limit.tolerance
+    good = none | (step.actual > 0.05 * step.promised - unsure)
+    good |= np.abs(step.promised) < 10.0 * limit.noise
+    worse = ~(step.actual >= -limit.tolerance - unsure)
+    failed = np.where(0.25 * step.length < _SHORTEST, int(Outcome.STUCK), SHRINKS)
+    failed = np.where(gain < limit.negligible, int(Outcome.NEGLIGIBLE), failed)
+    ended = np.where(none, int(Outcome.CONVERGED), int(Outcome.STUCK))
+    return np.where(good, np.where(worse, ended, MOVES), failed)
+
+
+def trustworthy(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> Mask:
+    """Whether the step was short and went as predicted: a stop at its end is confirmed."""
+    missed = np.abs(step.actual - step.promised)
+    kept = missed <= 0.5 * np.abs(step.promised) + limit.tolerance + unsure
+    return np.asarray((gain < SHORT) & kept)
+
+
+def next_radius(radius: Floats, step: Step, unsure: float = 0.0) -> Floats:
+    """Grow after good steps that reached the boundary, shrink after poor ones."""
+    actual = step.actual + unsure
+    far = (actual > 0.75 * step.promised) & (step.length > 0.8 * radius)
+    grown = np.where(far, 2.5 * radius, radius)
+    return np.where(actual < 0.25 * step.promised, 0.5 * step.length, grown)
+
+
+# ------------------------------------------------------------------ corrections of the model
+
+
+def secant(correction: Floats, step: Floats, missed: Floats) -> Floats:
+    """Symmetric rank-one update: the curvature along the last step is what the gradients say.
+
+    ``missed`` is the change of the gradient along the step less that of the model.
+    """
+    along = (missed * step).sum(axis=-1)
+    clear = np.abs(along) >= 1e-8 * length(missed) * length(step)
+    clear &= along != 0.0
+    scaled = np.where(clear, 1.0 / np.where(clear, along, 1.0), 0.0)[..., None, None]
+    return correction + missed[..., :, None] * missed[..., None, :] * scaled
