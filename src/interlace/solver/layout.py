@@ -8,7 +8,7 @@ couples only levels that its rows met, so a term in which it is nested gets no n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from interlace.machine.threads import blas_threads
 from interlace.solver.blocks import multiply
 from interlace.solver.pieces import Rows, rows_of
-from interlace.solver.plan import Link, between, chain_with_most
-from interlace.sums.crossprod import Cells, CrossProducts, group_sums
+from interlace.solver.places import check_pairs
+from interlace.solver.plan import Link, chain_with_most
+from interlace.sums.crossprod import Cells, Codes, CrossProducts, group_sums
 from interlace.sums.terms import Floats
 
 Index = NDArray[np.intp]
@@ -33,10 +34,14 @@ class Layout:
         Terms eliminated by level, in order, and all others.
     sizes
         Effects of every term of the rest.
+    laid_out
+        Cells at whose pairs of levels all this is laid out.
+    turned
+        ``turned[i, j]`` of terms ``i > j`` that are needed so: the order of ``Z_j' Z_i``'s cells.
     links
         ``links[s, t]`` couples chain term ``s`` with the later chain term ``t``.
     cells
-        ``cells[s, j]``: ``Z_s' Z_j`` of chain term ``s`` with term ``j`` of the rest.
+        ``cells[i, j]``: ``Z_i' Z_j`` of a term with a later one of the rest.
     rows
         The same as sparse rows, ready for products.
     places
@@ -48,6 +53,8 @@ class Layout:
     chain: tuple[int, ...]
     rest: tuple[int, ...]
     sizes: Mapping[int, int]
+    laid_out: Mapping[tuple[int, int], Cells]
+    turned: Mapping[tuple[int, int], Codes]
     links: Mapping[tuple[int, int], Link]
     cells: Mapping[tuple[int, int], Cells]
     rows: dict[int, Rows]
@@ -96,32 +103,73 @@ def make_layout(A: CrossProducts) -> Layout:
     """Lay out the sparse blocks of a model."""
     chain = chain_with_most(A)
     rest = tuple(j for j in range(len(A.terms)) if j not in chain)
+    turned = {(i, j): A.cells[j, i].by_column for i, j in _needed(chain, rest) if i > j}
+    links, cells = _blocks(A, chain, rest, turned)
     threads = blas_threads()
-    cells = {(s, j): between(A, s, j) for s in chain for j in rest}
     return Layout(
         chain=chain,
         rest=rest,
         sizes={j: A.terms[j].q for j in rest},
-        links={
-            (s, t): Link(parents.cols, parents.values)
-            for i, s in enumerate(chain)
-            for t in chain[i + 1 :]
-            for parents in [between(A, s, t)]
-        },
+        laid_out=A.cells,
+        turned=turned,
+        links=links,
         cells=cells,
         rows={s: sparse_rows(A, s, {j: cells[s, j] for j in rest}, threads) for s in chain},
         places={
-            (s, t, j): _places(cells[s, j], cells[t, j], between(A, s, t).cols, A.terms[j].l)
+            (s, t, j): _places(cells[s, j], cells[t, j], links[s, t].parents, A.terms[j].l)
             for i, s in enumerate(chain)
             for t in chain[i + 1 :]
             for j in rest
         },
         cross={
-            i: sparse_rows(A, i, {j: between(A, i, j) for j in rest[at + 1 :]}, threads)
+            i: sparse_rows(A, i, {j: cells[i, j] for j in rest[at + 1 :]}, threads)
             for at, i in enumerate(rest[:-1])
         },
         threads=threads,
     )
+
+
+def relay(layout: Layout, A: CrossProducts) -> Layout:
+    """The layout with the numbers of other cross-products at the same pairs of levels.
+
+    Raises
+    ------
+    ValueError
+        The pairs of levels that occur are others.
+    """
+    check_pairs(layout.laid_out, A.cells)
+    chain, rest = layout.chain, layout.rest
+    links, cells = _blocks(A, chain, rest, layout.turned)
+    return replace(
+        layout,
+        links=links,
+        cells=cells,
+        rows={s: old.filled({j: cells[s, j] for j in rest}) for s, old in layout.rows.items()},
+        cross={i: old.filled({j: cells[i, j] for j in old.q}) for i, old in layout.cross.items()},
+    )
+
+
+def _needed(chain: tuple[int, ...], rest: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Pairs of terms whose cross-products are needed: ``Z_i' Z_j`` in this order."""
+    order = (*chain, *rest)
+    return [(i, j) for at, i in enumerate(order) for j in order[at + 1 :]]
+
+
+def _blocks(
+    A: CrossProducts,
+    chain: tuple[int, ...],
+    rest: tuple[int, ...],
+    turned: Mapping[tuple[int, int], Codes],
+) -> tuple[dict[tuple[int, int], Link], dict[tuple[int, int], Cells]]:
+    """Links of the chain, and cells of all other pairs, in the order in which they are needed."""
+    links, cells = {}, {}
+    for i, j in _needed(chain, rest):
+        block = A.cells[i, j] if i < j else A.cells[j, i].reordered(turned[i, j])
+        if j in chain:
+            links[i, j] = Link(block.cols, block.values)
+        else:
+            cells[i, j] = block
+    return links, cells
 
 
 def sparse_rows(A: CrossProducts, s: int, cells: Mapping[int, Cells], threads: int) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import TypeVar
@@ -52,13 +52,30 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """``Z_s' Z_j`` of one term ``s``, ``k`` columns a level, against terms ``j`` of sizes ``q``."""
+    """``Z_s' Z_j`` of one term ``s``, ``k`` columns a level, against terms ``j`` of sizes ``q``.
+
+    ``orders`` are those of :func:`row_order`, with which other numbers are filled in.
+    """
 
     l: int
     k: int
     q: Mapping[int, int]
     pieces: tuple[Piece, ...]
+    orders: Mapping[int, Codes | None]
     threads: int
+
+    def filled(self, cells: Mapping[int, Cells]) -> Rows:
+        """The same pieces with the numbers of other cells at the same pairs of levels."""
+        flat = {j: _row_values(part, self.orders[j]) for j, part in cells.items()}
+        start, pieces = dict.fromkeys(flat, 0), []
+        for piece in self.pieces:
+            blocks = {}
+            for j, block in piece.blocks.items():
+                part = flat[j][start[j] : start[j] + block.nnz]
+                blocks[j] = csr_matrix((part, block.indices, block.indptr), shape=block.shape)
+                start[j] += block.nnz
+            pieces.append(replace(piece, blocks=blocks))
+        return replace(self, pieces=tuple(pieces))
 
     def apply(self, v: Mapping[int, Floats]) -> Floats:
         """``sum over j of R_j v_j``, ``(l, k, c)``."""
@@ -111,30 +128,52 @@ class Rows:
 
 def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int) -> Rows:
     """Rows of one term from its cells with each other term, and the number of levels of that."""
-    flat = {j: flatten(part, l, l_j) for j, (part, l_j) in cells.items()}
+    orders = {j: row_order(part, l) for j, (part, _) in cells.items()}
+    flat = {j: _flattened(part, orders[j], l, l_j) for j, (part, l_j) in cells.items()}
     sizes = {j: int(block.shape[1]) for j, block in flat.items()}
     pieces = [
         Piece(a, b, {j: _cut(block, a * k, b * k) for j, block in flat.items()})
         for a, b in _cuts(l, k, flat)
     ]
-    return Rows(l, k, sizes, tuple(pieces), threads)
+    return Rows(l, k, sizes, tuple(pieces), orders, threads)
 
 
 def flatten(cells: Cells, l_i: int, l_j: int) -> csr_matrix:
     """``Z_i' Z_j`` as a sparse ``(l_i k_i, l_j k_j)`` matrix; shares memory where ``k = 1``."""
+    return _flattened(cells, row_order(cells, l_i), l_i, l_j)
+
+
+def row_order(cells: Cells, l: int) -> Codes | None:
+    """Order of the rows of all blocks, column by column of the term, in which they are flattened.
+
+    ``None`` if the term has one column, whose blocks are in order.
+    """
+    k = cells.values.shape[1]
+    return None if k == 1 else _by_subrow(np.bincount(cells.rows, minlength=l), k)
+
+
+def _row_values(cells: Cells, order: Codes | None) -> Floats:
+    """Values of the flattened matrix, row by row."""
+    c, k_i, k_j = cells.values.shape
+    if order is None:
+        return cells.values.reshape(-1)
+    return cells.values.transpose(1, 0, 2).reshape(c * k_i, k_j)[order].reshape(-1)
+
+
+def _flattened(cells: Cells, order: Codes | None, l_i: int, l_j: int) -> csr_matrix:
+    """The flattened matrix, its rows in the order of :func:`row_order`."""
     c, k_i, k_j = cells.values.shape
     kind = _index_type(c * k_i * k_j)
     starts: Codes = np.searchsorted(cells.rows, np.arange(l_i + 1)).astype(kind)
     shape = (l_i * k_i, l_j * k_j)
+    values = _row_values(cells, order)
     if k_i == k_j == 1:
-        return _csr(cells.values.reshape(-1), cells.cols, starts, shape)
-    counts = np.diff(starts)
-    order = _by_subrow(counts, k_i)
-    values = cells.values.transpose(1, 0, 2).reshape(c * k_i, k_j)[order].reshape(-1)
-    columns = (cells.cols[:, None].astype(starts.dtype) * k_j + np.arange(k_j)).astype(starts.dtype)
-    columns = np.broadcast_to(columns, (k_i, c, k_j)).reshape(c * k_i, k_j)[order].reshape(-1)
-    ends = np.cumsum(np.repeat(counts * k_j, k_i)).astype(starts.dtype)
-    return _csr(values, columns, np.append(starts[:1], ends), shape)
+        return _csr(values, cells.cols, starts, shape)
+    columns = (cells.cols[:, None].astype(kind) * k_j + np.arange(k_j)).astype(kind)
+    if order is not None:
+        columns = np.broadcast_to(columns, (k_i, c, k_j)).reshape(c * k_i, k_j)[order]
+    ends = np.cumsum(np.repeat(np.diff(starts) * k_j, k_i)).astype(kind)
+    return _csr(values, columns.reshape(-1), np.append(starts[:1], ends), shape)
 
 
 def _by_subrow(counts: Codes, k: int) -> Codes:

@@ -16,7 +16,17 @@ from scipy.sparse import csr_matrix, hstack
 
 from interlace.errors import InterlaceError
 from interlace.machine.memory import in_gb, memory_limit
-from interlace.solver.tails import DenseTail, SparseTail, count_pairs, sparse_tail
+from interlace.solver.places import (
+    Dense,
+    Index,
+    Sparse,
+    check_pairs,
+    located,
+    numbers,
+    positions_of,
+    sparse_places,
+)
+from interlace.solver.tails import DenseTail, SparseTail, TailPattern, count_pairs, tail_pattern
 from interlace.sums.crossprod import Cells, Codes, CrossProducts
 from interlace.sums.terms import Floats
 
@@ -33,15 +43,33 @@ class Link:
 
 
 @dataclass(frozen=True, eq=False)
+class Pattern:
+    """Order of elimination, and where the numbers of the cross-products go.
+
+    ``links[s, t]`` has the parents and the positions of every level's block, ``cross`` the places
+    of ``Z_i' Z_j``: for ``i > j`` of sparse ones alone, others are the transposes.  ``tails`` has
+    those of sparse tails; ``cells`` are the pairs of levels that all this is for.
+    """
+
+    cells: Mapping[tuple[int, int], Cells]
+
+    chain: tuple[int, ...]
+    dense: tuple[int, ...]
+    offsets: Mapping[int, int]
+    q_dense: int
+    links: Mapping[tuple[int, int], tuple[Codes, Index]]
+    cross: Mapping[tuple[int, int], Dense | Sparse]
+    tails: Mapping[int, TailPattern]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Static structure and theta-free numbers of the exact solver.
 
     Attributes
     ----------
-    chain, dense
-        Indices of the terms eliminated by level, in order, and of the terms factored together.
-    offsets
-        First row in the remainder of each dense term, then of ``X``; ``y`` is the last row.
+    pattern
+        What of it depends on codes alone.
     links
         ``links[s, t]`` couples chain term ``s`` with the later chain term ``t``.
     tails
@@ -52,14 +80,31 @@ class Plan:
         ``Z_i' Z_j`` flattened to ``(q_i, q_j)``, for all ``i != j``; dense where well filled.
     """
 
-    chain: tuple[int, ...]
-    dense: tuple[int, ...]
-    offsets: Mapping[int, int]
-    q_dense: int
+    pattern: Pattern
     links: Mapping[tuple[int, int], Link]
     tails: Mapping[int, DenseTail | SparseTail]
     S: Floats
     cross: Mapping[tuple[int, int], Floats | csr_matrix]
+
+    @property
+    def chain(self) -> tuple[int, ...]:
+        """Terms eliminated by level, in order."""
+        return self.pattern.chain
+
+    @property
+    def dense(self) -> tuple[int, ...]:
+        """Terms factored together."""
+        return self.pattern.dense
+
+    @property
+    def offsets(self) -> Mapping[int, int]:
+        """First row in the remainder of each dense term."""
+        return self.pattern.offsets
+
+    @property
+    def q_dense(self) -> int:
+        """Effects of the dense terms: the first row of ``X`` in the remainder."""
+        return self.pattern.q_dense
 
 
 def make_plan(A: CrossProducts) -> Plan:
@@ -76,25 +121,64 @@ def single_plan(A: CrossProducts) -> Plan:
 
 def _lay_out(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Plan:
     """The plan that eliminates ``chain``, its (single) tail sparse or dense."""
-    cross = flat_cross(A)
+    return _filled(_pattern(A, chain, sparse), A)
+
+
+def refill(plan: Plan, A: CrossProducts) -> Plan:
+    """The plan for other numbers at the same pairs of levels: nothing is laid out again.
+
+    ``A`` may be of other rows, weights or response, and of other weights' sign, but not of other
+    terms, fixed effects or pairs of levels.
+
+    Raises
+    ------
+    ValueError
+        The pairs of levels that occur are others.
+    """
+    check_pairs(plan.pattern.cells, A.cells)
+    return _filled(plan.pattern, A)
+
+
+def _pattern(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Pattern:
+    """Places of all numbers, for a chain with its (single) tail sparse or dense."""
     dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
-    sizes = [A.terms[j].q for j in dense]
-    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int)
-    offsets = dict(zip(dense, starts[:-1].tolist(), strict=True))
+    starts = np.cumsum([0, *(A.terms[j].q for j in dense)]).tolist()
+    at = replace(A, cells=located(A.cells))
     links = {
-        (s, t): Link(cells.cols, cells.values)
+        (s, t): (cells.cols, positions_of(cells.values))
         for i, s in enumerate(chain)
         for t in chain[i + 1 :]
-        for cells in [between(A, s, t)]
+        for cells in [between(at, s, t)]
     }
-    return Plan(
+    return Pattern(
+        cells=A.cells,
         chain=chain,
         dense=dense,
-        offsets=offsets,
-        q_dense=int(starts[-1]),
+        offsets=dict(zip(dense, starts, strict=False)),
+        q_dense=starts[-1],
         links=links,
-        tails={s: _tail(A, s, [cross[s, j] for j in dense], sparse) for s in chain},
-        S=remainder(A, dense, offsets, cross),
+        cross=_cross_places(at),
+        tails={s: _tail_pattern(at, s, dense) for s in chain} if sparse else {},
+    )
+
+
+def _filled(pattern: Pattern, A: CrossProducts) -> Plan:
+    """The plan with the numbers of some cross-products."""
+    values = numbers(A)
+    cross = _filled_cross(pattern.cross, values)
+
+    def tail(s: int) -> DenseTail | SparseTail:
+        if s in pattern.tails:
+            return pattern.tails[s].filled(values, A.zv[s])
+        return _dense_tail(A, s, [cross[s, j] for j in pattern.dense])
+
+    return Plan(
+        pattern=pattern,
+        links={
+            pair: Link(parents, values[places]) for pair, (parents, places) in pattern.links.items()
+        },
+        tails={s: tail(s) for s in pattern.chain},
+        S=remainder(A, pattern.dense, pattern.offsets, cross),
         cross=cross,
     )
 
@@ -212,14 +296,31 @@ def _flat(cells: Cells, shape: tuple[int, int]) -> csr_matrix:
 
 def flat_cross(A: CrossProducts) -> dict[tuple[int, int], Floats | csr_matrix]:
     """``Z_i' Z_j`` for all ``i != j``."""
-    cross: dict[tuple[int, int], Floats | csr_matrix] = {}
-    for (i, j), cells in A.cells.items():
-        flat = _flat(cells, (A.terms[i].q, A.terms[j].q))
-        if flat.nnz > 0.1 * flat.shape[0] * flat.shape[1]:
-            full = flat.toarray()
-            cross[i, j], cross[j, i] = full, full.T
+    return _filled_cross(_cross_places(replace(A, cells=located(A.cells))), numbers(A))
+
+
+def _cross_places(at: CrossProducts) -> dict[tuple[int, int], Dense | Sparse]:
+    """Places of ``Z_i' Z_j``, well filled ones in full, from cells of positions."""
+    places: dict[tuple[int, int], Dense | Sparse] = {}
+    for (i, j), cells in at.cells.items():
+        shape = (at.terms[i].q, at.terms[j].q)
+        if cells.values.size > 0.1 * shape[0] * shape[1]:
+            places[i, j] = Dense(positions_of(cells.values), cells.rows, cells.cols, shape)
         else:
-            cross[i, j], cross[j, i] = flat, flat.T.tocsr()
+            flat = _flat(cells, shape)
+            places[i, j], places[j, i] = sparse_places(flat), sparse_places(flat.T.tocsr())
+    return places
+
+
+def _filled_cross(
+    places: Mapping[tuple[int, int], Dense | Sparse], values: Floats
+) -> dict[tuple[int, int], Floats | csr_matrix]:
+    """``Z_i' Z_j`` for all ``i != j`` of some numbers."""
+    cross: dict[tuple[int, int], Floats | csr_matrix] = {}
+    for (i, j), place in places.items():
+        cross[i, j] = block = place.filled(values)
+        if isinstance(block, np.ndarray):
+            cross[j, i] = block.T
     return cross
 
 
@@ -228,16 +329,18 @@ def as_array(block: Floats | csr_matrix) -> Floats:
     return block if isinstance(block, np.ndarray) else np.asarray(block.toarray())
 
 
-def _tail(
-    A: CrossProducts, s: int, blocks: Sequence[Floats | csr_matrix], sparse: bool
-) -> DenseTail | SparseTail:
+def _tail_pattern(at: CrossProducts, s: int, dense: tuple[int, ...]) -> TailPattern:
+    """Places of the rows of chain term ``s`` against the dense terms, from cells of positions."""
+    term = at.terms[s]
+    parts = [_flat(between(at, s, j), (term.q, at.terms[j].q)) for j in dense]
+    R = hstack(parts, format="csr") if parts else csr_matrix((term.q, 0))
+    R.sort_indices()
+    return tail_pattern(R, term.k, at.p + 1)
+
+
+def _dense_tail(A: CrossProducts, s: int, blocks: Sequence[Floats | csr_matrix]) -> DenseTail:
     """Rows of chain term ``s`` against ``[dense terms, X, y]``; ``blocks`` for the former."""
     term = A.terms[s]
-    if sparse:
-        parts = [csr_matrix(block) for block in blocks]
-        R = hstack(parts, format="csr") if parts else csr_matrix((term.q, 0))
-        R.sort_indices()
-        return sparse_tail(R, A.zv[s])
     full = [as_array(block) for block in blocks] + [A.zv[s].reshape(term.q, -1)]
     return DenseTail(np.concatenate(full, axis=1).reshape(term.l, term.k, -1))
 

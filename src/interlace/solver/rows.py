@@ -32,6 +32,8 @@ from interlace.sums.terms import Floats
 
 # Numbers held at a time by one array per combination of levels, and by one per row.
 _LEVEL_NUMBERS, _ROW_NUMBERS = 1 << 21, 1 << 20
+# Rows at a time that are gathered from levels.
+_OWN_ROWS = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,41 @@ def quadratic_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats
         Q, B = _eliminated(factor, met, C)
         total[members] = _forms(factor.plan, rows, members, which[members] - first, (C, Q, B))
     return np.maximum(total, 0.0)  # rounding can leave a zero slightly negative
+
+
+def own_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats:
+    """:func:`quadratic_forms` of the rows that the equations were made of, ``(m,)``.
+
+    Every row then meets a level of every term, and the levels of one another in the chain are those
+    that the factor knows, so that with a chain of one term no combinations have to be found.
+
+    Notes
+    -----
+    With no other term, ``[z x] C~ [z x]' = z'K z + |L_X^-1 (x - R'K z)|^2``: a gather of one block
+    a level, and one product with the fixed effects.
+    """
+    if len(factor.plan.chain) > 1 or factor.plan.dense:
+        return quadratic_forms(factor, rows, fixed=fixed)
+    (s,) = factor.plan.chain
+    step, total = factor.steps[s], np.empty(len(rows.X))
+    root = solve_triangular(factor.L[:-1, :-1], np.eye(factor.A.p), lower=True, check_finite=False)
+    KR = multiply(step.K, _tail_rows(step.tail, np.arange(factor.A.terms[s].l)))[..., :-1] @ root.T
+    X = rows.X @ root.T if fixed else rows.X
+    for start in range(0, len(total), _OWN_ROWS):
+        part = slice(start, start + _OWN_ROWS)
+        codes, z = rows.codes[s][part], rows.Z[s][part]
+        total[part] = _squared(z, step.K[codes])
+        if fixed:
+            left = X[part] - multiply(z[:, None, :], KR[codes])[:, 0]
+            total[part] += np.einsum("rp,rp->r", left, left)
+    return total
+
+
+def _squared(z: Floats, K: Floats) -> Floats:
+    """``z' K z`` of every row: ``(r, k)`` and ``(r, k, k)``."""
+    if z.shape[1] == 1:
+        return np.asarray(K[:, 0, 0] * z[:, 0] ** 2, dtype=np.float64)
+    return np.asarray(np.einsum("rk,rkl,rl->r", z, K, z), dtype=np.float64)
 
 
 def set_forms(factor: Factor, rows: Rows, C: Floats) -> Floats:
@@ -168,9 +205,23 @@ def _combinations(factor: Factor, rows: Rows) -> tuple[dict[int, Codes], Codes]:
     which = np.zeros(len(rows.X), dtype=np.intp)
     first = which
     for s in factor.plan.chain:
-        key = which * (factor.A.terms[s].l + 1) + rows.codes[s] + 1
-        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        l = factor.A.terms[s].l + 1
+        first, which = _numbered(which * l + rows.codes[s] + 1, l * (int(which.max()) + 1))
     return {s: rows.codes[s][first] for s in factor.plan.chain}, which
+
+
+def _numbered(keys: Codes, size: int) -> tuple[Codes, Codes]:
+    """A row with each key below ``size`` that occurs, in order, and every row's number among them.
+
+    Told from a table where that is no larger than the rows.
+    """
+    if size > 4 * len(keys):
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        return first, which
+    row = np.full(size, -1)
+    row[keys] = np.arange(len(keys))
+    occurs = row >= 0
+    return row[occurs], (np.cumsum(occurs) - 1)[keys]
 
 
 def _pieces(which: Codes, size: int, rows: Rows) -> Iterator[slice]:

@@ -7,6 +7,7 @@ well-filled rows, :class:`SparseTail` where each level meets few of the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from interlace.solver.blocks import multiply
+from interlace.solver.places import Index, Sparse, positions_of, sparse_places
 from interlace.sums.terms import Floats
 
 Codes = NDArray[np.integer]
@@ -125,53 +127,115 @@ def count_pairs(lengths: Floats, k: int) -> float:
     return float((lengths * (lengths + 1) / 2).sum()) * k * k
 
 
-def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
-    """Rows ``R`` (l k, q) against the other terms and ``fixed`` (l, k, p + 1) against ``[X y]``."""
-    l, k, width = fixed.shape
+@dataclass(frozen=True, eq=False)
+class TailPattern:
+    """Where the numbers of a :class:`SparseTail` go.
+
+    Entries are those of a row of blocks: entry ``e`` is paired with itself and the
+    ``partners[e] - 1`` that follow in its row; ``second`` lists the latter pair by pair.
+    """
+
+    R: Sparse
+    k: int
+    width: int
+    entries: Index
+    columns: Codes
+    starts: Codes
+    partners: Codes
+    second: NDArray[np.int32]
+    pairs: NDArray[np.int32]
+    pair_starts: Codes
+
+    def filled(self, numbers: Floats, fixed: Floats) -> SparseTail:
+        """The tail of some numbers, and of ``fixed`` (l, k, p + 1) against ``[X y]``."""
+        values, k, q = numbers[self.entries], self.k, self.R.shape[1]
+        l, m = len(self.starts) - 1, q + self.width
+        pairs = csc_matrix(
+            (
+                self._products(values).ravel(),
+                _stacked([self.pairs] * (k * k)),
+                _stacked_starts(self.pair_starts, k * k),
+            ),
+            shape=(m**2, l * k * k),
+        )
+        selves = [values[:, i] * values[:, j] for i in range(k) for j in range(k)]
+        squares: csr_matrix = csr_matrix(
+            (
+                _stacked(selves),
+                _stacked([self.columns] * (k * k)),
+                _stacked_starts(self.starts, k * k),
+            ),
+            shape=(l * k * k, q),
+        )
+        return SparseTail(self.R.filled(numbers), fixed, pairs, squares)
+
+    def _products(self, values: Floats) -> Floats:
+        """Products of the values of all pairs, ``(k^2, .)``, in pieces that stay in the cache."""
+        k = self.k
+        left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
+        products = np.empty((k * k, len(self.second)))
+        for part, out in _pieces(self.partners):
+            second = self.second[out]
+            for i in range(k):
+                first = np.repeat(left[i][part], self.partners[part])
+                for j in range(k):
+                    np.multiply(first, left[j][second], out=products[i * k + j, out])
+        return products
+
+
+def tail_pattern(R: csr_matrix, k: int, width: int) -> TailPattern:
+    """Places of rows ``R`` (l k, q), which hold positions, beside ``width`` columns ``[X y]``."""
     q = R.shape[1]
     columns, starts, values = _block_rows(R, k)
     lengths = np.diff(starts)
     partners = np.repeat(starts[1:], lengths) - np.arange(len(columns))
-    rows, products = _list_pairs(columns, values, partners, q + width)
-    pair_starts = np.append(np.cumsum(partners) - partners, len(rows))[starts]
-    pairs = csc_matrix(
-        (products.ravel(), _stacked([rows] * (k * k)), _stacked_starts(pair_starts, k * k)),
-        shape=((q + width) ** 2, l * k * k),
+    second, pairs = _list_pairs(columns, partners, q + width)
+    return TailPattern(
+        R=sparse_places(R),
+        k=k,
+        width=width,
+        entries=positions_of(values),
+        columns=columns,
+        starts=starts,
+        partners=partners,
+        second=second,
+        pairs=pairs,
+        pair_starts=np.append(np.cumsum(partners) - partners, len(pairs))[starts],
     )
-    selves = [values[:, i] * values[:, j] for i in range(k) for j in range(k)]
-    squares: csr_matrix = csr_matrix(
-        (_stacked(selves), _stacked([columns] * (k * k)), _stacked_starts(starts, k * k)),
-        shape=(l * k * k, q),
-    )
-    return SparseTail(R, fixed, pairs, squares)
+
+
+def sparse_tail(R: csr_matrix, fixed: Floats) -> SparseTail:
+    """Rows ``R`` (l k, q) against the other terms and ``fixed`` (l, k, p + 1) against ``[X y]``."""
+    positions = csr_matrix((np.arange(1.0, R.nnz + 1.0), R.indices, R.indptr), shape=R.shape)
+    pattern = tail_pattern(positions, fixed.shape[1], fixed.shape[2])
+    return pattern.filled(np.concatenate((np.zeros(1), R.data)), fixed)
 
 
 def _list_pairs(
-    columns: Codes, values: Floats, partners: Codes, m: int
-) -> tuple[NDArray[np.int32], Floats]:
-    """Flat position in an ``(m, m)`` matrix of every pair of entries, and products ``(k^2, .)``.
-
-    Entry ``e`` is paired with itself and the ``partners[e] - 1`` entries that follow in its row.
-    Listed in pieces that stay in the cache.
-    """
-    k, total = values.shape[1], int(partners.sum())
-    before = np.cumsum(partners) - partners
+    columns: Codes, partners: Codes, m: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Second entry of every pair, and its flat position in an ``(m, m)`` matrix."""
+    total = int(partners.sum())
     position = columns.astype(np.int32)
-    left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
-    rows = np.empty(total, dtype=np.int32)
-    products = np.empty((k * k, total))
-    edges = np.unique(np.append(np.searchsorted(before, np.arange(0, total, _PIECE)), len(columns)))
-    for a, b in pairwise(edges.tolist()):
-        count = partners[a:b]
-        out = slice(int(before[a]), int(before[b - 1] + partners[b - 1]))
-        second = np.arange(out.start, out.stop)
-        second -= np.repeat(before[a:b] - np.arange(a, b), count)
-        rows[out] = np.repeat(position[a:b] * np.int32(m), count) + position[second]
-        for i in range(k):
-            first = np.repeat(left[i][a:b], count)
-            for j in range(k):
-                np.multiply(first, left[j][second], out=products[i * k + j, out])
-    return rows, products
+    second, pairs = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
+    before = np.cumsum(partners) - partners
+    for part, out in _pieces(partners):
+        count = partners[part]
+        listed = np.arange(out.start, out.stop)
+        listed -= np.repeat(before[part] - np.arange(part.start, part.stop), count)
+        second[out] = listed
+        pairs[out] = np.repeat(position[part] * np.int32(m), count) + position[listed]
+    return second, pairs
+
+
+def _pieces(partners: Codes) -> Iterator[tuple[slice, slice]]:
+    """Slices of entries, and of their pairs, small enough for the cache."""
+    ends = np.cumsum(partners)
+    total = int(ends[-1]) if len(ends) else 0
+    before = ends - partners
+    edges = np.append(np.searchsorted(before, np.arange(0, total, _PIECE)), len(partners))
+    for a, b in pairwise(np.unique(edges).tolist()):
+        yield slice(a, b), slice(int(before[a]), int(ends[b - 1]))
 
 
 def _stacked(parts: list[NDArray[N]]) -> NDArray[N]:

@@ -34,7 +34,15 @@ class Cells:
 
     def transpose(self) -> Cells:
         """The same blocks as ``Z_j' Z_i``."""
-        order = np.argsort(self.cols, kind="stable")
+        return self.reordered(self.by_column)
+
+    @property
+    def by_column(self) -> Codes:
+        """Order of the blocks by column, then by row: that of the transpose."""
+        return np.argsort(self.cols, kind="stable")
+
+    def reordered(self, order: Codes) -> Cells:
+        """The transpose, for the ``order`` of :attr:`by_column`."""
         return Cells(self.cols[order], self.rows[order], self.values[order].transpose(0, 2, 1))
 
     def turned(self, left: Floats, right: Floats) -> Cells:

@@ -98,6 +98,10 @@ class Pool:
         where = np.array(index, dtype=np.intp) - low
         return (part @ part.T)[np.ix_(where, where)]
 
+    def counted(self, a: int, b: int) -> bool:
+        """Whether the product of columns ``a`` and ``b`` is 1 in every row."""
+        return self.ones == a == b
+
     def product(self, rows: slice, a: int, b: int, out: Floats) -> None:
         """Product of columns ``a`` and ``b`` on some rows."""
         if a == self.ones or b == self.ones:

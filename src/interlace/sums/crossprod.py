@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from scipy.sparse import csc_matrix
@@ -219,7 +219,7 @@ def sums_over_rows(
     """Cross-products of the columns that blocks of the pool stand for."""
     w = design.weights
     sums = [
-        _level_sums(pool, codes, term.l, block.index, fixed.index)
+        level_sums(pool, codes, term.l, block.index, fixed.index)
         for codes, term, block in zip(design.codes, design.terms, random, strict=True)
     ]
     V = fixed.finish
@@ -261,28 +261,40 @@ def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
 # ------------------------------------------------------------------ sums over rows
 
 
-def _level_sums(
-    pool: Pool, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]
+class Columns(Protocol):
+    """Columns whose products over rows are to be summed."""
+
+    def counted(self, a: int, b: int) -> bool:
+        """Whether the product of columns ``a`` and ``b`` is 1 in every row."""
+        ...
+
+    def product(self, rows: slice, a: int, b: int, out: Floats) -> None:
+        """Product of columns ``a`` and ``b`` on some rows, with their weights."""
+        ...
+
+
+def level_sums(
+    columns: Columns, codes: Codes, l: int, z: Sequence[int], v: Sequence[int]
 ) -> tuple[Floats, Floats]:
-    """``Z'Z`` (l, k, k) and ``Z'V`` (l, k, m) by level, of columns of the pool.
+    """``Z'Z`` (l, k, k) and ``Z'V`` (l, k, m) by level, of columns of a table.
 
     Every product of two columns is formed and summed once, however many blocks it enters.
     """
     pairs = sorted({(min(a, b), max(a, b)) for a in z for b in (*z, *v)})
     position = {pair: i for i, pair in enumerate(pairs)}
-    totals = _pair_sums(pool, codes, l, pairs)
+    totals = pair_sums(columns, codes, l, pairs)
 
     def block(columns: Sequence[int]) -> Floats:
         index = [[position[min(a, b), max(a, b)] for b in columns] for a in z]
-        return totals[:, np.array(index, dtype=np.intp)]
+        return totals[:, np.array(index, dtype=np.intp).reshape(len(z), len(columns))]
 
     return block(z), block(v)
 
 
-def _pair_sums(pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]) -> Floats:
-    """Sums by level of products of two columns of the pool, ``(l, number of pairs)``."""
+def pair_sums(columns: Columns, codes: Codes, l: int, pairs: Sequence[tuple[int, int]]) -> Floats:
+    """Sums by level of products of two columns of a table, ``(l, number of pairs)``."""
     totals = np.zeros((l, len(pairs)))
-    counted = [i for i, (a, b) in enumerate(pairs) if pool.ones == a == b]
+    counted = [i for i, pair in enumerate(pairs) if columns.counted(*pair)]
     summed = [i for i in range(len(pairs)) if i not in counted]
     for i in counted:
         totals[:, i] = np.bincount(codes, minlength=l)
@@ -291,7 +303,7 @@ def _pair_sums(pool: Pool, codes: Codes, l: int, pairs: Sequence[tuple[int, int]
     for rows in _chunks(len(codes), l):
         products = np.empty((rows.stop - rows.start, len(summed)))
         for column, i in enumerate(summed):
-            pool.product(rows, *pairs[i], out=products[:, column])
+            columns.product(rows, *pairs[i], out=products[:, column])
         totals[:, summed] += group_sums(codes[rows], l, products)
     return totals
 
@@ -314,7 +326,7 @@ def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Bloc
     else:
         rows, cols, index = indexed_pairs(codes, shape)
         products = [(a, b) for a in left.index for b in right.index]
-        sums = _pair_sums(pool, index, len(rows), products)
+        sums = pair_sums(pool, index, len(rows), products)
         values = sums.reshape(len(rows), len(left.index), len(right.index))
     if values.shape[1:] == (1, 1):
         values *= left.finish[0, 0]
