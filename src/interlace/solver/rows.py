@@ -122,18 +122,18 @@ def own_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats:
     for start in range(0, len(total), _OWN_ROWS):
         part = slice(start, start + _OWN_ROWS)
         codes, z = rows.codes[s][part], rows.Z[s][part]
-        total[part] = _squared(z, step.K[codes])
+        total[part] = _squared(z, step.K, codes)
         if fixed:
             left = X[part] - multiply(z[:, None, :], KR[codes])[:, 0]
             total[part] += np.einsum("rp,rp->r", left, left)
     return total
 
 
-def _squared(z: Floats, K: Floats) -> Floats:
-    """``z' K z`` of every row: ``(r, k)`` and ``(r, k, k)``."""
+def _squared(z: Floats, K: Floats, codes: Codes) -> Floats:
+    """``z' K z`` of every row: ``(r, k)``, and ``(l, k, k)`` at its level."""
     if z.shape[1] == 1:
-        return np.asarray(K[:, 0, 0] * z[:, 0] ** 2, dtype=np.float64)
-    return np.asarray(np.einsum("rk,rkl,rl->r", z, K, z), dtype=np.float64)
+        return np.asarray(K[:, 0, 0][codes] * z[:, 0] ** 2, dtype=np.float64)
+    return np.asarray(np.einsum("rk,rkl,rl->r", z, K[codes], z), dtype=np.float64)
 
 
 def set_forms(factor: Factor, rows: Rows, C: Floats) -> Floats:
@@ -202,7 +202,7 @@ def fixed_on_random(factor: Factor) -> tuple[Floats, ...]:
 
 def _combinations(factor: Factor, rows: Rows) -> tuple[dict[int, Codes], Codes]:
     """Combinations of eliminated levels that occur: those levels by term, and that of every row."""
-    which = np.zeros(len(rows.X), dtype=np.intp)
+    which: Codes = np.zeros(len(rows.X), dtype=np.intp)
     first = which
     for s in factor.plan.chain:
         l = factor.A.terms[s].l + 1
