@@ -15,16 +15,14 @@ from interlace.design.encode import (
     Columns,
     Context,
     Encoded,
-    Grouping,
     Side,
     columns_read,
     encode,
-    group_rows,
-    recode_rows,
     replay,
 )
 from interlace.design.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.design.frame import Codes, Column, Mask, Table
+from interlace.design.groups import Grouping, group_rows, recode_rows, refuse_new
 from interlace.errors import InterlaceError
 from interlace.sums.terms import ReTerm
 
@@ -230,11 +228,20 @@ def replay_random(encoding: Encoding, newdata: object) -> list[tuple[Codes, Floa
     return list(zip(levels, replay_slopes(encoding, newdata, wanted), strict=True))
 
 
-def replay_levels(encoding: Encoding, newdata: object, wanted: Sequence[bool]) -> list[Codes]:
-    """The codes of :func:`replay_random`; -1, and no columns read, for terms not ``wanted``."""
+def replay_levels(
+    encoding: Encoding, newdata: object, wanted: Sequence[bool], *, refuse: bool = False
+) -> list[Codes]:
+    """The codes of :func:`replay_random`; -1, and no columns read, for terms not ``wanted``.
+
+    With ``refuse``, a level that is new or missing is an ``InterlaceError``.
+    """
     table = frame.open_table(newdata, title="the new data")
     used = {g.columns: g for g, want in zip(encoding.groups, wanted, strict=True) if want}
-    codes = {key: recode_rows(group, frame.pick(table, key)) for key, group in used.items()}
+    stored = {key: frame.pick(table, key) for key in used}
+    codes = {key: recode_rows(group, stored[key]) for key, group in used.items()}
+    if refuse:
+        for key, group in used.items():
+            refuse_new(group, stored[key], codes[key], table)
     return [
         codes[group.columns] if want else np.full(table.n, -1, dtype=np.intp)
         for group, want in zip(encoding.groups, wanted, strict=True)

@@ -1,4 +1,4 @@
-"""Sides of a formula and groups + plain columns -> matrices and codes; the same again later.
+"""Sides of a formula + plain columns -> matrices; the same again later.
 
 Columns and products of numeric columns have no state, so numpy forms them; formulaic evaluates all
 else and keeps factor levels and states of transforms in a ``ModelSpec``.
@@ -27,16 +27,13 @@ from numpy.typing import NDArray
 
 from interlace.design.formula import model_terms, names_in
 from interlace.design.frame import (
-    Codes,
     Column,
     Levels,
     Table,
-    factorize,
     hint,
     is_numeric,
     kind,
     recode,
-    texts,
 )
 from interlace.errors import InterlaceError
 
@@ -124,37 +121,6 @@ class Encoded:
     side: Side
     matrix: Floats
     factors: Columns = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """A grouping factor: its columns, their levels, and the combinations that occur.
-
-    Parameters
-    ----------
-    columns
-        Names of the columns, several for an interaction.
-    levels
-        Per column, the distinct values.
-    cells
-        ``(l,)`` sorted numbers of the combinations that occur, the last column running fastest.
-    """
-
-    columns: tuple[str, ...]
-    levels: tuple[Levels, ...]
-    cells: Codes
-
-    @property
-    def labels(self) -> Levels:
-        """``(l,)`` labels of the levels: the values, or ``"a1:b2"`` for an interaction."""
-        shape = [len(levels) for levels in self.levels]
-        if len(shape) == 1:
-            return self.levels[0]
-        parts = [
-            np.array(texts(levels), object)[at]
-            for levels, at in zip(self.levels, np.unravel_index(self.cells, shape), strict=True)
-        ]
-        return np.array([":".join(cell) for cell in zip(*parts, strict=True)], object)
 
 
 def columns_read(texts: Iterable[str], table: Table, context: Context | None) -> list[str]:
@@ -428,36 +394,3 @@ def _mismatch(spec: ModelSpec, materializer: PandasMaterializer) -> str:
             if len(unknown):
                 return _unknown_level(f"'{expr}'", unknown, known)
     return "the levels given to C() do not include all values of the column"
-
-
-# Groups -------------------------------------------------------------------------------------------
-
-
-def group_rows(names: tuple[str, ...], columns: Columns) -> tuple[Grouping, Codes]:
-    """Grouping factor of plain columns, and ``(n,)`` positions in its levels."""
-    parts = [factorize(columns[name]) for name in names]
-    levels = tuple(values for _, values in parts)
-    if len(parts) == 1:
-        return Grouping(names, levels, np.arange(len(levels[0]))), parts[0][0]
-    numbers = _cell_numbers([codes for codes, _ in parts], levels)
-    codes, cells = factorize(numbers)
-    return Grouping(names, levels, cells.astype(np.intp)), codes
-
-
-def _cell_numbers(codes: Sequence[Codes], levels: Sequence[Levels]) -> Codes:
-    """Number of each row's combination of levels; -1 where one of them is."""
-    numbers = codes[0]
-    for part, values in zip(codes[1:], levels[1:], strict=True):
-        numbers = np.where((numbers < 0) | (part < 0), -1, numbers * len(values) + part)
-    return numbers
-
-
-def recode_rows(group: Grouping, columns: Columns) -> Codes:
-    """Levels of other rows: ``(m,)`` positions, -1 where a value is missing or not known."""
-    parts = [
-        recode(columns[name], values)
-        for name, values in zip(group.columns, group.levels, strict=True)
-    ]
-    numbers = _cell_numbers(parts, group.levels)
-    at = np.searchsorted(group.cells, numbers).clip(max=len(group.cells) - 1)
-    return np.where(group.cells[at] == numbers, at, -1)

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray
 
+from interlace.design import keys
 from interlace.errors import InterlaceError
 
 Column: TypeAlias = NDArray[np.generic] | ExtensionArray
@@ -28,8 +29,6 @@ Levels: TypeAlias = NDArray[np.generic]
 # What the caller owns is of any type; it goes no further than this module.
 Foreign: TypeAlias = Any
 ForeignSeries: TypeAlias = "nw.Series[Any]"
-
-_NUMBERS_IN_OBJECTS = ("integer", "floating", "mixed-integer-float", "boolean")
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,15 @@ class Table:
         Name -> column; call it through :func:`pick`, which checks the name.
     title
         What messages call the frame.
+    index
+        Labels of the rows; ``None`` where these are their positions.
     """
 
     names: tuple[str, ...]
     n: int
     read: Callable[[str], Column]
     title: str = "the data"
+    index: pd.Index | None = None
 
 
 def open_table(data: Foreign, *, title: str = "the data") -> Table:
@@ -63,7 +65,8 @@ def open_table(data: Foreign, *, title: str = "the data") -> Table:
         ``data`` is none of these, is lazy, or is a dict with columns of different lengths.
     """
     if isinstance(data, pd.DataFrame):
-        return Table(tuple(data.columns), len(data), partial(_pandas_column, data), title)
+        read = partial(_pandas_column, data)
+        return Table(tuple(data.columns), len(data), read, title, _labels(data.index))
     if isinstance(data, Mapping):
         return _open_mapping(data, title)
     try:
@@ -103,7 +106,7 @@ def as_column(values: Foreign, name: str) -> Column:
     """Values given as an array, a list or a series, by position (an index is ignored)."""
     if isinstance(values, np.ndarray | ExtensionArray):
         column: Column = values
-    elif isinstance(values, pd.Series):
+    elif isinstance(values, pd.Series | pd.Index):
         column = _stored(values)
     elif isinstance(values, Sequence) and not isinstance(values, str):
         column = _stored(pd.Series(values))
@@ -117,6 +120,17 @@ def as_column(values: Foreign, name: str) -> Column:
     if column.ndim != 1:
         raise InterlaceError(f"{name} must have one dimension, not shape {column.shape}")
     return column
+
+
+def _labels(index: pd.Index) -> pd.Index | None:
+    """An index, unless it is that of the positions."""
+    return None if index.equals(pd.RangeIndex(len(index))) else index
+
+
+def shown(values: Foreign, at: int) -> str:
+    """A value of an array or an index as messages write it."""
+    value = pd.Index(values[at : at + 1])[0]
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def hint(name: str, names: Sequence[object]) -> str:
@@ -172,12 +186,10 @@ def plain(column: Column, name: str) -> Column:
     InterlaceError
         Values of different types in one column, such as ``1`` and ``"1"``.
     """
-    if isinstance(column, pd.Categorical):
-        return _used_categories(column)
-    if not isinstance(column, np.ndarray):
+    if not isinstance(column, np.ndarray | pd.Categorical):
         column = _without_extension(column)
-        if isinstance(column, pd.Categorical):
-            return _used_categories(column)
+    if isinstance(column, pd.Categorical):
+        return _with_distinct_categories(_used_categories(column), name)
     if isinstance(column, np.ndarray) and column.dtype.kind in "OUST":
         return _from_objects(column, name)
     return column
@@ -232,8 +244,13 @@ def factorize(column: Column) -> tuple[Codes, Levels]:
 def recode(column: Column, levels: Levels) -> Codes:
     """Codes of a column on known levels, ``-1`` where a value is missing or is none of them.
 
-    Values are compared as they are, or by their text where one side is text and the other not
-    (``"308"`` is ``308``).
+    Values are compared by what they mean (:mod:`interlace.design.keys`), or by their text where one
+    side is text and the other not (``"308"`` is ``308``).
+
+    Raises
+    ------
+    InterlaceError
+        Values that cannot be compared, such as lists.
     """
     codes = np.full(len(column), -1, dtype=np.intp)
     gaps = missing(column)
@@ -244,8 +261,15 @@ def recode(column: Column, levels: Levels) -> Codes:
     else:
         found = column[rows]
     if len(found):
-        part, values = _distinct(found)
-        codes[rows] = _positions(values, levels)[part]
+        try:
+            part, values = _distinct(found)
+            codes[rows] = keys.positions(values, levels)[part]
+        except TypeError as error:
+            held = type(found[0]).__name__
+            raise InterlaceError(
+                f"values of the type {held} cannot be compared with levels such as "
+                f"{levels.tolist()[0]!r}"
+            ) from error
     return codes
 
 
@@ -257,41 +281,21 @@ def _distinct(column: Column) -> tuple[Codes, Levels]:
     return factorize(column)
 
 
-def _positions(values: Levels, levels: Levels) -> Codes:
-    if has_text(levels) != has_text(values) or values.dtype.kind == "O":
-        known = pd.Index(texts(levels))
-        if known.is_unique:
-            return np.asarray(known.get_indexer(pd.Index(texts(values))), dtype=np.intp)
-    return np.asarray(pd.Index(levels).get_indexer(pd.Index(values)), dtype=np.intp)
-
-
-def has_text(values: Levels) -> bool:
-    """Whether any label is text."""
-    return values.dtype.kind in "UST" or (
-        values.dtype.kind == "O" and any(isinstance(value, str) for value in values)
-    )
-
-
-def texts(values: Levels) -> list[str]:
-    """Labels as text; whole numbers stored as floats lose their ``.0``."""
-    if values.dtype.kind == "f":
-        return [str(int(v)) if float(v).is_integer() else str(v) for v in values.tolist()]
-    return [str(value) for value in values.tolist()]
-
-
 def _factorize_range(
     column: NDArray[np.integer] | NDArray[np.bool_], low: int, high: int
 ) -> tuple[Codes, Levels]:
     """Integers in a short range: a table of those present replaces hashing and sorting."""
-    shifted = column.astype(np.intp)
+    wide = np.uint64 if high >= 2**63 else np.int64
+    shifted = column.astype(wide)
     if low:
-        shifted -= low
+        shifted -= wide(low)
+    at = shifted.astype(np.intp, copy=False)
     present = np.zeros(high - low + 1, dtype=bool)
-    present[shifted] = True
-    values = np.flatnonzero(present) + low
+    present[at] = True
+    values = (np.flatnonzero(present).astype(wide) + wide(low)).astype(column.dtype)
     if present.all():
-        return shifted, values.astype(column.dtype)
-    return (np.cumsum(present) - 1)[shifted], values.astype(column.dtype)
+        return at, values
+    return (np.cumsum(present) - 1)[at], values
 
 
 def _used_categories(column: pd.Categorical[Any]) -> pd.Categorical[Any]:
@@ -303,6 +307,16 @@ def _used_categories(column: pd.Categorical[Any]) -> pd.Categorical[Any]:
     return pd.Categorical.from_codes(
         renumbered[column.codes], categories=column.categories[used], ordered=column.ordered
     )
+
+
+def _with_distinct_categories(column: pd.Categorical[Any], name: str) -> pd.Categorical[Any]:
+    """Refuse categories such as a date and the midnight it begins with, which mean one level."""
+    if (pair := keys.repeated(np.asarray(column.categories))) is not None:
+        raise InterlaceError(
+            f"the column '{name}' has the categories {pair[0]!r} and {pair[1]!r}, which mean the "
+            "same: give them one type"
+        )
+    return column
 
 
 def _without_extension(column: ExtensionArray) -> Column:
@@ -318,15 +332,19 @@ def _without_extension(column: ExtensionArray) -> Column:
     target = getattr(dtype, "numpy_dtype", None)
     if target is None and dtype.kind in "fiub":
         target = getattr(dtype, "subtype", None)
-    return column if target is None else column.to_numpy(dtype=target)
+    if target is None:
+        return column
+    zone = getattr(getattr(dtype, "pyarrow_dtype", None), "tz", None)
+    values = column.to_numpy(dtype=target)
+    return values if zone is None else _zoned(values, zone)
 
 
 def _from_objects(column: NDArray[np.generic], name: str) -> Column:
     held = "string" if column.dtype.kind != "O" else pd.api.types.infer_dtype(column, skipna=False)
-    if held in _NUMBERS_IN_OBJECTS:
+    if held in ("floating", "boolean"):
         return np.array(column.tolist())
-    if held == "decimal":
-        return column.astype(np.float64)
+    if held in ("integer", "mixed-integer-float", "decimal"):
+        return _numbers(column)
     if held.startswith("mixed"):
         _refuse_mixed(column, name)
     try:
@@ -336,6 +354,23 @@ def _from_objects(column: NDArray[np.generic], name: str) -> Column:
         raise InterlaceError(
             f"the column '{name}' holds values of the type {held}, which cannot be compared"
         ) from error
+
+
+def _numbers(column: NDArray[np.generic]) -> Column:
+    """Integers, decimals and floats in objects: as floats, unless these would round integers."""
+    floats = column.astype(np.float64)
+    integers = all(isinstance(value, int | np.integer) for value in column)
+    if not integers and ((np.abs(floats) <= 2**53).all() or (floats != np.floor(floats)).any()):
+        return floats
+    whole = [int(value) for value in column]
+    if not integers and any(a != b for a, b in zip(whole, column.tolist(), strict=True)):
+        return floats
+    for dtype in (np.int64, np.uint64):
+        try:
+            return np.array(whole, dtype=dtype)
+        except OverflowError:
+            continue
+    return np.array(whole, dtype=object)
 
 
 def _refuse_mixed(column: NDArray[np.generic], name: str) -> None:
@@ -354,7 +389,7 @@ def _pandas_column(data: pd.DataFrame, name: str) -> Column:
     return _stored(data[name])
 
 
-def _stored(series: pd.Series[Any]) -> Column:
+def _stored(series: pd.Series[Any] | pd.Index) -> Column:
     return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
 
 
@@ -382,9 +417,26 @@ def _narwhals_column(series: ForeignSeries) -> Column:
     if dtype == nw.Boolean and nulls.any():
         values = series.fill_null(False).to_numpy().astype(bool)
         return pd.arrays.BooleanArray(values, nulls.copy())
+    if isinstance(dtype, nw.Datetime) and dtype.time_zone is not None:
+        return _zoned(series.to_numpy(), dtype.time_zone)
     if dtype.is_decimal():
-        series = series.cast(nw.Float64)
+        return _decimals(series)
     return series.to_numpy()
+
+
+def _zoned(instants: NDArray[np.generic], zone: str) -> Column:
+    """Instants in UTC with the time zone in which they are shown."""
+    shown: Column = pd.DatetimeIndex(instants).tz_localize("UTC").tz_convert(zone).array
+    return shown
+
+
+def _decimals(series: ForeignSeries) -> Column:
+    """Decimals as floats, or as they are where floats could not tell them apart."""
+    floats = series.cast(nw.Float64).to_numpy()
+    sizes = np.abs(floats[np.isfinite(floats)])
+    scale = getattr(series.dtype, "scale", None)  # narwhals before 2.17 does not know it
+    exact = scale is not None and (sizes * 10.0**scale < 1e15).all()
+    return floats if exact else np.array(series.to_list(), dtype=object)
 
 
 def _narwhals_categorical(series: ForeignSeries) -> pd.Categorical[Any]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from interlace.design import keys
 from interlace.design.design import Design, Encoding
-from interlace.design.encode import Grouping, Side
+from interlace.design.encode import Side
 from interlace.design.formula import listed_by_lme4
-from interlace.design.frame import Codes, Levels, has_text
+from interlace.design.frame import Codes, Levels
+from interlace.design.groups import Grouping, crossed
 from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.joint import Joint
@@ -170,37 +172,32 @@ def _position(encoding: Encoding, expr: str, group: tuple[str, ...]) -> int:
 def _union(a: Grouping, b: Grouping) -> tuple[Grouping, Codes, Codes]:
     """Grouping with the levels of two, and the positions of theirs in it."""
     pairs = zip(a.columns, a.levels, b.levels, strict=True)
-    levels = tuple(_union_of_levels(name, one, two) for name, one, two in pairs)
-    if len(levels) == 1:
-        numbers = [pd.Index(levels[0]).get_indexer(pd.Index(g.levels[0])) for g in (a, b)]
-        return Grouping(a.columns, levels, np.arange(len(levels[0]))), numbers[0], numbers[1]
-    first, second = _renumbered(a, levels), _renumbered(b, levels)
-    cells = np.union1d(first, second)
-    places = np.searchsorted(cells, first), np.searchsorted(cells, second)
-    return Grouping(a.columns, levels, cells), *places
+    levels = [_union_of_levels(name, one, two) for name, one, two in pairs]
+    parts = [
+        np.concatenate([keys.positions(g.levels[j], own)[g.cells[:, j]] for g in (a, b)])
+        for j, own in enumerate(levels)
+    ]
+    whole, codes = crossed(a.columns, levels, parts)
+    first, second = np.split(codes, [len(a.cells)])
+    return whole, first, second
 
 
 def _union_of_levels(name: str, one: Levels, two: Levels) -> Levels:
-    if has_text(one) != has_text(two):
+    """Levels of both, each once; sorted if those of both are."""
+    if keys.has_text(one) != keys.has_text(two):
         raise InterlaceError(
             f"cross-products cannot be added: '{name}' holds text in only one of them"
         )
-    a, b = pd.Index(one), pd.Index(two)
-    if a.equals(b):
+    new = two[keys.positions(two, one) < 0]
+    if not len(new) and len(one) == len(two):
         return one
-    whole = a.append(b).unique()
-    if a.is_monotonic_increasing and b.is_monotonic_increasing:
-        whole = whole.sort_values()
-    return np.asarray(whole)
-
-
-def _renumbered(group: Grouping, levels: Sequence[Levels]) -> Codes:
-    """Numbers of the combinations of a grouping on other levels of its columns."""
-    shape = [len(own) for own in group.levels]
-    numbers: Codes = np.zeros(len(group.cells), dtype=np.intp)
-    for at, own, new in zip(
-        np.unravel_index(group.cells, shape), group.levels, levels, strict=True
-    ):
-        places = pd.Index(new).get_indexer(pd.Index(own))
-        numbers = numbers * len(new) + places[at]
-    return numbers
+    whole = keys.joined((one, new)) if len(new) else one
+    if not (pd.Index(one).is_monotonic_increasing and pd.Index(two).is_monotonic_increasing):
+        return whole
+    try:
+        return np.sort(whole)
+    except TypeError as error:
+        raise InterlaceError(
+            f"cross-products cannot be added: '{name}' holds {one.tolist()[0]!r} in one and "
+            f"{two.tolist()[0]!r} in the other, which cannot be compared"
+        ) from error

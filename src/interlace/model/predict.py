@@ -52,6 +52,7 @@ def predict(
     include_re: bool | str | Iterable[str] = True,
     *,
     offset: ArrayLike | None = None,
+    new_levels: str = "zero",
     se: bool = False,
     interval: str | None = None,
     level: float = 0.95,
@@ -72,6 +73,8 @@ def predict(
         grouping factors.  A level that is new, or missing, contributes 0.
     offset
         ``(m,)`` values, if the model was fitted with an array as offset.
+    new_levels
+        ``"zero"``, or ``"raise"`` to refuse rows of which an included level is new or missing.
     se
         Whether to give standard errors.
     interval
@@ -96,8 +99,9 @@ def predict(
     Raises
     ------
     InterlaceError
-        A column is absent from ``newdata``, or a category was not seen in fitting; an unknown
-        ``interval``; a ``level`` outside (0, 1); weights in ``newdata`` that are not positive.
+        A column is absent from ``newdata``, or a category was not seen in fitting; a level is new
+        (``new_levels="raise"``); an unknown ``interval``; a ``level`` outside (0, 1); weights in
+        ``newdata`` that are not positive.
 
     Notes
     -----
@@ -146,6 +150,8 @@ def predict(
     1       345.6  49.3  248.9  442.3
     """
     _check(interval, level)
+    if new_levels not in ("zero", "raise"):
+        raise InterlaceError(f"new_levels must be 'zero' or 'raise', not {new_levels!r}")
     include = included(estimate.A.terms, include_re)
     if (se or interval is not None) and any(include):
         estimate.evaluation.dense(_ERRORS, _INSTEAD)
@@ -154,7 +160,8 @@ def predict(
     if newdata is None:
         rows = _rows_used(require_rows(design, "predict without newdata"), include)
     else:
-        rows = _new_rows(encoding, newdata, include, offset=offset, every_slope=new_observation)
+        refuse = new_levels == "raise"
+        rows = _new_rows(encoding, newdata, include, offset, new_observation, refuse=refuse)
     center = _center(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
@@ -183,7 +190,7 @@ def predicted(
     offset: ArrayLike | None = None,
 ) -> Floats:
     """Predictions for new rows, ``(m,)``; levels not seen in fitting contribute 0."""
-    rows = _new_rows(encoding, newdata, include, offset=offset)
+    rows = _new_rows(encoding, newdata, include, offset)
     return _center(rows, encoding.fixed.names, estimate)
 
 
@@ -244,13 +251,14 @@ def _new_rows(
     encoding: Encoding,
     newdata: object,
     include: Sequence[bool],
-    *,
     offset: ArrayLike | None,
     every_slope: bool = False,
+    *,
+    refuse: bool = False,
 ) -> _Rows:
     """Rows of a frame; columns left of a bar are read for included terms, or for all."""
     X, shift = replay_fixed(encoding, newdata, offset=offset)
-    codes = replay_levels(encoding, newdata, include)
+    codes = replay_levels(encoding, newdata, include, refuse=refuse)
     Z = replay_slopes(encoding, newdata, [every_slope or wanted for wanted in include])
     return _Rows(X, shift, codes, Z)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from formulaic.parser.types import Factor
 
-from interlace.design import frame
+from interlace.design import frame, keys
 from interlace.design.design import Encoding, replay_fixed
 from interlace.design.encode import columns_read
 from interlace.design.formula import expression, model_terms, names_in
@@ -249,11 +249,11 @@ def _series(name: str, column: Column, as_text: bool) -> Any:
     """Polars series: categories as an ``Enum`` in their order, booleans as the numbers they are."""
     if as_text and not isinstance(column, pd.Categorical):
         codes, levels = frame.factorize(column)
-        column = pd.Categorical.from_codes(codes, categories=pd.Index(frame.texts(levels)))
+        column = pd.Categorical.from_codes(codes, categories=pd.Index(keys.texts(levels)))
     if not isinstance(column, pd.Categorical):
         values = np.asarray(column)
         return pl.Series(name, values.astype(np.int64) if values.dtype == bool else values)
-    texts = frame.texts(np.asarray(column.categories))
+    texts = keys.texts(np.asarray(column.categories))
     return pl.Series(name, np.array(texts, dtype=object)[column.codes].tolist(), pl.Enum(texts))
 
 

@@ -31,6 +31,7 @@ class Responses(TestedModel):
         include_re: bool | str | Iterable[str] = True,
         *,
         offset: ArrayLike | None = None,
+        new_levels: str = "zero",
         se: bool = False,
         interval: str | None = None,
         level: float = 0.95,
@@ -48,6 +49,9 @@ class Responses(TestedModel):
             grouping factors.  A level that is new, or missing, contributes 0.
         offset
             ``(m,)`` values, if the model was fitted with an array as offset.
+        new_levels
+            ``"zero"``: rows of a new or missing level get no random effect of it, with a warning if
+            no level of a grouping column is known.  ``"raise"`` refuses them.
         se
             Add the standard error; after a fit by the iterative solver only without random effects,
             and so are intervals.
@@ -67,8 +71,8 @@ class Responses(TestedModel):
         Raises
         ------
         InterlaceError
-            A column is absent from ``newdata``, a category was not seen in fitting, an unknown
-            interval, or a level outside (0, 1).
+            A column is absent from ``newdata``, a category was not seen in fitting, a level is new
+            (``new_levels="raise"``), an unknown interval, or a level outside (0, 1).
 
         Notes
         -----
@@ -93,6 +97,7 @@ class Responses(TestedModel):
             newdata,
             include_re,
             offset=offset,
+            new_levels=new_levels,
             se=se,
             interval=interval,
             level=level,

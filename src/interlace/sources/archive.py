@@ -13,8 +13,9 @@ from formulaic import ModelSpec
 
 from interlace.covariance.templates import STRUCTURES
 from interlace.design.design import Encoding
-from interlace.design.encode import Grouping, Side
+from interlace.design.encode import Side
 from interlace.design.formula import MixedFormula, RandomTerm
+from interlace.design.groups import Grouping
 from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError
 from interlace.sources.container import Array, Header, damaged, read, write

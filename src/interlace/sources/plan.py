@@ -18,9 +18,10 @@ from interlace.design.design import (
     slopes_for,
     weights_of,
 )
-from interlace.design.encode import Columns, Context, Encoded, Grouping, Side, encode, replay
+from interlace.design.encode import Columns, Context, Encoded, Side, encode, replay
 from interlace.design.formula import MixedFormula, expression
 from interlace.design.frame import Codes, Column, Levels
+from interlace.design.groups import Grouping
 from interlace.errors import InterlaceError
 from interlace.sources.recode import Recoder
 from interlace.sources.scan import Name, Scan, split_pairs
@@ -187,13 +188,12 @@ def grouping(name: Name, scan: Scan, orders: Mapping[str, Levels]) -> Grouping:
         pool = scan.pools[column,]
         levels.append(in_order(pool, orders.get(column)))
         places.append(pd.Index(levels[-1]).get_indexer(pd.Index(pool)))
-    if len(name) == 1:
-        return Grouping(name, (levels[0],), np.arange(len(levels[0])))
-    numbers = places[0]
+    cells = places[0][:, None]
     for size in range(2, len(name) + 1):
         first, second = split_pairs(scan.pools[name[:size]])
-        numbers = numbers[first] * len(levels[size - 1]) + places[size - 1][second]
-    return Grouping(name, tuple(levels), np.sort(numbers).astype(np.intp))
+        cells = np.column_stack((cells[first], places[size - 1][second]))
+    order = np.lexsort(cells.T[::-1])
+    return Grouping(name, tuple(levels), cells[order].astype(np.intp))
 
 
 def _refuse_dependence_on_rows(

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace.design.encode import Columns, Grouping
+from interlace.design import frame, keys
+from interlace.design.encode import Columns
 from interlace.design.frame import Codes, Column, Levels
+from interlace.design.groups import Grouping, paired
 from interlace.errors import InterlaceError
 
 
@@ -26,7 +28,7 @@ class Lookup:
         if self.levels.dtype.kind not in "iu" or not len(self.levels):
             return None
         low, high = int(self.levels.min()), int(self.levels.max())
-        if high - low >= 8 * len(self.levels) + 1024:
+        if high - low >= 8 * len(self.levels) + 1024 or high >= 2**63:
             return None
         table = np.full(high - low + 1, -1, dtype=np.int32)
         table[self.levels.astype(np.int64) - low] = np.arange(len(self.levels), dtype=np.int32)
@@ -43,14 +45,18 @@ class Lookup:
     def __call__(self, column: Column) -> Codes:
         """Positions of the values of a plain column."""
         if isinstance(column, pd.Categorical):
-            places = self._index.get_indexer(pd.Index(np.asarray(column.categories)))
+            places = keys.positions(np.asarray(column.categories), self.levels)
             return np.asarray(places[column.codes], dtype=np.intp)
-        if self._range is not None and isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        integers = isinstance(column, np.ndarray) and column.dtype.kind in "iu"
+        if self._range is not None and integers and column.dtype != np.uint64:
             low, table = self._range
-            at = column.astype(np.int64) - low
+            at = np.asarray(column, dtype=np.int64) - low
             if at.min(initial=0) >= 0 and at.max(initial=0) < len(table):
                 return table[at].astype(np.intp)
-        return np.asarray(self._index.get_indexer(pd.Index(column)), dtype=np.intp)
+        if column.dtype == self.levels.dtype and column.dtype.kind != "O":
+            return np.asarray(self._index.get_indexer(pd.Index(column)), dtype=np.intp)
+        codes, values = frame.factorize(column)
+        return keys.positions(values, self.levels)[codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +65,12 @@ class Recoder:
 
     group: Grouping
     lookups: tuple[Lookup, ...]
+    steps: tuple[Lookup, ...]
 
     @classmethod
     def of(cls, group: Grouping) -> Recoder:
         """The recoder of a factor."""
-        lookups = tuple(Lookup(levels) for levels in group.levels)
-        cells = (Lookup(group.cells),) if len(lookups) > 1 else ()
-        return cls(group, lookups + cells)
+        return cls(group, tuple(map(Lookup, group.levels)), tuple(map(Lookup, group.steps)))
 
     def __call__(self, columns: Columns) -> Codes:
         """Positions ``(m,)`` of the rows of plain columns.
@@ -75,12 +80,10 @@ class Recoder:
         InterlaceError
             A value was not there in the first pass.
         """
-        parts = zip(self.group.columns, self.lookups, strict=False)
-        codes = [lookup(columns[name]) for name, lookup in parts]
-        numbers = codes[0]
-        for part, levels in zip(codes[1:], self.group.levels[1:], strict=True):
-            numbers = np.where((numbers < 0) | (part < 0), -1, numbers * len(levels) + part)
-        found = numbers if len(codes) == 1 else self.lookups[-1](numbers)
+        pairs = zip(self.group.columns, self.lookups, strict=True)
+        found, *others = [lookup(columns[name]) for name, lookup in pairs]
+        for step, part, levels in zip(self.steps, others, self.group.levels[1:], strict=True):
+            found = step(paired(found, part, len(levels)))
         if found.min(initial=0) < 0:
             raise InterlaceError(changed(f"a level of '{':'.join(self.group.columns)}' is new"))
         return found

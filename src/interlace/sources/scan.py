@@ -10,7 +10,7 @@ import pandas as pd
 from formulaic.parser.types import Factor
 from numpy.typing import NDArray
 
-from interlace.design import frame
+from interlace.design import frame, keys
 from interlace.design.complete import Rows, complete_rows
 from interlace.design.encode import Columns, Context, encode
 from interlace.design.formula import model_terms, names_in
@@ -302,7 +302,7 @@ def _join_pools(
         if len(key) > 1:
             moved = zip(parts, places[key[:-1]], places[key[-1:]], strict=True)
             parts = [_move_pairs(pairs, left, right) for pairs, left, right in moved]
-        codes, joined[key] = _distinct(np.concatenate(parts))
+        codes, joined[key] = _distinct(keys.joined(parts))
         places[key] = np.split(codes, np.cumsum([len(part) for part in parts])[:-1])
     return joined
 
@@ -336,7 +336,7 @@ def _stack(tables: Sequence[dict[str, Column]]) -> dict[str, Column]:
 
 def _stacked(columns: Sequence[Column]) -> Column:
     if all(isinstance(column, np.ndarray) for column in columns):
-        return np.concatenate([np.asarray(column) for column in columns])
+        return keys.joined([np.asarray(column) for column in columns])
     whole: Column = pd.concat([pd.Series(column) for column in columns]).array
     return whole
 
