@@ -17,7 +17,7 @@ import interlace
 from interlace.batch.factor import factorize
 from interlace.batch.fits import BatchProblem, fit_stacked, off_boundary, pad, stacked
 from interlace.batch.optimize import Points, minimize_many
-from interlace.batch.refits import Refitter, Responses, side_by_side, working_rows
+from interlace.batch.refits import Refitter, Responses, side_by_side, weighted_columns
 from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
@@ -84,7 +84,7 @@ def test_values_and_derivatives_of_new_responses(
 ) -> None:
     """A design that is shared: what the batch computes is what the response alone would give."""
     design, estimate = fitted(name, weighted=weighted, reml=reml)
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 3)
     templates = dense.random_templates(estimate.A, 7, singular=singular)
     x = np.tile(estimate.criterion.pack(templates), (3, 1))
@@ -170,7 +170,7 @@ def test_failed_factorisations_are_infinite() -> None:
 def test_optima_are_those_of_the_ordinary_fit(name: str, weighted: bool) -> None:
     """On simulated responses, some without random effects so that many are singular."""
     design, estimate = fitted(name, weighted=weighted)
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 6)
     noise = np.random.default_rng(3).normal(size=(len(design.y), 4)) * estimate.sigma
     deviations = np.column_stack((deviations, noise))
@@ -193,7 +193,7 @@ def test_optima_are_those_of_the_ordinary_fit(name: str, weighted: bool) -> None
 def test_some_of_these_are_singular() -> None:
     """The test above sees both kinds."""
     design, estimate = fitted("crossed slopes")
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     noise = np.random.default_rng(3).normal(size=(len(design.y), 20)) * estimate.sigma
     assert 3 < refitter.refit(refitter.rows.responses(noise)).singular.sum() <= 20
 
@@ -202,7 +202,7 @@ def test_some_of_these_are_singular() -> None:
 def test_responses_side_by_side(name: str) -> None:
     """Fits do not depend on how responses are grouped."""
     design, estimate = fitted(name)
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 7)
     whole = refitter.rows.responses(deviations)
     parts = [refitter.rows.responses(deviations[:, part]) for part in (slice(0, 3), slice(3, 7))]
@@ -220,7 +220,7 @@ def test_responses_side_by_side(name: str) -> None:
 def test_one_by_one(name: str) -> None:
     """Large models share all that involves no response, and find the same as a fresh fit."""
     design, estimate = fitted(name, weighted=True)
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 2)
     responses = refitter.rows.responses(deviations)
     for i in range(2):
@@ -245,7 +245,7 @@ def test_sparse_tails_share_their_pairs() -> None:
     frame |= {"g": rng.integers(0, 900, n), "h": rng.integers(0, 300, n)}
     frame["y"] += rng.normal(size=900)[frame["g"]] + rng.normal(size=300)[frame["h"]]
     result = interlace.fit("y ~ x + (1 | g) + (1 | h)", frame)
-    refitter = Refitter(result.estimate, working_rows(result.design, result.estimate.A))
+    refitter = Refitter(result.estimate, weighted_columns(result.design, result.estimate.A))
     assert not refitter.batched
     deviations = new_deviations(result.design, result.estimate, 1)
     shared = refitter.single(refitter.rows.responses(deviations), 0)
@@ -265,7 +265,7 @@ def test_far_from_zero() -> None:
     one, two = (
         Refitter(e, rows).refit(rows.responses(deviations))
         for d, e in ((design, estimate), (far, moved))
-        for rows in [working_rows(d, e.A)]
+        for rows in [weighted_columns(d, e.A)]
     )
     assert_allclose(one.sigma, two.sigma, rtol=1e-6)
     assert_allclose(one.value, two.value, atol=1e-6)
@@ -281,7 +281,7 @@ def test_far_from_zero() -> None:
 def test_units_of_the_response(scale: float, sign: float, shift: float, seed: int) -> None:
     """``c y + X a`` has ``c sigma``, ``c beta + a``, and the same relative templates."""
     design, estimate = _slope()
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 2, seed=seed)
     moved = sign * scale * (deviations + shift * design.X[:, :1])
     one, two = (
@@ -302,7 +302,7 @@ def _slope() -> tuple[Design, Estimate]:
 
 def test_a_response_without_residual_fails_alone() -> None:
     design, estimate = fitted("slope")
-    refitter = Refitter(estimate, working_rows(design, estimate.A))
+    refitter = Refitter(estimate, weighted_columns(design, estimate.A))
     deviations = new_deviations(design, estimate, 4)
     deviations[:, 2] = 3.0 * design.X[:, 1]
     fits = refitter.refit(refitter.rows.responses(deviations))

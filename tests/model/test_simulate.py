@@ -16,7 +16,6 @@ from interlace.model.simulate import (
     Simulator,
     blocks,
     expected,
-    random_matrix,
     seed_sequence,
     simulate,
 )
@@ -82,7 +81,7 @@ def test_random_matrix() -> None:
     design, estimate = model("three crossed")
     b = np.concatenate([b.ravel() for b in estimate.b])
     by_hand = fitted(design, estimate, [True] * 3) - fitted(design, estimate, [False] * 3)
-    assert_allclose(random_matrix(design) @ b, by_hand, atol=1e-12)
+    assert_allclose(design.random_matrix @ b, by_hand, atol=1e-12)
 
 
 # ------------------------------------------------------------ seeds

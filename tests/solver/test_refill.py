@@ -14,7 +14,7 @@ from interlace.solver import layout, plan
 from interlace.solver.exact import factorize
 from interlace.solver.layout import make_layout, relay
 from interlace.solver.plan import make_plan, refill
-from interlace.solver.rows import own_forms, quadratic_forms, working_rows
+from interlace.solver.rows import own_forms, quadratic_forms
 from interlace.solver.solve import solve
 from interlace.sums import weighted
 from interlace.sums.crossprod import CrossProducts, cross_products
@@ -145,8 +145,7 @@ def test_other_pairs_of_levels_are_refused() -> None:
 def test_forms_of_the_own_rows(name: str, fixed: bool, forced: str) -> None:
     full = design(name, weighted=True)
     A = cross_products(full)
-    X = full.X[:, np.isin(full.names, A.names)]
-    rows = working_rows(A, full.codes, full.Z, X)
+    rows = full.in_basis(A.basis, A.names)
     factor = Criterion(A, True).at(random_templates(A, 3)).factor
     wanted = quadratic_forms(factor, rows, fixed=fixed)
     assert_allclose(own_forms(factor, rows, fixed=fixed), wanted, **CLOSE)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import csr_matrix
 
 from interlace.batch.fits import (
     NOTHING_LEFT,
@@ -31,17 +30,15 @@ from interlace.batch.fits import (
     slices,
     worth_a_batch,
 )
-from interlace.batch.stack import Batch, Rows, Shape, shared_rows
+from interlace.batch.stack import Batch, EliminatedRows, Shape, shared_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
 from interlace.estimation.search import Mask
 from interlace.solver.plan import respond
-from interlace.sums.crossprod import Basis, Codes, CrossProducts
-from interlace.sums.terms import Floats, ReTerm
-
-if TYPE_CHECKING:
-    from interlace.design.design import Design
+from interlace.sums.crossprod import Basis, CrossProducts
+from interlace.sums.rows import Rows, by_level
+from interlace.sums.terms import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +85,20 @@ def side_by_side(parts: Sequence[Responses]) -> Responses:
 
 
 @dataclass(frozen=True, eq=False)
-class WorkingRows:
-    """Rows of a design in the working basis, weighted: ``Q`` (n, p) and ``Z_j'`` (q_j, n)."""
+class WeightedColumns:
+    """Columns of rows in the working basis, weighted: ``Q`` (n, p) and ``Z_j'`` (q_j, n).
 
-    root_w: Floats | None
+    ``root_w`` (n,) are the roots of the weights.
+    """
+
+    root_w: Floats
     Q: Floats
     Z: tuple[csr_matrix, ...]
 
     def responses(self, deviations: Floats) -> Responses:
         """Products of ``deviations`` (n, B) from the fitted model with the working columns."""
         n = len(self.Q)
-        r = deviations if self.root_w is None else deviations * self.root_w[:, None]
+        r = deviations * self.root_w[:, None]
         before = np.sqrt((r**2).mean(axis=0))
         coef = self.Q.T @ r / n
         r = r - self.Q @ coef
@@ -111,24 +111,13 @@ class WorkingRows:
         return Responses(coef + again, scale, self.Q.T @ r, tuple(Z @ r for Z in self.Z))
 
 
-def working_rows(design: Design, A: CrossProducts) -> WorkingRows:
-    """Rows of the design whose cross-products are ``A``."""
-    root = None if design.weights is None else np.sqrt(design.weights)
-    X = design.X[:, np.isin(design.names, A.names)] @ A.basis.fixed[:-1, :-1]
-    Q = X if root is None else X * root[:, None]
-    blocks = [
-        _indicators(codes, Z @ B if root is None else (Z @ B) * root[:, None], term)
-        for codes, Z, B, term in zip(design.codes, design.Z, A.basis.random, A.terms, strict=True)
-    ]
-    return WorkingRows(root, Q, tuple(blocks))
-
-
-def _indicators(codes: Codes, Z: Floats, term: ReTerm) -> csr_matrix:
-    """``Z_j'`` of one term, ``(q, n)``."""
-    n, k = Z.shape
-    index = (codes[:, None] * k + np.arange(k)).ravel()
-    starts = np.arange(n + 1) * k
-    return csc_matrix((Z.ravel(), index, starts), shape=(term.q, n)).tocsr()
+def weighted_columns(rows: Rows, A: CrossProducts) -> WeightedColumns:
+    """Columns of the rows whose cross-products are ``A``."""
+    root = rows.root_weights
+    made = rows.in_basis(A.basis, A.names).times(root)
+    parts = zip(made.codes, made.Z, A.terms, strict=True)
+    blocks = [by_level(codes, Z, term.q).T.tocsr() for codes, Z, term in parts]
+    return WeightedColumns(root, made.X, tuple(blocks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +128,7 @@ class SharedDesign:
     """
 
     criterion: Criterion
-    rows: WorkingRows
+    rows: WeightedColumns
     beta: Floats
 
     @property
@@ -153,7 +142,7 @@ class SharedDesign:
         return worth_a_batch(self.A)
 
     @cached_property
-    def _shared(self) -> tuple[Shape, Rows, Floats, Floats]:
+    def _shared(self) -> tuple[Shape, EliminatedRows, Floats, Floats]:
         """Shape, rows, ``N`` and ``S`` of the batch."""
         shape = shape_of(self.A, reml=self.criterion.reml)
         R, S = parts(self.A, shape)
@@ -250,7 +239,7 @@ class Refitter:
     """
 
     estimate: Estimate
-    rows: WorkingRows
+    rows: WeightedColumns
     mc_tolerance: float = 0.05
 
     @cached_property

@@ -21,7 +21,7 @@ from interlace.sums.terms import Floats, ReTerm, pack, places, unpack
 Which = NDArray[np.intp] | NDArray[np.bool_]
 
 
-class Rows(Protocol):
+class EliminatedRows(Protocol):
     """Rows of the eliminated term against ``[other terms, X]``: ``R``, ``k l`` by ``m``."""
 
     def gram(self, K: Floats) -> Floats:
@@ -40,7 +40,7 @@ class Rows(Protocol):
         """``sum over l of R' v``: ``(k, l, B)`` to ``(B, m)``."""
         ...
 
-    def take(self, which: Which) -> Rows:
+    def take(self, which: Which) -> EliminatedRows:
         """Those of some replicates."""
         ...
 
@@ -184,7 +184,7 @@ class Batch:
     """
 
     shape: Shape
-    rows: Rows
+    rows: EliminatedRows
     N: Floats
     S: Floats
     zy: Floats

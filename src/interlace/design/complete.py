@@ -14,7 +14,7 @@ from interlace.errors import InterlaceError
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class CompleteRows:
     """Plain columns of the rows used, and which rows of the data they are.
 
     ``first`` is the number of the first row, where the data comes in parts.
@@ -30,18 +30,20 @@ class Rows:
         return self.first + int(np.flatnonzero(self.kept)[row])
 
 
-def complete_rows(stored: Columns, table: Table, *, refuse: bool = False, first: int = 0) -> Rows:
+def complete_rows(
+    stored: Columns, table: Table, *, refuse: bool = False, first: int = 0
+) -> CompleteRows:
     """The rows without a missing value, as plain columns without an infinite one."""
     masks = [mask for column in stored.values() if (mask := frame.missing(column)) is not None]
     if not masks:
         kept = np.broadcast_to(np.True_, table.n)
-        rows = Rows({k: frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
+        rows = CompleteRows({k: frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
     elif refuse:
         raise InterlaceError(f"{missing_counts(stored)}; missing='drop' leaves these rows out")
     else:
         kept = ~np.logical_or.reduce(masks)
         columns = {name: frame.plain(column[kept], name) for name, column in stored.items()}
-        rows = Rows(columns, kept, int(np.count_nonzero(kept)), first)
+        rows = CompleteRows(columns, kept, int(np.count_nonzero(kept)), first)
     for name, column in rows.columns.items():
         if (row := frame.first_infinite(column)) is not None:
             raise InterlaceError(
@@ -67,7 +69,9 @@ def _title(name: str) -> str:
     return f"the argument {name[:-1]}" if name.endswith("=") else f"the column '{name}'"
 
 
-def refuse_nonfinite(encoded: Iterable[Encoded], rows: Rows, title: str = "the data") -> None:
+def refuse_nonfinite(
+    encoded: Iterable[Encoded], rows: CompleteRows, title: str = "the data"
+) -> None:
     """Refuse sides with an entry that is not finite."""
     for one in encoded:
         if (found := first_nonfinite(one)) is not None:
@@ -78,7 +82,7 @@ def refuse_nonfinite(encoded: Iterable[Encoded], rows: Rows, title: str = "the d
             )
 
 
-def spread(matrix: Floats, rows: Rows) -> Floats:
+def spread(matrix: Floats, rows: CompleteRows) -> Floats:
     """Matrix of the complete rows with NaN for the others."""
     if len(rows.kept) == rows.n:
         return matrix

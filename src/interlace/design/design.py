@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
-from interlace.design.complete import Rows, complete_rows, missing_counts, refuse_nonfinite, spread
+from interlace.design.complete import (
+    CompleteRows,
+    complete_rows,
+    missing_counts,
+    refuse_nonfinite,
+    spread,
+)
 from interlace.design.encode import (
     Columns,
     Context,
@@ -24,6 +30,7 @@ from interlace.design.formula import MixedFormula, RandomTerm, expression, liste
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.design.groups import Grouping, group_rows, recode_rows, refuse_new
 from interlace.errors import InterlaceError
+from interlace.sums.rows import Rows
 from interlace.sums.terms import ReTerm
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -51,25 +58,11 @@ class Encoding:
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
-    """Rows of a mixed model as arrays.
+class Design(Rows):
+    """Rows of a mixed model as arrays, which rows of the data they are, and how they were encoded.
 
     Parameters
     ----------
-    y
-        ``(n,)`` response.
-    X
-        ``(n, p)`` fixed-effects columns, redundant ones included.
-    names
-        Names of the columns of ``X``.
-    terms
-        Random-effects terms, by decreasing number of levels.
-    codes
-        Per term, ``(n,)`` positions in its levels; terms of one group share the array.
-    Z
-        Per term, ``(n, k)`` columns left of the bar.
-    weights, offset
-        ``(n,)`` or ``None``; ``offset`` sums the argument and the ``offset()`` terms.
     kept
         ``(n_total,)`` mask of the rows of the data that are used.
     encoding
@@ -79,14 +72,6 @@ class Design:
         ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
     """
 
-    y: Floats
-    X: Floats
-    names: tuple[str, ...]
-    terms: tuple[ReTerm, ...]
-    codes: tuple[Codes, ...]
-    Z: tuple[Floats, ...]
-    weights: Floats | None
-    offset: Floats | None
     kept: Mask
     encoding: Encoding
     factors: Columns = field(default_factory=dict)
@@ -146,7 +131,7 @@ def assemble(
     refuse_nonfinite(encoded.values(), rows)
     found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
     design = build(formula, rows, encoded, found, extra, context)
-    refuse_constant(design.y, design.offset, f"the response '{formula.response}'")
+    refuse_constant(design.response, f"the response '{formula.response}'")
     if whole:
         refuse_unidentifiable(design.terms, len(design.y))
     _refuse_saturated(design.X)
@@ -290,7 +275,7 @@ def read_rows(
     extra: Mapping[str, str | ArrayLike | None],
     missing: str,
     context: Context | None,
-) -> Rows:
+) -> CompleteRows:
     table = frame.open_table(data)
     if table.n == 0:
         raise InterlaceError("the data has no rows")
@@ -327,7 +312,7 @@ def _replay_slopes(side: Side, table: Table, context: Context | None) -> Floats:
 
 def build(
     formula: MixedFormula,
-    rows: Rows,
+    rows: CompleteRows,
     encoded: Mapping[str, Encoded],
     found: Mapping[tuple[str, ...], tuple[Grouping, Codes]],
     extra: Mapping[str, str | ArrayLike | None],
@@ -380,11 +365,10 @@ def _response(formula: MixedFormula, encoded: Encoded) -> Floats:
     return encoded.matrix[:, 0]
 
 
-def refuse_constant(y: Floats, offset: Floats | None, what: str) -> None:
-    """Refuse a response that, less its offset, is the same in every row."""
-    around = y if offset is None else y - offset
-    if around.min() == around.max():
-        raise InterlaceError(f"{what} is constant ({y[0]:g}): nothing varies")
+def refuse_constant(response: Floats, what: str) -> None:
+    """Refuse a response (less its offset) that is the same in every row."""
+    if response.min() == response.max():
+        raise InterlaceError(f"{what} is constant ({response[0]:g}): nothing varies")
 
 
 def slopes_for(encoded: Encoded, fixed: Encoded) -> Floats:
@@ -413,7 +397,7 @@ def offset_of(
 
 
 def weights_of(
-    rows: Rows, argument: str | ArrayLike | None, title: str = "the data"
+    rows: CompleteRows, argument: str | ArrayLike | None, title: str = "the data"
 ) -> Floats | None:
     """Prior weights of rows, checked."""
     if argument is None:
@@ -422,7 +406,7 @@ def weights_of(
     return _positive(column, rows, title)
 
 
-def _positive(column: Column, rows: Rows, title: str) -> Floats:
+def _positive(column: Column, rows: CompleteRows, title: str) -> Floats:
     weights = frame.numeric(column, "the weights")
     if weights.min(initial=np.inf) <= 0:
         row = int(np.argmax(weights <= 0))

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.design.design import Design
-from interlace.diagnostics.units import fixed_columns, root_weights, rows_in_basis
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
-from interlace.solver.rows import Rows
 from interlace.sums.columns import Pool, working_fixed
 from interlace.sums.crossprod import Cells, Codes, CrossProducts
+from interlace.sums.rows import WorkingRows
 from interlace.sums.terms import Floats
 
 # Squared share of a direction of the fixed effects below which its rank is looked at closely.
@@ -31,18 +30,16 @@ class Deletable:
 
     design: Design
     A: CrossProducts
-    rows: Rows
+    rows: WorkingRows
     y: Floats
 
     @classmethod
     def of(cls, design: Design, estimate: Estimate) -> Deletable:
         """The rows of a design."""
-        A, plain, root = estimate.A, rows_in_basis(design, estimate), root_weights(design)
-        rows = Rows(plain.codes, tuple(root[:, None] * Z for Z in plain.Z), root[:, None] * plain.X)
-        y = design.y if design.offset is None else design.y - design.offset
+        A, root = estimate.A, design.root_weights
         F = A.basis.fixed
-        response = fixed_columns(design, estimate) @ F[:-1, -1] + y * F[-1, -1]
-        return cls(design, A, rows, root * response)
+        response = design.fixed(A.names) @ F[:-1, -1] + design.response * F[-1, -1]
+        return cls(design, A, design.in_basis(A.basis, A.names).times(root), root * response)
 
     @property
     def V(self) -> Floats:
@@ -154,8 +151,7 @@ class Deletable:
     def _dependent(self, rest: NDArray[np.bool_]) -> str:
         """Columns of the rows ``rest`` that depend on earlier ones, as fitting them would find."""
         design, A = self.design, self.A
-        X = design.X[rest][:, np.isin(design.names, A.names)]
-        y = design.y[rest] if design.offset is None else (design.y - design.offset)[rest]
+        X, y = design.fixed(A.names)[rest], design.response[rest]
         w = None if design.weights is None else design.weights[rest]
         try:
             kept, _ = working_fixed(Pool(len(y), w, A.p + 1), X, y)

@@ -20,6 +20,7 @@ from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.sums.crossprod import Codes
+from interlace.sums.rows import by_level
 from interlace.sums.terms import Floats
 
 # Rows taken together, for few and for many effects.
@@ -157,9 +158,9 @@ def cholesky_residuals(design: Design, estimate: Estimate, marginal: Floats) -> 
     .. [1] Houseman, Ryan and Coull (2004), Journal of the American Statistical Association 99,
        383-394.
     """
-    root = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
+    root = design.root_weights
     blocks = [
-        _effect_rows(codes, root[:, None] * (Z @ T), term.q)
+        by_level(codes, root[:, None] * (Z @ T), term.q)
         for codes, Z, T, term in zip(
             design.codes, design.Z, estimate.user_templates, design.terms, strict=True
         )
@@ -168,10 +169,3 @@ def cholesky_residuals(design: Design, estimate: Estimate, marginal: Floats) -> 
     return innovations(
         hstack(blocks, format="csr"), root * marginal / estimate.sigma, names=f" ({sizes})"
     )
-
-
-def _effect_rows(codes: Codes, Z: Floats, q: int) -> csr_matrix:
-    """Rows of one term as a sparse ``(n, q)`` matrix."""
-    n, k = Z.shape
-    columns = (codes[:, None] * k + np.arange(k)).ravel()
-    return csr_matrix((Z.ravel(), columns, np.arange(n + 1) * k), shape=(n, q))

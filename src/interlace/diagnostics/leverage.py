@@ -10,14 +10,14 @@ from interlace.diagnostics.units import (
     design_of,
     grouping,
     is_rows,
-    rows_in_basis,
     unit_index,
 )
 from interlace.estimation.estimate import Estimate
 from interlace.model.fitted import FittedModel
 from interlace.solver.blocks import multiply
-from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms
+from interlace.solver.rows import fixed_on_random, quadratic_forms
 from interlace.sums.crossprod import group_sums
+from interlace.sums.rows import WorkingRows
 from interlace.sums.terms import Floats
 
 # Begins the message for fits of the iterative solver.
@@ -55,7 +55,7 @@ def hat_values(design: Design, estimate: Estimate) -> Floats:
     >>> h[:3].round(4).tolist(), round(float(h.sum()), 2)
     ([0.2293, 0.1697, 0.1268], 29.02)
     """
-    return _overall(design, estimate, rows_in_basis(design, estimate))
+    return _overall(design, estimate, design.in_basis(estimate.A.basis, estimate.A.names))
 
 
 def hat_cooks(h: Floats, pearson: Floats, *, sigma: float, p: int) -> Floats:
@@ -141,7 +141,7 @@ def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
     309       0.1612  0.0111  0.1501    2.5927
     """
     design, estimate = design_of(result), result.estimate
-    rows = rows_in_basis(design, estimate)
+    rows = design.in_basis(estimate.A.basis, estimate.A.names)
     overall, fixed = _overall(design, estimate, rows), _fixed_part(design, estimate, rows)
     columns = {
         "overall": overall,
@@ -153,13 +153,13 @@ def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
     return table if is_rows(level) else _means(table, design, level)
 
 
-def _overall(design: Design, estimate: Estimate, rows: Rows) -> Floats:
+def _overall(design: Design, estimate: Estimate, rows: WorkingRows) -> Floats:
     """``w [z x] C~ [z x]'``."""
     forms = quadratic_forms(estimate.evaluation.dense(_LEVERAGE), rows)
     return forms if design.weights is None else design.weights * forms
 
 
-def _fixed_part(design: Design, estimate: Estimate, rows: Rows) -> Floats:
+def _fixed_part(design: Design, estimate: Estimate, rows: WorkingRows) -> Floats:
     """Diagonal of ``X C X' V^-1``."""
     factor = estimate.evaluation.dense(_LEVERAGE)
     left = rows.X.copy()

@@ -14,10 +14,8 @@ from interlace.diagnostics.leastsquares import GroupFits, group_fits
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.units import (
     design_of,
-    fixed_columns,
     grouping,
     is_rows,
-    root_weights,
     unit_index,
 )
 from interlace.errors import InterlaceError
@@ -31,8 +29,7 @@ from interlace.sums.terms import Floats
 
 def marginal_residuals(design: Design, estimate: Estimate) -> Floats:
     """``y - offset - X beta``, ``(n,)``, in the units of the response."""
-    r = design.y - fixed_columns(design, estimate) @ estimate.beta
-    return r if design.offset is None else r - design.offset
+    return design.response - design.fixed(estimate.A.names) @ estimate.beta
 
 
 def marginal_pearson(design: Design, estimate: Estimate) -> Floats:
@@ -45,7 +42,7 @@ def marginal_studentized(design: Design, estimate: Estimate) -> Floats:
 
     NaN or infinite where the row determines its own fitted value.
     """
-    X = fixed_columns(design, estimate)
+    X = design.fixed(estimate.A.names)
     fitted = np.einsum("ip,pq,iq->i", X, estimate.vcov, X, optimize=True)
     variances = _marginal_variances(design, estimate) - fitted
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,12 +67,12 @@ def _marginal_variances(design: Design, estimate: Estimate) -> Floats:
 
 def conditional_pearson(design: Design, estimate: Estimate, resid: Floats) -> Floats:
     """``sqrt(w) resid / sigma``, with the conditional residuals ``resid`` (n,)."""
-    return root_weights(design) * resid / estimate.sigma
+    return design.root_weights * resid / estimate.sigma
 
 
 def conditional_studentized(design: Design, estimate: Estimate, resid: Floats) -> Floats:
     """``resid / sqrt((R P R)_ii)``, ``R`` the covariance of the errors; lme4's ``rstudent``."""
-    pearson = root_weights(design) * resid
+    pearson = design.root_weights * resid
     return hat_rstudent(hat_values(design, estimate), pearson, sigma=estimate.sigma)
 
 
@@ -204,7 +201,7 @@ def _with_ls(conditional: _Kind, *, standardized: bool) -> _Kind:
     """Conditional residuals and those of separate least-squares fits."""
 
     def columns(result: FittedModel, design: Design) -> Columns:
-        fits, root = _ls_fits(design, result.estimate), root_weights(design)
+        fits, root = _ls_fits(design, result.estimate), design.root_weights
         raw = fits.residuals / root
         name, shown = ".ls.resid", raw
         if standardized:
@@ -223,12 +220,11 @@ def _spread(fits: GroupFits) -> Floats:
 
 def _ls_fits(design: Design, estimate: Estimate) -> GroupFits:
     """Separate fits in the levels of the factor with most levels."""
-    root = root_weights(design)
-    y = design.y if design.offset is None else design.y - design.offset
-    X = fixed_columns(design, estimate)
+    root = design.root_weights
+    X = design.fixed(estimate.A.names)
     most = max(range(len(design.terms)), key=lambda j: design.terms[j].l)
     codes, l = design.codes[most], design.terms[most].l
-    return group_fits(codes, l, root[:, None] * X, root * y)
+    return group_fits(codes, l, root[:, None] * X, root * design.response)
 
 
 def _raw(design: Design, estimate: Estimate, resid: Floats) -> Floats:
@@ -307,9 +303,9 @@ def _ls_effects(design: Design, estimate: Estimate, members: Sequence[int]) -> F
 
 def _level_coefficients(design: Design, estimate: Estimate, members: Sequence[int]) -> Floats:
     """Coefficients within levels for the marginal residuals, other columns of ``X`` after them."""
-    root = root_weights(design)
+    root = design.root_weights
     Z = np.concatenate([design.Z[j] for j in members], axis=1)
-    columns = np.concatenate((Z, fixed_columns(design, estimate)), axis=1)
+    columns = np.concatenate((Z, design.fixed(estimate.A.names)), axis=1)
     r = marginal_residuals(design, estimate)
     first = members[0]
     fits = group_fits(design.codes[first], design.terms[first].l, root[:, None] * columns, root * r)

@@ -7,11 +7,9 @@ import pandas as pd
 
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.estimation.estimate import Estimate
 from interlace.model.fitted import FittedModel
-from interlace.solver.rows import Rows, working_rows
 from interlace.sums.crossprod import Codes
-from interlace.sums.terms import Floats, ReTerm
+from interlace.sums.terms import ReTerm
 
 
 def design_of(result: FittedModel) -> Design:
@@ -70,18 +68,3 @@ def unit_rows(design: Design, level: int | str) -> list[Codes]:
     term, codes = grouping(design, level)
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.cumsum(np.bincount(codes, minlength=term.l))[:-1])
-
-
-def fixed_columns(design: Design, estimate: Estimate) -> Floats:
-    """Columns of ``X`` that were not redundant, ``(n, p)``."""
-    return np.asarray(design.X[:, np.isin(design.names, estimate.A.names)])
-
-
-def root_weights(design: Design) -> Floats:
-    """Square roots of the prior weights, ``(n,)``."""
-    return np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
-
-
-def rows_in_basis(design: Design, estimate: Estimate) -> Rows:
-    """The rows used, in the working basis, not weighted."""
-    return working_rows(estimate.A, design.codes, design.Z, fixed_columns(design, estimate))

@@ -97,7 +97,7 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     if kind is None:
         raise InterlaceError(f"type must be 1, 2 or 3 (or 'I', 'II', 'III'), not {type!r}")
     effects = effects_of(design, names)
-    X = design.X[:, np.isin(design.names, names)]
+    X = design.fixed(names)
     if len(effects) == 1:  # no intercept: the coefficients themselves
         found = [np.eye(X.shape[1])]
     elif len(effects) == 2 and not effects[0].factors:  # nothing to be marginal to

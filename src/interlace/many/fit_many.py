@@ -21,7 +21,7 @@ from interlace.machine.progress import counter
 from interlace.many.fits import (
     ManyFits,
     Piece,
-    Rows,
+    TableRows,
     blank,
     glance_table,
     rows_of,
@@ -167,7 +167,7 @@ def _collected(model: Model, found: Sequence[Piece]) -> ManyFits:
     )
 
 
-def _again(model: Model, i: int, rows: Rows) -> tuple[Piece, dict[str, str]]:
+def _again(model: Model, i: int, rows: TableRows) -> tuple[Piece, dict[str, str]]:
     """One response by ``fit``, or why it cannot be fitted."""
     name = model.responses.names[i]
     which = np.array([i])

@@ -31,7 +31,7 @@ TABLE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TableRows:
     """Rows that every response of a piece has in the table: fixed effects, then variances.
 
     ``order`` says which of the standard deviations and correlations, as
@@ -47,7 +47,7 @@ class Rows:
         return len(self.term)
 
 
-def rows_of(names: Sequence[str], terms: Sequence[ReTerm], formula: MixedFormula) -> Rows:
+def rows_of(names: Sequence[str], terms: Sequence[ReTerm], formula: MixedFormula) -> TableRows:
     """Rows of one model, grouping factors in the order of its formula."""
     keys = [term.key for term in formula.random]
     spans, start = [], 0
@@ -58,7 +58,7 @@ def rows_of(names: Sequence[str], terms: Sequence[ReTerm], formula: MixedFormula
     listed = sorted(range(len(terms)), key=lambda j: keys.index(terms[j].group))
     labels = [(terms[j].group, name) for j in listed for name in broom_names(terms[j])]
     labels.append(("Residual", "sd__Observation"))
-    return Rows(
+    return TableRows(
         effect=("fixed",) * len(names) + ("ran_pars",) * len(labels),
         group=("",) * len(names) + tuple(group for group, _ in labels),
         term=(*names, *(name for _, name in labels)),
@@ -75,7 +75,7 @@ class Piece:
     """
 
     which: NDArray[np.intp]
-    rows: Rows
+    rows: TableRows
     nobs: int
     nparams: int
     dropped: tuple[str, ...]
@@ -103,7 +103,7 @@ class Piece:
         )
 
 
-def blank(which: Sequence[int] | NDArray[np.intp], rows: Rows) -> Piece:
+def blank(which: Sequence[int] | NDArray[np.intp], rows: TableRows) -> Piece:
     """Responses that failed."""
     B = len(which)
     nothing = np.full((B, len(rows)), np.nan)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.batch.fits import at_once, slices
-from interlace.batch.refits import Responses, SharedDesign, working_rows
+from interlace.batch.refits import Responses, SharedDesign, weighted_columns
 from interlace.design.design import assemble
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameters
-from interlace.many.fits import Piece, Rows, blank, rows_of
+from interlace.many.fits import Piece, TableRows, blank, rows_of
 from interlace.many.responses import Mask, Model, SameRows, values_of
 from interlace.solver.choose import choose_probes
 from interlace.sums.crossprod import CrossProducts, cross_products
@@ -37,7 +37,7 @@ class Shared:
     model: SharedDesign
     offset: Floats | None
     kept: Mask
-    rows: Rows
+    rows: TableRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Task:
     which: tuple[int, ...]
     shared: Shared | None
     Y: Floats
-    rows: Rows
+    rows: TableRows
 
 
 def shared_by(model: Model, gaps: Mask | None) -> Shared:
@@ -60,7 +60,7 @@ def shared_by(model: Model, gaps: Mask | None) -> Shared:
     design = assemble(model.spec, columns, weights=a.weights, offset=a.offset)
     A = cross_products(design)
     criterion = Criterion(A, a.method == "REML", choose_probes(A, "auto", seed=0))
-    core = SharedDesign(criterion, working_rows(design, A), np.zeros(A.p))
+    core = SharedDesign(criterion, weighted_columns(design, A), np.zeros(A.p))
     rows = rows_of(A.names, A.terms, design.encoding.formula)
     return Shared(core, design.offset, design.kept, rows)
 
@@ -147,7 +147,7 @@ def _alone(shared: Shared, which: Numbers, responses: Responses, i: int) -> Piec
     return of_estimate(shared.rows, which, estimate)
 
 
-def of_estimate(rows: Rows, which: Numbers, estimate: Estimate) -> Piece:
+def of_estimate(rows: TableRows, which: Numbers, estimate: Estimate) -> Piece:
     """One response as the others are written."""
     return _piece(
         rows,
@@ -164,7 +164,7 @@ def of_estimate(rows: Rows, which: Numbers, estimate: Estimate) -> Piece:
 
 
 def _piece(
-    rows: Rows,
+    rows: TableRows,
     A: CrossProducts,
     which: Numbers,
     *,

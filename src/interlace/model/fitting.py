@@ -82,9 +82,8 @@ def refit(result: FittedModel, y: ArrayLike) -> FittedModel:
     if not np.isfinite(response).all():
         row = int(np.argmax(~np.isfinite(response)))
         raise InterlaceError(f"the new response is {response[row]} in row {row} (counted from 0)")
-    held = require_rows(result.design, "refit")
-    refuse_constant(response, held.offset, "the new response")
-    design = replace(held, y=response)
+    design = replace(require_rows(result.design, "refit"), y=response)
+    refuse_constant(design.response, "the new response")
     A = with_response(result.estimate.A, design, response)
     return _fitted(design, A, result.options, None)
 

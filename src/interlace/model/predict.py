@@ -23,8 +23,9 @@ from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.model.confidence import check_level
-from interlace.solver.rows import quadratic_forms, working_rows
+from interlace.solver.rows import quadratic_forms
 from interlace.sums.crossprod import Codes
+from interlace.sums.rows import columns_kept, in_basis, is_ones
 from interlace.sums.terms import Floats, ReTerm
 
 # Begins the message for fits of the iterative solver.
@@ -165,7 +166,7 @@ def predict(
     center = _center(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
-    X = rows.X[:, np.isin(encoding.fixed.names, estimate.A.names)]
+    X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
     fixed_only = None if any(include) else reference
     variance = _variance(rows, X, estimate, include, fixed_only)
     if new_observation:
@@ -276,7 +277,7 @@ def _weights(design: Design | None, encoding: Encoding, newdata: object) -> Floa
 def _center(rows: _Rows, names: tuple[str, ...], estimate: Estimate) -> Floats:
     """``offset + X beta + Z b``; columns dropped for rank, and unknown levels, contribute 0."""
     beta = np.zeros(len(names))
-    beta[np.isin(names, estimate.A.names)] = estimate.beta
+    beta[columns_kept(names, estimate.A.names)] = estimate.beta
     total: Floats = rows.X @ beta
     if rows.offset is not None:
         total += rows.offset
@@ -289,7 +290,7 @@ def _center(rows: _Rows, names: tuple[str, ...], estimate: Estimate) -> Floats:
 
 def _random_part(codes: Codes, Z: Floats, b: Floats) -> Floats:
     """``Z b`` by row."""
-    if Z.strides[0] == 0:
+    if is_ones(Z):
         return np.asarray(b[codes, 0], dtype=np.float64)
     total: Floats = np.einsum("ij,ij->i", Z, b[codes])
     return total
@@ -306,7 +307,7 @@ def _variance(
     if not any(include):
         V = estimate.vcov if reference is None else reference.vcov
         return _forms(X, V)
-    made = working_rows(estimate.A, rows.codes, rows.Z, X)
+    made = in_basis(estimate.A.basis, rows.codes, rows.Z, X)
     known = quadratic_forms(estimate.evaluation.dense(_ERRORS, _INSTEAD), made)
     return estimate.sigma**2 * known + _draws(rows, estimate, include)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix
 
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
@@ -82,8 +82,7 @@ def simulate(
 
 def expected(design: Design, estimate: Estimate) -> Floats:
     """``X beta + offset`` of every row, ``(n,)``."""
-    kept = np.isin(design.names, estimate.A.names)
-    mean: Floats = design.X[:, kept] @ estimate.beta
+    mean: Floats = design.fixed(estimate.A.names) @ estimate.beta
     return mean if design.offset is None else mean + design.offset
 
 
@@ -104,14 +103,12 @@ class Simulator:
     @cached_property
     def Z(self) -> csr_matrix:
         """All random-effects columns, ``(n, q)``."""
-        return random_matrix(self.design)
+        return self.design.random_matrix
 
     @cached_property
     def residual_sd(self) -> Floats:
         """Standard deviation of every row's residual, ``(n, 1)``."""
-        w = self.design.weights
-        n = len(self.design.y)
-        return self.estimate.sigma * (np.ones((n, 1)) if w is None else w[:, None] ** -0.5)
+        return self.estimate.sigma / self.design.root_weights[:, None]
 
     def deviations(self, normals: Floats) -> Floats:
         """``Z b + e`` from ``normals`` (B, n_draws): ``(n, B)``."""
@@ -127,18 +124,6 @@ class Simulator:
             parts.append(b.reshape(len(normals), term.q).T)
             start += term.q
         return np.asarray(noise + self.Z @ np.concatenate(parts))
-
-
-def random_matrix(design: Design) -> csr_matrix:
-    """``Z = [Z_1, Z_2, ...]``, ``(n, q)``, random effects of a level side by side."""
-    parts = []
-    for codes, Z, term in zip(design.codes, design.Z, design.terms, strict=True):
-        n, k = Z.shape
-        index = (codes[:, None] * k + np.arange(k)).ravel()
-        starts = np.arange(n + 1) * k
-        parts.append(csr_matrix((np.ravel(Z), index, starts), shape=(n, term.q)))
-    stacked: csr_matrix = hstack(parts, format="csr")
-    return stacked
 
 
 # ------------------------------------------------------------------ seeds

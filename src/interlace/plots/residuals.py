@@ -128,7 +128,7 @@ def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplo
 def standard_residuals(result: FittedModel) -> Floats:
     """Conditional residuals over their standard deviations, ``(nobs,)``; NaN where it is 0."""
     design = require_rows(result.design, "plot_scale_location")
-    w = 1.0 if design.weights is None else np.sqrt(design.weights)
+    w = design.root_weights
     h = hat_values(design, result.estimate)
     found = hat_rstudent(h, w * result.resid, sigma=result.estimate.sigma)
     return np.where(np.isfinite(found), found, np.nan)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from interlace.design.recipe import require_rows
 from interlace.model.fitted import FittedModel
+from interlace.sums.rows import is_ones
 from interlace.sums.terms import Floats
 
 
@@ -165,8 +166,7 @@ def _item(values: Mapping[str, float], name: str) -> float:
 def _fixed_variance(result: FittedModel) -> float:
     """Sample variance of ``X beta`` over the rows used."""
     design = require_rows(result.design, "the share of variance explained")
-    kept = np.isin(design.names, result.estimate.A.names)
-    return float(np.var(design.X[:, kept] @ result.estimate.beta, ddof=1))
+    return float(np.var(design.fixed(result.estimate.A.names) @ result.estimate.beta, ddof=1))
 
 
 def _random_variances(result: FittedModel) -> dict[str, float]:
@@ -181,6 +181,6 @@ def _random_variances(result: FittedModel) -> dict[str, float]:
 
 def _mean_variance(Z: Floats, Sigma: Floats) -> float:
     """``trace(Sigma Z'Z) / n``."""
-    if Z.strides[0] == 0:  # an intercept alone: every row is the same
+    if is_ones(Z):  # an intercept alone: every row is the same
         return float(Sigma[0, 0] * Z[0, 0] ** 2)
     return float(((Z.T @ Z) * Sigma).sum() / len(Z))

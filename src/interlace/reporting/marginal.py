@@ -22,6 +22,7 @@ from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
 from interlace.model.predict import included, predicted
+from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 try:
@@ -157,7 +158,7 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         encoding, estimate = result.encoding, result.estimate
         rows, offset = self._rows(newdata), self._offset(newdata)
         X, shift = replay_fixed(encoding, rows, offset=offset)
-        kept = np.isin(encoding.fixed.names, estimate.A.names)
+        kept = columns_kept(encoding.fixed.names, estimate.A.names)
         if any(self._include):
             total = predicted(encoding, estimate, rows, self._include, offset=offset)
             shift = total - X[:, kept] @ estimate.beta

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from interlace.machine.threads import blas_threads
 from interlace.solver.blocks import multiply
-from interlace.solver.pieces import Rows, rows_of
+from interlace.solver.pieces import SlicedRows, rows_of
 from interlace.solver.places import check_pairs
 from interlace.solver.plan import Link, chain_with_most
 from interlace.sums.crossprod import Cells, Codes, CrossProducts, group_sums
@@ -57,9 +57,9 @@ class Layout:
     turned: Mapping[tuple[int, int], Codes]
     links: Mapping[tuple[int, int], Link]
     cells: Mapping[tuple[int, int], Cells]
-    rows: dict[int, Rows]
+    rows: dict[int, SlicedRows]
     places: Mapping[tuple[int, int, int], Index]
-    cross: dict[int, Rows]
+    cross: dict[int, SlicedRows]
     threads: int
 
     @property
@@ -172,7 +172,7 @@ def _blocks(
     return links, cells
 
 
-def sparse_rows(A: CrossProducts, s: int, cells: Mapping[int, Cells], threads: int) -> Rows:
+def sparse_rows(A: CrossProducts, s: int, cells: Mapping[int, Cells], threads: int) -> SlicedRows:
     """Rows of term ``s`` against other terms."""
     sized = {j: (part, A.terms[j].l) for j, part in cells.items()}
     return rows_of(A.terms[s].l, A.terms[s].k, sized, threads)

@@ -51,7 +51,7 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SlicedRows:
     """``Z_s' Z_j`` of one term ``s``, ``k`` columns a level, against terms ``j`` of sizes ``q``.
 
     ``orders`` are those of :func:`row_order`, with which other numbers are filled in.
@@ -64,7 +64,7 @@ class Rows:
     orders: Mapping[int, Codes | None]
     threads: int
 
-    def filled(self, cells: Mapping[int, Cells]) -> Rows:
+    def filled(self, cells: Mapping[int, Cells]) -> SlicedRows:
         """The same pieces with the numbers of other cells at the same pairs of levels."""
         flat = {j: _row_values(part, self.orders[j]) for j, part in cells.items()}
         start, pieces = dict.fromkeys(flat, 0), []
@@ -126,7 +126,7 @@ class Rows:
         return total
 
 
-def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int) -> Rows:
+def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int) -> SlicedRows:
     """Rows of one term from its cells with each other term, and the number of levels of that."""
     orders = {j: row_order(part, l) for j, (part, _) in cells.items()}
     flat = {j: _flattened(part, orders[j], l, l_j) for j, (part, l_j) in cells.items()}
@@ -135,7 +135,7 @@ def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int
         Piece(a, b, {j: _cut(block, a * k, b * k) for j, block in flat.items()})
         for a, b in _cuts(l, k, flat)
     ]
-    return Rows(l, k, sizes, tuple(pieces), orders, threads)
+    return SlicedRows(l, k, sizes, tuple(pieces), orders, threads)
 
 
 def flatten(cells: Cells, l_i: int, l_j: int) -> csr_matrix:

@@ -27,7 +27,8 @@ from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
 from interlace.solver.plan import Plan
 from interlace.solver.tails import DenseTail, SparseTail
-from interlace.sums.crossprod import Codes, CrossProducts
+from interlace.sums.crossprod import Codes
+from interlace.sums.rows import WorkingRows
 from interlace.sums.terms import Floats
 
 # Numbers held at a time by one array per combination of levels, and by one per row.
@@ -36,37 +37,7 @@ _LEVEL_NUMBERS, _ROW_NUMBERS = 1 << 21, 1 << 20
 _OWN_ROWS = 1 << 15
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """``m`` rows of ``[Z X]`` in the working basis.
-
-    ``codes[j]`` (m,) is a level of term ``j``, or -1 for none: the row then has no effect of that
-    term.  ``Z[j]`` is ``(m, k_j)``, ``X`` ``(m, p)``.
-    """
-
-    codes: tuple[Codes, ...]
-    Z: tuple[Floats, ...]
-    X: Floats
-
-    def take(self, which: Codes) -> Rows:
-        """Some of the rows."""
-        return Rows(
-            tuple(codes[which] for codes in self.codes),
-            tuple(Z[which] for Z in self.Z),
-            self.X[which],
-        )
-
-
-def working_rows(A: CrossProducts, codes: Sequence[Codes], Z: Sequence[Floats], X: Floats) -> Rows:
-    """Rows in the user's units to rows in the working basis; ``X`` has the kept columns (m, p)."""
-    bases = A.basis.random
-    blocks = [
-        np.where((c >= 0)[:, None], z, 0.0) @ B for c, z, B in zip(codes, Z, bases, strict=True)
-    ]
-    return Rows(tuple(codes), tuple(blocks), X @ A.basis.fixed[:-1, :-1])
-
-
-def quadratic_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats:
+def quadratic_forms(factor: Factor, rows: WorkingRows, *, fixed: bool = True) -> Floats:
     """``[z x] C~ [z x]'`` of every row, ``(m,)``.
 
     Parameters
@@ -101,7 +72,7 @@ def quadratic_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats
     return np.maximum(total, 0.0)  # rounding can leave a zero slightly negative
 
 
-def own_forms(factor: Factor, rows: Rows, *, fixed: bool = True) -> Floats:
+def own_forms(factor: Factor, rows: WorkingRows, *, fixed: bool = True) -> Floats:
     """:func:`quadratic_forms` of the rows that the equations were made of, ``(m,)``.
 
     Every row then meets a level of every term, and the levels of one another in the chain are those
@@ -136,7 +107,7 @@ def _squared(z: Floats, K: Floats, codes: Codes) -> Floats:
     return np.asarray(np.einsum("rk,rkl,rl->r", z, K[codes], z), dtype=np.float64)
 
 
-def set_forms(factor: Factor, rows: Rows, C: Floats) -> Floats:
+def set_forms(factor: Factor, rows: WorkingRows, C: Floats) -> Floats:
     """``[z x] C~ [z x]'`` between all pairs of ``m`` rows, ``(m, m)``, for a chain of one term.
 
     ``C`` is ``factor.remainder_covariance(fixed=True)``.  With ``G`` the rows that elimination
@@ -200,7 +171,7 @@ def fixed_on_random(factor: Factor) -> tuple[Floats, ...]:
 # ------------------------------------------------------------------ in pieces
 
 
-def _combinations(factor: Factor, rows: Rows) -> tuple[dict[int, Codes], Codes]:
+def _combinations(factor: Factor, rows: WorkingRows) -> tuple[dict[int, Codes], Codes]:
     """Combinations of eliminated levels that occur: those levels by term, and that of every row."""
     which: Codes = np.zeros(len(rows.X), dtype=np.intp)
     first = which
@@ -224,7 +195,7 @@ def _numbered(keys: Codes, size: int) -> tuple[Codes, Codes]:
     return row[occurs], (np.cumsum(occurs) - 1)[keys]
 
 
-def _pieces(which: Codes, size: int, rows: Rows) -> Iterator[slice]:
+def _pieces(which: Codes, size: int, rows: WorkingRows) -> Iterator[slice]:
     """Slices of rows, sorted by combination, with few combinations and not too many rows each."""
     columns = rows.X.shape[1] + sum(Z.shape[1] for Z in rows.Z)
     step = max(1, _ROW_NUMBERS // columns**2)
@@ -320,7 +291,11 @@ def _shared(factor: Factor, paths: Sequence[_Path]) -> Floats:
 
 
 def _forms(
-    plan: Plan, rows: Rows, members: Codes, local: Codes, parts: tuple[Floats, Floats, Floats]
+    plan: Plan,
+    rows: WorkingRows,
+    members: Codes,
+    local: Codes,
+    parts: tuple[Floats, Floats, Floats],
 ) -> Floats:
     """Quadratic forms of some rows; ``local`` is their place in ``Q`` and ``B``."""
     C, Q, B = parts
@@ -340,7 +315,7 @@ def _forms(
     return np.asarray(total, dtype=np.float64)
 
 
-def _dense_entries(plan: Plan, rows: Rows, members: Codes) -> tuple[Codes, Floats]:
+def _dense_entries(plan: Plan, rows: WorkingRows, members: Codes) -> tuple[Codes, Floats]:
     """Places in the remainder, and values, of the entries of the dense terms: ``(r, s)`` each."""
     index = [np.zeros((len(members), 0), dtype=np.intp)]
     values = [np.zeros((len(members), 0))]

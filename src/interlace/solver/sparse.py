@@ -18,7 +18,7 @@ import numpy as np
 
 from interlace.solver.blocks import congruence, multiply, spd_inverse
 from interlace.solver.layout import Layout, sparse_rows
-from interlace.solver.pieces import Rows
+from interlace.solver.pieces import SlicedRows
 from interlace.solver.plan import Link
 from interlace.sums.crossprod import Cells, Codes, CrossProducts, group_sums
 from interlace.sums.terms import Floats
@@ -39,7 +39,7 @@ class Step:
     K: Floats
     fixed: Floats
     cells: Mapping[int, Cells]
-    rows: Rows
+    rows: SlicedRows
     links: Mapping[int, Link]
 
 

@@ -94,7 +94,7 @@ def read_source(
     part, sifted, charts = _squared(source, plan, progress)
     response = f"the response '{formula.response}'"
     if part.low == part.high:
-        refuse_constant(np.array([part.low]), None, response)
+        refuse_constant(np.array([part.low]), response)
     _refuse_saturated(int(sifted[0].kept[:-1].sum()), part.A)
     A = finished(part, charts, sifted)
     recipe = Recipe(plan.like.encoding, plan.n_dropped)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from interlace.design.complete import Rows, refuse_nonfinite
+from interlace.design.complete import CompleteRows, refuse_nonfinite
 from interlace.design.design import (
     Design,
     build,
@@ -67,7 +67,7 @@ class Plan:
     n: int
     n_dropped: int
 
-    def design(self, rows: Rows, title: str) -> Design:
+    def design(self, rows: CompleteRows, title: str) -> Design:
         """The design of other rows."""
         encoded = {
             text: Encoded(side, replay(side, rows.columns, rows.n, self.context))
@@ -154,7 +154,7 @@ def _few_rows(design: Design) -> Design:
     )
 
 
-def _example_rows(scan: Scan, orders: Mapping[str, Levels]) -> Rows:
+def _example_rows(scan: Scan, orders: Mapping[str, Levels]) -> CompleteRows:
     """The sample and an example of every category, as plain columns."""
     tables = [scan.sample, *(rows for _, rows in scan.examples.values())]
     columns: dict[str, Column] = {}
@@ -168,7 +168,7 @@ def _example_rows(scan: Scan, orders: Mapping[str, Levels]) -> Rows:
                 values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
             )
     n = len(next(iter(columns.values())))
-    return Rows(columns, np.broadcast_to(np.True_, n), n)
+    return CompleteRows(columns, np.broadcast_to(np.True_, n), n)
 
 
 def in_order(values: Levels, order: Levels | None) -> Levels:

@@ -11,7 +11,7 @@ from formulaic.parser.types import Factor
 from numpy.typing import NDArray
 
 from interlace.design import frame, keys
-from interlace.design.complete import Rows, complete_rows
+from interlace.design.complete import CompleteRows, complete_rows
 from interlace.design.encode import Columns, Context, encode
 from interlace.design.formula import model_terms, names_in
 from interlace.design.frame import Codes, Column, Levels
@@ -184,7 +184,7 @@ def _take(columns: Columns, rows: NDArray[np.integer]) -> dict[str, Column]:
     }
 
 
-def _examples(request: Request, rows: Rows) -> dict[str, tuple[Levels, dict[str, Column]]]:
+def _examples(request: Request, rows: CompleteRows) -> dict[str, tuple[Levels, dict[str, Column]]]:
     """Values of the factors that are categories, and a row for each of them."""
     found = {}
     for factor in _factors(request.sides):
@@ -205,7 +205,9 @@ def _factors(sides: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(plain))
 
 
-def _is_categorical(factor: str, reads: Sequence[str], rows: Rows, context: Context | None) -> bool:
+def _is_categorical(
+    factor: str, reads: Sequence[str], rows: CompleteRows, context: Context | None
+) -> bool:
     if [factor] == list(reads):
         return isinstance(rows.columns[factor], pd.Categorical)
     few = np.arange(min(_PROBE, rows.n))

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy.sparse import csc_matrix
@@ -24,41 +23,13 @@ from interlace.sums.cells import Codes as Codes
 from interlace.sums.cells import add_cells, counted_pairs, indexed_pairs, narrow
 from interlace.sums.columns import Block, Pool, working_fixed, working_random
 from interlace.sums.joint import Joins
+from interlace.sums.rows import Basis as Basis
+from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats, ReTerm
-
-if TYPE_CHECKING:
-    from interlace.design.design import Design
 
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """Linear maps from the user's columns to the working columns.
-
-    ``[X y] @ fixed`` (p + 1 columns) and ``Z_j @ random[j]`` (k_j columns) are the columns whose
-    cross-products are stored.
-    """
-
-    fixed: Floats
-    random: tuple[Floats, ...]
-
-    @cached_property
-    def log_det_fixed(self) -> float:
-        """Log of the absolute determinant of the map of ``X``."""
-        return float(np.linalg.slogdet(self.fixed[:-1, :-1])[1])
-
-    @cached_property
-    def root_mean_squares(self) -> tuple[Floats, ...]:
-        """Root mean square of every column of ``Z_j``, weighted, ``(k_j,)`` each."""
-        return tuple(np.sqrt((np.linalg.inv(B) ** 2).sum(axis=0)) for B in self.random)
-
-    @property
-    def response_scale(self) -> float:
-        """Working units of the response in one unit of ``y``."""
-        return float(self.fixed[-1, -1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +155,8 @@ class CrossProducts:
         )
 
 
-def cross_products(design: Design) -> CrossProducts:
-    """One pass over the rows of a design.
+def cross_products(rows: Rows) -> CrossProducts:
+    """One pass over the rows of a model.
 
     Raises
     ------
@@ -193,23 +164,22 @@ def cross_products(design: Design) -> CrossProducts:
         If the response is an exact linear function of the fixed effects, so that there is no
         residual variance to divide.
     """
-    pool = pool_for(design)
-    y = design.y if design.offset is None else design.y - design.offset
-    kept, fixed = working_fixed(pool, design.X, y)
-    random = [working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)]
-    names = np.array(design.names, dtype=object)
+    pool = pool_for(rows)
+    kept, fixed = working_fixed(pool, rows.X, rows.response)
+    random = [working_random(pool, Z, term) for Z, term in zip(rows.Z, rows.terms, strict=True)]
+    names = np.array(rows.names, dtype=object)
     labels = tuple(names[kept]), tuple(names[~kept])
-    return sums_over_rows(design, pool, fixed, random, *labels)
+    return sums_over_rows(rows, pool, fixed, random, *labels)
 
 
-def pool_for(design: Design) -> Pool:
-    """An empty pool with room for the columns of a design."""
-    capacity = design.X.shape[1] + 1 + sum(t.k for t in design.terms)
-    return Pool(len(design.y), design.weights, capacity)
+def pool_for(rows: Rows) -> Pool:
+    """An empty pool with room for the columns of rows."""
+    capacity = rows.X.shape[1] + 1 + sum(t.k for t in rows.terms)
+    return Pool(len(rows.y), rows.weights, capacity)
 
 
 def sums_over_rows(
-    design: Design,
+    rows: Rows,
     pool: Pool,
     fixed: Block,
     random: Sequence[Block],
@@ -217,23 +187,23 @@ def sums_over_rows(
     dropped: tuple[str, ...] = (),
 ) -> CrossProducts:
     """Cross-products of the columns that blocks of the pool stand for."""
-    w = design.weights
+    w = rows.weights
     sums = [
         level_sums(pool, codes, term.l, block.index, fixed.index)
-        for codes, term, block in zip(design.codes, design.terms, random, strict=True)
+        for codes, term, block in zip(rows.codes, rows.terms, random, strict=True)
     ]
     V = fixed.finish
     return CrossProducts(
-        n=len(design.y),
+        n=len(rows.y),
         names=names,
         dropped=dropped,
-        terms=design.terms,
+        terms=rows.terms,
         basis=Basis(fixed.shift @ V, tuple(b.shift @ b.finish for b in random)),
         vv=V.T @ pool.gram(fixed.index) @ V,
         zv=tuple(b.finish.T @ zv @ V for b, (_, zv) in zip(random, sums, strict=True)),
         zz=tuple(b.finish.T @ zz @ b.finish for b, (zz, _) in zip(random, sums, strict=True)),
         cells={
-            (i, j): _cells(pool, design, (i, j), (random[i], random[j]))
+            (i, j): _cells(pool, rows, (i, j), (random[i], random[j]))
             for i in range(len(random))
             for j in range(i + 1, len(random))
         },
@@ -241,11 +211,9 @@ def sums_over_rows(
     )
 
 
-def with_response(A: CrossProducts, design: Design, y: Floats) -> CrossProducts:
-    """Cross-products with the response ``y`` (n,) in place of the design's."""
-    return cross_products(
-        replace(design, y=y, X=design.X[:, np.isin(design.names, A.names)], names=A.names)
-    )
+def with_response(A: CrossProducts, rows: Rows, y: Floats) -> CrossProducts:
+    """Cross-products with the response ``y`` (n,) in place of that of the rows."""
+    return cross_products(replace(rows, y=y, X=rows.fixed(A.names), names=A.names))
 
 
 def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
@@ -315,24 +283,24 @@ def _chunks(n: int, l: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def _cells(pool: Pool, design: Design, pair: tuple[int, int], blocks: tuple[Block, Block]) -> Cells:
+def _cells(pool: Pool, rows: Rows, pair: tuple[int, int], blocks: tuple[Block, Block]) -> Cells:
     """Sums of ``z_i z_j'`` over the rows of each pair of levels that occurs."""
     i, j = pair
     left, right = blocks
-    codes, shape = (design.codes[i], design.codes[j]), (design.terms[i].l, design.terms[j].l)
+    codes, shape = (rows.codes[i], rows.codes[j]), (rows.terms[i].l, rows.terms[j].l)
     if left.index == right.index == (pool.ones,):
-        rows, cols, counts = counted_pairs(codes, shape)
+        first, second, counts = counted_pairs(codes, shape)
         values = counts.astype(np.float64)[:, None, None]
     else:
-        rows, cols, index = indexed_pairs(codes, shape)
+        first, second, index = indexed_pairs(codes, shape)
         products = [(a, b) for a in left.index for b in right.index]
-        sums = pair_sums(pool, index, len(rows), products)
-        values = sums.reshape(len(rows), len(left.index), len(right.index))
+        sums = pair_sums(pool, index, len(first), products)
+        values = sums.reshape(len(first), len(left.index), len(right.index))
     if values.shape[1:] == (1, 1):
         values *= left.finish[0, 0]
         values *= right.finish[0, 0]
-        return Cells(rows, cols, values)
-    return Cells(rows, cols, left.finish.T @ values @ right.finish)
+        return Cells(first, second, values)
+    return Cells(first, second, left.finish.T @ values @ right.finish)
 
 
 # ------------------------------------------------------------------ smaller random parts

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,8 @@ from interlace.errors import InterlaceError
 from interlace.sums.cells import Cells, add_cells
 from interlace.sums.columns import GRAM_SUSPECT, RANK_TOLERANCE, Block, Pool
 from interlace.sums.crossprod import Basis, CrossProducts, pool_for, sums_over_rows
+from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
-
-if TYPE_CHECKING:
-    from interlace.design.design import Design
 
 # Below this share of its norm the response is reproduced by the fixed effects.
 _RESPONSE_TOLERANCE = 1e-13
@@ -87,19 +84,18 @@ class Charts:
     random: tuple[Chart, ...]
     unit: float
 
-    def enter(self, pool: Pool, design: Design) -> tuple[Block, list[Block]]:
-        """Blocks of a design, that of ``[X y]`` first."""
-        y = design.y if design.offset is None else design.y - design.offset
-        fixed = self.fixed.enter(pool, [*design.X.T, y / self.unit])
+    def enter(self, pool: Pool, rows: Rows) -> tuple[Block, list[Block]]:
+        """Blocks of rows, that of ``[X y]`` first."""
+        fixed = self.fixed.enter(pool, [*rows.X.T, rows.response / self.unit])
         shift = fixed.shift.copy()
         shift[-1] /= self.unit
-        random = [c.enter(pool, list(Z.T)) for c, Z in zip(self.random, design.Z, strict=True)]
+        random = [c.enter(pool, list(Z.T)) for c, Z in zip(self.random, rows.Z, strict=True)]
         return replace(fixed, shift=shift), random
 
 
-def charts_of(sample: Design) -> Charts:
+def charts_of(sample: Rows) -> Charts:
     """Charts with the means and sizes of a sample of the rows."""
-    y = sample.y if sample.offset is None else sample.y - sample.offset
+    y = sample.response
     unit = float(np.abs(y).max()) or 1.0
     columns = [*sample.X.T, y / unit]
     limit = np.full(len(columns), RANK_TOLERANCE)
@@ -142,20 +138,20 @@ class Grams:
     random: tuple[Floats, ...]
 
 
-def part_of(design: Design, charts: Charts) -> Part:
-    """Sums over the rows of a design."""
-    pool = pool_for(design)
-    A = sums_over_rows(design, pool, *charts.enter(pool, design), design.names)
-    around = design.y if design.offset is None else design.y - design.offset
+def part_of(rows: Rows, charts: Charts) -> Part:
+    """Sums over some rows."""
+    pool = pool_for(rows)
+    A = sums_over_rows(rows, pool, *charts.enter(pool, rows), rows.names)
+    around = rows.response
     return Part(A, float(around.min()), float(around.max()))
 
 
-def grams_of(design: Design, charts: Charts) -> Grams:
-    """The sums that a basis is chosen by, over the rows of a design."""
-    pool = pool_for(design)
-    fixed, random = charts.enter(pool, design)
+def grams_of(rows: Rows, charts: Charts) -> Grams:
+    """The sums that a basis is chosen by, over some rows."""
+    pool = pool_for(rows)
+    fixed, random = charts.enter(pool, rows)
     grams = tuple(pool.gram(block.index) for block in random)
-    return Grams(len(design.y), pool.gram(fixed.index), grams)
+    return Grams(len(rows.y), pool.gram(fixed.index), grams)
 
 
 def add_parts(parts: Iterable[Part]) -> Part | None:

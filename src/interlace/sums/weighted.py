@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.sums.cells import Cells, Codes, indexed_pairs
 from interlace.sums.crossprod import Basis, CrossProducts, level_sums, pair_sums
+from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats, ReTerm
-
-if TYPE_CHECKING:
-    from interlace.design.design import Design
 
 # Rows whose weighted columns are multiplied at a time.
 _CHUNK = 1 << 14
@@ -179,36 +176,35 @@ class Weighted:
         return column
 
 
-def fixed_rows(design: Design, A: CrossProducts, *, response: bool = True) -> FixedRows:
-    """Rows of a design in the basis of its cross-products ``A``; weights are left out.
+def fixed_rows(rows: Rows, A: CrossProducts, *, response: bool = True) -> FixedRows:
+    """Rows in the basis of their cross-products ``A``; weights are left out.
 
     Raises
     ------
     InterlaceError
         ``A`` is of other rows or terms.
     """
-    if A.n != len(design.y) or len(A.terms) != len(design.terms):
+    if A.n != len(rows.y) or len(A.terms) != len(rows.terms):
         raise InterlaceError("the cross-products are not those of these rows")
-    kept = design.X[:, np.isin(design.names, A.names)]
+    kept = rows.fixed(A.names)
     F = A.basis.fixed
     columns = list((kept @ F[:-1, :-1]).T)
     random = []
-    for Z, B in zip(design.Z, A.basis.random, strict=True):
+    for Z, B in zip(rows.Z, A.basis.random, strict=True):
         made = (Z @ B).T if Z.shape[1] > 1 or B[0, 0] != 1.0 else Z.T
         random.append(tuple(_place(columns, column) for column in made))
     table = np.array(columns)
-    y = design.y if design.offset is None else design.y - design.offset
     return FixedRows(
         names=A.names,
         dropped=A.dropped,
         terms=A.terms,
         basis=A.basis,
-        codes=design.codes,
+        codes=rows.codes,
         table=table,
-        response=kept @ F[:-1, -1] + y * F[-1, -1] if response else None,
+        response=kept @ F[:-1, -1] + rows.response * F[-1, -1] if response else None,
         ones=next((c for c, column in enumerate(table) if (column == 1.0).all()), None),
         random=tuple(random),
-        pairs=found_pairs(design.codes, A.terms),
+        pairs=found_pairs(rows.codes, A.terms),
     )
 
 

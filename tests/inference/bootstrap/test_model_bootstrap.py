@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 import dense
 import interlace
 from interlace import InterlaceError
-from interlace.batch.refits import working_rows
+from interlace.batch.refits import weighted_columns
 from interlace.errors import ConvergenceWarning
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import estimate_theta
@@ -218,7 +218,7 @@ def test_wild_clusters() -> None:
     """Whole clusters keep or change their residuals together, adjusted for leverage."""
     result = fit("slope", True)
     design, estimate = result.design, result.estimate
-    sampler = wild(design, estimate, working_rows(design, estimate.A), groups(result))
+    sampler = wild(design, estimate, weighted_columns(design, estimate.A), groups(result))
     assert isinstance(sampler, WildClusters)
     root = np.sqrt(design.weights)
     X = root[:, None] * design.X
@@ -240,7 +240,7 @@ def test_wild_with_a_cluster_that_determines_a_coefficient() -> None:
     """Leverage 1 leaves the residuals finite."""
     data = dense.frame().assign(d=lambda f: (f["g"] == "g0").astype(float))
     result = interlace.fit("y ~ d + (1 | g)", data)
-    rows = working_rows(result.design, result.estimate.A)
+    rows = weighted_columns(result.design, result.estimate.A)
     sampler = wild(result.design, result.estimate, rows, groups(result))
     assert np.isfinite(sampler.residuals).all()
     assert np.abs(sampler.residuals).max() < 10
@@ -248,7 +248,7 @@ def test_wild_with_a_cluster_that_determines_a_coefficient() -> None:
 
 def test_wild_without_fixed_effects() -> None:
     result = fit("y ~ 0 + (1 | g)")
-    rows = working_rows(result.design, result.estimate.A)
+    rows = weighted_columns(result.design, result.estimate.A)
     sampler = wild(result.design, result.estimate, rows, groups(result))
     assert_allclose(sampler.residuals, result.design.y)
 
@@ -264,7 +264,7 @@ def test_wild_parts_of_crossed_factors() -> None:
     """One multiplier for each level of a factor, shared by its terms, and one for each row."""
     result = fit("y ~ x + (1 | g) + (0 + x | g) + (1 | h)")
     design, estimate = result.design, result.estimate
-    sampler = wild(design, estimate, working_rows(design, estimate.A), groups(result))
+    sampler = wild(design, estimate, weighted_columns(design, estimate.A), groups(result))
     assert isinstance(sampler, WildParts)
     l = {t.group: t.l for t in design.terms}
     assert sampler.n_draws == l["g"] + l["h"] + len(design.y)

@@ -11,6 +11,7 @@ from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.inference.bootstrap.samplers import is_nested, pick
 from interlace.sums.crossprod import Codes, CrossProducts, cross_products
+from interlace.sums.rows import is_ones
 from interlace.sums.terms import Floats
 
 OBSERVATION, ALL = "observation", "all"
@@ -107,18 +108,11 @@ class Cases:
             X=old.X[rows],
             terms=terms,
             codes=tuple(codes[t.group] for t in old.terms),
-            Z=tuple(
-                np.broadcast_to(1.0, (len(rows), 1)) if _is_ones(Z) else Z[rows] for Z in old.Z
-            ),
+            Z=tuple(np.broadcast_to(1.0, (len(rows), 1)) if is_ones(Z) else Z[rows] for Z in old.Z),
             weights=None if old.weights is None else old.weights[rows],
             offset=None if old.offset is None else old.offset[rows],
             kept=np.ones(len(rows), dtype=bool),
         )
-
-
-def _is_ones(Z: Floats) -> bool:
-    """Whether a block is the intercept that a design holds without storing it."""
-    return Z.strides[0] == 0
 
 
 def _repeat(one: Factor, levels: Codes, rows: Codes, *, first: bool) -> tuple[Codes, Codes]:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace.batch.fits import Refits, fit_stacked, worth_a_batch
-from interlace.batch.refits import Refitter, side_by_side, working_rows
+from interlace.batch.refits import Refitter, side_by_side, weighted_columns
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
 from interlace.errors import ConvergenceWarning, InterlaceError, warn
@@ -370,7 +370,7 @@ def _runner(
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
-    rows = working_rows(design, estimate.A)
+    rows = weighted_columns(design, estimate.A)
     refitter = Refitter(estimate, rows, result.options.mc_tolerance)
     if kind == "cases":
         drawer = cases(design, estimate.A.names, groups, group)

@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from interlace.batch.refits import WorkingRows
+from interlace.batch.refits import WeightedColumns
 from interlace.design.design import Design
 from interlace.estimation.estimate import Estimate
 from interlace.model.predict import fitted
-from interlace.model.simulate import Simulator, expected, random_matrix
+from interlace.model.simulate import Simulator, expected
 from interlace.sums.crossprod import Codes, group_sums
 from interlace.sums.terms import Floats
 
@@ -71,8 +71,7 @@ def reflated(design: Design, estimate: Estimate) -> Reflated:
     parts = zip(factor.effects, estimate.templates, estimate.A.basis.random, strict=True)
     b = tuple(estimate.sigma * _whitened(f.u) @ (B @ T).T for f, T, B in parts)
     residuals = design.y - fitted(design, estimate, [True] * len(design.terms))
-    if design.weights is not None:
-        residuals = residuals * np.sqrt(design.weights)
+    residuals = design.root_weights * residuals
     return Reflated(b, estimate.sigma * _whitened(residuals[:, None])[:, 0])
 
 
@@ -95,14 +94,12 @@ class _Parts:
     @cached_property
     def Z(self) -> csr_matrix:
         """All random-effects columns."""
-        return random_matrix(self.design)
+        return self.design.random_matrix
 
     @cached_property
     def unweight(self) -> Floats:
         """What a weighted residual is multiplied by, ``(n, 1)``."""
-        w = self.design.weights
-        n = len(self.design.y)
-        return np.ones((n, 1)) if w is None else w[:, None] ** -0.5
+        return 1.0 / self.design.root_weights[:, None]
 
     def summed(self, effects: Sequence[Floats], residuals: Floats) -> Floats:
         """``Z b + e`` of effects ``(l, k, B)`` per term and weighted residuals ``(n, B)``."""
@@ -179,12 +176,12 @@ def mammen(uniform: Floats) -> Floats:
 
 
 def wild(
-    design: Design, estimate: Estimate, rows: WorkingRows, groups: Mapping[str, Codes]
+    design: Design, estimate: Estimate, columns: WeightedColumns, groups: Mapping[str, Codes]
 ) -> WildClusters | WildParts:
     """The wild bootstrap of a design: by cluster, or by part where factors are crossed."""
     outer = containing(groups)
     if outer is not None:
-        return wild_clusters(design, estimate, rows, groups[outer])
+        return wild_clusters(design, estimate, columns, groups[outer])
     starts: dict[str, int] = {}
     total = 0
     for term in design.terms:
@@ -196,7 +193,7 @@ def wild(
 
 
 def wild_clusters(
-    design: Design, estimate: Estimate, rows: WorkingRows, codes: Codes
+    design: Design, estimate: Estimate, columns: WeightedColumns, codes: Codes
 ) -> WildClusters:
     """Marginal residuals, adjusted by cluster for the leverage of the fixed effects.
 
@@ -207,12 +204,11 @@ def wild_clusters(
     HC2 for whole clusters (Bell and McCaffrey 2002, Survey Methodology 28, 169-181).  A direction
     that a cluster determines alone (leverage 1) is left as it is.
     """
-    n, p = rows.Q.shape
+    Q, root = columns.Q, columns.root_w
+    n, p = Q.shape
     l = int(codes.max()) + 1
-    r = design.y - expected(design, estimate)
-    root = np.ones(n) if rows.root_w is None else rows.root_w
-    r = r * root
-    products = (rows.Q[:, :, None] * rows.Q[:, None, :]).reshape(n, p * p)
+    r = root * (design.y - expected(design, estimate))
+    products = (Q[:, :, None] * Q[:, None, :]).reshape(n, p * p)
     leverage = group_sums(codes, l, products).reshape(l, p, p) / n if p else np.zeros((l, 0, 0))
     values, vectors = np.linalg.eigh(leverage)
     values = np.clip(values, 0.0, 1.0)
@@ -220,10 +216,10 @@ def wild_clusters(
     safe = np.where(partial, values, 0.5)
     rate = np.where(partial, ((1.0 - safe) ** -0.5 - 1.0) / safe, 0.0)
     if p:
-        g = group_sums(codes, l, rows.Q * r[:, None]) / n
+        g = group_sums(codes, l, Q * r[:, None]) / n
         inner = (vectors.transpose(0, 2, 1) @ g[:, :, None]) * rate[:, :, None]
         coefficients = (vectors @ inner)[:, :, 0]
-        r = r + (rows.Q * coefficients[codes]).sum(axis=1)
+        r = r + (Q * coefficients[codes]).sum(axis=1)
     return WildClusters(r / root, codes, l)
 
 

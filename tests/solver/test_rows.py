@@ -16,8 +16,9 @@ from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
 from interlace.solver import plan, rows
 from interlace.solver.exact import Factor, factorize
-from interlace.solver.rows import Rows, fixed_on_random, quadratic_forms, working_rows
+from interlace.solver.rows import fixed_on_random, quadratic_forms
 from interlace.sums.crossprod import CrossProducts, cross_products
+from interlace.sums.rows import WorkingRows, in_basis
 from interlace.sums.terms import Floats
 from plans import PLANS
 
@@ -54,7 +55,7 @@ def full_covariance(dense: Dense, *, fixed: bool) -> Floats:
     return outer @ inverse @ outer.T
 
 
-def any_rows(A: CrossProducts, m: int = 40, seed: int = 5) -> Rows:
+def any_rows(A: CrossProducts, m: int = 40, seed: int = 5) -> WorkingRows:
     """Levels in any combination, a fifth of them left out."""
     rng = np.random.default_rng(seed)
     codes = [np.where(rng.random(m) < 0.2, -1, rng.integers(0, t.l, m)) for t in A.terms]
@@ -62,10 +63,10 @@ def any_rows(A: CrossProducts, m: int = 40, seed: int = 5) -> Rows:
         np.where((c >= 0)[:, None], rng.normal(size=(m, t.k)), 0.0)
         for c, t in zip(codes, A.terms, strict=True)
     ]
-    return Rows(tuple(codes), tuple(Z), rng.normal(size=(m, A.p)))
+    return WorkingRows(tuple(codes), tuple(Z), rng.normal(size=(m, A.p)))
 
 
-def in_full(A: CrossProducts, given: Rows) -> Floats:
+def in_full(A: CrossProducts, given: WorkingRows) -> Floats:
     """The rows as ``(m, q + p)``."""
     m = len(given.X)
     parts = []
@@ -77,7 +78,7 @@ def in_full(A: CrossProducts, given: Rows) -> Floats:
     return np.concatenate([*parts, given.X], axis=1)
 
 
-def expected(dense: Dense, given: Rows, *, fixed: bool) -> Floats:
+def expected(dense: Dense, given: WorkingRows, *, fixed: bool) -> Floats:
     """The quadratic forms, from the whole matrix."""
     full = in_full(dense.A, given)
     return np.einsum("rq,qs,rs->r", full, full_covariance(dense, fixed=fixed), full, optimize=True)
@@ -122,7 +123,7 @@ def test_rows_without_any_level_leave_the_covariance_of_the_fixed_effects(forced
     _, A = model("nested slopes", True)
     factor = Criterion(A, True).at(random_templates(A, 3)).factor
     some = any_rows(A)
-    none = Rows(
+    none = WorkingRows(
         tuple(np.full(40, -1) for _ in A.terms), tuple(np.zeros_like(Z) for Z in some.Z), some.X
     )
     wanted = np.einsum("rp,ps,rs->r", some.X, factor.vcov, some.X)
@@ -134,7 +135,7 @@ def test_a_row_of_no_level_counts_nothing_whatever_its_columns() -> None:
     full, A = model("crossed slopes", True)
     codes = [np.full(3, -1), np.array([0, -1, 2])]
     Z = [np.full((3, 2), np.nan), np.array([[1.0, 2.0], [np.nan, np.inf], [0.5, 1.0]])]
-    made = working_rows(A, codes, Z, full.X[:3])
+    made = in_basis(A.basis, codes, Z, full.X[:3])
     assert (made.Z[0] == 0.0).all()
     assert (made.Z[1][1] == 0.0).all()
     assert_allclose(made.Z[1][[0, 2]], Z[1][[0, 2]] @ A.basis.random[1], **CLOSE)
@@ -165,8 +166,8 @@ def test_the_forms_of_the_rows_used_add_up_to_the_degrees_of_freedom(name: str) 
     assert forms.sum() == pytest.approx(degrees_of_freedom(factor), rel=1e-9)
 
 
-def rows_used(full: Design, A: CrossProducts) -> Rows:
-    return working_rows(A, full.codes, full.Z, full.X[:, np.isin(full.names, A.names)])
+def rows_used(full: Design, A: CrossProducts) -> WorkingRows:
+    return full.in_basis(A.basis, A.names)
 
 
 def degrees_of_freedom(factor: Factor) -> float:
