@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from formulaic import ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
-from formulaic.materializers import PandasMaterializer
 from formulaic.materializers.types import EvaluatedFactor, FactorValues
 from formulaic.model_spec import ModelSpecs
 from formulaic.parser.types import Factor
@@ -35,6 +34,7 @@ from interlace.design.frame import (
     kind,
     recode,
 )
+from interlace.design.numbers import Materializer, as_number
 from interlace.errors import InterlaceError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -189,7 +189,7 @@ def replay(side: Side, columns: Columns, n: int, context: Context | None = None)
     fitted = _as_fitted(side, columns)
     if side.spec is None:
         return _multiplied(_products(side.text) or (), fitted, n)
-    materializer = PandasMaterializer(_frame_of([side.text], fitted, n), context=context)
+    materializer = _materializer([side.text], fitted, n, context)
     with _evaluating(materializer, side.spec):
         return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__)
 
@@ -264,7 +264,7 @@ def _formulaic_encoded(
             for i, text in enumerate(texts)
         }
     )
-    materializer = PandasMaterializer(_frame_of(texts, columns, n), context=context)
+    materializer = _materializer(texts, columns, n, context)
     with _evaluating(materializer, specs.side0):
         matrices = materializer.get_model_matrix(specs)
         results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
@@ -302,7 +302,7 @@ def _unwrapped(values: object) -> Column:
 
 
 @contextmanager
-def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[None]:
+def _evaluating(materializer: Materializer, spec: ModelSpec) -> Iterator[None]:
     """What goes wrong inside formulaic, as an ``InterlaceError``; results are checked later."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -315,7 +315,7 @@ def _evaluating(materializer: PandasMaterializer, spec: ModelSpec) -> Iterator[N
         raise InterlaceError(f"the formula cannot be evaluated on this data: {reason}") from error
 
 
-def _unusable_values(materializer: PandasMaterializer) -> str | None:
+def _unusable_values(materializer: Materializer) -> str | None:
     """The expression whose values formulaic took for numbers, but that no column can hold."""
     for expr, factor in materializer.factor_cache.items():
         if factor.metadata.kind is Factor.Kind.NUMERICAL and not isinstance(factor.values, dict):
@@ -327,8 +327,10 @@ def _unusable_values(materializer: PandasMaterializer) -> str | None:
     return None
 
 
-def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
-    """Frame of the columns that the sides read; formulaic takes what is not text for numbers."""
+def _materializer(
+    texts: Iterable[str], columns: Columns, n: int, context: Context | None
+) -> Materializer:
+    """What evaluates sides on their columns; formulaic takes what is not text for numbers."""
     read: dict[str, Column] = {}
     for text in texts:
         looked_up = _looked_up(text)
@@ -339,7 +341,9 @@ def _frame_of(texts: Iterable[str], columns: Columns, n: int) -> pd.DataFrame:
                     f"the column '{name}' holds {kind(column)}: convert it to numbers or text"
                 )
             read[name] = column
-    return pd.DataFrame(read, index=pd.RangeIndex(n), copy=False)
+    numbers = {name: as_number(column) for name, column in read.items()}
+    stored = {name: column for name, column in read.items() if is_numeric(column)}
+    return Materializer(pd.DataFrame(numbers, index=pd.RangeIndex(n), copy=False), stored, context)
 
 
 def _looked_up(text: str) -> set[str]:
@@ -384,7 +388,7 @@ def _as_floats(matrix: object) -> Floats:
     return np.asarray(matrix, dtype=np.float64, order="F")
 
 
-def _mismatch(spec: ModelSpec, materializer: PandasMaterializer) -> str:
+def _mismatch(spec: ModelSpec, materializer: Materializer) -> str:
     """What formulaic warns of: an expression (``C(x)``) has a value outside its levels."""
     for expr, (_, state) in spec.encoder_state.items():
         known = state.get("categories")

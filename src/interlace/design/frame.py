@@ -191,7 +191,12 @@ def plain(column: Column, name: str) -> Column:
     if isinstance(column, pd.Categorical):
         return _with_distinct_categories(_used_categories(column), name)
     if isinstance(column, np.ndarray) and column.dtype.kind in "OUST":
-        return _from_objects(column, name)
+        column = _from_objects(column, name)
+    if column.dtype.kind == "c":
+        raise InterlaceError(
+            f"the column '{name}' holds complex numbers, which a model cannot: take their real "
+            "part or their absolute value"
+        )
     return column
 
 
@@ -341,7 +346,7 @@ def _without_extension(column: ExtensionArray) -> Column:
 
 def _from_objects(column: NDArray[np.generic], name: str) -> Column:
     held = "string" if column.dtype.kind != "O" else pd.api.types.infer_dtype(column, skipna=False)
-    if held in ("floating", "boolean"):
+    if held in ("floating", "boolean", "complex"):
         return np.array(column.tolist())
     if held in ("integer", "mixed-integer-float", "decimal"):
         return _numbers(column)
