@@ -493,7 +493,7 @@ def test_conditional_errors_to_a_per_cent(
     """Exactly where a complete set of probes is cheap; else from random ones."""
     case = next(case for case in CASES if case.name == name)
     if not complete:
-        monkeypatch.setattr(interlace.estimate, "_MUCH_WORK", 0.0)
+        monkeypatch.setattr(interlace.estimation.estimate, "_MUCH_WORK", 0.0)
     exact, found = (
         interlace.fit(
             case.formula, case.data(), method=case.method, solver=solver, **case.arguments
