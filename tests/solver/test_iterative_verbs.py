@@ -463,7 +463,7 @@ def test_the_bootstrap_keeps_the_solver_and_its_options() -> None:
 
 def test_smaller_models_keep_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    minimise = interlace.estimate.estimate_theta
+    minimise = interlace.estimation.estimate.estimate_theta
 
     def estimate_theta(criterion: Criterion, **more: object) -> object:
         seen.append((criterion.probes, more["mc_tolerance"]))
