@@ -1,25 +1,40 @@
 # Needs python3 (3.11 or later) and make; everything else is installed into .venv.
 #
 #   make demo     fit InstEval, print the summary and the time it took, draw demo.png
-#   make test     the tests
+#   make test     the tests, in WORKERS=2 processes
+#   make test-kernels   the tests with the arithmetic of several processors (OpenBLAS on x86)
+#   make test-lowest    the tests with the oldest versions that pyproject.toml allows
+#   make test-newest    the tests with the newest, also of what marginaleffects holds back
 #   make check    style, types, import rules, examples in docstrings
 #   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes
 #   make study    the simulation study of intervals and tests (seven minutes), and its page
 #   make bench    time interlace beside the other packages that are installed
 #   make bench-large   the largest fits and their memory, 15 minutes; SCALE=0.01 runs a small one
-#   make clean    remove .venv and everything made
+#   make clean    remove the environments and everything made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+INSTALL := -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python $(INSTALL)
+
+# The oldest versions live in an environment of their own, and so do the newest.
+LOWEST := .venv-lowest
+NEWEST := .venv-newest
+
+# Processes that share the tests.
+WORKERS ?= 2
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal
+
+# What OpenBLAS computes with is chosen by the processor, unless it is told; the last bits differ.
+KERNELS ?= Haswell Prescott Sandybridge $(shell grep -qs avx512f /proc/cpuinfo && echo SkylakeX)
 
 # One thread a process: the timings are comparable, and small problems are quicker.
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test check docs slow study bench bench-large clean
+.PHONY: help demo test test-kernels test-lowest test-newest check docs slow study bench bench-large clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -28,10 +43,22 @@ demo: $(VENV)/.package
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
+
+test-kernels: $(VENV)/.test
+	@for kernel in $(KERNELS); do \
+		echo "OPENBLAS_CORETYPE=$$kernel"; \
+		OPENBLAS_CORETYPE=$$kernel $(BIN)/python $(PYTEST) || exit 1; \
+	done
+
+test-lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/python $(PYTEST)
+
+test-newest: $(NEWEST)/.test
+	$(NEWEST)/bin/python $(PYTEST)
 
 slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python $(PYTEST) -m slow
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
@@ -59,7 +86,7 @@ bench-large: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.large --scale $(SCALE)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo.png docs/_build
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo.png docs/_build
 
 # Stamps: each is made once and again only when what it depends on changes.
 
@@ -74,6 +101,19 @@ $(VENV)/.package: pyproject.toml $(VENV)/.created
 
 $(VENV)/.test: $(VENV)/.package
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(LOWEST)/.test: pyproject.toml .ci/lowest.py $(VENV)/.created
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python $(INSTALL) --constraint $(LOWEST)/lowest.txt --editable '.[test]'
+	@touch $@
+
+$(NEWEST)/.test: pyproject.toml $(VENV)/.created
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python $(INSTALL) --editable '.[test-sources]'
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
