@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import pickle
 import subprocess
 import sys
 import textwrap
@@ -199,24 +198,6 @@ def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"'{path}' cannot be saved (No such file or directory); nothing is left of it on the disk"
     )
-
-
-class Malicious:
-    """Unpickling it would call a function."""
-
-    def __reduce__(self):
-        return exec, ("raise SystemExit('code in a file was run')",)
-
-
-def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
-    path = tmp_path / "sums"
-    made().save(path)
-    header, arrays = container.read(path)
-    specs = pickle.dumps([Malicious()], protocol=4)
-    arrays[header["recipe"]["specs"]] = np.frombuffer(specs, dtype=np.uint8)
-    container.write(path, header, arrays)
-    with pytest.raises(InterlaceError, match=r"it holds 'builtins\.exec'"):
-        CrossProducts.load(path)
 
 
 def test_sums_of_the_core_do_not_say_how_rows_were_encoded(tmp_path: Path) -> None:

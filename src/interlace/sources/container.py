@@ -1,13 +1,15 @@
-"""A file of a header and arrays: written whole or not at all, and checked when it is read."""
+"""A file of a header and arrays: written whole or not at all, and checked before it is read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import secrets
 import struct
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -19,9 +21,16 @@ from interlace.errors import InterlaceError
 Header: TypeAlias = dict[str, Any]
 Array: TypeAlias = NDArray[np.generic]
 
-_MAGIC = b"interlace cross-products 1\n"
+_MAGIC = b"interlace 2 cross-products\n"
+# Files of this kind held pickles, which may hold programs.
+_PICKLED = b"interlace cross-products 1\n"
+_LENGTH = 8
 _DIGEST = 32
 _CHUNK = 1 << 24
+# Numbers as they lie in memory, lowest byte first; nothing that would be made by running code.
+_DTYPES = re.compile(r"<[iu][248]|<f[48]|\|[iu]1|\|b1")
+_DIMENSIONS = 3
+_LARGEST = 1 << 48
 
 
 def write(path: str | Path, header: Header, arrays: Mapping[str, Array]) -> None:
@@ -50,16 +59,25 @@ def write(path: str | Path, header: Header, arrays: Mapping[str, Array]) -> None
         ) from error
 
 
+def text_of(header: Header, arrays: Mapping[str, Array]) -> bytes:
+    """The header as it stands in a file, with the types and shapes of the arrays."""
+    shapes = [[name, _little(a.dtype).str, list(a.shape)] for name, a in arrays.items()]
+    return json.dumps(header | {"arrays": shapes}, allow_nan=False).encode()
+
+
+def _little(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
+    return dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
+
+
 def _pieces(header: Header, arrays: Mapping[str, Array]) -> Iterator[memoryview]:
     """The bytes of a file: magic, header with the shapes, arrays, and a digest of all."""
-    shapes = [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()]
-    text = json.dumps(header | {"arrays": shapes}).encode()
+    text = text_of(header, arrays)
     digest = hashlib.blake2b(digest_size=_DIGEST)
     start = memoryview(_MAGIC + struct.pack("<Q", len(text)) + text)
     digest.update(start)
     yield start
     for array in arrays.values():
-        for piece in _bytes(np.ascontiguousarray(array)):
+        for piece in _bytes(np.ascontiguousarray(array, dtype=_little(array.dtype))):
             digest.update(piece)
             yield piece
     yield memoryview(digest.digest())
@@ -78,7 +96,7 @@ def write_all(file: BinaryIO, piece: memoryview) -> None:
 
 
 def read(path: str | Path) -> tuple[Header, dict[str, Array]]:
-    """Header and arrays of a file.
+    """Header and arrays of a file, nothing of which is looked at before its digest is right.
 
     Raises
     ------
@@ -90,37 +108,95 @@ def read(path: str | Path) -> tuple[Header, dict[str, Array]]:
             return _read(file, str(path))
     except OSError as error:
         raise InterlaceError(f"'{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, InterlaceError):
+            raise
+        raise InterlaceError(f"{str(path)!r} cannot be the name of a file: {error}") from error
 
 
 def _read(file: BinaryIO, path: str) -> tuple[Header, dict[str, Array]]:
-    digest = hashlib.blake2b(digest_size=_DIGEST)
     size = os.fstat(file.fileno()).st_size
-    start = file.read(len(_MAGIC) + 8)
-    if len(start) < len(_MAGIC) + 8 or not start.startswith(_MAGIC):
+    start = _filled(file, len(_MAGIC), path) if size >= len(_MAGIC) else b""
+    if start == _PICKLED:
+        raise InterlaceError(
+            f"'{path}' was saved by an older version, in a form that could hold programs and is no "
+            "longer read: make the cross-products again and save them"
+        )
+    if start != _MAGIC:
         raise InterlaceError(f"'{path}' is not a file of cross-products, or of another version")
-    (length,) = struct.unpack("<Q", start[len(_MAGIC) :])
-    text = bytes(_filled(file, (min(length, size),), np.dtype(np.uint8), path))
-    try:
-        header: Header = json.loads(text)
-    except ValueError as error:
-        raise damaged(path) from error
-    digest.update(start + text)
-    arrays = {}
-    for name, kind, shape in header.pop("arrays"):
-        dtype = np.dtype(kind)
-        if int(np.prod(shape)) * dtype.itemsize > size:
-            raise damaged(path)
-        arrays[name] = _filled(file, tuple(shape), dtype, path)
-        for piece in _bytes(arrays[name]):
-            digest.update(piece)
-    if file.read() != digest.digest():
+    body = size - len(_MAGIC) - _LENGTH - _DIGEST
+    if body < 0 or not _is_whole(file, start, size, path):
+        raise damaged(path)
+    file.seek(len(_MAGIC))
+    (length,) = struct.unpack("<Q", _filled(file, _LENGTH, path))
+    if length > body:
+        raise damaged(path)
+    text = _filled(file, length, path)
+    header, table = _parsed(text, path)
+    if sum(_size(dtype, shape) for _, dtype, shape in table) != body - length:
+        raise damaged(path)
+    arrays = {name: _array(file, dtype, shape, path) for name, dtype, shape in table}
+    if len(arrays) != len(table) or not _is_canonical(text, header, arrays):
         raise damaged(path)
     return header, arrays
 
 
-def _filled(
-    file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[np.generic], path: str
-) -> Array:
+def _is_whole(file: BinaryIO, start: bytes, size: int, path: str) -> bool:
+    """Whether the last bytes of a file are the digest of the others."""
+    digest = hashlib.blake2b(start, digest_size=_DIGEST)
+    left = size - len(start) - _DIGEST
+    while left:
+        piece = file.read(min(left, _CHUNK))
+        if not piece:
+            raise damaged(path)
+        digest.update(piece)
+        left -= len(piece)
+    return secrets.compare_digest(_filled(file, _DIGEST, path), digest.digest())
+
+
+def _is_canonical(text: bytes, header: Header, arrays: Mapping[str, Array]) -> bool:
+    """Whether a header is spelled as it would be saved: nothing twice, no NaN."""
+    try:
+        return text_of(header, arrays) == text
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(text: bytes, path: str) -> tuple[Header, list[tuple[str, np.dtype[np.generic], Any]]]:
+    """The header, and names, types and shapes of the arrays."""
+    try:
+        header = json.loads(text)
+        table = [(_name(a), _dtype(kind), _shape(size)) for a, kind, size in header.pop("arrays")]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(path) from error
+    return header, table
+
+
+def _name(text: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(text)
+    return text
+
+
+def _dtype(text: str) -> np.dtype[np.generic]:
+    if not _DTYPES.fullmatch(text):
+        raise ValueError(text)
+    return np.dtype(text)
+
+
+def _shape(sizes: list[int]) -> tuple[int, ...]:
+    whole = all(type(size) is int and 0 <= size < _LARGEST for size in sizes)
+    if not whole or len(sizes) > _DIMENSIONS or prod(filter(None, sizes)) >= _LARGEST:
+        raise ValueError(sizes)
+    return tuple(sizes)
+
+
+def _size(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> int:
+    """Bytes of an array, in whole numbers that do not overflow."""
+    return prod(shape) * dtype.itemsize
+
+
+def _array(file: BinaryIO, dtype: np.dtype[np.generic], shape: tuple[int, ...], path: str) -> Array:
     array = np.empty(shape, dtype)
     for piece in _bytes(array):
         while len(piece):
@@ -128,7 +204,19 @@ def _filled(
             if not done:
                 raise damaged(path)
             piece = piece[done:]
+    if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+        raise damaged(path)
     return array
+
+
+def _filled(file: BinaryIO, length: int, path: str) -> bytes:
+    found = b""
+    while len(found) < length:
+        piece = file.read(length - len(found))
+        if not piece:
+            raise damaged(path)
+        found += piece
+    return found
 
 
 def damaged(path: str | Path) -> InterlaceError:

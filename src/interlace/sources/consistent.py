@@ -1,0 +1,192 @@
+"""Whether the parts of cross-products fit together: shapes, levels, codes, and sums that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from interlace.design.design import Encoding, sides_of
+from interlace.design.encode import Grouping
+from interlace.design.recipe import recipe_of
+from interlace.sums.cells import Cells
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats, ReTerm
+
+# Sums that should be at least 0, or symmetric, may miss it by this share of their size.
+_ROUNDING = 1e-6
+
+
+def is_consistent(A: CrossProducts) -> bool:
+    """Whether cross-products could have been made from rows; never raises on values of any type."""
+    return all(_checks(A))
+
+
+def _checks(A: CrossProducts) -> Iterator[bool]:
+    """Each thing that must hold; what comes later relies on what comes before."""
+    recipe = recipe_of(None, A)
+    encoding = recipe.encoding
+    yield _is_count(A.n, 1) and _is_count(recipe.n_dropped, 0) and bool(np.isfinite(A.sum_log_w))
+    yield _are_names([*A.names, *A.dropped]) and _are_names([t.group for t in A.terms], twice=True)
+    yield len(A.terms) == len(encoding.groups) == len(encoding.slopes) > 0
+    yield from _of_encoding(A, encoding)
+    yield from (_is_term(term) for term in A.terms)
+    yield from _of_shapes(A)
+    yield from _of_sums(A)
+    yield from _of_totals(A)
+
+
+def _is_count(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _are_names(values: Sequence[object], *, twice: bool = False) -> bool:
+    """Whether values are texts, each once."""
+    texts = all(type(value) is str and value for value in values)
+    return texts and (twice or len(set(values)) == len(values))
+
+
+def _of_encoding(A: CrossProducts, e: Encoding) -> Iterator[bool]:
+    """The encoding is that of the formula and of the terms."""
+    columns = (e.offset_column, e.weights_column)
+    yield all(name is None or type(name) is str for name in columns)
+    yield type(e.offset_array) is bool and not (e.offset_array and e.offset_column is not None)
+    yield set(e.fixed.names) == {*A.names, *A.dropped} and len(e.response.names) == 1
+    yield len(e.fixed.names) == len(A.names) + len(A.dropped)
+    yield all(len(side.names) == 1 for side in e.offset)
+    texts = [e.response.text, e.fixed.text, *(side.text for side in e.offset)]
+    yield list(dict.fromkeys([*texts, *(t.expr for t in e.formula.random)])) == sides_of(e.formula)
+    wanted = sorted((t.expr, t.group) for t in e.formula.random)
+    pairs = list(zip(e.slopes, e.groups, strict=True))
+    yield sorted((side.text, group.columns) for side, group in pairs) == wanted
+    for term, (side, group) in zip(A.terms, pairs, strict=True):
+        yield _is_grouping(group) and term.group == ":".join(group.columns)
+        yield term.columns == side.names
+        yield term.levels.tolist() == group.labels.tolist()
+
+
+def _is_grouping(group: Grouping) -> bool:
+    sizes = [len(levels) for levels in group.levels]
+    cells = group.cells
+    return (
+        _are_names(group.columns)
+        and len(group.columns) == len(sizes)
+        and min(sizes, default=0) > 0
+        and all(levels.ndim == 1 and _are_distinct(levels) for levels in group.levels)
+        and cells.dtype == np.intp
+        and cells.ndim == 1
+        and len(cells) > 0
+        and int(cells[0]) >= 0
+        and int(cells[-1]) < int(np.prod([float(size) for size in sizes]))
+        and bool((np.diff(cells) > 0).all())
+        and (len(sizes) > 1 or len(cells) == sizes[0])
+    )
+
+
+def _are_distinct(values: np.ndarray) -> bool:
+    index = pd.Index(values)
+    return bool(index.is_unique and not index.hasnans)
+
+
+def _is_term(term: ReTerm) -> bool:
+    return type(term.backwards) is bool and _are_names(term.columns) and term.template.k == term.k
+
+
+def _of_shapes(A: CrossProducts) -> Iterator[bool]:
+    """Every array has the shape that names and levels say, and holds numbers."""
+    m = len(A.names) + 1
+    ks, ls = [t.k for t in A.terms], [t.l for t in A.terms]
+    yield len(A.basis.random) == len(A.zv) == len(A.zz) == len(ks)
+    yield _is_floats(A.basis.fixed, (m, m)) and _is_floats(A.vv, (m, m))
+    for j, (k, l) in enumerate(zip(ks, ls, strict=True)):
+        yield _is_floats(A.basis.random[j], (k, k))
+        yield _is_floats(A.zv[j], (l, k, m)) and _is_floats(A.zz[j], (l, k, k))
+    pairs = [(i, j) for i in range(len(ks)) for j in range(i + 1, len(ks))]
+    yield list(A.cells) == pairs
+    for i, j in pairs:
+        yield _are_cells(A.cells[i, j], (ks[i], ks[j]), (ls[i], ls[j]))
+
+
+def _is_floats(array: Floats, shape: tuple[int, ...]) -> bool:
+    return array.dtype == np.float64 and array.shape == shape and bool(np.isfinite(array).all())
+
+
+def _are_cells(cells: Cells, k: tuple[int, int], l: tuple[int, int]) -> bool:
+    rows, cols = cells.rows, cells.cols
+    if not all(c.dtype in (np.int32, np.int64) and c.shape == (len(rows),) for c in (rows, cols)):
+        return False
+    if not _is_floats(cells.values, (len(rows), *k)) or not len(rows):
+        return False
+    inside = min(rows.min(), cols.min()) >= 0 and rows.max() < l[0] and cols.max() < l[1]
+    places = rows.astype(np.int64) * l[1] + cols
+    return bool(inside) and bool((np.diff(places) > 0).all())
+
+
+def _of_sums(A: CrossProducts) -> Iterator[bool]:
+    """Bases can be inverted; squares are not negative, and products no larger than they allow."""
+    for basis in (A.basis.fixed, *A.basis.random):
+        yield _is_basis(basis)
+    yield _is_square(A.vv[None])
+    largest = np.diag(A.vv)
+    for zv, zz in zip(A.zv, A.zz, strict=True):
+        yield _is_square(zz)
+        squares = np.einsum("lkk->lk", zz)
+        with np.errstate(over="ignore"):
+            room = _ROUNDING * (A.n + squares.max()) * max(1.0, float(largest.max()))
+            yield bool((zv**2 <= squares[:, :, None] * largest + room).all())
+
+
+def _of_totals(A: CrossProducts) -> Iterator[bool]:
+    """Sums over all levels are those of the rows: a term's intercepts add up to the constant.
+
+    Without weights the squares of the constant are the number of rows.
+    """
+    places = [t.columns.index("Intercept") if "Intercept" in t.columns else None for t in A.terms]
+    back = [np.linalg.inv(basis) for basis in A.basis.random]
+    ones = [None if at is None else b[:, at] for at, b in zip(places, back, strict=True)]
+    total = float(A.n)
+    if "Intercept" in A.names:
+        column = np.linalg.inv(A.basis.fixed)[:, A.names.index("Intercept")]
+        total = float(column @ A.vv @ column)
+        yield A.sum_log_w != 0.0 or _is_near(total, A.n, A.n)
+    for j, one in enumerate(ones):
+        if one is None:
+            continue
+        counts = np.einsum("lkm,k,m->l", A.zz[j], one, one)
+        yield A.sum_log_w != 0.0 or _is_near(counts.sum(), A.n, A.n)
+        if "Intercept" in A.names:
+            yield _is_near(one @ A.zv[j].sum(axis=0), A.vv @ column, total)
+    for (i, j), cells in A.cells.items():
+        for here, there, at, block in (
+            (i, j, cells.rows, cells.values),
+            (j, i, cells.cols, cells.values.transpose(0, 2, 1)),
+        ):
+            if ones[here] is not None and ones[there] is not None:
+                sums = np.zeros((A.terms[here].l, A.terms[here].k))
+                np.add.at(sums, at, block @ ones[there])
+                yield _is_near(sums, A.zz[here] @ ones[here], total)
+
+
+def _is_near(found: Floats | float, expected: Floats | float, size: float) -> bool:
+    return bool((np.abs(np.subtract(found, expected)) <= _ROUNDING * size).all())
+
+
+def _is_basis(basis: Floats) -> bool:
+    """Whether a map can be inverted, and the squares of its inverse be computed."""
+    sizes = np.abs(basis).max(axis=0)
+    if not (sizes > 0).all() or not np.linalg.cond(basis / sizes) < 1e15:
+        return False
+    with np.errstate(all="ignore"):
+        squares = (np.linalg.inv(basis) ** 2).sum(axis=0)
+    return bool(np.isfinite(squares).all() and (squares > 0).all())
+
+
+def _is_square(blocks: Floats) -> bool:
+    """Whether symmetric matrices have no eigenvalue below 0."""
+    size = float(np.abs(blocks).max(initial=0.0))
+    if size == 0.0:
+        return True
+    blocks = blocks / size
+    gap = np.abs(blocks - blocks.transpose(0, 2, 1)).max()
+    return bool(gap <= _ROUNDING and np.linalg.eigvalsh(blocks).min() >= -_ROUNDING)
