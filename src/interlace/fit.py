@@ -34,6 +34,7 @@ def fit(
     ----------
     formula
         ``"y ~ x"``, with random terms as bars if you like: ``"y ~ x + (1 + x | g) + (1 | a/b)"``.
+        A formula is code: what it calls is run, so never take one from a stranger.
     data
         A pandas, Polars or PyArrow table, a dict of columns, or any frame that narwhals takes.  Or
         what :func:`cross_products` reads part by part (files, DuckDB, Dask, ...), or what it gave.

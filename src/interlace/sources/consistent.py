@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from interlace.design import keys
 from interlace.design.design import Encoding, sides_of
-from interlace.design.encode import Grouping
+from interlace.design.frame import Codes, Levels
+from interlace.design.groups import Grouping
 from interlace.design.recipe import recipe_of
 from interlace.sums.cells import Cells
 from interlace.sums.crossprod import CrossProducts
@@ -67,26 +69,29 @@ def _of_encoding(A: CrossProducts, e: Encoding) -> Iterator[bool]:
 
 
 def _is_grouping(group: Grouping) -> bool:
-    sizes = [len(levels) for levels in group.levels]
-    cells = group.cells
     return (
         _are_names(group.columns)
-        and len(group.columns) == len(sizes)
-        and min(sizes, default=0) > 0
+        and len(group.columns) == len(group.levels) > 0
         and all(levels.ndim == 1 and _are_distinct(levels) for levels in group.levels)
-        and cells.dtype == np.intp
-        and cells.ndim == 1
-        and len(cells) > 0
-        and int(cells[0]) >= 0
-        and int(cells[-1]) < int(np.prod([float(size) for size in sizes]))
-        and bool((np.diff(cells) > 0).all())
-        and (len(sizes) > 1 or len(cells) == sizes[0])
+        and _are_combinations(group.cells, [len(levels) for levels in group.levels])
     )
 
 
-def _are_distinct(values: np.ndarray) -> bool:
+def _are_distinct(values: Levels) -> bool:
     index = pd.Index(values)
-    return bool(index.is_unique and not index.hasnans)
+    return index.is_unique and not index.hasnans and keys.repeated(values) is None
+
+
+def _are_combinations(cells: Codes, sizes: Sequence[int]) -> bool:
+    """Whether rows are distinct combinations of positions, sorted, and every position occurs."""
+    if cells.dtype != np.intp or cells.shape != (len(cells), len(sizes)) or not len(cells):
+        return False
+    if (cells < 0).any() or (cells >= np.array(sizes)).any():
+        return False
+    order = np.lexsort(cells.T[::-1])
+    new = (np.diff(cells, axis=0) != 0).any(axis=1)
+    occur = [len(np.unique(part)) == size for part, size in zip(cells.T, sizes, strict=True)]
+    return bool((order == np.arange(len(cells))).all() and new.all()) and all(occur)
 
 
 def _is_term(term: ReTerm) -> bool:

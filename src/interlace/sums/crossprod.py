@@ -102,12 +102,13 @@ class CrossProducts:
         ------
         InterlaceError
             The disk is full or the place cannot be written to; the cross-products were not made by
-            :func:`interlace.cross_products`; levels that are neither numbers nor text.
+            :func:`interlace.cross_products`; levels of a type that cannot be kept; a formula that
+            says more than :meth:`load` lets a file say.
 
         Notes
         -----
-        Numbers and labels are stored as such.  Encodings of categories and transforms are
-        formulaic's, and pickled.
+        Numbers, labels with their types, the formula, its categories and the states of its
+        transforms are written one by one, under a digest of the whole; nothing is pickled.
 
         Examples
         --------
@@ -128,13 +129,16 @@ class CrossProducts:
     def load(path: str | Path) -> CrossProducts:
         """Read from a file that :meth:`save` has written.
 
-        What is pickled in it may name formulaic's classes and arrays, nothing else; still load only
-        files you trust, for a prediction evaluates the formula in it.
+        A formula is code, and this one comes with the file.  It is therefore held to arithmetic on
+        columns, the transforms of formulas, and numpy's functions of numbers: it reads no
+        attributes, calls nothing else, and never sees the names of your program.  What was saved
+        from other formulas is refused, and nothing in a file is run to read it.
 
         Raises
         ------
         InterlaceError
-            There is no such file, or it is not of cross-products, corrupt, or incomplete.
+            There is no such file, or it is not of cross-products, was written by an older version,
+            is corrupt or incomplete, or its formula says more than a file may.
         """
         from interlace.sources.archive import load
 
