@@ -168,7 +168,7 @@ def _number_of_terms(node: ASTNode[Token] | Token) -> int:
         case "/" | "%in%":
             return (counts[0] + 1) * (counts[-1] + 1)
         case "**" | "^":
-            power = str(node.args[-1]) if isinstance(node.args[-1], Token) else ""  # type: ignore[index]
+            power = str(node.args[-1]) if isinstance(node.args[-1], Token) else ""
             whole = power.isdecimal() and len(power) < 3
             return (counts[0] + 1) ** int(power) if whole else _MOST_TERMS + 1
     return sum(counts)

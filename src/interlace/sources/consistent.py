@@ -163,14 +163,13 @@ def _of_totals(A: CrossProducts) -> Iterator[bool]:
         if "Intercept" in A.names:
             yield _is_near(one @ A.zv[j].sum(axis=0), A.vv @ column, total)
     for (i, j), cells in A.cells.items():
-        for here, there, at, block in (
-            (i, j, cells.rows, cells.values),
-            (j, i, cells.cols, cells.values.transpose(0, 2, 1)),
-        ):
-            if ones[here] is not None and ones[there] is not None:
-                sums = np.zeros((A.terms[here].l, A.terms[here].k))
-                np.add.at(sums, at, block @ ones[there])
-                yield _is_near(sums, A.zz[here] @ ones[here], total)
+        left, right = ones[i], ones[j]
+        if left is not None and right is not None:
+            rows, cols = np.zeros(A.zz[i].shape[:2]), np.zeros(A.zz[j].shape[:2])
+            np.add.at(rows, cells.rows, cells.values @ right)
+            np.add.at(cols, cells.cols, cells.values.transpose(0, 2, 1) @ left)
+            yield _is_near(rows, A.zz[i] @ left, total)
+            yield _is_near(cols, A.zz[j] @ right, total)
 
 
 def _is_near(found: Floats | float, expected: Floats | float, size: float) -> bool:

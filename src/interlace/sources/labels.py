@@ -55,10 +55,11 @@ class Packed:
         """
         if values.dtype in _STORED:
             return {"numbers": self.add(values)}
-        if values.dtype.kind in "mM" and np.datetime_data(values.dtype)[1] == 1:
-            unit = np.datetime_data(values.dtype)[0]
+        if values.dtype.kind in "mM":
             kind = "instants" if values.dtype.kind == "M" else "durations"
-            return {kind: self.add(values.view(np.int64)), "unit": unit}
+            unit = values.dtype.str.partition("[")[2][:-1]
+            if unit in _UNITS:
+                return {kind: self.add(values.view(np.int64)), "unit": unit}
         held = [v.item() if isinstance(v, np.generic) else v for v in values.tolist()]
         if held and all(type(value) is pd.Timestamp for value in held):
             return self._timestamps(held, what)
@@ -104,7 +105,7 @@ def unpacked(stored: Header, arrays: Mapping[str, Array]) -> Array:
 
 
 def _texts(array: Array, lengths: Array) -> Iterator[str]:
-    if array.dtype != np.uint8 or lengths.dtype != np.int64 or (lengths < 0).any():
+    if array.dtype != np.uint8 or lengths.dtype != np.int64 or min(lengths.tolist()) < 0:
         raise ValueError("text")
     whole = array.tobytes()
     ends = np.cumsum(lengths).tolist()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from formulaic import ModelSpec
@@ -111,7 +111,7 @@ def _scale_out(scale: float) -> float:
 
 
 def _structure_in(
-    stored: Sequence[Sequence[Sequence[object]]], terms: Sequence[Term]
+    stored: Sequence[tuple[list[Any], list[object]]], terms: Sequence[Term]
 ) -> list[EncodedTermStructure]:
     pairs = zip(terms, stored, strict=True)
     return [
@@ -120,12 +120,12 @@ def _structure_in(
     ]
 
 
-def _scoped(stored: object, term: Term) -> ScopedTerm:
-    scale, factors = stored  # type: ignore[misc]
+def _scoped(stored: tuple[object, list[tuple[str, object]]], term: Term) -> ScopedTerm:
+    scale, factors = stored
     known = {factor.expr: factor for factor in term.factors}
     return ScopedTerm(
         [
-            ScopedFactor(EvaluatedFactor(known[expr], None), _truth(reduced))  # type: ignore[arg-type]
+            ScopedFactor(EvaluatedFactor(known[expr], None), _truth(reduced))
             for expr, reduced in factors
         ],
         scale=_number(scale),
@@ -135,20 +135,19 @@ def _scoped(stored: object, term: Term) -> ScopedTerm:
 # Categories and their contrasts -------------------------------------------------------------------
 
 
-def _factor_out(expr: str, state: Mapping[str, object], packed: Packed) -> Header | None:
+def _factor_out(expr: str, state: Mapping[str, Any], packed: Packed) -> Header | None:
     if "categories" not in state:
         if state:
             raise InterlaceError(f"'{expr}' has a state that cannot be saved: leave it out")
         return None
-    values = np.empty(len(state["categories"]), dtype=object)  # type: ignore[arg-type]
-    values[:] = state["categories"]
-    held: coding.Contrasts = state["contrasts"].contrasts  # type: ignore[attr-defined]
+    values: Array = np.array([*state["categories"], None], dtype=object)[:-1]
+    held: coding.Contrasts = state["contrasts"].contrasts
     name = next((key for key, kind in _CONTRASTS.items() if type(held) is kind), None)
     if name is None:
         raise InterlaceError(
             f"'{expr}' has contrasts of yours, which cannot be saved: make its columns beforehand"
         )
-    options = {f.name: getattr(held, f.name) for f in fields(held)}  # type: ignore[arg-type]
+    options = {f.name: getattr(held, f.name) for f in fields(held)}
     if isinstance(held, coding.CustomContrasts):
         options["names"] = held.contrast_names
     return {
