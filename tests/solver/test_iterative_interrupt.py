@@ -40,7 +40,7 @@ def test_an_interrupt_ends_the_fit_at_once() -> None:
             first = process.stderr.readline()
             assert first.startswith("evaluation 1: criterion "), first
             process.send_signal(signal.SIGINT)
-            _, rest = process.communicate(timeout=20.0)
+            _, rest = process.communicate(timeout=10.0)
         finally:
             process.kill()
     assert rest.splitlines()[-1] == "KeyboardInterrupt"
