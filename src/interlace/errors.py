@@ -1,10 +1,14 @@
-"""The one error and the warnings of the package, and how a warning finds the user's line."""
+"""The one error, the warnings and the check of choices; how a warning finds the user's line."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -23,6 +27,50 @@ class SingularFitWarning(UserWarning):
 
 class RankDeficiencyWarning(UserWarning):
     """Redundant columns of the fixed effects were dropped."""
+
+
+def choose(
+    name: str,
+    value: object,
+    choices: Sequence[T],
+    *,
+    one_of: bool = False,
+    where: str = "",
+    otherwise: str = "",
+) -> T:
+    """The choice that a value is.
+
+    Parameters
+    ----------
+    name, value, choices
+        Of the argument, and what it may be.
+    one_of
+        Say "one of" and list the choices, of which there may be many.
+    where, otherwise
+        What the choices depend on, and how the message ends.
+
+    Raises
+    ------
+    InterlaceError
+        It is none of them.
+    """
+    if isinstance(value, Hashable):
+        for choice in choices:
+            if value == choice:
+                return choice
+    known = f"one of {', '.join(map(repr, choices))}" if one_of else listed(choices)
+    raise InterlaceError(f"{name} must be {known}{where}, not {value!r}{otherwise}")
+
+
+def unknown(what: str, value: object, known: Iterable[str], more: str = "") -> InterlaceError:
+    """The error of a name that is none of those known; ``more`` says what else there is."""
+    return InterlaceError(f"unknown {what} {value!r}: choose one of {', '.join(known)}{more}")
+
+
+def listed(choices: Sequence[object]) -> str:
+    """``'a', 'b' or 'c'``."""
+    quoted = [repr(choice) for choice in choices]
+    return " or ".join([", ".join(quoted[:-1])] * (len(quoted) > 1) + quoted[-1:])
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from interlace.model.fitted import Options, as_kind
+from interlace.design.complete import Missing
+from interlace.model.fitted import Ddf, Method, Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results import CrossedLMEResult
+from interlace.solver.choose import Solver
 
 
 def fit(
@@ -17,12 +19,12 @@ def fit(
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: str = "REML",
-    ddf: str = "normal",
+    method: Method = "REML",
+    ddf: Ddf = "normal",
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
-    missing: str = "drop",
-    solver: str = "auto",
+    missing: Missing = "drop",
+    solver: Solver = "auto",
     theta0: ArrayLike | None = None,
     progress: bool | None = None,
     mc_tolerance: float = 0.01,

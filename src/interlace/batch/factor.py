@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interlace.batch.stack import Batch, Shape
+from interlace.estimation.likelihood import residual_variance
 from interlace.solver.left import left_or_nan
 from interlace.sums.terms import Floats, ReTerm
 
@@ -40,6 +41,11 @@ class Factor:
     coef: Floats
     logdet: Floats
     r2: Floats
+
+    @property
+    def sigma2(self) -> Floats:
+        """Residual variances in working units."""
+        return residual_variance(self.r2, self.batch.nu)
 
     @property
     def value(self) -> Floats:

@@ -17,6 +17,7 @@ from interlace.batch.optimize import Index, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.estimation.likelihood import constant
 from interlace.estimation.search import Mask
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
@@ -114,7 +115,7 @@ def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 
         list(templates.values()),
         factor.coef[:, shape.q :],
         factor.half[:, shape.q :, shape.q :],
-        np.sqrt(factor.r2 / batch.nu),
+        np.sqrt(factor.sigma2),
         found.value,
         {i: f"no convergence: {why}" for i, why in found.failures.items()},
     )
@@ -227,9 +228,7 @@ def stacked(criteria: Sequence[Criterion]) -> Batch:
         sy=np.stack([np.concatenate(one) for one in y]),
         yy=np.array([c.A.vv[-1, -1] for c in criteria]),
         nu=np.array([float(c.nu) for c in criteria]),
-        constant=np.array(
-            [constant(c) - 2.0 * c.nu * np.log(c.A.basis.response_scale) for c in criteria]
-        ),
+        constant=np.array([constant(c.A, c.A.basis.response_scale, reml=c.reml) for c in criteria]),
     )
 
 
@@ -282,13 +281,6 @@ def joined(parts: Sequence[Refits]) -> Refits:
             for i, why in part.errors.items()
         },
     )
-
-
-def constant(criterion: Criterion) -> float:
-    """Terms of the criterion that do not depend on the response."""
-    A, nu = criterion.A, criterion.nu
-    constant = nu * (1.0 + np.log(2.0 * np.pi / nu)) - A.sum_log_w
-    return float(constant - (2.0 * A.basis.log_det_fixed if criterion.reml else 0.0))
 
 
 def parts(A: CrossProducts, shape: Shape) -> tuple[Floats, Floats]:

@@ -19,7 +19,6 @@ from interlace.batch.fits import (
     NOTHING_LEFT,
     Refits,
     at_once,
-    constant,
     in_units,
     joined,
     levels_last,
@@ -34,6 +33,7 @@ from interlace.batch.stack import Batch, EliminatedRows, Shape, shared_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
+from interlace.estimation.likelihood import constant
 from interlace.estimation.search import Mask
 from interlace.solver.plan import respond
 from interlace.sums.crossprod import Basis, CrossProducts
@@ -176,7 +176,7 @@ class SharedDesign:
             sy=np.concatenate([*(responses.zy[j] for j in shape.rest), responses.xy]).T.copy(),
             yy=np.full(len(responses), float(n)),
             nu=np.array([float(nu)]),
-            constant=constant(self.criterion) - 2.0 * nu * np.log(responses.scale),
+            constant=constant(self.criterion.A, responses.scale, reml=self.criterion.reml),
         )
 
     def together(

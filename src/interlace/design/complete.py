@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from interlace.design import frame
 from interlace.design.encode import Columns, Encoded, Floats, first_nonfinite
 from interlace.design.frame import Mask, Table
 from interlace.errors import InterlaceError
+
+# What may be done with rows that have a missing value.
+Missing = Literal["drop", "raise"]
+MISSING: tuple[Missing, ...] = get_args(Missing)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
 from interlace.design.complete import (
+    MISSING,
     CompleteRows,
     complete_rows,
     missing_counts,
@@ -29,7 +30,7 @@ from interlace.design.encode import (
 from interlace.design.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.design.groups import Grouping, group_rows, recode_rows, refuse_new
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.sums.rows import Rows
 from interlace.sums.terms import ReTerm
 
@@ -279,8 +280,7 @@ def read_rows(
     table = frame.open_table(data)
     if table.n == 0:
         raise InterlaceError("the data has no rows")
-    if missing not in ("drop", "raise"):
-        raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
+    choose("missing", missing, MISSING)
     wanted = columns_read(sides_of(formula), table, context)
     wanted += [name for term in formula.random for name in term.group]
     wanted += [name for name in extra.values() if isinstance(name, str)]

@@ -120,7 +120,7 @@ class OneStep:
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation of the working response."""
-        return float(np.sqrt(self.factor.r2 / self.estimate.criterion.nu))
+        return float(np.sqrt(self.estimate.evaluation.sigma2))
 
     @cached_property
     def C(self) -> Floats:

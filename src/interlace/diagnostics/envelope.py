@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv, ndtr, ndtri
 
 from interlace.errors import InterlaceError
+from interlace.model.confidence import check_level
 from interlace.sums.terms import Floats
 
 # Quantiles looked at: all of a small sample, else those at both ends and some between.
@@ -62,8 +63,7 @@ def qq_envelope(values: ArrayLike, *, level: float = 0.95) -> pd.DataFrame:
     >>> bool((table["lower"] < table["upper"]).all())
     True
     """
-    if not 0.0 < level < 1.0:
-        raise InterlaceError(f"level must be strictly between 0 and 1, not {level!r}")
+    check_level(level)
     every = np.asarray(values, dtype=np.float64)
     finite = np.flatnonzero(np.isfinite(every))
     x = every[finite]

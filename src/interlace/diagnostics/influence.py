@@ -20,7 +20,7 @@ from interlace.diagnostics.changes import (
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
-from interlace.errors import InterlaceError
+from interlace.errors import unknown
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.parameters import entry_names
 from interlace.machine.progress import counter
@@ -209,7 +209,7 @@ def _coefficient_columns(estimate: Estimate, refitted: Refitted) -> dict[str, Fl
 def _component_columns(estimate: Estimate, refitted: Refitted) -> dict[str, Floats]:
     """Relative changes of variances and covariances."""
     factor, A = estimate.evaluation.factor, estimate.A
-    sigma2 = factor.r2 / estimate.criterion.nu
+    sigma2 = estimate.evaluation.sigma2
     columns: dict[str, Floats] = {}
     parts = zip(A.terms, A.basis.random, factor.templates, refitted.templates, strict=True)
     sizes = A.basis.root_mean_squares
@@ -343,6 +343,5 @@ def _measure(result: FittedModel, level: int | str, measure: str, approx: bool) 
     table = hlm_influence(result, level, approx).drop(columns="note", errors="ignore")
     if measure not in table:
         more = "; rvc and dfbetas need approx=False" if approx else ""
-        known = ", ".join(table.columns.astype(str))
-        raise InterlaceError(f"unknown measure {measure!r}: choose one of {known}{more}")
+        raise unknown("measure", measure, table.columns.astype(str), more)
     return table[measure]

@@ -20,6 +20,7 @@ from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
+from interlace.estimation.likelihood import gaussian
 from interlace.estimation.optimize import minimize
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
@@ -117,9 +118,10 @@ class Deleter:
             best = minimize(criterion, criterion.pack(self.start), gain_tolerance=_GAIN)
         except np.linalg.LinAlgError:
             return {i: "the model leaves no residual variance"}
-        factor = polished_point(best.point).factor
+        point = polished_point(best.point)
+        factor = point.factor
         found.beta[i], found.C[i] = factor.beta, factor.vcov
-        found.sigma2[i] = factor.r2 / criterion.nu
+        found.sigma2[i] = point.sigma2
         for all_, T in zip(found.templates, factor.templates, strict=True):
             all_[i] = T
         return {} if best.converged else {i: f"the fit did not converge: {best.message}"}
@@ -138,7 +140,7 @@ class Deleter:
         factor = factorize(batch, templates)
         half = factor.half[:, shape.q :, shape.q :]
         found.beta[at], found.C[at] = factor.coef[:, shape.q :], half.transpose(0, 2, 1) @ half
-        found.sigma2[at] = factor.r2 / batch.nu
+        found.sigma2[at] = factor.sigma2
         for j, T in templates.items():
             found.templates[j][at] = T
         return {which[i]: f"the fit did not converge: {why}" for i, why in best.failures.items()}
@@ -186,7 +188,7 @@ class Deleter:
         removed = np.array([len(one) for one in sets])
         nu = self.estimate.criterion.nu - removed.astype(float)
         log_w = np.array([self.deletable.log_weight(one) for one in sets])
-        constant = nu * (1.0 + np.log(2.0 * np.pi / nu)) + log_w - self.estimate.A.sum_log_w
+        constant = gaussian(nu) + log_w - self.estimate.A.sum_log_w
         return nu, constant
 
     def _remainder_rows(self, members: Codes) -> Floats:

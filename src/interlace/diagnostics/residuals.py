@@ -18,7 +18,7 @@ from interlace.diagnostics.units import (
     is_rows,
     unit_index,
 )
-from interlace.errors import InterlaceError
+from interlace.errors import choose
 from interlace.estimation.estimate import Estimate
 from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import Codes
@@ -160,18 +160,12 @@ def hlm_resid(
     design = design_of(result)
     if not is_rows(level):
         return _effects(result, design, level, standardized)
-    if type not in _TYPES:
-        raise InterlaceError(
-            f"type must be one of {', '.join(map(repr, _TYPES))}, not {type!r}; for random effects "
-            f"name a grouping factor as level"
-        )
-    kinds = _TYPES[type]
-    if standardized not in kinds:
-        raise InterlaceError(
-            f"standardized must be one of {', '.join(map(repr, kinds))} for {type} residuals, "
-            f"not {standardized!r}"
-        )
-    return pd.DataFrame(kinds[standardized](result, design))
+    hint = "; for random effects name a grouping factor as level"
+    kinds = _TYPES[choose("type", type, list(_TYPES), one_of=True, otherwise=hint)]
+    wanted = choose(
+        "standardized", standardized, list(kinds), one_of=True, where=f" for {type} residuals"
+    )
+    return pd.DataFrame(kinds[wanted](result, design))
 
 
 Columns = dict[str, Floats]
@@ -257,10 +251,7 @@ def _effects(
 ) -> pd.DataFrame:
     """Random effects of a factor beside their least-squares counterparts."""
     grouping(design, level)
-    if standardized not in (False, True):
-        raise InterlaceError(
-            f"standardized must be one of False, True for random effects, not {standardized!r}"
-        )
+    choose("standardized", standardized, (False, True), one_of=True, where=" for random effects")
     estimate = result.estimate
     members = [j for j, term in enumerate(design.terms) if term.group == level]
     names = [_lower(name) for j in members for name in design.terms[j].columns]

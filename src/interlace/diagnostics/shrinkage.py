@@ -6,13 +6,9 @@ import numpy as np
 import pandas as pd
 
 from interlace.design.recipe import require_rows
+from interlace.diagnostics.leastsquares import group_fits
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
-from interlace.sums.crossprod import Codes, group_sums
-from interlace.sums.terms import Floats
-
-# Cross-products of scaled columns whose smallest eigenvalue is below this cannot be solved.
-_DEPENDENT = 1e-10
 
 
 def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:
@@ -61,23 +57,10 @@ def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:
     b = np.concatenate([result.estimate.b[j] for j in members], axis=1)
     codes, w = design.codes[members[0]], design.weights
     rest = result.resid + np.einsum("ik,ik->i", Z, b[codes])
-    raw = _regressions(codes, len(b), Z, rest, np.ones(len(rest)) if w is None else w)
+    root = np.ones(len(rest)) if w is None else np.sqrt(w)
+    raw = group_fits(codes, len(b), root[:, None] * Z, root * rest).coef
+    raw[np.isnan(raw).any(axis=1)] = np.nan
     found = effects[key]
     if isinstance(found, pd.Series):
         return pd.Series(raw[:, 0], index=found.index, name=found.name)
     return pd.DataFrame(raw, index=found.index, columns=found.columns)
-
-
-def _regressions(codes: Codes, l: int, Z: Floats, y: Floats, w: Floats) -> Floats:
-    """Weighted least squares of ``y`` on ``Z`` (n, k) in each of ``l`` groups, ``(l, k)``."""
-    k = Z.shape[1]
-    products = (w[:, None, None] * Z[:, :, None] * Z[:, None, :]).reshape(-1, k * k)
-    G = group_sums(codes, l, products).reshape(l, k, k)
-    size = np.sqrt(np.einsum("lkk->lk", G))
-    size[size == 0.0] = 1.0
-    G = G / (size[:, :, None] * size[:, None, :])
-    right = group_sums(codes, l, w[:, None] * Z * y[:, None]) / size
-    solvable = np.linalg.eigvalsh(G)[:, 0] > _DEPENDENT
-    coef = np.full((l, k), np.nan)
-    coef[solvable] = np.linalg.solve(G[solvable], right[solvable, :, None])[:, :, 0]
-    return np.asarray(coef / size)

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
+from interlace.estimation.likelihood import criterion_value, degrees, residual_variance
 from interlace.solver.exact import Factor, TermDerivatives, factorize
 from interlace.solver.iterative import IterativeFactor, iterate
 from interlace.solver.layout import Layout, make_layout
@@ -83,7 +84,7 @@ class Criterion:
     @property
     def nu(self) -> int:
         """Degrees of freedom of the residual variance: ``n - p`` for REML, ``n`` for ML."""
-        return self.A.n - self.A.p if self.reml else self.A.n
+        return degrees(self.A, reml=self.reml)
 
     def at(self, templates: Sequence[Floats]) -> Evaluation:
         """Evaluate at working templates, one ``(k, k)`` per term."""
@@ -208,12 +209,18 @@ class Evaluation:
     @cached_property
     def value(self) -> float:
         """Minus twice the profiled (restricted) log-likelihood."""
-        A, nu = self.criterion.A, self.criterion.nu
-        log_r2 = np.log(self.factor.r2) - 2.0 * np.log(A.basis.response_scale)
-        value = self.factor.logdet_u + nu * (1.0 + np.log(2.0 * np.pi / nu) + log_r2) - A.sum_log_w
-        if self.criterion.reml:
-            value += self.factor.logdet_x - 2.0 * A.basis.log_det_fixed
-        return float(value)
+        return criterion_value(
+            self.criterion.A,
+            self.factor.r2,
+            reml=self.criterion.reml,
+            logdet_u=self.factor.logdet_u,
+            logdet_x=self.factor.logdet_x,
+        )
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance in working units."""
+        return residual_variance(self.factor.r2, self.criterion.nu)
 
     @cached_property
     def derivatives(self) -> tuple[TermDerivatives, ...]:

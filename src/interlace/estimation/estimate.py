@@ -119,8 +119,7 @@ class Estimate:
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation."""
-        r2 = self.evaluation.factor.r2
-        return float(np.sqrt(r2 / self.criterion.nu) / self.A.basis.response_scale)
+        return float(np.sqrt(self.evaluation.sigma2) / self.A.basis.response_scale)
 
     @cached_property
     def beta(self) -> Floats:

@@ -15,6 +15,7 @@ from interlace.design.recipe import require_rows
 from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
+from interlace.estimation.likelihood import n_parameters
 from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
@@ -155,7 +156,7 @@ def anova_models(
     """
     labels = model_names(results, names)
     estimates, notes = comparable(results, refit=refit)
-    order = sorted(range(len(results)), key=lambda i: nparams(estimates[i].A))
+    order = sorted(range(len(results)), key=lambda i: n_parameters(estimates[i].A))
     table = _likelihood_ratios([estimates[i] for i in order], [labels[i] for i in order])
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
     doubts = list(_not_nested([results[i] for i in order], table))
@@ -197,7 +198,7 @@ def _same(first: Floats | None, second: Floats | None) -> bool:
 
 def _likelihood_ratios(estimates: Sequence[Estimate], labels: Sequence[str]) -> pd.DataFrame:
     deviance = np.array([e.value for e in estimates])
-    size = np.array([nparams(e.A) for e in estimates])
+    size = np.array([n_parameters(e.A) for e in estimates])
     chisq = np.concatenate(([np.nan], nested_ratio(-np.diff(deviance))))
     df = np.concatenate(([np.nan], np.diff(size)))
     return pd.DataFrame(
@@ -225,11 +226,6 @@ def chi2_tail(statistic: Floats, df: Floats) -> Floats:
     """Probability of a larger chi-squared value; NaN without degrees of freedom."""
     tail = chdtrc(np.where(df > 0, df, np.nan), np.maximum(statistic, 0.0))
     return np.asarray(tail, dtype=np.float64)
-
-
-def nparams(A: CrossProducts) -> int:
-    """Fixed effects, free entries of the templates, and the residual variance."""
-    return A.p + sum(t.n_theta for t in A.terms) + 1
 
 
 # ------------------------------------------------------------------ what can be compared

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interlace.errors import InterlaceError
+from interlace.errors import choose
 from interlace.estimation.parameters import SIGMA, selected, theta_names
 from interlace.inference.bootstrap.resample import bootstrap
 from interlace.inference.information import vcov_theta
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from interlace.estimation.estimate import Estimate
     from interlace.inference.tested import TestedModel
     from interlace.inference.wald import Reference
+
+METHODS = ("wald", "profile", "bootstrap")
 
 
 def conf_int(
@@ -33,14 +35,13 @@ def conf_int(
 ) -> pd.DataFrame:
     """Intervals by parameter; see :meth:`interlace.CrossedLMEResult.conf_int`."""
     check_level(level)
-    if method == "wald":
-        return wald_intervals(result, result._reference(ddf), level, parm)
+    choose("method", method, METHODS)
     if method == "profile":
         return profile_limits(result.estimate, parm=parm, level=level)
     if method == "bootstrap":
         found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
         return found.loc[list(selected(list(found.index), parm, result.estimate.A.p))]
-    raise InterlaceError(f"method must be 'wald', 'profile' or 'bootstrap', not {method!r}")
+    return wald_intervals(result, result._reference(ddf), level, parm)
 
 
 def wald_intervals(

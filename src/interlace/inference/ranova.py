@@ -13,7 +13,8 @@ from interlace.design.encode import SideTerm
 from interlace.design.formula import RandomTerm
 from interlace.design.recipe import require_rows
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
-from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio, nparams
+from interlace.estimation.likelihood import criterion_value, n_parameters
+from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio
 from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
 from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import CrossProducts, drop_term, map_columns, select_columns
@@ -74,7 +75,7 @@ def ranova(result: FittedModel) -> pd.DataFrame:
         value, error = _minimum(one, estimate, result.options.mc_tolerance)
         values.append(value)
         errors.append(error)
-    sizes = [nparams(estimate.A), *(nparams(one.A) for one in found)]
+    sizes = [n_parameters(estimate.A), *(n_parameters(one.A) for one in found)]
     table = _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
     return table if estimate.criterion.probes is None else table.assign(LRT_error=errors)
 
@@ -215,9 +216,5 @@ def linear_value(A: CrossProducts, *, reml: bool) -> float:
     """
     X, y = A.vv[:-1, :-1], A.vv[:-1, -1]
     rss = float(A.vv[-1, -1] - y @ np.linalg.solve(X, y)) if A.p else float(A.vv[-1, -1])
-    nu = A.n - A.p if reml else A.n
-    log_rss = np.log(rss) - 2.0 * np.log(A.basis.response_scale)
-    value = nu * (1.0 + np.log(2.0 * np.pi / nu) + log_rss) - A.sum_log_w
-    if reml:
-        value += float(np.linalg.slogdet(X)[1]) - 2.0 * A.basis.log_det_fixed
-    return float(value)
+    logdet_x = float(np.linalg.slogdet(X)[1]) if reml else 0.0
+    return criterion_value(A, rss, reml=reml, logdet_x=logdet_x)

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtr
 
 from interlace.design.recipe import require_rows
-from interlace.errors import InterlaceError
+from interlace.errors import choose
 from interlace.estimation.estimate import Estimate
 from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
-from interlace.model.confidence import check_level
+from interlace.model.confidence import check_level, reach
+from interlace.model.fitted import DDF, Ddf
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
     from interlace.model.fitted import FittedModel
 
-REFERENCES: Mapping[str, Callable[[Estimate], Reference]] = {
+REFERENCES: Mapping[Ddf, Callable[[Estimate], Reference]] = {
     "normal": Normal,
     "satterthwaite": Satterthwaite,
     "kenward-roger": KenwardRoger,
@@ -38,10 +39,7 @@ def reference(estimate: Estimate, ddf: str) -> Reference:
     InterlaceError
         An unknown name, or Kenward-Roger for a fit by ML.
     """
-    if ddf not in REFERENCES:
-        known = ", ".join(repr(name) for name in REFERENCES)
-        raise InterlaceError(f"ddf must be one of {known}, not {ddf!r}")
-    return REFERENCES[ddf](estimate)
+    return REFERENCES[choose("ddf", ddf, DDF, one_of=True)](estimate)
 
 
 # ------------------------------------------------------------------ single functions
@@ -65,15 +63,15 @@ def function_table(
     se = np.sqrt(np.einsum("ij,jk,ik->i", L, reference.vcov, L))
     df = reference.df(L)
     statistic = (found if value is None else found - value) / se
-    reach = quantile(0.5 + level / 2.0, df) * se
+    half = reach(level, df) * se
     columns = {
         "estimate": found,
         "se": se,
         "df": df,
         "statistic": statistic,
         "p": two_sided(statistic, df),
-        "lower": found - reach,
-        "upper": found + reach,
+        "lower": found - half,
+        "upper": found + half,
     }
     return pd.DataFrame(columns, index=labels)
 
@@ -83,12 +81,6 @@ def two_sided(statistic: Floats, df: Floats) -> Floats:
     tail = -np.abs(statistic)
     finite = np.where(np.isinf(df), 1.0, df)
     return np.asarray(2.0 * np.where(np.isinf(df), ndtr(tail), stdtr(finite, tail)))
-
-
-def quantile(probability: float, df: Floats) -> Floats:
-    """Quantile of t with ``df`` degrees of freedom, or of the normal."""
-    finite = np.where(np.isinf(df), 1.0, df)
-    return np.where(np.isinf(df), ndtri(probability), stdtrit(finite, probability))
 
 
 def coefficient_table(

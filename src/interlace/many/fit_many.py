@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from interlace.design import frame
+from interlace.design.complete import MISSING, Missing
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
+    choose,
     warn,
 )
 from interlace.machine.parallel import in_order, n_workers
@@ -29,7 +31,7 @@ from interlace.many.fits import (
 )
 from interlace.many.pieces import of_estimate, run, shared_by, tasks
 from interlace.many.responses import LISTED, Arguments, Model, by_rows, model_of, named_responses
-from interlace.model.fitting import METHODS
+from interlace.model.fitted import METHODS, Method
 
 
 def fit_many(
@@ -39,10 +41,10 @@ def fit_many(
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: str = "REML",
+    method: Method = "REML",
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
-    missing: str = "drop",
+    missing: Missing = "drop",
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> ManyFits:
@@ -131,10 +133,8 @@ def fit_many(
 
 def _check(method: str, missing: str, n_jobs: int) -> None:
     """Refuse arguments out of range."""
-    if method not in METHODS:
-        raise InterlaceError(f"method must be {' or '.join(map(repr, METHODS))}, not {method!r}")
-    if missing not in ("drop", "raise"):
-        raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
+    choose("method", method, METHODS)
+    choose("missing", missing, MISSING)
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
         raise InterlaceError(f"n_jobs must be a positive integer or -1, not {n_jobs!r}")
 

@@ -15,6 +15,7 @@ from interlace.design.design import assemble
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.estimation.likelihood import n_parameters
 from interlace.estimation.parameters import variance_parameters
 from interlace.many.fits import Piece, TableRows, blank, rows_of
 from interlace.many.responses import Mask, Model, SameRows, values_of
@@ -182,7 +183,7 @@ def _piece(
         which=which,
         rows=rows,
         nobs=A.n,
-        nparams=A.p + sum(term.n_theta for term in A.terms) + 1,
+        nparams=n_parameters(A),
         dropped=A.dropped,
         estimate=np.concatenate((beta, variances), axis=1),
         se=np.concatenate((se, np.full_like(variances, np.nan)), axis=1),

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
+from interlace.design.complete import Missing
 from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, expression, parse
 from interlace.design.frame import Column, Table
 from interlace.errors import InterlaceError
-from interlace.model.fitted import Options, as_kind
+from interlace.model.fitted import Method, Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results import CrossedLMEResult
 from interlace.sums.terms import Floats
@@ -33,7 +34,7 @@ class Arguments:
 
     groups: str | Sequence[str] | None
     random: str | Sequence[str] | None
-    method: str
+    method: Method
     weights: str | ArrayLike | None
     offset: str | ArrayLike | None
 
@@ -62,7 +63,7 @@ class Model:
         """The formula of one response."""
         return _text(name, self.right)
 
-    def fit(self, name: str, *, missing: str = "drop") -> CrossedLMEResult:
+    def fit(self, name: str, *, missing: Missing = "drop") -> CrossedLMEResult:
         """``fit`` of one response."""
         data = self.data
         if data is None:

@@ -1,8 +1,14 @@
-"""Levels of confidence: checked, and as the names of the two limits."""
+"""Levels of confidence: checked, as quantiles, and as the names of the two limits."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
 from interlace.errors import InterlaceError
+
+Floats = NDArray[np.float64]
 
 
 def check_level(level: float, name: str = "level") -> float:
@@ -22,3 +28,15 @@ def tails(level: float) -> list[float]:
     """The two tail probabilities, which name the columns of intervals: 0.025 and 0.975."""
     tail = (1.0 - level) / 2.0
     return [round(tail, 12), round(1.0 - tail, 12)]
+
+
+def normal_reach(level: float) -> float:
+    """Standard errors to either side of an estimate that hold ``level`` of a normal: 1.96."""
+    return -float(ndtri((1.0 - level) / 2.0))
+
+
+def reach(level: float, df: Floats) -> Floats:
+    """The same for t with ``df`` degrees of freedom, normal where these are infinite."""
+    finite = np.where(np.isinf(df), 1.0, df)
+    t = -stdtrit(finite, (1.0 - level) / 2.0)
+    return np.where(np.isinf(df), normal_reach(level), t)

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace.design.complete import Missing
 from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.estimation.estimate import Convergence, Estimate
+from interlace.estimation.likelihood import n_parameters
 from interlace.model.predict import fitted
+from interlace.solver.choose import Solver
 from interlace.sums.terms import Floats, ReTerm
+
+Method = Literal["REML", "ML"]
+Ddf = Literal["normal", "satterthwaite", "kenward-roger"]
+METHODS: tuple[Method, ...] = get_args(Method)
+DDF: tuple[Ddf, ...] = get_args(Ddf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +34,12 @@ class Options:
     formula: str
     groups: str | Sequence[str] | None = None
     random: str | Sequence[str] | None = None
-    method: str = "REML"
-    ddf: str = "normal"
+    method: Method = "REML"
+    ddf: Ddf = "normal"
     weights: str | ArrayLike | None = None
     offset: str | ArrayLike | None = None
-    missing: str = "drop"
-    solver: str = "auto"
+    missing: Missing = "drop"
+    solver: Solver = "auto"
     theta0: ArrayLike | None = None
     progress: bool | None = None
     mc_tolerance: float = 0.01
@@ -175,7 +183,7 @@ class FittedModel:
     @property
     def nparams(self) -> int:
         """Fixed effects, free entries of the templates, and the residual variance."""
-        return self.estimate.A.p + len(self.theta) + 1
+        return n_parameters(self.estimate.A)
 
     @property
     def aic(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 import numpy as np
@@ -16,20 +16,18 @@ from interlace.errors import (
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
+    choose,
     warn,
 )
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.machine.progress import watcher
-from interlace.model.fitted import FittedModel, Options
+from interlace.model.fitted import DDF, METHODS, FittedModel, Options
 from interlace.solver.choose import SOLVERS, choose_probes
 from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products, with_response
 from interlace.sums.terms import Floats
-
-METHODS = ("REML", "ML")
-DDF = ("normal", "satterthwaite", "kenward-roger")
 
 
 def fit_model(options: Options, data: object) -> FittedModel:
@@ -47,13 +45,13 @@ def fit_model(options: Options, data: object) -> FittedModel:
 
 def _check(options: Options) -> None:
     """Refuse options that no data could be fitted with."""
-    _choose("method", options.method, METHODS)
-    _choose("ddf", options.ddf, DDF)
+    choose("method", options.method, METHODS)
+    choose("ddf", options.ddf, DDF)
     if options.ddf == "kenward-roger" and options.method == "ML":
         raise InterlaceError(
             "ddf='kenward-roger' corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
         )
-    _choose("solver", options.solver, SOLVERS)
+    choose("solver", options.solver, SOLVERS)
     _check_monte_carlo(options.mc_tolerance, options.seed)
 
 
@@ -106,13 +104,6 @@ def update(
             "the result no longer holds its data (it was unpickled, or fitted by refit): pass data="
         )
     return fit_model(replace(result.options, **wanted), source)  # type: ignore[arg-type]
-
-
-def _choose(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is not among the choices."""
-    if value not in choices:
-        known = " or ".join(repr(c) for c in choices)
-        raise InterlaceError(f"{name} must be {known}, not {value!r}")
 
 
 def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:

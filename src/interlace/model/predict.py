@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
 
 from interlace.design.design import (
     Design,
@@ -20,9 +19,9 @@ from interlace.design.design import (
     replay_weights,
 )
 from interlace.design.recipe import recipe_of, require_rows
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
-from interlace.model.confidence import check_level
+from interlace.model.confidence import check_level, normal_reach, reach
 from interlace.solver.rows import quadratic_forms
 from interlace.sums.crossprod import Codes
 from interlace.sums.rows import columns_kept, in_basis, is_ones
@@ -216,10 +215,7 @@ def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) ->
 
 
 def _check(interval: str | None, level: float) -> None:
-    if interval not in (None, "confidence", "prediction"):
-        raise InterlaceError(
-            f"interval must be None, 'confidence' or 'prediction', not {interval!r}"
-        )
+    choose("interval", interval, (None, "confidence", "prediction"))
     check_level(level)
 
 
@@ -349,14 +345,6 @@ def _table(
     center = np.where(np.isnan(se), np.nan, center)
     columns = {"prediction": center, "se": se}
     if level is not None:
-        reach = _quantile((1.0 - level) / 2.0, df) * se
-        columns |= {"lower": center - reach, "upper": center + reach}
+        half = (normal_reach(level) if df is None else reach(level, df)) * se
+        columns |= {"lower": center - half, "upper": center + half}
     return pd.DataFrame(columns, index=index)
-
-
-def _quantile(tail: float, df: Floats | None) -> Floats | float:
-    """Upper quantile of the t distribution; normal for infinite ``df`` or none."""
-    normal = -float(ndtri(tail))
-    if df is None:
-        return normal
-    return np.where(np.isinf(df), normal, -stdtrit(df, tail))

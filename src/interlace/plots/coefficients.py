@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.inference.tested import TestedModel
-from interlace.plots.style import BLUE, GREY, PALETTE, known, start, titled, wrapped
+from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
 
 _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
 
@@ -101,7 +101,8 @@ def _names(table: pd.DataFrame, parm: str | Sequence[str] | None, intercept: boo
     """Coefficients to draw."""
     every = list(dict.fromkeys(table["name"]))
     if parm is not None:
-        return [known(n, every, "parm") for n in ([parm] if isinstance(parm, str) else parm)]
+        asked = [parm] if isinstance(parm, str) else parm
+        return [choose("parm", name, every, one_of=True) for name in asked]
     names = [name for name in every if intercept or name != "Intercept"]
     if not names:
         raise InterlaceError("the only coefficient is the intercept: draw it with intercept=True")

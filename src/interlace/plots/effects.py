@@ -7,19 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import plotnine as p9
-from scipy.special import ndtri
 
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
-from interlace.errors import InterlaceError
-from interlace.model.confidence import check_level
+from interlace.errors import InterlaceError, choose
+from interlace.model.confidence import check_level, normal_reach
 from interlace.model.fitted import FittedModel
 from interlace.plots.style import (
     BLUE,
     GREY,
     MANY_LEVELS,
     ORANGE,
-    known,
     lines,
     start,
     titled,
@@ -106,7 +104,7 @@ def effects_table(
     Columns ``panel`` (ordered), ``label, lines, place, estimate, lower, upper, clear``; panels take
     separate stretches of places, sorted by estimate.
     """
-    z = float(ndtri(0.5 + 0.5 * check_level(level)))
+    z = normal_reach(check_level(level))
     groups = _chosen(group, list(result.random_effects), "group")
     named = {key: list(pd.DataFrame(result.random_effects[key]).columns) for key in groups}
     every = list(dict.fromkeys(name for names in named.values() for name in names))
@@ -130,7 +128,7 @@ def _chosen(names: str | Sequence[str] | None, every: list[str], what: str) -> l
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         raise InterlaceError(f"{what} names nothing: give some of {', '.join(map(repr, every))}")
-    return [known(name, every, what) for name in wanted]
+    return [choose(what, name, every, one_of=True) for name in wanted]
 
 
 def _column_table(result: FittedModel, key: str, name: str, z: float) -> pd.DataFrame:
@@ -254,7 +252,8 @@ def plot_shrinkage(
     >>> figure = plot_shrinkage(result, "Subject")
     """
     require_rows(result.design, "plot_shrinkage")
-    key = known(group or next(iter(result.random_effects)), list(result.random_effects), "group")
+    keys = list(result.random_effects)
+    key = choose("group", group or keys[0], keys, one_of=True)
     blup, raw = (pd.DataFrame(v) for v in (result.random_effects[key], raw_effects(result, key)))
     names = _chosen(columns, list(blup.columns), "columns")
     if columns is None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from interlace.design.frame import hint
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.envelope import ranks_shown
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -21,7 +21,6 @@ from interlace.plots.style import (
     PALE,
     cloud,
     is_many,
-    known,
     lines,
     start,
     text_beside,
@@ -167,7 +166,7 @@ def dotplot_diag(
     data["beyond"] = (data["value"] < low) | (data["value"] > high)
     caption = _caption(int(data["beyond"].sum()), len(data), cutoff, (low, high))
     if modify is not None:
-        known(modify, ["boxplot", "dotplot"], "modify")
+        choose("modify", modify, ["boxplot", "dotplot"], one_of=True)
         if cutoff is None:
             raise InterlaceError("modify gathers what is within a cut-off: give cutoff='internal'")
         return _gathered(data, modify, name, unit, (low, high), caption)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import plotnine as p9
-from scipy.special import ndtri
 
+from interlace.model.confidence import normal_reach
 from interlace.plots.style import BLUE, GREY, literal, start, titled
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
     >>> figure = plot_profile(profile(fitted.estimate))
     >>> figure.save("profile.png", verbose=False)  # doctest: +SKIP
     """
-    z = float(ndtri(0.5 + 0.5 * level))
+    z = normal_reach(level)
     rows = -(-len(profile.curves) // 4)
     columns = -(-len(profile.curves) // rows)
     figure = (

@@ -10,10 +10,10 @@ import plotnine as p9
 
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.model.fitted import FittedModel
 from interlace.plots.residuals import standard_residuals
-from interlace.plots.style import BLUE, GREY, ORANGE, known, start, text_beside, titled, wrapped
+from interlace.plots.style import BLUE, GREY, ORANGE, start, text_beside, titled, wrapped
 from interlace.sums.terms import Floats
 
 # Values by panel, with the names of their units.
@@ -62,7 +62,7 @@ def plot_qq(
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> figure = plot_qq(result, "Subject")
     """
-    known(what, ["resid", *result.random_effects], "what")
+    choose("what", what, ["resid", *result.random_effects], one_of=True)
     if what == "resid":
         require_rows(result.design, "plot_qq")
         r = standard_residuals(result)

@@ -11,8 +11,6 @@ import plotnine as p9
 from matplotlib.patheffects import withStroke
 from plotnine.composition import Compose
 
-from interlace.errors import InterlaceError
-
 Figure = p9.ggplot | Compose
 
 # Okabe and Ito's colours, which all kinds of colour vision tell apart.
@@ -119,22 +117,6 @@ def lines(labels: Sequence[str]) -> int:
 def literal(text: str) -> str:
     """Text whose dollar signs do not start a formula."""
     return text.replace("$", r"\$")
-
-
-# ------------------------------------------------------------------ arguments
-
-
-def known(name: object, names: Sequence[str], what: str) -> str:
-    """The name, if it is one of those known.
-
-    Raises
-    ------
-    InterlaceError
-        It is not; the message lists those that are.
-    """
-    if name not in names:
-        raise InterlaceError(f"{what} must be one of {', '.join(map(repr, names))}, not {name!r}")
-    return str(name)
 
 
 # ------------------------------------------------------------------ layers

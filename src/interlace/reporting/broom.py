@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from interlace.design import frame
 from interlace.design.formula import expression, names_in
@@ -16,7 +15,7 @@ from interlace.errors import InterlaceError
 from interlace.estimation.parameters import broom_names
 from interlace.inference.information import variance_errors
 from interlace.inference.tested import TestedModel
-from interlace.model.confidence import check_level
+from interlace.model.confidence import check_level, normal_reach
 from interlace.model.predict import predict
 from interlace.sums.terms import Floats, ReTerm
 
@@ -155,7 +154,7 @@ def _parameters(
 def _ran_vals(result: TestedModel, level: float) -> pd.DataFrame:
     """Conditional modes, level by level within each column of each term."""
     estimate = result.estimate
-    reach = float(stdtrit(np.inf, 0.5 + 0.5 * level))
+    reach = normal_reach(level)
     parts = []
     for j, term in _in_formula_order(result):
         modes = estimate.b[j].T.ravel()

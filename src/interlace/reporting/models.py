@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from interlace.estimation.likelihood import n_parameters
 from interlace.inference.compare import (
     ModelComparison,
     comparable,
     model_names,
-    nparams,
     same_fixed_part,
     same_rows,
 )
@@ -71,7 +71,7 @@ def compare(*results: TestedModel, names: Sequence[str] | None = None) -> ModelC
     table = pd.DataFrame(
         {
             "formula": [str(r.formula) for r in results],
-            "nparams": [nparams(e.A) for e in estimates],
+            "nparams": [n_parameters(e.A) for e in estimates],
             "method": [_METHODS[e.criterion.reml] for e in estimates],
         },
         index=pd.Index(labels, name="model"),

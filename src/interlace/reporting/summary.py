@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.estimation.parameters import theta_names
+from interlace.model.fitted import Ddf
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Row = tuple[str, ...]
 
 # What the table of the fixed effects says about its tests.
-_METHODS = {
+_METHODS: Mapping[Ddf, str] = {
     "normal": "",
     "satterthwaite": " (degrees of freedom by Satterthwaite)",
     "kenward-roger": " (standard errors and degrees of freedom by Kenward and Roger)",

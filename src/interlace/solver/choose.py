@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from interlace.errors import InterlaceError
 from interlace.machine.memory import in_gb, memory_limit
@@ -10,7 +11,8 @@ from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_w
 from interlace.solver.probes import Probes
 from interlace.sums.crossprod import CrossProducts
 
-SOLVERS = ("auto", "exact", "iterative")
+Solver = Literal["auto", "exact", "iterative"]
+SOLVERS: tuple[Solver, ...] = get_args(Solver)
 
 # Seconds of an exact evaluation that are not worth saving, and by how much the iterative solver
 # must be quicker to be preferred, since it leaves something to chance.

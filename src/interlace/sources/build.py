@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
+from interlace.design.complete import MISSING
 from interlace.design.design import Design, assemble, refuse_unidentifiable
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.recipe import Recipe, recipe_of
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
 from interlace.sources.opening import open_source
 from interlace.sources.passes import read_source
 from interlace.sources.source import Source
@@ -135,8 +136,7 @@ def read(
     whole: bool = True,
 ) -> CrossProducts:
     """Cross-products of a source; refuses arrays, which cannot be cut up as its rows are."""
-    if missing not in ("drop", "raise"):
-        raise InterlaceError(f"missing must be 'drop' or 'raise', not {missing!r}")
+    choose("missing", missing, MISSING)
     for argument, values in (("weights", weights), ("offset", offset)):
         if values is not None and not isinstance(values, str):
             raise InterlaceError(

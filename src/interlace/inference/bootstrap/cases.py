@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from interlace.design.design import Design
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, unknown
 from interlace.inference.bootstrap.samplers import is_nested, pick
 from interlace.sums.crossprod import Codes, CrossProducts, cross_products
 from interlace.sums.rows import is_ones
@@ -115,13 +115,19 @@ class Cases:
         )
 
 
+def members(one: Factor, levels: Codes) -> Codes:
+    """All rows of every level drawn, one draw after the other."""
+    sizes = one.sizes[levels]
+    ends = np.cumsum(sizes)
+    offset = np.repeat(one.starts[levels] - (ends - sizes), sizes)
+    rows: Codes = one.order[offset + np.arange(ends[-1])]
+    return rows
+
+
 def _repeat(one: Factor, levels: Codes, rows: Codes, *, first: bool) -> tuple[Codes, Codes]:
     """Positions in ``rows`` that the drawn levels select, and the number of the draw of each."""
     if first:
-        sizes = one.sizes[levels]
-        ends = np.cumsum(sizes)
-        offset = np.repeat(one.starts[levels] - (ends - sizes), sizes)
-        return one.order[offset + np.arange(ends[-1])], np.repeat(np.arange(len(levels)), sizes)
+        return members(one, levels), np.repeat(np.arange(len(levels)), one.sizes[levels])
     draws = np.argsort(levels, kind="stable")
     times = np.bincount(levels, minlength=one.l)
     starts = np.cumsum(times) - times
@@ -159,10 +165,8 @@ def cases(
     elif chosen == ALL:
         drawn = tuple(groups)
     else:
-        raise InterlaceError(
-            f"unknown grouping factor {chosen!r}: choose one of {', '.join(groups)}, "
-            f"'{OBSERVATION}' for rows, or '{ALL}' for every factor independently"
-        )
+        more = f", '{OBSERVATION}' for rows, or '{ALL}' for every factor independently"
+        raise unknown("grouping factor", chosen, groups, more)
     inside = {
         name: tuple(outer for outer in drawn if is_nested(codes, groups[outer]))
         for name, codes in groups.items()

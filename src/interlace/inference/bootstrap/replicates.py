@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.special import ndtri
 
-from interlace.errors import InterlaceError
-from interlace.model.confidence import check_level, tails
+from interlace.errors import choose
+from interlace.model.confidence import check_level, normal_reach, tails
 
 METHODS = ("percentile", "basic", "normal")
 
@@ -78,12 +77,11 @@ class BootstrapResult:
         without a value (a correlation with a standard deviation of 0) are left out.
         """
         check_level(level)
-        if method not in METHODS:
-            raise InterlaceError(f"method must be {listed(METHODS)}, not {method!r}")
+        choose("method", method, METHODS)
         tail = (1.0 - level) / 2.0
         low, high = tails(level)
         if method == "normal":
-            reach = -float(ndtri(tail)) * self.se
+            reach = normal_reach(level) * self.se
             centre = self.estimate - self.bias
             return pd.DataFrame({low: centre - reach, high: centre + reach})
         lower, upper = self.replicates.quantile(tail), self.replicates.quantile(1.0 - tail)
@@ -102,9 +100,3 @@ class BootstrapResult:
         parts += [f"{self.n_failed} failed"] if self.n_failed else []
         parts += [f"{self.n_singular} singular"] if self.n_singular else []
         return ", ".join(parts) + "; percentile intervals"
-
-
-def listed(choices: Sequence[str]) -> str:
-    """``'a', 'b' or 'c'``."""
-    quoted = [repr(c) for c in choices]
-    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"

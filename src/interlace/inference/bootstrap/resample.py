@@ -16,12 +16,12 @@ from interlace.batch.fits import Refits, fit_stacked, worth_a_batch
 from interlace.batch.refits import Refitter, side_by_side, weighted_columns
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
-from interlace.errors import ConvergenceWarning, InterlaceError, warn
+from interlace.errors import ConvergenceWarning, InterlaceError, choose, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.inference.bootstrap.cases import Cases, cases
-from interlace.inference.bootstrap.replicates import BootstrapResult, listed
+from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.samplers import Parametric, Residual, reflated, wild
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
@@ -150,8 +150,7 @@ def _check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int)
     """Refuse arguments that are out of range."""
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
-    if kind not in KINDS:
-        raise InterlaceError(f"kind must be {listed(KINDS)}, not {kind!r}")
+    choose("kind", kind, KINDS)
     if statistic is not None and not callable(statistic):
         raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
     if group is not None and kind != "cases":

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose, unknown
+from interlace.inference.bootstrap.cases import factor, members
 from interlace.sums.terms import Floats
 
 Codes = NDArray[np.integer]
@@ -57,10 +58,7 @@ def _statistic(statistic: str | Statistic) -> Statistic:
     if callable(statistic):
         return statistic
     if statistic not in STATISTICS:
-        raise InterlaceError(
-            f"unknown statistic {statistic!r}: choose one of {', '.join(STATISTICS)}, or pass a "
-            f"function of the response"
-        )
+        raise unknown("statistic", statistic, STATISTICS, ", or pass a function of the response")
     return STATISTICS[statistic]
 
 
@@ -68,35 +66,16 @@ def _sampler(
     n: int, groups: Mapping[str, Codes], resample_level: str, group: str | None
 ) -> Callable[[np.random.Generator], Codes]:
     """A function that draws the rows of one bootstrap sample."""
+    choose("resample_level", resample_level, ("group", "observation"))
     if resample_level == "observation":
         return lambda rng: rng.integers(0, n, n)
-    if resample_level != "group":
-        raise InterlaceError(
-            f"resample_level must be 'group' or 'observation', not {resample_level!r}"
-        )
     if group == "all":
         return _pigeonhole(list(groups.values()))
     name = next(iter(groups)) if group is None else group
     if name not in groups:
-        raise InterlaceError(
-            f"unknown grouping factor {name!r}: choose one of {', '.join(groups)}, or 'all'"
-        )
-    return _clusters(groups[name])
-
-
-def _clusters(codes: Codes) -> Callable[[np.random.Generator], Codes]:
-    """Draw levels with replacement and take all rows of each."""
-    order = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes)
-    starts = np.cumsum(sizes) - sizes
-
-    def draw(rng: np.random.Generator) -> Codes:
-        levels = rng.integers(0, len(sizes), len(sizes))
-        counts = sizes[levels]
-        first = np.repeat(starts[levels] - (np.cumsum(counts) - counts), counts)
-        return order[first + np.arange(len(first))]
-
-    return draw
+        raise unknown("grouping factor", name, groups, ", or 'all'")
+    one = factor(groups[name])
+    return lambda rng: members(one, rng.integers(0, one.l, one.l))
 
 
 def _pigeonhole(factors: Sequence[Codes]) -> Callable[[np.random.Generator], Codes]:

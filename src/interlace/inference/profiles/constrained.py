@@ -34,6 +34,7 @@ from scipy.linalg.lapack import dtrtrs
 from interlace.covariance.templates import Map
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import Estimate
+from interlace.estimation.likelihood import gaussian_at
 from interlace.estimation.optimize import Point
 from interlace.solver.exact import Factor, TermEffects
 from interlace.sums.terms import Floats
@@ -320,8 +321,7 @@ class TemplatePoint:
     def value(self) -> float:
         A, factor = self.evaluation.criterion.A, self.evaluation.factor
         log_variance = 2.0 * (self.log_sigma - np.log(A.basis.response_scale))
-        value = factor.logdet_u + A.n * (np.log(2.0 * np.pi) + log_variance) - A.sum_log_w
-        return float(value + factor.r2 * np.exp(-2.0 * self.log_sigma))
+        return factor.logdet_u + gaussian_at(A.n, log_variance, self._fit) - A.sum_log_w
 
     @cached_property
     def _pull(self) -> Floats:

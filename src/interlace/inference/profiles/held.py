@@ -202,7 +202,7 @@ def correlation_path(
 
 def _absolute(estimate: Estimate, templates: Sequence[Floats] | None = None) -> Floats:
     """``(packed tau, log sigma)`` of an estimate in working units, or with other templates."""
-    sigma = np.sqrt(estimate.evaluation.factor.r2 / estimate.criterion.nu)
+    sigma = np.sqrt(estimate.evaluation.sigma2)
     packed = estimate.criterion.pack(estimate.templates if templates is None else templates)
     return np.append(sigma * packed, np.log(sigma))
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicHermiteSpline
-from scipy.special import ndtri
 
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate, estimate_theta
@@ -22,7 +21,7 @@ from interlace.inference.profiles.held import correlation_path, deviation_path, 
 from interlace.inference.profiles.tracing import LowerDeviance, Tracer, trace
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
-from interlace.model.confidence import check_level, tails
+from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.sums.terms import Floats
 
 # The usual level: its limits are always found exactly.
@@ -85,7 +84,7 @@ class ProfileCurve:
         """Where ``zeta`` is minus and plus the normal quantile; the end of the range if nowhere."""
         if level in self.limits:
             return self.limits[level]
-        z = float(ndtri(0.5 + 0.5 * level))
+        z = normal_reach(level)
         return self._crossing(-z), self._crossing(z)
 
     def line(self, size: int) -> tuple[Floats, Floats]:
@@ -249,7 +248,7 @@ def profile(
     Days   7.36  13.58
     """
     check_level(level)
-    zmax = float(ndtri(0.5 + 0.5 * level))
+    zmax = normal_reach(level)
     exact = {_USUAL, level} if level > _USUAL else {level}
     steps = [zmax * i / 4.0 for i in range(1, 4)]
     found, minimum = _traced(estimate, parm, steps, sorted(exact), progress)
@@ -286,7 +285,7 @@ def profile_limits(
     sigma               38.23  67.66
     """
     check_level(level)
-    z = float(ndtri(0.5 + 0.5 * level))
+    z = normal_reach(level)
     curves, _ = _traced(estimate, parm, [0.5 * z], [level], progress)
     return _frame({curve.name: curve.limits[level] for curve in curves}, level)
 
@@ -393,7 +392,7 @@ def _curve(
     """One parameter's curve."""
     if parameter.path is None:
         return _level_curve(parameter, levels)
-    exact = [float(ndtri(0.5 + 0.5 * level)) for level in levels]
+    exact = [normal_reach(level) for level in levels]
     curve = trace(Tracer(parameter.path, minimum, watch), targets, exact, refine=len(targets) > 1)
     limits = {
         level: (float(parameter.scale(low)), float(parameter.scale(high)))
