@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import interlace
-from interlace.errors import InterlaceError, RankDeficiencyWarning
+from interlace.errors import InterlaceError, RankDeficiencyWarning, choose, listed
 
 N = 60
 MODEL = "y ~ x + (1 | g)"
@@ -275,3 +275,31 @@ def test_missing_values_in_newdata_give_nan() -> None:
 def test_refit_wants_a_response_of_the_same_length() -> None:
     with pytest.raises(InterlaceError, match=str(N)):
         interlace.fit(MODEL, frame()).refit(np.ones(3))
+
+
+# ------------------------------------------------------------------ choices
+
+
+@pytest.mark.parametrize("value", ["c", None, 1, np.arange(3), ["a"], {"a": 1}, np.nan])
+def test_what_is_none_of_the_choices_is_named_with_them(value: object) -> None:
+    with pytest.raises(InterlaceError) as caught:
+        choose("what", value, ("a", "b", "cc"), otherwise="; see there")
+    assert str(caught.value) == f"what must be 'a', 'b' or 'cc', not {value!r}; see there"
+    with pytest.raises(InterlaceError) as caught:
+        choose("what", value, ("a", "b"), one_of=True, where=" of these")
+    assert str(caught.value) == f"what must be one of 'a', 'b' of these, not {value!r}"
+
+
+def test_a_choice_is_returned_as_it_stands_in_the_list() -> None:
+    assert choose("what", np.str_("a"), ("a", "b")) == "a"
+    assert type(choose("what", np.str_("a"), ("a", "b"))) is str
+    assert choose("what", np.True_, (False, True)) is True
+    assert choose("what", None, (None, "a")) is None
+
+
+def test_choices_in_words() -> None:
+    assert [listed(("a", "b", None)[:n]) for n in (1, 2, 3)] == [
+        "'a'",
+        "'a' or 'b'",
+        "'a', 'b' or None",
+    ]

@@ -74,7 +74,12 @@ def _sampler(
     name = next(iter(groups)) if group is None else group
     if name not in groups:
         raise unknown("grouping factor", name, groups, ", or 'all'")
-    one = factor(groups[name])
+    return _clusters(groups[name])
+
+
+def _clusters(codes: Codes) -> Callable[[np.random.Generator], Codes]:
+    """Draw levels with replacement and take all rows of each."""
+    one = factor(codes)
     return lambda rng: members(one, rng.integers(0, one.l, one.l))
 
 
