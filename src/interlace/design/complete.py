@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from interlace.design import frame
 from interlace.design.encode import Columns, Encoded, Floats, first_nonfinite
 from interlace.design.frame import Mask, Table
+from interlace.design.labels import row_name
 from interlace.errors import InterlaceError
 
 # What may be done with rows that have a missing value.
@@ -22,17 +24,19 @@ MISSING: tuple[Missing, ...] = get_args(Missing)
 class CompleteRows:
     """Plain columns of the rows used, and which rows of the data they are.
 
-    ``first`` is the number of the first row, where the data comes in parts.
+    ``first`` is the number of the first row, where the data comes in parts; ``index`` has the
+    labels of all rows, where the data has such.
     """
 
     columns: Columns
     kept: Mask
     n: int
     first: int = 0
+    index: pd.Index | None = None
 
-    def position(self, row: int) -> int:
-        """Row of the data, from a row of the columns."""
-        return self.first + int(np.flatnonzero(self.kept)[row])
+    def name(self, row: int, title: str) -> str:
+        """What messages call a row of the columns."""
+        return row_name(self.index, int(np.flatnonzero(self.kept)[row]), title, self.first)
 
 
 def complete_rows(
@@ -42,18 +46,18 @@ def complete_rows(
     masks = [mask for column in stored.values() if (mask := frame.missing(column)) is not None]
     if not masks:
         kept = np.broadcast_to(np.True_, table.n)
-        rows = CompleteRows({k: frame.plain(v, k) for k, v in stored.items()}, kept, table.n, first)
+        columns = {name: frame.plain(column, name) for name, column in stored.items()}
     elif refuse:
         raise InterlaceError(f"{missing_counts(stored)}; missing='drop' leaves these rows out")
     else:
         kept = ~np.logical_or.reduce(masks)
         columns = {name: frame.plain(column[kept], name) for name, column in stored.items()}
-        rows = CompleteRows(columns, kept, int(np.count_nonzero(kept)), first)
+    rows = CompleteRows(columns, kept, int(np.count_nonzero(kept)), first, table.index)
     for name, column in rows.columns.items():
         if (row := frame.first_infinite(column)) is not None:
             raise InterlaceError(
-                f"{_title(name)} is infinite in row {rows.position(row)} of {table.title} "
-                "(counted from 0): make it missing or correct it"
+                f"{_title(name)} is infinite in {rows.name(row, table.title)}: "
+                "make it missing or correct it"
             )
     return rows
 
@@ -82,7 +86,7 @@ def refuse_nonfinite(
         if (found := first_nonfinite(one)) is not None:
             name, row, value = found
             raise InterlaceError(
-                f"'{name}' is {value} in row {rows.position(row)} of {title} (counted from 0): "
+                f"'{name}' is {value} in {rows.name(row, title)}: "
                 "change the expression, or make the row's value missing to leave it out"
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
@@ -30,6 +31,7 @@ from interlace.design.encode import (
 from interlace.design.formula import MixedFormula, RandomTerm, expression, listed_by_lme4
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.design.groups import Grouping, group_rows, recode_rows, refuse_new
+from interlace.design.labels import aligned, as_series, labels_of
 from interlace.errors import InterlaceError, choose
 from interlace.sums.rows import Rows
 from interlace.sums.terms import ReTerm
@@ -71,11 +73,19 @@ class Design(Rows):
     factors
         Values in the rows used of the factors of the fixed side that are categories, and of numeric
         ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
+    index
+        Labels of all rows of the data, ``(n_total,)``, where it has such.
     """
 
     kept: Mask
     encoding: Encoding
     factors: Columns = field(default_factory=dict)
+    index: pd.Index | None = None
+
+    @property
+    def labels(self) -> pd.Index:
+        """Labels of the rows used: those of the data, or their positions in it."""
+        return labels_of(self.index, self.kept)
 
     @property
     def n_dropped(self) -> int:
@@ -171,7 +181,7 @@ def replay_fixed(
     wanted = columns_read([side.text for side in sides], table, encoding.context)
     stored = frame.pick(table, wanted)
     if offset is not None:
-        stored["offset="] = _argument("offset", offset, table)
+        stored["offset="] = column_of("offset", offset, table)
     elif encoding.offset_column is not None:
         stored |= frame.pick(table, [encoding.offset_column])
     elif encoding.offset_array:
@@ -287,14 +297,23 @@ def read_rows(
     stored = frame.pick(table, wanted)
     for argument, values in extra.items():
         if values is not None and not isinstance(values, str):
-            stored[f"{argument}="] = _argument(argument, values, table)
+            stored[f"{argument}="] = column_of(argument, values, table)
     rows = complete_rows(stored, table, refuse=missing == "raise")
     if not rows.n:
         raise InterlaceError(f"none of the {table.n} rows is complete: {missing_counts(stored)}")
     return rows
 
 
-def _argument(name: str, values: ArrayLike, table: Table) -> Column:
+def column_of(name: str, values: ArrayLike | None, table: Table) -> Column:
+    """Values given beside a table, in the order of its rows.
+
+    Raises
+    ------
+    InterlaceError
+        There is not one value for each row, or their index does not fit that of the rows.
+    """
+    if (series := as_series(values)) is not None:
+        values = aligned(series, name, table.index, table.title)
     column = frame.as_column(values, name)
     if len(column) != table.n:
         raise InterlaceError(f"{name} has {len(column)} values, but {table.title} {table.n} rows")
@@ -351,6 +370,7 @@ def build(
             context=context,
         ),
         factors=fixed.factors,
+        index=rows.index,
     )
 
 
@@ -411,8 +431,8 @@ def _positive(column: Column, rows: CompleteRows, title: str) -> Floats:
     if weights.min(initial=np.inf) <= 0:
         row = int(np.argmax(weights <= 0))
         raise InterlaceError(
-            f"weights must be positive, but row {rows.position(row)} of {title} (counted from 0) "
-            f"has {weights[row]:g}: leave such rows out"
+            f"weights must be positive, but {rows.name(row, title)} has {weights[row]:g}: "
+            "leave such rows out"
         )
     return weights
 

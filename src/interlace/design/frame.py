@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray
 
 from interlace.design import keys
+from interlace.design.labels import aligned, as_series
 from interlace.errors import InterlaceError
 
 Column: TypeAlias = NDArray[np.generic] | ExtensionArray
@@ -46,7 +47,7 @@ class Table:
     title
         What messages call the frame.
     index
-        Labels of the rows; ``None`` where these are their positions.
+        Labels of the rows, where the frame has such.
     """
 
     names: tuple[str, ...]
@@ -66,7 +67,7 @@ def open_table(data: Foreign, *, title: str = "the data") -> Table:
     """
     if isinstance(data, pd.DataFrame):
         read = partial(_pandas_column, data)
-        return Table(tuple(data.columns), len(data), read, title, _labels(data.index))
+        return Table(tuple(data.columns), len(data), read, title, data.index)
     if isinstance(data, Mapping):
         return _open_mapping(data, title)
     try:
@@ -103,7 +104,7 @@ def pick(table: Table, names: Iterable[str]) -> dict[str, Column]:
 
 
 def as_column(values: Foreign, name: str) -> Column:
-    """Values given as an array, a list or a series, by position (an index is ignored)."""
+    """Values given as an array, a list or a series, by position."""
     if isinstance(values, np.ndarray | ExtensionArray):
         column: Column = values
     elif isinstance(values, pd.Series | pd.Index):
@@ -120,17 +121,6 @@ def as_column(values: Foreign, name: str) -> Column:
     if column.ndim != 1:
         raise InterlaceError(f"{name} must have one dimension, not shape {column.shape}")
     return column
-
-
-def _labels(index: pd.Index) -> pd.Index | None:
-    """An index, unless it is that of the positions."""
-    return None if index.equals(pd.RangeIndex(len(index))) else index
-
-
-def shown(values: Foreign, at: int) -> str:
-    """A value of an array or an index as messages write it."""
-    value = pd.Index(values[at : at + 1])[0]
-    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def hint(name: str, names: Sequence[object]) -> str:
@@ -399,13 +389,33 @@ def _stored(series: pd.Series[Any] | pd.Index) -> Column:
 
 
 def _open_mapping(data: Mapping[str, Foreign], title: str) -> Table:
+    series = {name: found for name, v in data.items() if (found := as_series(v)) is not None}
+    index = next((one.index for one in series.values()), None)
+    if not all(one.index.equals(index) for one in series.values()):
+        data = {**data, **_in_one_order(data, series, title)}
     columns = {
         name: as_column(np.atleast_1d(v) if np.isscalar(v) else v, name) for name, v in data.items()
     }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InterlaceError(f"the columns of {title} have different lengths: {lengths}")
-    return Table(tuple(columns), next(iter(lengths.values()), 0), columns.__getitem__, title)
+    n = next(iter(lengths.values()), 0)
+    return Table(tuple(columns), n, columns.__getitem__, title, index)
+
+
+def _in_one_order(
+    data: Mapping[str, Foreign], series: Mapping[str, pd.Series[Any]], title: str
+) -> dict[str, Foreign]:
+    """Series of a dict in the order of the first one."""
+    first, *others = series
+    for name in data:
+        if name not in series and not np.isscalar(data[name]):
+            raise InterlaceError(
+                f"'{first}' and '{others[0]}' of {title} have different indexes, and '{name}' has "
+                "none: make a data frame of the columns, or pass all of them as arrays"
+            )
+    index = series[first].index
+    return {name: aligned(series[name], f"'{name}'", index, f"'{first}'") for name in others}
 
 
 def _narwhals_column(series: ForeignSeries) -> Column:

@@ -17,8 +17,8 @@ from interlace.design.frame import (
     factorize,
     missing,
     recode,
-    shown,
 )
+from interlace.design.labels import labels_of, shown
 from interlace.errors import InterlaceError, warn
 
 
@@ -146,7 +146,7 @@ def refuse_new(group: Grouping, columns: Mapping[str, Column], codes: Codes, tab
     """
     if not len(rows := np.flatnonzero(codes < 0)):
         return
-    names = rows.tolist() if table.index is None else table.index[rows].tolist()
+    names = labels_of(table.index, codes < 0).tolist()
     found: dict[str, list[object]] = {}
     for row, name in zip(rows[:1000].tolist(), names, strict=False):
         value = [columns[column][row : row + 1] for column in group.columns]

@@ -64,4 +64,4 @@ def _rows(result: FittedModel, design: Design) -> pd.DataFrame:
         term.group: term.levels[codes]
         for term, codes in zip(design.terms, design.codes, strict=True)
     }
-    return pd.DataFrame({str(result.formula.response): design.y, **factors})
+    return pd.DataFrame({str(result.formula.response): design.y, **factors}, index=design.labels)

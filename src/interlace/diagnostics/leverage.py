@@ -149,7 +149,7 @@ def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
         "ranef": overall - fixed,
         "ranef.uc": _prior(design, estimate),
     }
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame(columns, index=design.labels)
     return table if is_rows(level) else _means(table, design, level)
 
 

@@ -165,7 +165,7 @@ def hlm_resid(
     wanted = choose(
         "standardized", standardized, list(kinds), one_of=True, where=f" for {type} residuals"
     )
-    return pd.DataFrame(kinds[wanted](result, design))
+    return pd.DataFrame(kinds[wanted](result, design), index=design.labels)
 
 
 Columns = dict[str, Floats]

@@ -53,9 +53,9 @@ def is_rows(level: int | str) -> bool:
 
 
 def unit_index(design: Design, level: int | str) -> pd.Index:
-    """Labels of the units: row numbers, or the levels of a factor."""
+    """Labels of the units: those of the rows, or the levels of a factor."""
     if is_rows(level):
-        return pd.RangeIndex(len(design.y))
+        return design.labels
     term, _ = grouping(design, level)
     labels: pd.Index = pd.Index(term.levels, name=term.group)
     return labels

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
+from interlace.design.labels import row_name
 from interlace.design.recipe import require_rows
 from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
@@ -292,7 +293,8 @@ def _difference(first: FittedModel, other: FittedModel) -> str:
         return f"use {first.nobs} and {other.nobs} rows{hint if dropped else ''}"
     if len(kept[0]) == len(kept[1]) and not np.array_equal(kept[0], kept[1]):
         row = int(np.flatnonzero(kept[0] != kept[1])[0])
-        return f"use different rows: row {row} (counted from 0) is missing in only one of them"
+        name = row_name(first.design.index, row)
+        return f"use different rows: {name} is missing in only one of them"
     if not np.array_equal(first.design.y, other.design.y):
         count = int((first.design.y != other.design.y).sum())
         return f"have different values of the response '{names[0]}' in {count} rows"

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from interlace.design import frame
 from interlace.design.complete import MISSING, Missing
+from interlace.design.design import column_of
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -61,8 +62,8 @@ def fit_many(
         As for :func:`interlace.fit`.
     responses
         Columns of ``data`` by name; or their values: a frame or dict of columns with as many rows
-        as ``data`` (matched by position), or an array ``(n, R)``, whose columns are named
-        ``"y0", "y1", ..``.
+        as ``data`` (matched by their index, or without one by position), or an array ``(n, R)``,
+        whose columns are named ``"y0", "y1", ..``.
     groups, random, method, weights, offset
         As for :func:`interlace.fit`.
     missing
@@ -118,9 +119,11 @@ def fit_many(
     _check(method, missing, n_jobs)
     table = frame.open_table(data)
     named = named_responses(responses, table)
-    model = model_of(
-        formula, data, table, named, Arguments(groups, random, method, weights, offset)
-    )
+    given = {"weights": weights, "offset": offset}
+    for name, values in given.items():
+        if values is not None and not isinstance(values, str):
+            given[name] = np.asarray(column_of(name, values, table))
+    model = model_of(formula, data, table, named, Arguments(groups, random, method, **given))
     base = shared_by(model, None)
     alike = by_rows(model, base.kept, missing)
     with counter(len(named.names), progress, what="fit_many", unit="responses") as advance:

@@ -9,6 +9,7 @@ from keyword import iskeyword
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
@@ -16,6 +17,7 @@ from interlace.design.complete import Missing
 from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, expression, parse
 from interlace.design.frame import Column, Table
+from interlace.design.labels import aligned
 from interlace.errors import InterlaceError
 from interlace.model.fitted import Method, Options, as_kind
 from interlace.model.fitting import fit_model
@@ -48,7 +50,7 @@ class Arguments:
 class Model:
     """A model without its response: the columns it reads, and the responses.
 
-    ``data`` is the caller's if the responses are columns of it.
+    ``data`` is the caller's if the responses are columns of it; ``index`` labels its rows.
     """
 
     right: str
@@ -58,6 +60,7 @@ class Model:
     responses: Table
     n: int
     data: object | None
+    index: pd.Index | None
 
     def formula(self, name: str) -> str:
         """The formula of one response."""
@@ -67,7 +70,8 @@ class Model:
         """``fit`` of one response."""
         data = self.data
         if data is None:
-            data = {**self.columns, **frame.pick(self.responses, [name])}
+            columns = {**self.columns, **frame.pick(self.responses, [name])}
+            data = columns if self.index is None else pd.DataFrame(columns, index=self.index)
         a = self.arguments
         options = Options(
             formula=self.formula(name),
@@ -88,7 +92,7 @@ def named_responses(responses: object, table: Table) -> Table:
     if isinstance(responses, np.ndarray) and responses.ndim == 2:
         named = _columns_of(responses)
     elif isinstance(responses, Mapping) or hasattr(responses, "columns"):
-        named = frame.open_table(responses, title="the frame of responses")
+        named = _in_order_of(table, frame.open_table(responses, title="the frame of responses"))
     else:
         names = _names(responses)
         _refuse_unknown(names, table)
@@ -97,6 +101,17 @@ def named_responses(responses: object, table: Table) -> Table:
         raise InterlaceError(f"the responses have {named.n} rows, but the data {table.n}")
     _refuse_names(named.names)
     return named
+
+
+def _in_order_of(table: Table, named: Table) -> Table:
+    """Responses with an index, in the order of the rows of the data."""
+    if named.index is None:
+        return named
+    places = pd.Series(np.arange(named.n), index=named.index)
+    order = aligned(places, "responses", table.index, table.title).to_numpy()
+    if np.array_equal(order, np.arange(named.n)):
+        return named
+    return replace(named, n=len(order), read=lambda name: named.read(name)[order])
 
 
 def _columns_of(values: NDArray[np.generic]) -> Table:
@@ -158,6 +173,7 @@ def model_of(
         responses=responses,
         n=table.n,
         data=data if responses.read is table.read else None,
+        index=table.index,
     )
     sides = [held.spec.fixed, *map(expression, held.spec.offset)]
     sides += [term.expr for term in held.spec.random]

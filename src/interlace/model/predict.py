@@ -18,6 +18,7 @@ from interlace.design.design import (
     replay_slopes,
     replay_weights,
 )
+from interlace.design.frame import open_table
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
@@ -92,9 +93,9 @@ def predict(
     ndarray or DataFrame
         ``(m,)`` predictions; with ``se`` or ``interval`` a frame with the columns ``prediction``,
         ``se`` and, for an interval, ``lower`` and ``upper``, in units of the response.  Its index
-        is that of ``newdata`` if that is a pandas frame, else counts from 0.  ``se`` belongs to the
-        interval asked for, and to ``"confidence"`` without one.  NaN where a column of the fixed
-        side or left of a bar is missing.
+        is that of ``newdata``, or of the data fitted; positions of rows for data without one.
+        ``se`` belongs to the interval asked for, and to ``"confidence"`` without one.  NaN where a
+        column of the fixed side or left of a bar is missing.
 
     Raises
     ------
@@ -172,8 +173,16 @@ def predict(
         w = _weights(design, encoding, newdata)
         variance += estimate.sigma**2 / w + _draws(rows, estimate, [not one for one in include])
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
-    index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(len(center))
+    index = _index(design, newdata)
     return _table(center, variance, index, df, level if interval else None)
+
+
+def _index(design: Design | None, newdata: object) -> pd.Index:
+    """Labels of the rows predicted."""
+    if newdata is None:
+        return require_rows(design, "predict without newdata").labels
+    table = open_table(newdata)
+    return pd.RangeIndex(table.n) if table.index is None else table.index
 
 
 def fitted(design: Design, estimate: Estimate, include: Sequence[bool]) -> Floats:

@@ -93,8 +93,8 @@ def plot_influence(
     y = _column(table, measure)
     if against == "leverage.overall" and against not in table.columns:
         against = None
-    x = np.arange(len(y), dtype=np.float64) if against is None else _column(table, against)
-    data = pd.DataFrame({"x": x, "y": y, "label": list(table.index)})
+    x = _places(table.index) if against is None else _column(table, against)
+    data = pd.DataFrame({"x": x, "y": y, "label": table.index.tolist()})
     data = data[np.isfinite(data["x"]) & np.isfinite(data["y"])].reset_index(drop=True)
     low, high = cutoff_limits(data["y"].to_numpy(), measure, cutoff)
     beyond = (data["y"] < low) | (data["y"] > high)
@@ -110,7 +110,7 @@ def plot_influence(
         ),
         size=(6.5, 4.2),
         title=f"Influence: {_title(measure)} by {unit}",
-        x=f"Position of the {unit} in the table" if against is None else _title(against),
+        x=_where(table.index, unit) if against is None else _title(against),
         y=_title(measure),
         caption=_caption(int(beyond.sum()), len(data), cutoff, (low, high)),
     )
@@ -161,7 +161,7 @@ def dotplot_diag(
     values = _values(x, name)
     low, high = cutoff_limits(values.to_numpy(), name, cutoff)
     unit = str(values.index.name or "row")
-    data = pd.DataFrame({"value": values.to_numpy(), "label": list(values.index)})
+    data = pd.DataFrame({"value": values.to_numpy(), "label": values.index.tolist()})
     data = data.sort_values("value", kind="stable", ignore_index=True)
     data["beyond"] = (data["value"] < low) | (data["value"] > high)
     caption = _caption(int(data["beyond"].sum()), len(data), cutoff, (low, high))
@@ -197,6 +197,21 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray[tuple[int, ...], np.dt
     if not np.isfinite(values).any():
         raise InterlaceError(f"column '{name}' has no finite value to draw")
     return values
+
+
+def _is_numbered(index: pd.Index) -> bool:
+    """Whether units are rows that have numbers other than their places in the table."""
+    numbers = index.name is None and index.dtype.kind in "iu"
+    return numbers and not index.equals(pd.RangeIndex(len(index)))
+
+
+def _places(index: pd.Index) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Where units stand: at the numbers of rows, if they have such, or one beside the other."""
+    return index.to_numpy(np.float64) if _is_numbered(index) else np.arange(len(index), dtype=float)
+
+
+def _where(index: pd.Index, unit: str) -> str:
+    return "Row of the data" if _is_numbered(index) else f"Position of the {unit} in the table"
 
 
 def _values(x: pd.DataFrame | pd.Series | ArrayLike, name: str) -> pd.Series:

@@ -64,9 +64,8 @@ def plot_qq(
     """
     choose("what", what, ["resid", *result.random_effects], one_of=True)
     if what == "resid":
-        require_rows(result.design, "plot_qq")
-        r = standard_residuals(result)
-        parts: Parts = {"": (r, range(len(r)))}
+        labels = require_rows(result.design, "plot_qq").labels
+        parts: Parts = {"": (standard_residuals(result), labels.tolist())}
         title, y = "Normal quantiles of the residuals", "Standardised residual"
     else:
         parts = _effects(result, what)

@@ -273,7 +273,8 @@ def augment(result: TestedModel, newdata: object = None) -> object:
         return frame.extended(newdata, None, None, new)
     new = _statistics(result)
     if result.data is None:
-        return pd.DataFrame({**_rows_held(result), **new})
+        labels = require_rows(result.design, "augment").labels
+        return pd.DataFrame({**_rows_held(result), **new}, index=labels)
     kept = require_rows(result.design, "augment").kept
     return frame.extended(result.data, columns_used(result), kept, new)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from formulaic.parser.types import Factor
 
 from interlace.design import frame, keys
-from interlace.design.design import Encoding, replay_fixed
+from interlace.design.design import Encoding, column_of, replay_fixed
 from interlace.design.encode import columns_read
 from interlace.design.formula import expression, model_terms, names_in
 from interlace.design.frame import Column
@@ -240,7 +240,7 @@ def _columns(result: FittedModel, predictors: list[str], include: list[bool]) ->
         others.append(options.weights)
     for name in dict.fromkeys([*predictors, *others]):
         if name == _OFFSET:
-            columns[name] = frame.as_column(options.offset, "offset")[kept]
+            columns[name] = column_of("offset", options.offset, table)[kept]
         elif name not in columns:
             columns[name] = frame.plain(frame.pick(table, [name])[name][kept], name)
     return columns

@@ -263,6 +263,8 @@ class Responses(TestedModel):
     def refit(self, y: ArrayLike) -> Self:
         """Fit the same model to another response ``y`` (nobs,) for the rows used.
 
+        A Series is aligned by its index with the data that was fitted, and may have more rows.
+
         With the arguments of this fit: solver, ``mc_tolerance`` and ``seed`` too.
 
         Raises

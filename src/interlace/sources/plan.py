@@ -88,6 +88,7 @@ class Plan:
             weights=weights_of(rows, self.weights, title),
             offset=offset_of(offsets, rows.columns, self.offset),
             kept=rows.kept,
+            index=rows.index,
             factors={},
         )
 
@@ -150,6 +151,7 @@ def _few_rows(design: Design) -> Design:
         weights=None,
         offset=None,
         kept=design.kept[:1].copy(),
+        index=None,
         factors={},
     )
 

@@ -112,6 +112,7 @@ class Cases:
             weights=None if old.weights is None else old.weights[rows],
             offset=None if old.offset is None else old.offset[rows],
             kept=np.ones(len(rows), dtype=bool),
+            index=None,
         )
 
 
