@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from interlace import datasets
+from interlace import datasets, families
 from interlace.diagnostics import (
     cooks_distance,
     covratio,
@@ -19,6 +19,7 @@ from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
+    SeparationWarning,
     SingularFitWarning,
 )
 from interlace.fit import fit
@@ -26,7 +27,7 @@ from interlace.inference.compare import anova_models as anova
 from interlace.many.fit_many import fit_many
 from interlace.many.fits import ManyFits
 from interlace.reporting.models import compare
-from interlace.results import CrossedLMEResult
+from interlace.results import CrossedGLMMResult, CrossedLMEResult
 from interlace.sources import cross_products
 from interlace.sums.crossprod import CrossProducts
 
@@ -48,10 +49,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvergenceWarning",
     "CrossProducts",
+    "CrossedGLMMResult",
     "CrossedLMEResult",
     "InterlaceError",
     "ManyFits",
     "RankDeficiencyWarning",
+    "SeparationWarning",
     "SingularFitWarning",
     "anova",
     "compare",
@@ -61,6 +64,7 @@ __all__ = [
     "cross_products",
     "datasets",
     "dotplot_diag",
+    "families",
     "fit",
     "fit_many",
     "hlm_augment",

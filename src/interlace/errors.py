@@ -29,6 +29,10 @@ class RankDeficiencyWarning(UserWarning):
     """Redundant columns of the fixed effects were dropped."""
 
 
+class SeparationWarning(UserWarning):
+    """A coefficient of a generalised model has no finite estimate."""
+
+
 def choose(
     name: str,
     value: object,

@@ -3,23 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from interlace.design.complete import Missing
+from interlace.errors import InterlaceError
+from interlace.glmm.families import Family
 from interlace.model.fitted import Ddf, Method, Options, as_kind
 from interlace.model.fitting import fit_model
-from interlace.results import CrossedLMEResult
+from interlace.model.generalised import fit_general
+from interlace.results import CrossedGLMMResult, CrossedLMEResult
+from interlace.results.general import as_result
 from interlace.solver.choose import Solver
 
 
+class Arguments(TypedDict, total=False):
+    """Arguments by name that every family has, for the overloads of :func:`fit`."""
+
+    random: str | Sequence[str] | None
+    method: Method | None
+    ddf: Ddf
+    weights: str | ArrayLike | None
+    offset: str | ArrayLike | None
+    missing: Missing
+    solver: Solver
+    theta0: ArrayLike | None
+    progress: bool | None
+    mc_tolerance: float
+    seed: int
+    trials: str | ArrayLike | None
+    exposure: str | ArrayLike | None
+    quadrature: int
+    fixed_prior: float | None
+
+
+@overload
+def fit(  # type: ignore[overload-overlap]
+    formula: str,
+    data: object,
+    groups: str | Sequence[str] | None = None,
+    *,
+    family: Literal["gaussian"] = "gaussian",
+    link: None = None,
+    **arguments: Unpack[Arguments],
+) -> CrossedLMEResult: ...
+@overload
+def fit(
+    formula: str,
+    data: object,
+    groups: str | Sequence[str] | None = None,
+    *,
+    family: str | Family,
+    link: str | None = None,
+    **arguments: Unpack[Arguments],
+) -> CrossedGLMMResult: ...
+@overload
+def fit(
+    formula: str,
+    data: object,
+    groups: str | Sequence[str] | None = None,
+    *,
+    link: str,
+    **arguments: Unpack[Arguments],
+) -> CrossedGLMMResult: ...
 def fit(
     formula: str,
     data: object,
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: Method = "REML",
+    method: Method | None = None,
     ddf: Ddf = "normal",
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
@@ -29,8 +83,14 @@ def fit(
     progress: bool | None = None,
     mc_tolerance: float = 0.01,
     seed: int = 0,
-) -> CrossedLMEResult:
-    """Fit a linear mixed model with crossed or nested random effects.
+    family: str | Family = "gaussian",
+    link: str | None = None,
+    trials: str | ArrayLike | None = None,
+    exposure: str | ArrayLike | None = None,
+    quadrature: int = 1,
+    fixed_prior: float | None = None,
+) -> CrossedLMEResult | CrossedGLMMResult:
+    """Fit a linear or generalised linear mixed model with crossed or nested random effects.
 
     Parameters
     ----------
@@ -45,12 +105,13 @@ def fit(
     random
         Random terms such as ``"(1 + x | g)"``.  Terms from all three places add up.
     method
-        ``"REML"`` or ``"ML"``.
+        ``"REML"`` or ``"ML"``; by default REML for Gaussian models, ML for others.
     ddf
         What tests and intervals of the fixed effects refer to: ``"normal"``, or t and F with
         ``"satterthwaite"`` or ``"kenward-roger"`` degrees of freedom (the latter for REML only).
     weights
         Column or ``(n,)`` values; the residual variance of row ``i`` is ``scale / weights[i]``.
+        Of other families they multiply the log-likelihood of the row.
     offset
         Column or ``(n,)`` values that enter the linear predictor with coefficient 1.
     missing
@@ -71,10 +132,25 @@ def fit(
         its statistical standard error; more probes are drawn until it is met.
     seed
         Of the probes; the same seed gives the same answer.
+    family
+        Of the response: ``"gaussian"``, ``"binomial"``, ``"poisson"``, ``"negative-binomial"``,
+        ``"gamma"``, ``"inverse-gaussian"``, ``"beta"``, or a value of :mod:`interlace.families`.
+    link
+        By name; the family's own by default.  A Gaussian model with another link than the identity
+        is a generalised one.
+    trials
+        Of a binomial response that holds counts or proportions: column or ``(n,)`` values.
+    exposure
+        Of counts with a log link: column or ``(n,)`` values whose log is an offset.
+    quadrature
+        Nodes a dimension of adaptive Gauss-Hermite quadrature; 1 is Laplace's approximation.
+    fixed_prior
+        Standard deviation of a normal prior on every coefficient but the intercept, for responses
+        that leave some without a finite estimate; none by default.
 
     Returns
     -------
-    CrossedLMEResult
+    CrossedLMEResult or CrossedGLMMResult
 
     Raises
     ------
@@ -83,7 +159,7 @@ def fit(
 
     Warns
     -----
-    RankDeficiencyWarning, SingularFitWarning, ConvergenceWarning
+    RankDeficiencyWarning, SingularFitWarning, ConvergenceWarning, SeparationWarning
 
     Notes
     -----
@@ -91,6 +167,10 @@ def fit(
     and ``e ~ N(0, scale / weights)``.  The criterion, with ``beta`` and ``scale`` profiled out, is
     that of Bates et al. (2015, Journal of Statistical Software 67(1)); it is minimised by a
     trust-region Newton method with exact gradients and average information.
+
+    Of other families the mean is ``g^-1(X beta + Z b)`` with ``b ~ N(0, T T')``.  The likelihood is
+    Laplace's approximation with the observed curvature, or adaptive quadrature, and is maximised
+    over ``T``, ``beta`` and the parameter of the family together.
 
     Examples
     --------
@@ -100,11 +180,12 @@ def fit(
     >>> result.fe_params.round(3).to_dict()
     {'Intercept': 251.405, 'Days': 10.467}
     """
+    linear = family == "gaussian" and link in (None, "identity")
     options = Options(
         formula=formula,
         groups=groups,
         random=random,
-        method=method,
+        method=method or ("REML" if linear else "ML"),
         ddf=ddf,
         weights=weights,
         offset=offset,
@@ -114,5 +195,26 @@ def fit(
         progress=progress,
         mc_tolerance=mc_tolerance,
         seed=seed,
+        family=family,
+        link=link,
+        trials=trials,
+        exposure=exposure,
+        quadrature=quadrature,
+        fixed_prior=fixed_prior,
     )
+    if not linear:
+        return as_result(CrossedGLMMResult, fit_general(options, data))
+    _refuse_generalised(options)
     return as_kind(CrossedLMEResult, fit_model(options, data))
+
+
+def _refuse_generalised(options: Options) -> None:
+    """Refuse arguments that only generalised models have."""
+    given = {
+        "trials": options.trials is not None,
+        "exposure": options.exposure is not None,
+        "quadrature": options.quadrature != 1,
+        "fixed_prior": options.fixed_prior is not None,
+    }
+    for name in (name for name, is_given in given.items() if is_given):
+        raise InterlaceError(f"{name}= is for other families than 'gaussian': name one by family=")

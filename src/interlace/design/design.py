@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -37,6 +37,8 @@ from interlace.sums.rows import Rows
 from interlace.sums.terms import ReTerm
 
 Floats: TypeAlias = NDArray[np.float64]
+# Makes numbers ``(n,)`` of the encoded response.
+Respond: TypeAlias = Callable[[MixedFormula, Encoded], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,17 +138,32 @@ def assemble(
     array([0, 1, 1, 0, 0])
     """
     extra = {"weights": weights, "offset": offset}
+    design, _ = read_design(formula, data, extra, missing, context)
+    refuse_constant(design.response, f"the response '{formula.response}'")
+    if whole:
+        refuse_unidentifiable(design.terms, len(design.y))
+    refuse_saturated(design.X)
+    return design
+
+
+def read_design(
+    formula: MixedFormula,
+    data: object,
+    extra: Mapping[str, str | ArrayLike | None],
+    missing: str,
+    context: Context | None,
+    respond: Respond | None = None,
+) -> tuple[Design, CompleteRows]:
+    """A design of rows that nothing is asked of yet, and its plain columns, those of ``extra`` too.
+
+    ``extra`` holds at least ``weights`` and ``offset``; ``respond`` makes numbers of the response.
+    """
     rows = read_rows(formula, data, extra, missing, context)
     sides = sides_of(formula)
     encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
     refuse_nonfinite(encoded.values(), rows)
     found = {g: group_rows(g, rows.columns) for g in {term.group: None for term in formula.random}}
-    design = build(formula, rows, encoded, found, extra, context)
-    refuse_constant(design.response, f"the response '{formula.response}'")
-    if whole:
-        refuse_unidentifiable(design.terms, len(design.y))
-    _refuse_saturated(design.X)
-    return design
+    return build(formula, rows, encoded, found, extra, context, respond), rows
 
 
 def replay_fixed(
@@ -336,6 +353,7 @@ def build(
     found: Mapping[tuple[str, ...], tuple[Grouping, Codes]],
     extra: Mapping[str, str | ArrayLike | None],
     context: Context | None,
+    respond: Respond | None = None,
 ) -> Design:
     """A design from its sides, and its groups with the codes of the rows."""
     fixed = encoded[formula.fixed]
@@ -348,7 +366,7 @@ def build(
     terms = map(_term, random, slopes, [found[term.group][0] for term in random])
     offset = offset_of(offsets, rows.columns, extra["offset"])
     return Design(
-        y=_response(formula, encoded[expression(formula.response)]),
+        y=(respond or _response)(formula, encoded[expression(formula.response)]),
         X=fixed.matrix,
         names=fixed.side.names,
         terms=tuple(replace(term, backwards=backwards) for term in terms),
@@ -458,7 +476,7 @@ def refuse_unidentifiable(terms: Iterable[ReTerm], n: int) -> None:
             )
 
 
-def _refuse_saturated(X: Floats) -> None:
+def refuse_saturated(X: Floats) -> None:
     n, p = X.shape
     if p >= n and np.linalg.matrix_rank(X) >= n:
         raise InterlaceError(

@@ -22,8 +22,8 @@ from interlace.solver.iterative import IterativeFactor, iterate
 from interlace.solver.layout import Layout, make_layout
 from interlace.solver.plan import Plan, chain_with_most, make_plan
 from interlace.solver.probes import Probes, inflation
-from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats, join_theta, pack, places, split_theta, unpack
+from interlace.sums.crossprod import Basis, CrossProducts
+from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack
 
 # Entries of a template, per root mean square of their column, that count as zero: the criterion is
 # even in them, so that a change of this size is below its rounding error.
@@ -106,14 +106,7 @@ class Criterion:
 
         Diagonal entries that are zero to the accuracy of the optimum are reported as 0.
         """
-        basis = self.A.basis
-        users = [
-            t.template.canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
-            for t, B, T, size in zip(
-                self.A.terms, basis.random, templates, basis.root_mean_squares, strict=True
-            )
-        ]
-        return join_theta(self.A.terms, users)
+        return reported_theta(self.A.terms, self.A.basis, templates)
 
     # -------------------------------------------------------------- packing, for the optimiser
 
@@ -285,3 +278,14 @@ class Evaluation:
 def solved(A: Floats, B: Floats) -> Floats:
     """``A^-1 B``."""
     return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
+
+
+def reported_theta(terms: Sequence[ReTerm], basis: Basis, templates: Sequence[Floats]) -> Floats:
+    """The canonical ``theta``, in the user's units, of working templates."""
+    users = [
+        t.template.canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
+        for t, B, T, size in zip(
+            terms, basis.random, templates, basis.root_mean_squares, strict=True
+        )
+    ]
+    return join_theta(terms, users)

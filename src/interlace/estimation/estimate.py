@@ -160,6 +160,11 @@ class Estimate:
         return [self.sigma**2 * (T @ T.T) for T in self.user_templates]
 
     @property
+    def n_family(self) -> int:
+        """Parameters beside fixed effects and templates: the residual variance."""
+        return 1
+
+    @property
     def value(self) -> float:
         """Criterion at the optimum."""
         return self.evaluation.value

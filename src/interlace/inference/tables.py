@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import ndtr, stdtr
 
 from interlace.design.recipe import require_rows
-from interlace.errors import choose
+from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
 from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
@@ -19,6 +19,7 @@ from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
 from interlace.model.confidence import check_level, reach
 from interlace.model.fitted import DDF, Ddf
+from interlace.model.optimum import AnyEstimate
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -31,22 +32,31 @@ REFERENCES: Mapping[Ddf, Callable[[Estimate], Reference]] = {
 }
 
 
-def reference(estimate: Estimate, ddf: str) -> Reference:
+def reference(estimate: AnyEstimate, ddf: str) -> Reference:
     """What estimates are compared with, by the name of the method.
 
     Raises
     ------
     InterlaceError
-        An unknown name, or Kenward-Roger for a fit by ML.
+        An unknown name, Kenward-Roger for a fit by ML, or degrees of freedom for a model that is
+        not Gaussian.
     """
-    return REFERENCES[choose("ddf", ddf, DDF, one_of=True)](estimate)
+    name = choose("ddf", ddf, DDF, one_of=True)
+    if isinstance(estimate, Estimate):
+        return REFERENCES[name](estimate)
+    if name != "normal":
+        raise InterlaceError(
+            f"ddf={ddf!r} is for Gaussian models: tests of other families refer to the normal "
+            f"distribution; leave ddf out"
+        )
+    return Normal(estimate)
 
 
 # ------------------------------------------------------------------ single functions
 
 
 def function_table(
-    estimate: Estimate,
+    estimate: AnyEstimate,
     reference: Reference,
     L: Floats,
     labels: list[str],
@@ -84,7 +94,7 @@ def two_sided(statistic: Floats, df: Floats) -> Floats:
 
 
 def coefficient_table(
-    estimate: Estimate, reference: Reference, *, level: float = 0.95
+    estimate: AnyEstimate, reference: Reference, *, level: float = 0.95
 ) -> pd.DataFrame:
     """:func:`function_table` of the coefficients themselves."""
     names = list(estimate.A.names)
@@ -126,7 +136,7 @@ class WaldTest:
 
 
 def wald_test(
-    estimate: Estimate, reference: Reference, hypothesis: Hypothesis, *, level: float = 0.95
+    estimate: AnyEstimate, reference: Reference, hypothesis: Hypothesis, *, level: float = 0.95
 ) -> WaldTest:
     """Joint and single tests of hypotheses; see the method ``wald_test``."""
     L, value = linear_hypothesis(estimate.A.names, hypothesis)

@@ -8,15 +8,16 @@ from functools import cached_property
 
 import pandas as pd
 
+from interlace.estimation.estimate import Estimate
 from interlace.inference import intervals, tables
 from interlace.inference.hypotheses import Hypothesis
 from interlace.inference.wald import Reference
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import E, FittedModel, Labelled
 
 
 @dataclass(frozen=True, eq=False)
-class TestedModel(FittedModel):
-    """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
+class Coefficients(Labelled[E]):
+    """Coefficients with tables and tests: what every family of models shares."""
 
     @cached_property
     def _references(self) -> dict[str, Reference]:
@@ -74,11 +75,6 @@ class TestedModel(FittedModel):
         """statsmodels' name of :attr:`fe_pvalues`."""
         return self.fe_pvalues
 
-    @cached_property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
-
     def cov_params(self, *, ddf: str | None = None) -> pd.DataFrame:
         """Covariance of the coefficients that tests use, ``(p, p)``.
 
@@ -127,6 +123,57 @@ class TestedModel(FittedModel):
         Days          10.47  1.55  17.0
         """
         return tables.coefficient_table(self.estimate, self._reference(ddf), level=level)
+
+    def wald_test(
+        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
+    ) -> tables.WaldTest:
+        """Joint test of linear hypotheses on the fixed effects.
+
+        Parameters
+        ----------
+        hypothesis
+            Equations in the coefficients (``"Days = 10"``, ``["a = b", "2*a - c = 1"]``), a dict of
+            weights by coefficient, or an array or frame ``(q, p)`` whose rows are set to 0.
+        ddf, level
+            As in :meth:`coef_table`.
+
+        Returns
+        -------
+        WaldTest
+            ``statistic, num_df, den_df, p_value`` of the joint test, and a ``table`` of the single
+            functions with their intervals.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown coefficient, an equation that is not linear, redundant rows.
+
+        Notes
+        -----
+        ``F = (L b - c)' (L V L')^-1 (L b - c) / q``.  Its denominator degrees of freedom are Fai
+        and Cornelius' (1996, Journal of Statistical Computation and Simulation 54, 363-378) for
+        Satterthwaite; Kenward and Roger also scale F.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> machines = interlace.datasets.load("machines")
+        >>> result = interlace.fit("score ~ Machine + (1 | Worker)", machines, ddf="satterthwaite")
+        >>> test = result.wald_test("Machine[T.B] = Machine[T.C]")
+        >>> round(test.statistic, 2), test.num_df, round(test.den_df, 1)
+        (31.87, 1, 46.0)
+        """
+        return tables.wald_test(self.estimate, self._reference(ddf), hypothesis, level=level)
+
+
+@dataclass(frozen=True, eq=False)
+class TestedModel(Coefficients[Estimate], FittedModel):
+    """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
+
+    @cached_property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
 
     def conf_int(
         self,
@@ -179,47 +226,6 @@ class TestedModel(FittedModel):
         return intervals.conf_int(
             self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed
         )
-
-    def wald_test(
-        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
-    ) -> tables.WaldTest:
-        """Joint test of linear hypotheses on the fixed effects.
-
-        Parameters
-        ----------
-        hypothesis
-            Equations in the coefficients (``"Days = 10"``, ``["a = b", "2*a - c = 1"]``), a dict of
-            weights by coefficient, or an array or frame ``(q, p)`` whose rows are set to 0.
-        ddf, level
-            As in :meth:`coef_table`.
-
-        Returns
-        -------
-        WaldTest
-            ``statistic, num_df, den_df, p_value`` of the joint test, and a ``table`` of the single
-            functions with their intervals.
-
-        Raises
-        ------
-        InterlaceError
-            An unknown coefficient, an equation that is not linear, redundant rows.
-
-        Notes
-        -----
-        ``F = (L b - c)' (L V L')^-1 (L b - c) / q``.  Its denominator degrees of freedom are Fai
-        and Cornelius' (1996, Journal of Statistical Computation and Simulation 54, 363-378) for
-        Satterthwaite; Kenward and Roger also scale F.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> machines = interlace.datasets.load("machines")
-        >>> result = interlace.fit("score ~ Machine + (1 | Worker)", machines, ddf="satterthwaite")
-        >>> test = result.wald_test("Machine[T.B] = Machine[T.C]")
-        >>> round(test.statistic, 2), test.num_df, round(test.den_df, 1)
-        (31.87, 1, 46.0)
-        """
-        return tables.wald_test(self.estimate, self._reference(ddf), hypothesis, level=level)
 
     def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:
         """F test of every fixed term.

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-from interlace.estimation.estimate import Estimate
 from interlace.model import predict
+from interlace.model.optimum import AnyEstimate
 from interlace.sums.terms import Floats
 
 
@@ -52,7 +52,7 @@ class Reference(predict.Reference, Protocol):
 class Normal:
     """Large samples: normal and chi-squared."""
 
-    estimate: Estimate
+    estimate: AnyEstimate
 
     @property
     def vcov(self) -> Floats:

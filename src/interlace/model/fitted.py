@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.estimation.estimate import Convergence, Estimate
-from interlace.estimation.likelihood import n_parameters
+from interlace.glmm.families import Family
+from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import Solver
 from interlace.sums.terms import Floats, ReTerm
@@ -44,18 +45,24 @@ class Options:
     progress: bool | None = None
     mc_tolerance: float = 0.01
     seed: int = 0
+    family: str | Family = "gaussian"
+    link: str | None = None
+    trials: str | ArrayLike | None = None
+    exposure: str | ArrayLike | None = None
+    quadrature: int = 1
+    fixed_prior: float | None = None
+
+
+E = TypeVar("E", bound=AnyEstimate)
 
 
 @dataclass(frozen=True, eq=False)
-class FittedModel:
-    """Estimates of a linear mixed model under their public names.
-
-    What can be read off the optimum; :class:`interlace.CrossedLMEResult` adds what can be asked.
-    """
+class Labelled(Generic[E]):
+    """Estimates under their public names: what every family of models shares."""
 
     formula: MixedFormula
     design: Design | None
-    estimate: Estimate
+    estimate: E
     options: Options
     data: object = None
 
@@ -141,27 +148,9 @@ class FittedModel:
         return self._columns(members) == ["Intercept"]
 
     @property
-    def scale(self) -> float:
-        """Residual variance."""
-        return self.estimate.sigma**2
-
-    @property
     def theta(self) -> NDArray[np.float64]:
         """Relative covariance parameters in lme4's order."""
         return read_only(self.estimate.theta)
-
-    # -------------------------------------------------------------- rows
-
-    @cached_property
-    def fittedvalues(self) -> NDArray[np.float64]:
-        """Conditional predictions for the rows used, ``(nobs,)``."""
-        design = require_rows(self.design, "fittedvalues")
-        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
-
-    @cached_property
-    def resid(self) -> NDArray[np.float64]:
-        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
-        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
 
     # -------------------------------------------------------------- the fit
 
@@ -182,8 +171,8 @@ class FittedModel:
 
     @property
     def nparams(self) -> int:
-        """Fixed effects, free entries of the templates, and the residual variance."""
-        return n_parameters(self.estimate.A)
+        """Fixed effects, free entries of the templates, and the residual variance (or the like)."""
+        return self.estimate.A.p + len(self.theta) + self.estimate.n_family
 
     @property
     def aic(self) -> float:
@@ -199,16 +188,6 @@ class FittedModel:
     def nobs(self) -> int:
         """Rows used."""
         return self.estimate.A.n
-
-    @property
-    def n_dropped(self) -> int:
-        """Rows left out for missing values."""
-        return recipe_of(self.design, self.estimate.A).n_dropped
-
-    @property
-    def encoding(self) -> Encoding:
-        """How rows are encoded; also where none are held."""
-        return recipe_of(self.design, self.estimate.A).encoding
 
     @property
     def ngroups(self) -> dict[str, int]:
@@ -229,6 +208,40 @@ class FittedModel:
     def is_singular(self) -> bool:
         """Whether a variance, or a combination of random effects, is estimated as zero."""
         return self.estimate.is_singular
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel(Labelled[Estimate]):
+    """Estimates of a linear mixed model under their public names.
+
+    What can be read off the optimum; :class:`interlace.CrossedLMEResult` adds what can be asked.
+    """
+
+    @property
+    def scale(self) -> float:
+        """Residual variance."""
+        return self.estimate.sigma**2
+
+    @cached_property
+    def fittedvalues(self) -> NDArray[np.float64]:
+        """Conditional predictions for the rows used, ``(nobs,)``."""
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(self.estimate.A.terms)))
+
+    @cached_property
+    def resid(self) -> NDArray[np.float64]:
+        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return recipe_of(self.design, self.estimate.A).n_dropped
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded; also where none are held."""
+        return recipe_of(self.design, self.estimate.A).encoding
 
 
 M = TypeVar("M", bound=FittedModel)

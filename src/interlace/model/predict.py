@@ -23,6 +23,7 @@ from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
 from interlace.model.confidence import check_level, normal_reach, reach
+from interlace.model.optimum import AnyEstimate
 from interlace.solver.rows import quadratic_forms
 from interlace.sums.crossprod import Codes
 from interlace.sums.rows import columns_kept, in_basis, is_ones
@@ -185,14 +186,14 @@ def _index(design: Design | None, newdata: object) -> pd.Index:
     return pd.RangeIndex(table.n) if table.index is None else table.index
 
 
-def fitted(design: Design, estimate: Estimate, include: Sequence[bool]) -> Floats:
+def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Floats:
     """Predictions for the rows used, ``(n,)``, with the random terms marked in ``include``."""
     return _center(_rows_used(design, include), design.names, estimate)
 
 
 def predicted(
     encoding: Encoding,
-    estimate: Estimate,
+    estimate: AnyEstimate,
     newdata: object,
     include: Sequence[bool],
     *,
@@ -279,7 +280,7 @@ def _weights(design: Design | None, encoding: Encoding, newdata: object) -> Floa
 # ------------------------------------------------------------------ numbers
 
 
-def _center(rows: _Rows, names: tuple[str, ...], estimate: Estimate) -> Floats:
+def _center(rows: _Rows, names: tuple[str, ...], estimate: AnyEstimate) -> Floats:
     """``offset + X beta + Z b``; columns dropped for rank, and unknown levels, contribute 0."""
     beta = np.zeros(len(names))
     beta[columns_kept(names, estimate.A.names)] = estimate.beta

@@ -15,6 +15,7 @@ from interlace.model.fitted import Ddf
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
+    from interlace.inference.general import TestedGeneralModel
     from interlace.inference.tested import TestedModel
 
 Row = tuple[str, ...]
@@ -61,7 +62,11 @@ def summarize(result: TestedModel) -> Summary:
     return Summary(
         title=f"Linear mixed model fitted by {result.method}",
         facts=_facts(result),
-        tables=(_random_table(result), _fixed_table(result), *_chance_table(result)),
+        tables=(
+            random_table(result.variance_components, result.scale),
+            fixed_table(result),
+            *_chance_table(result),
+        ),
         notes=_notes(result),
     )
 
@@ -86,12 +91,12 @@ def _facts(result: TestedModel) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _random_table(result: TestedModel) -> Table:
+def random_table(components: Mapping[str, float | pd.DataFrame], residual: float | None) -> Table:
     """Variances, standard deviations and correlations of the random effects."""
-    components = result.variance_components
     frames = {k: v if isinstance(v, pd.DataFrame) else _one(v) for k, v in components.items()}
     widest = max(len(frame) for frame in frames.values())
-    variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), [result.scale]])
+    left = [] if residual is None else [residual]
+    variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), left])
     numbers = list(zip(_aligned(variances), _aligned(np.sqrt(variances)), strict=True))
     rows: list[Row] = []
     for key, frame in frames.items():
@@ -100,7 +105,8 @@ def _random_table(result: TestedModel) -> Table:
             label = (key if i == 0 else "", str(name))
             blank = ("",) * (widest - 1 - i)
             rows.append((*label, *numbers[len(rows)], *correlations[i], *blank))
-    rows.append(("Residual", "", *numbers[-1], *("",) * (widest - 1)))
+    if residual is not None:
+        rows.append(("Residual", "", *numbers[-1], *("",) * (widest - 1)))
     correlation = ("Corr.", *("",) * (widest - 2)) if widest > 1 else ()
     header = ("Group", "Effect", "Variance", "Std. dev.", *correlation)
     return Table("Random effects", header, tuple(rows), labels=2)
@@ -119,7 +125,7 @@ def _correlations(covariance: Floats) -> list[Row]:
     ]
 
 
-def _fixed_table(result: TestedModel) -> Table:
+def fixed_table(result: TestedModel | TestedGeneralModel) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
     interval = result.fe_conf_int.to_numpy()
     large = np.isinf(result.fe_df).all()

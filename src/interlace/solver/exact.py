@@ -290,7 +290,7 @@ class Factor:
         """
         sizes = np.cumsum([0, *(h.shape[2] for h in H)])
         columns = [slice(a, b) for a, b in pairwise(sizes)]
-        rhs = [self._gathered(i, H, columns) for i in range(len(H))]
+        rhs = [self.gathered(i, H, columns) for i in range(len(H))]
         B = np.empty((sizes[-1], sizes[-1]))
         for h, r, part in zip(H, rhs, columns, strict=True):
             B[part] = np.tensordot(h, r, axes=((0, 1), (0, 1)))
@@ -300,7 +300,7 @@ class Factor:
         ]
         return B - self.explained(rhs, np.concatenate(XZH, axis=1))
 
-    def _gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
+    def gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
         """``Z_i' Z H``, ``(l_i, k_i, c)``."""
         term = self.A.terms[i]
         total = np.empty((term.l, term.k, columns[-1].stop))

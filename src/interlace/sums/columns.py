@@ -146,6 +146,12 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
     return kept, _with_residual(pool, block, response, shift)
 
 
+def working_columns(pool: Pool, X: Floats) -> tuple[NDArray[np.bool_], Block]:
+    """Mask of the columns of ``X`` kept, and their block, orthonormal; without a response."""
+    block, kept, _ = _independent(pool, X)
+    return kept, block
+
+
 def working_random(pool: Pool, Z: Floats, term: ReTerm) -> Block:
     """Block of one term: orthonormal columns where they may be mixed, else of mean square 1."""
     if term.correlated:

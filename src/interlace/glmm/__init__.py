@@ -1,0 +1,1 @@
+"""Generalised linear mixed models: the same equations at working weights."""

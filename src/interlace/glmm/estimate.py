@@ -1,0 +1,320 @@
+"""Estimation: the search for the optimum, and everything that follows from the optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+
+from interlace.estimation.criterion import reported_theta
+from interlace.estimation.estimate import SINGULAR_TOLERANCE, Convergence
+from interlace.estimation.optimize import Minimum, Point, minimize
+from interlace.estimation.search import Secant
+from interlace.glmm.families import Family
+from interlace.glmm.laplace import Evaluation
+from interlace.glmm.problem import Parameters, Problem
+from interlace.glmm.start import start_of
+from interlace.glmm.working import Working
+from interlace.sums.terms import Floats, places, split_theta
+
+# Gain at which a search ends: 1e-5 standard errors.
+_GAIN = 1e-10
+# Generalised models gain from corrections of the Newton matrix earlier than Gaussian ones.
+_CORRECT = Secant(small=0.02, slow=0.1)
+# Step of the differences of the gradient, and the size, relative to the largest eigenvalue of the
+# second derivatives, below which a direction has no curvature.
+_STEP, _FLAT = 1e-5, 1e-9
+# Predicted gain that the exact second derivatives may leave in a fit that converged.
+_LEFT = 1e-6
+
+
+class Seen(Point, Protocol):
+    """A point of the search, and what was done for it in words."""
+
+    @property
+    def work(self) -> str: ...
+
+
+Watch = Callable[[int, Seen, float], None]
+
+
+class Approximation(Protocol):
+    """An approximation of the likelihood: Laplace, or quadrature."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes a dimension; 1 for Laplace."""
+        ...
+
+    def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
+        """The criterion at parameters; ``None`` where there is no likelihood."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Impossible:
+    """A point without a likelihood; the optimiser turns back from it."""
+
+    value: float = np.inf
+    work: str = ""
+    gradient: Floats = field(default_factory=lambda: np.zeros(0))
+    newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(eq=False)
+class Search:
+    """The criterion as a function of the packed parameters, for the optimiser.
+
+    It remembers the last point, from which the modes of the next are predicted.
+    """
+
+    problem: Problem
+    approximation: Approximation
+    u: list[Floats]
+    last: Evaluation | None = None
+    n_steps: int = 0
+
+    def __call__(self, x: Floats) -> Seen:
+        """Evaluate at a packed vector."""
+        at = self.problem.unpack(x)
+        start = self.u if self.last is None else self.last.predicted(at)
+        found = self.approximation(self.problem, at, start)
+        if found is None:
+            return _Impossible()
+        self.n_steps += found.mode.n_steps
+        self.last = found
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralEstimate:
+    """An optimum of a generalised model, in the user's units.
+
+    Attributes
+    ----------
+    problem, approximation
+        What was fitted, and how its likelihood was approximated.
+    x, u
+        Packed parameters, and spherical effects at the modes.
+    hessian
+        Second derivatives of the criterion in the packed parameters.
+    convergence, n_steps
+        The certificate, and the steps taken in the searches for modes.
+    """
+
+    problem: Problem
+    approximation: Approximation
+    x: Floats
+    u: list[Floats]
+    hessian: Floats
+    convergence: Convergence
+    n_steps: int
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is derived is computed again when asked for."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @property
+    def A(self) -> Working:
+        """Names, terms and sizes of the model, by the name that other estimates have for them."""
+        return self.problem.rows
+
+    @property
+    def family(self) -> Family:
+        """The family, with its link."""
+        return self.problem.family
+
+    @cached_property
+    def at(self) -> Parameters:
+        """Working templates, fixed effects and auxiliary coefficients."""
+        return self.problem.unpack(self.x)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The criterion at the optimum."""
+        found = self.approximation(self.problem, self.at, self.u)
+        assert found is not None
+        return found
+
+    @cached_property
+    def value(self) -> float:
+        """Minus twice the log-likelihood at the optimum, without the penalty of a prior."""
+        return self.evaluation.value - self.problem.penalty(self.at.beta)
+
+    @cached_property
+    def theta(self) -> Floats:
+        """Templates in lme4's order and the user's units: standard deviations where scalar."""
+        return reported_theta(self.A.terms, self.A.basis, self.at.templates)
+
+    @cached_property
+    def user_templates(self) -> list[Floats]:
+        """Lower-triangular template of every term."""
+        return split_theta(self.A.terms, self.theta)
+
+    @property
+    def covariances(self) -> list[Floats]:
+        """Covariance of the random effects of one level, per term."""
+        return [T @ T.T for T in self.user_templates]
+
+    @cached_property
+    def beta(self) -> Floats:
+        """Fixed effects, ``(p,)``."""
+        return self.A.fixed @ self.at.beta
+
+    @cached_property
+    def vcov(self) -> Floats:
+        """Covariance of the fixed effects, all parameters estimated, ``(p, p)``."""
+        t, p, _ = self.problem.sizes
+        return self.A.fixed @ self.covariance[t : t + p, t : t + p] @ self.A.fixed.T
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """Covariance of all packed parameters: twice the inverse of the second derivatives.
+
+        Rotations of a template, which change nothing, are left out; a direction without curvature
+        has an infinite variance.
+        """
+        Q = upright(self.problem, self.at)
+        values, vectors = np.linalg.eigh(Q.T @ self.hessian @ Q)
+        floor = _FLAT * np.abs(values).max(initial=0.0)
+        scaled = Q @ vectors * np.sqrt(2.0 / np.maximum(values, floor))
+        return np.asarray(scaled @ scaled.T)
+
+    @cached_property
+    def gamma(self) -> Floats:
+        """Auxiliary coefficients."""
+        return self.at.gamma
+
+    @property
+    def n_family(self) -> int:
+        """Auxiliary coefficients."""
+        return len(self.gamma)
+
+    @property
+    def auxiliary(self) -> float | None:
+        """The dispersion, size or precision of a family that has one, the same for every row."""
+        return float(np.exp(self.gamma[0])) if len(self.gamma) == 1 else None
+
+    @cached_property
+    def b(self) -> tuple[Floats, ...]:
+        """Conditional modes of the random effects, ``(l, k)`` per term."""
+        parts = zip(self.u, self.at.templates, self.A.random, strict=True)
+        return tuple(u @ T.T @ B.T for u, T, B in parts)
+
+    @cached_property
+    def b_cov(self) -> tuple[Floats, ...]:
+        """Conditional covariances of the random effects given all parameters: ``(l, k, k)``."""
+        parts = zip(self.evaluation.derivatives, self.A.random, strict=True)
+        return tuple(B @ d.C @ B.T for d, B in parts)
+
+    @property
+    def eta(self) -> Floats:
+        """Linear predictor of every row at the modes."""
+        return self.evaluation.mode.eta
+
+    @cached_property
+    def singular_groups(self) -> tuple[str, ...]:
+        """Keys of the grouping factors whose template has a (nearly) zero diagonal entry.
+
+        Entries are taken per root mean square of their column, in working units of the linear
+        predictor.
+        """
+        sizes = self.A.basis.root_mean_squares
+        found = [
+            t.group
+            for t, T, size in zip(self.A.terms, self.user_templates, sizes, strict=True)
+            if (np.diag(T) * size < SINGULAR_TOLERANCE).any()
+        ]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether any template has a (nearly) zero diagonal entry."""
+        return bool(self.singular_groups)
+
+
+def estimate_general(
+    problem: Problem, approximation: Approximation, *, watch: Watch | None = None
+) -> GeneralEstimate:
+    """Minimise the criterion over templates, fixed effects and auxiliary coefficients together."""
+    at, u = start_of(problem)
+    search = Search(problem, approximation, u)
+    found = minimize(search, problem.pack(*at), gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
+    point = found.point
+    assert isinstance(point, Evaluation)
+    hessian = differenced(problem, approximation, found.x, point)
+    return GeneralEstimate(
+        problem=problem,
+        approximation=approximation,
+        x=found.x,
+        u=point.u,
+        hessian=hessian,
+        convergence=_certificate(problem, found, hessian),
+        n_steps=search.n_steps,
+    )
+
+
+def differenced(
+    problem: Problem, approximation: Approximation, x: Floats, point: Evaluation
+) -> Floats:
+    """Second derivatives by forward differences of the exact gradient, modes predicted.
+
+    A step that leaves the link's domain is taken backwards.
+    """
+    columns = []
+    for h in _STEP * np.eye(len(x)):
+        for step in (h, -h):
+            to = problem.unpack(x + step)
+            moved = approximation(problem, to, point.predicted(to))
+            if moved is not None:
+                columns.append((moved.gradient - point.gradient) / step.sum())
+                break
+        else:
+            columns.append(point.newton_matrix @ h / _STEP)
+    H = np.stack(columns, axis=1)
+    return np.asarray(0.5 * (H + H.T))
+
+
+def upright(problem: Problem, at: Parameters) -> Floats:
+    """Orthonormal basis of all directions but the rotations ``T -> T Q`` of the templates."""
+    size = sum(problem.sizes)
+    rotations = [np.zeros((size, 0))]
+    terms = problem.rows.terms
+    for term, T, own in zip(terms, at.templates, places(terms), strict=True):
+        for a, b in combinations(range(term.template.joint), 2):
+            turn = np.zeros((term.k, term.k))
+            turn[a, b], turn[b, a] = 1.0, -1.0
+            column = np.zeros((size, 1))
+            column[own, 0] = term.template.pack(T @ turn)
+            rotations.append(column)
+    left, values, _ = np.linalg.svd(np.concatenate(rotations, axis=1), full_matrices=True)
+    rank = int((values > 1e-8 * max(values.max(initial=0.0), 1e-300)).sum())
+    return np.asarray(left[:, rank:])
+
+
+def _certificate(problem: Problem, found: Minimum[Seen], hessian: Floats) -> Convergence:
+    """Certificate of the optimum: by the second derivatives, not the Newton matrix."""
+    Q = upright(problem, problem.unpack(found.x))
+    values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
+    slope = vectors.T @ (Q.T @ found.gradient)
+    largest = float(np.abs(values).max(initial=0.0))
+    live = values > 1e-6 * largest
+    gain = float((0.5 * slope[live] ** 2 / values[live]).sum())
+    falls = bool((values < -1e-4 * largest).any())
+    message = found.message
+    if found.converged and falls:
+        message = "the criterion falls along a direction of negative curvature"
+    elif found.converged and gain > _LEFT:
+        message = f"the second derivatives promise a further {gain:.2g}"
+    return Convergence(
+        converged=found.converged and not falls and gain <= _LEFT,
+        message=message,
+        gradient=found.gradient,
+        newton_eigenvalues=values,
+        predicted_gain=gain,
+        n_evaluations=found.n_evaluations,
+    )

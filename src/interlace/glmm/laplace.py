@@ -1,0 +1,221 @@
+"""Laplace approximation of minus twice the log-likelihood, its gradient and its Newton matrix.
+
+At the mode of the random effects, with ``M = Lambda'Z'WZ Lambda + I`` and the observed curvature
+``W = -l''``, the criterion is ``-2 sum l + u'u + log|M|``, all constants included.  It is a
+function of the templates, the fixed effects and the auxiliary coefficients together.
+
+Notes
+-----
+With ``C~ = Lambda M^-1 Lambda'``, ``P = W - W Z C~ Z'W``, ``e = Z'g``, leverages
+``lev = diag(Z C~ Z')``, ``c = lev W'``, ``a = C~ Z'c``, ``c~ = c - W Z a`` and ``q = Z'c~``,
+
+* in ``T T'``: ``Gamma = sum over levels of Z'PZ - e e' + (q e' + e q') / 2``,
+* in ``beta``: ``X'(c~ - 2 g)``,
+* in ``gamma``, for ``omega = G gamma``: ``G'(-2 l_o + lev W_o + (Z a) g_o)``.
+
+The first is the Gaussian formula and one term; it holds at singular templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from interlace.glmm.families import Slope
+from interlace.glmm.mode import Mode, find_mode
+from interlace.glmm.problem import Parameters, Problem
+from interlace.glmm.working import applied
+from interlace.solver.exact import Factor, TermDerivatives
+from interlace.sums.terms import Floats, pack, places
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The criterion at one point; derivatives are computed when asked for.
+
+    ``factor`` are the equations of the random effects at the observed curvature of the mode.
+    """
+
+    problem: Problem
+    at: Parameters
+    mode: Mode
+    factor: Factor
+
+    @cached_property
+    def value(self) -> float:
+        """Minus twice the log-likelihood, and the penalty of a prior if there is one."""
+        around = self.mode.deviance + self.factor.logdet_u - 2.0 * self.problem.constant
+        return float(around + self.problem.penalty(self.at.beta))
+
+    @property
+    def work(self) -> str:
+        """What the search for the mode did, in words."""
+        return f"{self.mode.n_steps} steps to the modes"
+
+    @property
+    def u(self) -> list[Floats]:
+        """Spherical effects at the mode."""
+        return self.mode.u
+
+    @cached_property
+    def e(self) -> list[Floats]:
+        """``Z'g``, ``(l, k)`` a term."""
+        return self.problem.rows.sums(self.mode.curve.g)
+
+    @cached_property
+    def slope(self) -> Slope:
+        """Derivatives of every row in the auxiliary predictor."""
+        return self.problem.slope(self.mode.eta, self.problem.omega(self.at.gamma))
+
+    @cached_property
+    def derivatives(self) -> tuple[TermDerivatives, ...]:
+        """Trace parts of the derivatives, per term."""
+        return self.factor.derivatives(reml=False)
+
+    @cached_property
+    def leverages(self) -> Floats:
+        """``z'C~z`` of every row: the conditional variance of its ``z'b``."""
+        return self.problem.rows.leverages(self.factor)
+
+    @cached_property
+    def moved(self) -> tuple[Floats, Floats]:
+        """``c~`` and ``Z a``: how the modes answer to the log determinant, ``(n,)`` each."""
+        rows, curve = self.problem.rows, self.mode.curve
+        c = self.leverages * curve.dW
+        Za = rows.image(applied(self.factor, rows.sums(c)))
+        return c - curve.W * Za, Za
+
+    @cached_property
+    def _of_modes(self) -> list[Floats]:
+        """``(q e' + e q') / 2 - e e'`` summed over levels, ``(k, k)`` a term."""
+        parts = []
+        for e, q in zip(self.e, self.problem.rows.sums(self.moved[0]), strict=True):
+            qe = q.T @ e
+            parts.append(0.5 * (qe + qe.T) - e.T @ e)
+        return parts
+
+    @cached_property
+    def variance_gradients(self) -> list[Floats]:
+        """Derivative ``Gamma`` with respect to ``T T'``, symmetric ``(k, k)`` each."""
+        return [d.PZZ + m for d, m in zip(self.derivatives, self._of_modes, strict=True)]
+
+    @cached_property
+    def gradient(self) -> Floats:
+        """Gradient with respect to all parameters, packed."""
+        problem, (ct, Za) = self.problem, self.moved
+        G = [
+            2.0 * (d.W + m @ T)
+            for d, m, T in zip(self.derivatives, self._of_modes, self.at.templates, strict=True)
+        ]
+        beta = problem.rows.X.T @ (ct - 2.0 * self.mode.curve.g)
+        if problem.precision is not None:
+            beta = beta + 2.0 * problem.precision @ self.at.beta
+        gamma = np.zeros(0)
+        if problem.G.shape[1]:
+            s = self.slope
+            gamma = problem.G.T @ (self.leverages * s.W + Za * s.g - 2.0 * s.l)
+        return np.concatenate([pack(problem.rows.terms, G), beta, gamma])
+
+    @cached_property
+    def newton_matrix(self) -> Floats:
+        """Average information of (templates, beta, gamma), and the parametrisation's second order.
+
+        Blocks of ``beta`` and ``gamma`` are twice their information, those between them and the
+        templates ``sqrt(2)`` times it: with these profiled out the rest is the Gaussian model's
+        average information.
+        """
+        problem, terms = self.problem, self.problem.rows.terms
+        t, p, r = problem.sizes
+        scale = np.where(np.arange(t + p + r) < t, 1.0, np.sqrt(2.0))
+        N = scale[:, None] * self.information * scale
+        for term, gamma, own in zip(terms, self.variance_gradients, places(terms), strict=True):
+            N[own, own] += term.template.second_order(gamma)
+        if problem.precision is not None:
+            N[t : t + p, t : t + p] += 2.0 * problem.precision
+        return N
+
+    @cached_property
+    def information(self) -> Floats:
+        """``D'PD`` for the directions ``D`` of all parameters in ``eta``, random effects moving."""
+        problem, rows, W = self.problem, self.problem.rows, self.mode.curve.W
+        H = [
+            term.template.directions(T, u, e)
+            for term, T, u, e in zip(rows.terms, self.at.templates, self.u, self.e, strict=True)
+        ]
+        ends = np.cumsum([0, *(h.shape[2] for h in H)])
+        parts = [slice(a, b) for a, b in pairwise(ends)]
+        columns, among = self._fixed_columns(W)
+        R = [
+            np.concatenate((self.factor.gathered(j, H, parts), side), axis=2)
+            for j, side in enumerate(rows.block_sums(columns))
+        ]
+        t = problem.sizes[0]
+        total = np.zeros((t + len(among), t + len(among)))
+        for h, right, part in zip(H, R, parts, strict=True):
+            total[part] = np.tensordot(h, right, axes=((0, 1), (0, 1)))
+        total[t:, :t] = total[:t, t:].T
+        total[t:, t:] = among
+        return total - self.factor.explained(R, np.zeros((0, len(total))))
+
+    def _fixed_columns(self, W: Floats) -> tuple[Floats, Floats]:
+        """``[WX, -g_o G]`` (n, p + r), and second derivatives of ``-l`` in (beta, gamma)."""
+        X, G = self.problem.rows.X, self.problem.G
+        WX = W[:, None] * X
+        if not G.shape[1]:
+            return WX, X.T @ WX
+        K = -self.slope.g[:, None] * G
+        second = -self.slope.second[:, None] * G
+        cross = X.T @ K
+        return np.concatenate((WX, K), axis=1), np.block(
+            [[X.T @ WX, cross], [cross.T, G.T @ second]]
+        )
+
+    def predicted(self, to: Parameters) -> list[Floats]:
+        """First-order prediction of the spherical effects at other parameters."""
+        problem, rows, curve = self.problem, self.problem.rows, self.mode.curve
+        dT = [new - old for new, old in zip(to.templates, self.at.templates, strict=True)]
+        s = [e @ d for e, d in zip(self.e, dT, strict=True)]
+        db = [
+            u @ d.T + v @ T.T for u, d, v, T in zip(self.u, dT, s, self.at.templates, strict=True)
+        ]
+        r = curve.W * (rows.X @ (to.beta - self.at.beta) + rows.image(db))
+        if problem.G.shape[1]:
+            r = r - self.slope.g * (problem.G @ (to.gamma - self.at.gamma))
+        left = r - curve.W * rows.image(applied(self.factor, rows.sums(r)))
+        return [
+            u + v - z @ T
+            for u, v, z, T in zip(self.u, s, rows.sums(left), self.at.templates, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """The Laplace approximation, as what an estimate was made by."""
+
+    nodes: int = 1
+
+    def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
+        """See :func:`evaluate`."""
+        return evaluate(problem, at, start)
+
+
+def evaluate(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Evaluation | None:
+    """The criterion at parameters, the mode sought from ``start``; ``None`` where it has none."""
+    mode = find_mode(problem, at, start)
+    if mode is None:
+        return None
+    try:
+        factor = problem.rows.factor(mode.curve.W, at.templates)
+    except np.linalg.LinAlgError:
+        return None
+    found = Evaluation(problem, at, mode, factor)
+    return found if np.isfinite(found.value) else None
+
+
+def zeros(problem: Problem) -> list[Floats]:
+    """Random effects of nothing."""
+    return [np.zeros((t.l, t.k)) for t in problem.rows.terms]

@@ -1,0 +1,121 @@
+"""Modes of the random effects given the parameters, by Newton's method (PIRLS).
+
+The mode minimises ``-2 sum l + u'u`` with ``eta = offset + X beta + Z Lambda u``, so that
+``u = Lambda'Z'g`` there.  A step is the solution of Gaussian equations at working weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interlace.glmm.families import Curve
+from interlace.glmm.problem import Parameters, Problem
+from interlace.glmm.working import applied
+from interlace.solver.exact import Factor
+from interlace.sums.terms import Floats
+
+# Squared length of a Newton step, in the metric of the equations, after which one more is enough.
+TOLERANCE = 1e-4
+# Rise of the penalised deviance that counts as rounding, steps at most, and the shortest part of
+# one that is tried.
+_ROUNDING, _STEPS, _SHORTEST = 1e-8, 100, 1e-6
+# Share of the expected curvature that stands in where the observed one leaves the equations
+# indefinite away from the mode.
+_SHARE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """Spherical effects ``u`` (l, k) a term, ``eta``, and the likelihood there."""
+
+    u: list[Floats]
+    eta: Floats
+    curve: Curve
+    deviance: float
+    n_steps: int
+
+
+def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode | None:
+    """The mode from a start, or from 0 where that lies outside the link's domain.
+
+    ``None`` if the parameters give no likelihood, or none of the steps lowers the deviance.
+    """
+    omega, fixed = problem.omega(at.gamma), problem.fixed_part(at.beta)
+    mode = _at(problem, at, start, omega, fixed) or _at(
+        problem, at, [0.0 * u for u in start], omega, fixed
+    )
+    for n in range(1, _STEPS):
+        if mode is None:
+            return None
+        factor, W = safe_factor(problem, mode.curve, at.templates)
+        if factor is None:
+            return None
+        target, decrement = _newton(problem, at, mode, factor, W)
+        mode = _shortened(problem, mode, target, omega, n)
+        if decrement < TOLERANCE:
+            return mode
+    return None
+
+
+def safe_factor(
+    problem: Problem, curve: Curve, templates: Sequence[Floats]
+) -> tuple[Factor | None, Floats]:
+    """The equations at the observed curvature, or at one made positive, and the weights used."""
+    floor = np.maximum(curve.W, _SHARE * curve.expected)
+    for W in (curve.W, floor, curve.expected):
+        try:
+            return problem.rows.factor(W, templates), W
+        except np.linalg.LinAlgError:
+            continue
+    return None, floor
+
+
+def _at(
+    problem: Problem,
+    at: Parameters,
+    u: Sequence[Floats],
+    omega: Floats,
+    fixed: Floats,
+) -> Mode | None:
+    """The state at some effects; ``None`` outside the link's domain."""
+    b = [v @ T.T for v, T in zip(u, at.templates, strict=True)]
+    return _state(problem, list(u), fixed + problem.rows.image(b), omega, 0)
+
+
+def _state(problem: Problem, u: list[Floats], eta: Floats, omega: Floats, n: int) -> Mode | None:
+    if not problem.family.link.inside(eta):
+        return None
+    curve = problem.curve(eta, omega)
+    deviance = float(-2.0 * curve.l.sum() + sum(float((v**2).sum()) for v in u))
+    return Mode(u, eta, curve, deviance, n) if np.isfinite(deviance) else None
+
+
+def _newton(
+    problem: Problem, at: Parameters, mode: Mode, factor: Factor, W: Floats
+) -> tuple[tuple[list[Floats], Floats], float]:
+    """Full step ``(du, deta)``, and its squared length."""
+    rows = problem.rows
+    Zb = mode.eta - problem.fixed_part(at.beta)
+    b = applied(factor, rows.sums(mode.curve.g + W * Zb))
+    deta = rows.image(b) - Zb
+    back = rows.sums(mode.curve.g - W * deta)
+    du = [r @ T - u for r, T, u in zip(back, at.templates, mode.u, strict=True)]
+    decrement = float(deta @ (W * deta)) + sum(float((d**2).sum()) for d in du)
+    return (du, deta), decrement
+
+
+def _shortened(
+    problem: Problem, mode: Mode, step: tuple[list[Floats], Floats], omega: Floats, n: int
+) -> Mode | None:
+    """The first of the step, its half, its quarter, ... that does not raise the deviance."""
+    (du, deta), share = step, 1.0
+    while share > _SHORTEST:
+        u = [v + share * d for v, d in zip(mode.u, du, strict=True)]
+        trial = _state(problem, u, mode.eta + share * deta, omega, n)
+        if trial is not None and trial.deviance <= mode.deviance + _ROUNDING:
+            return trial
+        share *= 0.5
+    return None

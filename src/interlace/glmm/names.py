@@ -1,0 +1,106 @@
+"""Families and links by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from interlace.errors import InterlaceError
+from interlace.glmm.families import (
+    Beta,
+    Binomial,
+    Family,
+    Gamma,
+    Gaussian,
+    InverseGaussian,
+    NegativeBinomial,
+    Poisson,
+)
+from interlace.glmm.links import (
+    Cauchit,
+    Identity,
+    Inverse,
+    Link,
+    Log,
+    Logit,
+    LogLog,
+    LogProbability,
+    Probit,
+    SquareRoot,
+)
+
+Known = Binomial | Beta | Poisson | NegativeBinomial | Gamma | InverseGaussian | Gaussian
+
+FAMILIES: Mapping[str, Known] = {
+    "gaussian": Gaussian(),
+    "binomial": Binomial(),
+    "poisson": Poisson(),
+    "negative-binomial": NegativeBinomial(),
+    "gamma": Gamma(),
+    "inverse-gaussian": InverseGaussian(),
+    "beta": Beta(),
+}
+# What other packages call them.
+_SYNONYMS: Mapping[str, Known] = {
+    "normal": Gaussian(),
+    "bernoulli": Binomial(),
+    "nbinom": NegativeBinomial(),
+    "nbinom1": NegativeBinomial(kind=1),
+    "nbinom2": NegativeBinomial(),
+    "negativebinomial": NegativeBinomial(),
+    "inverse.gaussian": InverseGaussian(),
+    "inversegaussian": InverseGaussian(),
+}
+
+_PROBABILITIES = (Logit(), Probit(), LogLog(), Cauchit())
+_COUNTS = (Log(), SquareRoot(), Identity(positive=True))
+_POSITIVE = (Log(), Inverse(positive=True), Identity(positive=True))
+_LINKS: Mapping[type, tuple[Link, ...]] = {
+    Binomial: (*_PROBABILITIES, LogProbability()),
+    Beta: _PROBABILITIES,
+    Poisson: _COUNTS,
+    NegativeBinomial: _COUNTS,
+    Gamma: _POSITIVE,
+    InverseGaussian: _POSITIVE,
+    Gaussian: (Identity(), Log(), Inverse()),
+}
+
+
+def family_of(family: str | Family, link: str | None = None) -> Family:
+    """A family by its name or as it is, with another link if one is named.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown family, or a link that the family does not have.
+    """
+    found = _named(family) if isinstance(family, str) else family
+    if not isinstance(found, Known):
+        raise InterlaceError(
+            f"family must be a name ({_quoted(FAMILIES)}) or a value of interlace.families, such "
+            f"as families.NegativeBinomial(kind=1), not {family!r}"
+        )
+    wanted = found.link if link is None else link
+    if not isinstance(wanted, str):
+        return found
+    choices = {one.name: one for one in _LINKS[type(found)]}
+    if wanted.lower() not in choices:
+        raise InterlaceError(
+            f"link={wanted!r} is none of family={found.name!r}: choose {_quoted(choices)}"
+        )
+    return replace(found, link=choices[wanted.lower()])  # type: ignore[arg-type]
+
+
+def _named(name: str) -> Known:
+    """A family by its name."""
+    key = name.strip().lower().replace("_", "-").replace(" ", "-")
+    if key in FAMILIES:
+        return FAMILIES[key]
+    if key.replace("-", "") in _SYNONYMS:
+        return _SYNONYMS[key.replace("-", "")]
+    raise InterlaceError(f"unknown family {name!r}: choose {_quoted(FAMILIES)}")
+
+
+def _quoted(names: Mapping[str, object]) -> str:
+    *first, last = [repr(name) for name in names]
+    return f"{', '.join(first)} or {last}"

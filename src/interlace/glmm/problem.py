@@ -1,0 +1,123 @@
+"""A generalised model as arrays: family, responses, rows, and where its parameters lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from interlace.glmm.families import Curve, Family, Slope
+from interlace.glmm.working import Working
+from interlace.sums.terms import Floats, pack, unpack
+
+
+class Parameters(NamedTuple):
+    """Working templates, fixed effects in the working basis, and auxiliary coefficients."""
+
+    templates: list[Floats]
+    beta: Floats
+    gamma: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Responses of a family on the rows of a model.
+
+    Attributes
+    ----------
+    family, rows
+        The family with its link, and the columns.
+    y, trials, weights, offset
+        ``(n,)``; ``weights`` multiply the log-likelihood of their row.
+    G
+        Columns of the auxiliary predictor, ``(n, r)``; ``r`` is 0 for a family without one.
+    constant
+        Sum of the parts of the log-likelihood that depend on the response alone.
+    precision
+        ``(p, p)``: the penalty ``beta' precision beta`` of a prior on the fixed effects, in the
+        working basis; ``None`` without one.
+    """
+
+    family: Family
+    rows: Working
+    y: Floats
+    trials: Floats
+    weights: Floats | None
+    offset: Floats
+    G: Floats
+    constant: float
+    precision: Floats | None = None
+
+    @cached_property
+    def sizes(self) -> tuple[int, int, int]:
+        """Entries of the templates, fixed effects, auxiliary coefficients."""
+        return sum(t.template.size for t in self.rows.terms), self.rows.p, self.G.shape[1]
+
+    def pack(self, templates: Sequence[Floats], beta: Floats, gamma: Floats) -> Floats:
+        """All parameters as one vector."""
+        return np.concatenate([pack(self.rows.terms, templates), beta, gamma])
+
+    def unpack(self, x: Floats) -> Parameters:
+        """Inverse of :meth:`pack`."""
+        t, p, _ = self.sizes
+        return Parameters(unpack(self.rows.terms, x[:t]), x[t : t + p], x[t + p :])
+
+    def fixed_part(self, beta: Floats) -> Floats:
+        """``offset + X beta``."""
+        return self.offset + self.rows.X @ beta
+
+    def omega(self, gamma: Floats) -> Floats:
+        """The auxiliary predictor of every row."""
+        return self.G @ gamma if self.G.shape[1] else np.zeros(self.rows.n)
+
+    def curve(self, eta: Floats, omega: Floats) -> Curve:
+        """The log-likelihood of every row and its derivatives in ``eta``."""
+        found = self.family.curve(self.y, self.trials, eta, omega)
+        return found if self.weights is None else Curve(*(self.weights * part for part in found))
+
+    def slope(self, eta: Floats, omega: Floats) -> Slope:
+        """Derivatives in ``omega``."""
+        found = self.family.slope(self.y, self.trials, eta, omega)
+        return found if self.weights is None else Slope(*(self.weights * part for part in found))
+
+    def penalty(self, beta: Floats) -> float:
+        """What the prior on the fixed effects adds to the criterion."""
+        return 0.0 if self.precision is None else float(beta @ self.precision @ beta)
+
+
+def problem_of(
+    family: Family,
+    rows: Working,
+    y: Floats,
+    *,
+    trials: Floats | None = None,
+    weights: Floats | None = None,
+    offset: Floats | None = None,
+    precision: Floats | None = None,
+) -> Problem:
+    """A problem with one auxiliary coefficient, if the family has an auxiliary predictor."""
+    n = rows.n
+    trials = np.ones(n) if trials is None else trials
+    constants = family.constant(y, trials)
+    return Problem(
+        family=family,
+        rows=rows,
+        y=y,
+        trials=trials,
+        weights=weights,
+        offset=np.zeros(n) if offset is None else offset,
+        G=np.ones((n, 1 if family.auxiliary else 0)),
+        constant=float(constants.sum() if weights is None else weights @ constants),
+        precision=precision,
+    )
+
+
+def unit_of(family: Family, y: Floats, trials: Floats) -> float:
+    """Typical size of a linear predictor, for links that carry the units of the response."""
+    if family.link.name not in ("identity", "inverse", "sqrt"):
+        return 1.0
+    eta = family.link.to_eta(family.start(y, trials))
+    return float(np.sqrt(np.median(eta**2))) or 1.0

@@ -1,0 +1,205 @@
+"""Rows in the working basis, and the mixed-model equations of their random effects at any weights.
+
+The fixed effects are no part of the equations: they are held while the modes are sought, and enter
+derivatives as right-hand sides.  A row may have a negative weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from interlace.solver.exact import Factor, factorize
+from interlace.solver.plan import make_plan
+from interlace.solver.rows import quadratic_forms
+from interlace.solver.solve import solve
+from interlace.sums.cells import Cells, Codes, indexed_pairs
+from interlace.sums.columns import Pool, working_columns, working_random
+from interlace.sums.crossprod import CrossProducts, group_sums
+from interlace.sums.rows import Basis, Rows, WorkingRows
+from interlace.sums.terms import Floats, ReTerm
+
+
+@dataclass(frozen=True, eq=False)
+class Working:
+    """Columns of ``[X Z]`` in a basis of orthonormal ones.
+
+    Attributes
+    ----------
+    names, dropped
+        Columns of ``X`` kept, and those that depend on earlier ones.
+    terms, codes
+        Random-effects terms, and the ``(n,)`` position of every row in their levels.
+    X, Z
+        Working columns, ``(n, p)`` and per term ``(n, k)``, or ``None`` for a column of ones.
+    fixed, random
+        Maps ``(p, p)`` and ``(k, k)`` from the user's columns kept to the working ones.
+    """
+
+    names: tuple[str, ...]
+    dropped: tuple[str, ...]
+    terms: tuple[ReTerm, ...]
+    codes: tuple[Codes, ...]
+    X: Floats
+    Z: tuple[Floats | None, ...]
+    fixed: Floats
+    random: tuple[Floats, ...]
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The maps of the random effects, as cross-products carry them."""
+        return Basis(np.eye(1), self.random)
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.X)
+
+    @property
+    def p(self) -> int:
+        """Fixed effects."""
+        return len(self.fixed)
+
+    # -------------------------------------------------------------- products with Z
+
+    def sums(self, v: Floats) -> list[Floats]:
+        """``Z_j' v`` of every term, ``(l, k)`` each."""
+        return [self._sums(j, v) for j in range(len(self.terms))]
+
+    def _sums(self, j: int, v: Floats) -> Floats:
+        l, codes, Z = self.terms[j].l, self.codes[j], self.Z[j]
+        columns = [v] if Z is None else [v * z for z in Z.T]
+        return np.stack([np.bincount(codes, weights=c, minlength=l) for c in columns], axis=1)
+
+    def block_sums(self, M: Floats) -> list[Floats]:
+        """``Z_j' M`` of every term for ``M`` (n, c): ``(l, k, c)`` each."""
+        found = []
+        for term, codes, Z in zip(self.terms, self.codes, self.Z, strict=True):
+            parts = [M] if Z is None else [M * z[:, None] for z in Z.T]
+            found.append(np.stack([group_sums(codes, term.l, part) for part in parts], axis=1))
+        return found
+
+    def image(self, b: Sequence[Floats]) -> Floats:
+        """``Z b``, ``(n,)``."""
+        total = np.zeros(self.n)
+        for codes, Z, effects in zip(self.codes, self.Z, b, strict=True):
+            if Z is None:
+                total += effects[codes, 0]
+            else:
+                total += np.einsum("nk,nk->n", Z, effects[codes])
+        return total
+
+    # -------------------------------------------------------------- equations
+
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], tuple[Codes, Codes, Codes]]:
+        """Pairs of levels that occur in rows, and the position among them of every row's."""
+        terms, codes = self.terms, self.codes
+        return {
+            (i, j): indexed_pairs((codes[i], codes[j]), (terms[i].l, terms[j].l))
+            for i in range(len(terms))
+            for j in range(i + 1, len(terms))
+        }
+
+    def cross_products(self, W: Floats) -> CrossProducts:
+        """``Z'WZ``, without fixed effects and response."""
+        return CrossProducts(
+            n=self.n,
+            names=(),
+            dropped=(),
+            terms=self.terms,
+            basis=self.basis,
+            vv=np.eye(1),
+            zv=tuple(np.zeros((t.l, t.k, 1)) for t in self.terms),
+            zz=tuple(self._squares(j, W) for j in range(len(self.terms))),
+            cells={
+                pair: Cells(rows, cols, self._products(*pair, index, len(rows), W))
+                for pair, (rows, cols, index) in self.pairs.items()
+            },
+        )
+
+    def _squares(self, j: int, W: Floats) -> Floats:
+        """Diagonal blocks of ``Z_j'WZ_j``, ``(l, k, k)``."""
+        return self._products(j, j, self.codes[j], self.terms[j].l, W)
+
+    def _products(self, i: int, j: int, index: Codes, size: int, W: Floats) -> Floats:
+        """Sums of ``W z_i z_j'`` over the rows with each index, ``(size, k_i, k_j)``."""
+        total = np.empty((size, self.terms[i].k, self.terms[j].k))
+        for a in range(total.shape[1]):
+            left = _times(W, self.Z[i], a)
+            for b in range(total.shape[2]):
+                if i == j and b < a:
+                    total[:, a, b] = total[:, b, a]
+                else:
+                    product = _times(left, self.Z[j], b)
+                    total[:, a, b] = np.bincount(index, weights=product, minlength=size)
+        return total
+
+    def factor(self, W: Floats, templates: Sequence[Floats]) -> Factor:
+        """The equations ``Lambda'Z'WZ Lambda + I`` of the random effects, factored.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            They are not positive definite.
+        """
+        A = self.cross_products(W)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factor = factorize(A, make_plan(A), templates)
+        if not np.isfinite(factor.logdet_u):
+            raise np.linalg.LinAlgError("an eliminated level is not positive definite")
+        return factor
+
+    def leverages(self, factor: Factor) -> Floats:
+        """``z_i' C~ z_i`` of every row, ``(n,)``."""
+        if len(self.terms) == 1:
+            K, Z = factor.steps[0].K[self.codes[0]], self.Z[0]
+            return K[:, 0, 0] if Z is None else np.einsum("ni,nij,nj->n", Z, K, Z)
+        return quadratic_forms(factor, self.rows, fixed=False)
+
+    @cached_property
+    def rows(self) -> WorkingRows:
+        """The random part of the rows, for :mod:`interlace.solver.rows`."""
+        Z = tuple(np.ones((self.n, 1)) if z is None else z for z in self.Z)
+        return WorkingRows(self.codes, Z, np.zeros((self.n, 0)))
+
+
+def applied(factor: Factor, random: Sequence[Floats]) -> list[Floats]:
+    """``C~ r`` for right-hand sides of one column, ``(l, k)`` a term."""
+    found, _ = solve(factor, [r[:, :, None] for r in random])
+    return [b[:, :, 0] for b in found]
+
+
+def working_rows(design: Rows, unit: float = 1.0) -> Working:
+    """Rows of a design in a working basis chosen without weights.
+
+    Working columns have mean square ``unit^2``: so do parameters near 1 give linear predictors of
+    that size, whatever the units of the response.
+    """
+    n, m = design.X.shape
+    pool = Pool(n, None, m + sum(t.k for t in design.terms))
+    kept, fixed = working_columns(pool, design.X)
+    blocks = [working_random(pool, Z, term) for Z, term in zip(design.Z, design.terms, strict=True)]
+    names = np.array(design.names, dtype=object)
+    return Working(
+        names=tuple(names[kept]),
+        dropped=tuple(names[~kept]),
+        terms=design.terms,
+        codes=design.codes,
+        X=np.ascontiguousarray(pool.rows(fixed.index) @ fixed.finish) * unit,
+        Z=tuple(
+            None
+            if b.index == (pool.ones,) and unit == 1.0
+            else pool.rows(b.index) @ b.finish * unit
+            for b in blocks
+        ),
+        fixed=fixed.shift @ fixed.finish * unit,
+        random=tuple(b.shift @ b.finish * unit for b in blocks),
+    )
+
+
+def _times(v: Floats, Z: Floats | None, column: int) -> Floats:
+    return v if Z is None else v * Z[:, column]

@@ -1,0 +1,244 @@
+"""A fitted generalised model: options and data to it, and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.design.design import Encoding
+from interlace.design.formula import parse
+from interlace.design.recipe import require_rows
+from interlace.errors import (
+    ConvergenceWarning,
+    InterlaceError,
+    RankDeficiencyWarning,
+    SeparationWarning,
+    SingularFitWarning,
+    warn,
+)
+from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
+from interlace.glmm.families import Family
+from interlace.glmm.laplace import Laplace
+from interlace.glmm.links import Link
+from interlace.glmm.names import family_of
+from interlace.glmm.problem import Problem, problem_of, unit_of
+from interlace.glmm.separation import (
+    Separated,
+    directions_to_infinity,
+    pure_groups,
+    suspicious,
+)
+from interlace.glmm.working import Working, working_rows
+from interlace.machine.progress import watcher
+from interlace.model.fitted import Labelled, Options, read_only
+from interlace.model.outcomes import Outcome, read_outcome
+from interlace.sources.opening import open_source
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGeneralModel(Labelled[GeneralEstimate]):
+    """Estimates of a generalised linear mixed model under their public names."""
+
+    @property
+    def family(self) -> Family:
+        """The family, with its link."""
+        return self.estimate.family
+
+    @property
+    def link(self) -> Link:
+        """The link."""
+        return self.estimate.family.link
+
+    @property
+    def dispersion(self) -> float:
+        """The family's parameter beside the mean; 1 where it has none.
+
+        Gamma, inverse Gaussian and Gaussian: ``phi`` of the variance ``phi mu^2``, ``phi mu^3``,
+        ``phi``.  Negative binomial: the size ``k``, or ``phi`` for ``kind=1``.  Beta: precision.
+        """
+        found = self.estimate.auxiliary
+        return 1.0 if found is None else found
+
+    @property
+    def scale(self) -> float:
+        """Dispersion of a Gaussian, Gamma or inverse Gaussian response.
+
+        Raises
+        ------
+        InterlaceError
+            The family has none.
+        """
+        if self.family.name not in ("gaussian", "gamma", "inverse-gaussian"):
+            raise InterlaceError(
+                f"family={self.family.name!r} has no scale: its variance follows from the mean"
+                f"{' and dispersion' if self.family.auxiliary else ''}"
+            )
+        return self.dispersion
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return require_rows(self.design, "n_dropped").n_dropped
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded."""
+        return require_rows(self.design, "encoding").encoding
+
+    @cached_property
+    def fittedvalues(self) -> NDArray[np.float64]:
+        """Conditional means of the rows used, ``(nobs,)``; proportions if binomial."""
+        return read_only(np.array(self.link.mean(self.estimate.eta).value))
+
+    @cached_property
+    def resid(self) -> NDArray[np.float64]:
+        """Response, a proportion if binomial, less :attr:`fittedvalues`, ``(nobs,)``."""
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
+    @cached_property
+    def separated(self) -> tuple[Separated, ...]:
+        """Coefficients without a finite estimate."""
+        return separation_of(self.estimate)
+
+
+def fit_general(options: Options, data: object) -> FittedGeneralModel:
+    """Fit a generalised model; see :func:`interlace.fit`."""
+    family = family_of(options.family, options.link)
+    _check(options, data)
+    spec = parse(options.formula, groups=options.groups, random=options.random)
+    outcome = read_outcome(spec, data, options, family)
+    problem = _problem(outcome, options, family)
+    approximation = _approximation(options, problem)
+    for group in pure_groups(problem):
+        raise InterlaceError(
+            f"every level of '{group}' is all 0 or all 1: its variance has no finite estimate; "
+            f"merge levels, or leave '{group}' out"
+        )
+    if problem.rows.dropped:
+        warn(
+            f"the fixed effects are rank deficient; dropped: {', '.join(problem.rows.dropped)}",
+            RankDeficiencyWarning,
+        )
+    with watcher(options.progress) as watch:
+        estimate = estimate_general(problem, approximation, watch=watch)
+    model = FittedGeneralModel(spec, outcome.design, estimate, options, data)
+    _warn(model)
+    return model
+
+
+def updated(
+    model: FittedGeneralModel, formula: str | None, data: object, changes: Mapping[str, object]
+) -> FittedGeneralModel:
+    """Fit again with some options changed; see the method ``update``."""
+    wanted = dict(changes) | ({} if formula is None else {"formula": formula})
+    known = [f.name for f in fields(Options)]
+    for name in wanted:
+        if name not in known:
+            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
+    source = model.data if data is None else data
+    if source is None:
+        raise InterlaceError("the result no longer holds its data (it was unpickled): pass data=")
+    return fit_general(replace(model.options, **wanted), source)  # type: ignore[arg-type]
+
+
+def separation_of(estimate: GeneralEstimate) -> tuple[Separated, ...]:
+    """Coefficients without a finite estimate, where anything looks like it."""
+    problem = estimate.problem
+    t, p, _ = problem.sizes
+    se = np.sqrt(np.diag(estimate.covariance)[t : t + p])
+    if problem.precision is not None or not suspicious(problem, estimate.at.beta, se):
+        return ()
+    return tuple(directions_to_infinity(problem))
+
+
+def _check(options: Options, data: object) -> None:
+    """Refuse options that a generalised model does not have."""
+    if options.method != "ML":
+        raise InterlaceError(
+            f"method={options.method!r} is for Gaussian models: leave it out for maximum likelihood"
+        )
+    if options.ddf != "normal":
+        raise InterlaceError(
+            f"ddf={options.ddf!r} is for Gaussian models: tests of other families refer to the "
+            f"normal distribution; leave ddf out"
+        )
+    if options.solver not in ("auto", "exact"):
+        raise InterlaceError("generalised models are fitted by solver='exact': leave solver out")
+    if options.theta0 is not None:
+        raise InterlaceError("theta0 is for Gaussian models: leave it out")
+    if isinstance(data, CrossProducts) or open_source(data) is not None:
+        raise InterlaceError(
+            "a generalised model needs its rows at every step, which cross-products and sources "
+            "read part by part do not keep: pass a data frame"
+        )
+    prior = options.fixed_prior
+    if prior is not None and not 0.0 < prior < np.inf:
+        raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
+
+
+def _problem(outcome: Outcome, options: Options, family: Family) -> Problem:
+    """The model as arrays."""
+    design = outcome.design
+    trials = np.ones(len(outcome.y)) if outcome.trials is None else outcome.trials
+    rows = working_rows(design, unit_of(family, outcome.y, trials))
+    return problem_of(
+        family,
+        rows,
+        outcome.y,
+        trials=trials,
+        weights=design.weights,
+        offset=design.offset,
+        precision=None if options.fixed_prior is None else _precision(rows, options.fixed_prior),
+    )
+
+
+def _precision(rows: Working, sd: float) -> Floats:
+    """Penalty of a normal prior on every coefficient but the intercept, in the working basis."""
+    penalised = np.array([float(name != "Intercept") for name in rows.names]) / sd**2
+    return np.asarray(rows.fixed.T @ (penalised[:, None] * rows.fixed))
+
+
+def _approximation(options: Options, problem: Problem) -> Approximation:
+    """Laplace, or quadrature where it can be."""
+    if options.quadrature == 1:
+        return Laplace()
+    raise InterlaceError("quadrature must be 1")
+
+
+def _warn(model: FittedGeneralModel) -> None:
+    """Warn of a fit that did not converge, is singular, or has no finite estimate."""
+    estimate = model.estimate
+    for one in model.separated:
+        warn(_separation_message(one, model), SeparationWarning)
+    if not estimate.convergence.converged and not model.separated:
+        warn(
+            f"the fit did not converge: {estimate.convergence.message}",
+            ConvergenceWarning,
+        )
+    if estimate.is_singular:
+        terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
+        warn(
+            f"singular fit: a variance, or a combination of random effects, of {terms} is "
+            f"estimated as zero; the estimates are valid",
+            SingularFitWarning,
+        )
+
+
+def _separation_message(one: Separated, model: FittedGeneralModel) -> str:
+    """Which rows leave a coefficient without a finite estimate, and the way out."""
+    stopped = float(model.fe_params[one.name])
+    why = (
+        f"the rows are separated along '{one.name}'"
+        if one.value is None
+        else f"every row with {one.name} has {model.formula.response} = {one.value}"
+    )
+    return (
+        f"{why}: its coefficient has no finite estimate (it stopped at {stopped:.3g}); merge "
+        f"levels, or give the coefficients a prior with fixed_prior="
+    )

@@ -1,0 +1,259 @@
+"""Responses of generalised models: what each family can have, checked and made numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from interlace.design import frame
+from interlace.design.complete import CompleteRows
+from interlace.design.design import Design, read_design, refuse_constant, refuse_saturated
+from interlace.design.encode import Encoded
+from interlace.design.formula import MixedFormula
+from interlace.errors import InterlaceError
+from interlace.glmm.families import Family
+from interlace.model.fitted import Options
+from interlace.sums.terms import Floats
+
+_COUNTS = ("poisson", "negative-binomial")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Rows of a generalised model: a design, and what the likelihood is of.
+
+    ``design.y`` is the response as fitted values are: proportions for binomial ones.  ``y`` (n,)
+    holds successes there, the response otherwise; ``trials`` is ``None`` but for binomial ones.
+    """
+
+    design: Design
+    y: Floats
+    trials: Floats | None
+
+
+def read_outcome(formula: MixedFormula, data: object, options: Options, family: Family) -> Outcome:
+    """Read and check the rows of a generalised model.
+
+    Raises
+    ------
+    InterlaceError
+        Data that cannot be used, or a response that the family cannot have.
+    """
+    _check_arguments(options, family)
+    extra = {name: getattr(options, name) for name in ("weights", "offset", "trials", "exposure")}
+    respond = _successes if family.name == "binomial" else None
+    design, rows = read_design(formula, data, extra, options.missing, None, respond)
+    _check_terms(design, family)
+    refuse_saturated(design.X)
+    trials = _trials(extra["trials"], rows)
+    y = _CHECKS[family.name](design.y, trials, _Place(formula.response, options, rows, family))
+    proportions = y if trials is None else y / trials
+    return Outcome(
+        replace(design, y=proportions, offset=_exposed(design.offset, extra["exposure"], rows)),
+        y,
+        trials,
+    )
+
+
+def _check_arguments(options: Options, family: Family) -> None:
+    """Refuse arguments that mean nothing for the family."""
+    if options.trials is not None and family.name != "binomial":
+        raise InterlaceError(
+            f"trials= belongs to family='binomial', not {family.name!r}: leave it out"
+        )
+    if options.exposure is not None and (family.name not in _COUNTS or family.link.name != "log"):
+        raise InterlaceError(
+            f"exposure= is the offset log(exposure) of counts with a log link, not of "
+            f"family={family.name!r} with link={family.link.name!r}: leave it out, or use offset="
+        )
+
+
+def _check_terms(design: Design, family: Family) -> None:
+    """Refuse random terms of which the rows cannot tell the variance; one a row may be legal."""
+    for term in design.terms:
+        if term.l < 2:
+            raise InterlaceError(
+                f"the grouping factor '{term.group}' has one level "
+                f"({term.levels.tolist()[0]!r}): a variance between levels needs two"
+            )
+        if term.l >= len(design.y) and family.name == "gaussian":
+            raise InterlaceError(
+                f"the grouping factor '{term.group}' has as many levels ({term.l}) as there are "
+                f"rows: its variance and the residual variance cannot be told apart"
+            )
+
+
+# ------------------------------------------------------------------ what families can have
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """What messages say about a value: the response, the row, the family."""
+
+    name: str
+    options: Options
+    rows: CompleteRows
+    family: Family
+
+    def row(self, bad: NDArray[np.bool_]) -> str:
+        """The first row at fault, as the data counts them."""
+        return f"row {self.rows.position(int(np.argmax(bad)))} (counted from 0)"
+
+    def refuse(self, y: Floats, bad: NDArray[np.bool_], why: str) -> None:
+        """Refuse a response with values at fault."""
+        if bad.any():
+            value = y[int(np.argmax(bad))]
+            raise InterlaceError(
+                f"the response '{self.name}' holds {value:g} in {self.row(bad)}: {why}"
+            )
+
+
+def _successes(formula: MixedFormula, encoded: Encoded) -> Floats:
+    """A binomial response: numbers as they are, the second of two categories as 1."""
+    matrix, side = encoded.matrix, encoded.side
+    if side.categorical:
+        levels = next(iter(side.categories.values()))
+        if matrix.shape[1] != 2:
+            found = "" if levels is None else f" ({', '.join(map(str, levels.tolist()[:6]))})"
+            raise InterlaceError(
+                f"the response '{formula.response}' has {matrix.shape[1]} categories{found}: a "
+                f"binomial response has two, the first of which is failure"
+            )
+        return np.asarray(matrix[:, 1], dtype=np.float64)
+    if matrix.shape[1] != 1:
+        raise InterlaceError(
+            f"the response '{formula.response}' has {matrix.shape[1]} columns, but must have one"
+        )
+    return np.asarray(matrix[:, 0], dtype=np.float64)
+
+
+def _binomial(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Numbers of successes."""
+    if trials is None:
+        place.refuse(
+            y,
+            (y != 0.0) & (y != 1.0),
+            "a binomial response is 0 or 1, or two categories; give counts or proportions with "
+            "trials=",
+        )
+        counts = y
+    else:
+        counts = _counts_of(y, trials, place)
+    total = 1.0 if trials is None else trials
+    for value, all_alike in ((0, (counts == 0.0).all()), (1, (counts == total).all())):
+        if all_alike:
+            raise InterlaceError(
+                f"the response '{place.name}' is {value} in every row: nothing can be estimated"
+            )
+    return counts
+
+
+def _counts_of(y: Floats, trials: Floats, place: _Place) -> Floats:
+    """Successes from counts or proportions."""
+    place.refuse(y, y < 0.0, "successes cannot be negative")
+    if (y <= 1.0).all() and (y % 1.0 != 0.0).any():
+        counts = np.round(y * trials)
+        uneven = np.abs(counts - y * trials) > 1e-6 * np.maximum(trials, 1.0)
+        place.refuse(y, uneven, "times its trials that is not a whole number of successes")
+        return np.asarray(counts)
+    place.refuse(y, y % 1.0 != 0.0, "successes are whole numbers, or proportions up to 1")
+    over = y > trials
+    if over.any():
+        row = int(np.argmax(over))
+        named = place.options.trials
+        label = f"trials '{named}'" if isinstance(named, str) else "its trials"
+        raise InterlaceError(
+            f"'{place.name}' ({y[row]:g}) exceeds {label} ({trials[row]:g}) in {place.row(over)}"
+        )
+    return y
+
+
+def _count(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Counts of events."""
+    title = "Poisson" if place.family.name == "poisson" else "negative binomial"
+    why = f"a {title} response counts events; give rates as counts with exposure="
+    place.refuse(y, (y < 0.0) | (y % 1.0 != 0.0), why)
+    if not y.any():
+        raise InterlaceError(
+            f"the response '{place.name}' is 0 in every row: nothing can be estimated"
+        )
+    return y
+
+
+def _positive(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Values above 0."""
+    bad = y <= 0.0
+    if bad.any():
+        what = "0" if (y >= 0.0).all() else "0 or below"
+        raise InterlaceError(
+            f"family={place.family.name!r} needs positive values; '{place.name}' is {what} in "
+            f"{int(bad.sum())} rows, the first of which is {place.row(bad)}: fit the rows above "
+            f"0, and whether a row is above 0 by family='binomial' (a hurdle model)"
+        )
+    refuse_constant(y, f"the response '{place.name}'")
+    return y
+
+
+def _share(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Shares between 0 and 1."""
+    why = "family='beta' needs shares above 0 and below 1; counts out of trials are binomial"
+    place.refuse(y, (y <= 0.0) | (y >= 1.0), why)
+    refuse_constant(y, f"the response '{place.name}'")
+    return y
+
+
+def _any(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Any numbers."""
+    refuse_constant(y, f"the response '{place.name}'")
+    if place.family.link.name == "log" and y.mean() <= 0.0:
+        raise InterlaceError(
+            f"link='log' needs a positive mean; that of '{place.name}' is {y.mean():g}: use "
+            f"another link"
+        )
+    return y
+
+
+_CHECKS: Mapping[str, Callable[[Floats, Floats | None, _Place], Floats]] = {
+    "binomial": _binomial,
+    "poisson": _count,
+    "negative-binomial": _count,
+    "gamma": _positive,
+    "inverse-gaussian": _positive,
+    "beta": _share,
+    "gaussian": _any,
+}
+
+
+# ------------------------------------------------------------------ trials and exposure
+
+
+def _trials(argument: str | ArrayLike | None, rows: CompleteRows) -> Floats | None:
+    """Trials of a binomial response, whole and positive."""
+    return None if argument is None else _checked("trials", argument, rows, whole=True)
+
+
+def _exposed(
+    offset: Floats | None, argument: str | ArrayLike | None, rows: CompleteRows
+) -> Floats | None:
+    """The offset with the log of the exposure."""
+    if argument is None:
+        return offset
+    log = np.log(_checked("exposure", argument, rows, whole=False))
+    return log if offset is None else offset + log
+
+
+def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole: bool) -> Floats:
+    label = argument if isinstance(argument, str) else f"{name}="
+    values = frame.numeric(rows.columns[label], f"{name}=")
+    bad = (values <= 0.0) | (whole & (values % 1.0 != 0.0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        kind = "positive whole numbers" if whole else "positive"
+        raise InterlaceError(
+            f"{name} must be {kind}, but row {rows.position(row)} of the data (counted from 0) "
+            f"has {values[row]:g}: leave such rows out"
+        )
+    return values
