@@ -250,8 +250,8 @@ def test_sparse_tails_share_their_pairs() -> None:
     deviations = new_deviations(result.design, result.estimate, 1)
     shared = refitter.single(refitter.rows.responses(deviations), 0)
     alone = result.refit(expected(result.design, result.estimate) + deviations[:, 0])
-    plan = result.estimate.criterion.plan
-    tail = shared.criterion.plan.tails[plan.chain[0]]
+    plan, other = (one.criterion.equations.plan for one in (result.estimate, shared))
+    tail = other.tails[plan.chain[0]]
     assert tail.pairs is plan.tails[plan.chain[0]].pairs
     assert shared.value == pytest.approx(alone.criterion, abs=1e-7)
 

@@ -117,8 +117,8 @@ def test_the_iterative_solver_is_used_where_fit_uses_it(monkeypatch):
     data = pd.DataFrame({"g": g, "h": h, "x": rng.standard_normal(1200)})
     Y = rng.standard_normal((1200, 2)) + rng.standard_normal((150, 2))[g]
     Y += rng.standard_normal((130, 2))[h]
-    chosen = pieces.choose_probes
-    monkeypatch.setattr(pieces, "choose_probes", lambda A, _, seed: chosen(A, "iterative", seed))
+    chosen = pieces.choose_solver
+    monkeypatch.setattr(pieces, "choose_solver", lambda A, _, seed: chosen(A, "iterative", seed))
     many = fit_many("~ x + (1 | g) + (1 | h)", data, Y)
     for name, y in zip(many, Y.T, strict=True):
         one = fit("y ~ x + (1 | g) + (1 | h)", data.assign(y=y), solver="iterative")

@@ -14,9 +14,10 @@ from dense import FORMULAS, MODELS, design, random_templates
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.solver import choose, conjugate
-from interlace.solver.choose import choose_probes, predict_costs
+from interlace.solver.choose import choose_solver, predict_costs
 from interlace.solver.conjugate import quadrature, solve
 from interlace.solver.deflate import deflate, known_coupling, known_inverse
+from interlace.solver.equations import Exact, Iterative
 from interlace.solver.iterative import IterativeFactor
 from interlace.solver.layout import make_layout
 from interlace.solver.pieces import flatten, rows_of
@@ -48,7 +49,7 @@ def templates(A: CrossProducts, zero: int | None, seed: int = 3) -> list[Floats]
 def both(name: str, weighted: bool, zero: int | None, probes: Probes) -> tuple[Evaluation, ...]:
     A = model(name, weighted)
     T = templates(A, zero)
-    return Criterion(A, True).at(T), Criterion(A, True, probes).at(T)
+    return Criterion(A, True).at(T), Criterion(A, True, Iterative(probes)).at(T)
 
 
 # ------------------------------------------------------------ as many probes as effects
@@ -117,7 +118,7 @@ def test_means_over_many_seeds_are_the_exact_numbers(name: str) -> None:
     A = model(name, False)
     T = templates(A, None)
     exact = Criterion(A, True).at(T)
-    found = [Criterion(A, True, Probes(2, seed)).at(T) for seed in range(200)]
+    found = [Criterion(A, True, Iterative(Probes(2, seed))).at(T) for seed in range(200)]
     values = np.array([point.value for point in found])
     gradients = np.array([point.gradient for point in found])
     for estimates, truth in ((values, exact.value), (gradients, exact.gradient)):
@@ -232,16 +233,16 @@ def test_products_of_pieces(threads: int, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_small_models_are_solved_exactly() -> None:
-    assert choose_probes(model("crossed", False), "auto", 0) is None
+    assert isinstance(choose_solver(model("crossed", False), "auto", 0), Exact)
 
 
 def test_a_solver_can_be_forced() -> None:
     A = model("crossed", False)
-    assert choose_probes(A, "exact", 0) is None
-    probes = choose_probes(A, "iterative", 5)
-    assert probes is not None
-    assert probes.seed == 5
-    assert isinstance(Criterion(A, True, probes).at(templates(A, None)).factor, IterativeFactor)
+    assert isinstance(choose_solver(A, "exact", 0), Exact)
+    chosen = choose_solver(A, "iterative", 5)
+    assert isinstance(chosen, Iterative)
+    assert chosen.probes.seed == 5
+    assert isinstance(Criterion(A, True, chosen).at(templates(A, None)).factor, IterativeFactor)
 
 
 def test_the_iterative_solver_is_taken_where_the_exact_one_does_not_fit(
@@ -252,14 +253,14 @@ def test_the_iterative_solver_is_taken_where_the_exact_one_does_not_fit(
     between = 0.5 * (costs.exact.bytes + costs.iterative.bytes)
     cheaper = "iterative" if costs.iterative.bytes < costs.exact.bytes else "exact"
     monkeypatch.setattr(choose, "memory_limit", lambda: between)
-    assert (choose_probes(A, "auto", 0) is not None) == (cheaper == "iterative")
+    assert isinstance(choose_solver(A, "auto", 0), Iterative) == (cheaper == "iterative")
 
 
 @pytest.mark.parametrize("solver", ["auto", "exact", "iterative"])
 def test_a_model_that_does_not_fit_is_refused(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "memory_limit", lambda: 100.0)
     with pytest.raises(InterlaceError) as error:
-        choose_probes(model("crossed", False), solver, 0)
+        choose_solver(model("crossed", False), solver, 0)
     assert "these terms (g: 9 levels x 1, h: 5 levels x 1), but 1e-07 GB can be used" in str(
         error.value
     )
@@ -272,7 +273,8 @@ def test_templates_of_which_a_direction_is_zero(name: str, count: int) -> None:
     T = [t @ np.diag([1.0, *[0.0] * (len(t) - 1)]) for t in templates(A, None)]
     exact = Criterion(A, True).at(T)
     found = [
-        Criterion(A, True, Probes(count, seed)).at(T) for seed in range(60 if count < 99 else 1)
+        Criterion(A, True, Iterative(Probes(count, seed))).at(T)
+        for seed in range(60 if count < 99 else 1)
     ]
     for j in range(len(T)):
         parts = np.array([point.variance_gradients[j] for point in found])

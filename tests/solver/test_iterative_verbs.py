@@ -22,6 +22,7 @@ from designs import CASES
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.inference.compare import _TOO_LARGE
+from interlace.solver.equations import Iterative
 
 Result = interlace.CrossedLMEResult
 Verb = Callable[[Result], object]
@@ -443,8 +444,8 @@ def test_refits_keep_the_solver_and_its_options() -> None:
         assert (again.options.mc_tolerance, again.options.seed) == (1e-4, 5)
     looser = first.update(mc_tolerance=0.05, seed=6)
     assert looser.convergence.n_probes == 16
-    assert looser.estimate.criterion.probes is not None
-    assert looser.estimate.criterion.probes.seed == 6
+    assert isinstance(looser.estimate.criterion.equations, Iterative)
+    assert looser.estimate.criterion.equations.probes.seed == 6
     assert first.update(solver="exact").convergence.solver == "exact"
 
 
@@ -466,14 +467,16 @@ def test_smaller_models_keep_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> N
     minimise = interlace.estimation.estimate.estimate_theta
 
     def estimate_theta(criterion: Criterion, **more: object) -> object:
-        seen.append((criterion.probes, more["mc_tolerance"]))
+        assert isinstance(criterion.equations, Iterative)
+        seen.append((criterion.equations.probes, more["mc_tolerance"]))
         return minimise(criterion, **more)  # type: ignore[arg-type]
 
     result = interlace.fit(NESTED, data("nested"), solver="iterative", mc_tolerance=0.01)
     monkeypatch.setattr("interlace.inference.compare.estimate_theta", estimate_theta)
     result.ranova()
     assert {tolerance for _, tolerance in seen} == {0.01}
-    assert {probes for probes, _ in seen} == {result.estimate.criterion.probes}
+    assert isinstance(result.estimate.criterion.equations, Iterative)
+    assert {probes for probes, _ in seen} == {result.estimate.criterion.equations.probes}
 
 
 # ------------------------------------------------------------------ standard errors of levels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,17 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dense import FORMULAS, design, random_templates
+from interlace import datasets
+from interlace.design.design import assemble
+from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
+from interlace.estimation.estimate import estimate_theta
 from interlace.solver import layout, plan
+from interlace.solver.equations import Exact, Iterative
 from interlace.solver.exact import factorize
 from interlace.solver.layout import make_layout, relay
 from interlace.solver.plan import make_plan, refill
+from interlace.solver.probes import Probes
 from interlace.solver.rows import own_forms, quadratic_forms
 from interlace.solver.solve import solve
 from interlace.sums import weighted
@@ -173,3 +180,70 @@ def forbid(monkeypatch: pytest.MonkeyPatch, module: object, *names: str) -> None
     for name in names:
         monkeypatch.setattr(module, name, refused)
     monkeypatch.setattr(weighted, "indexed_pairs", refused)
+
+
+# ------------------------------------------------------------------ the solver as one value
+
+
+@pytest.mark.parametrize("solver", [Exact(), Iterative(Probes(10**6, 0))])
+@pytest.mark.parametrize("name", ["slope", "crossed slopes", "nested and crossed"])
+def test_both_solvers_solve_for_any_right_hand_sides(name: str, solver: Exact | Iterative) -> None:
+    A = cross_products(design(name))
+    factor = solver.at(A, random_templates(A, 1))
+    rng = np.random.default_rng(2)
+    random, fixed = [rng.normal(size=(t.l, t.k, 2)) for t in A.terms], rng.normal(size=(A.p, 2))
+    for given in (None, fixed):
+        wanted, beta = Exact().at(A, factor.templates).solve(random, given)
+        found, other = factor.solve(random, given)
+        assert_allclose(other, beta, rtol=1e-7, atol=1e-7)
+        for a, b in zip(found, wanted, strict=True):
+            assert_allclose(a, b, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [Exact(), Iterative(Probes(4, 0))])
+def test_a_solver_is_laid_out_once(
+    solver: Exact | Iterative, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, W = some_rows("crossed slopes")
+    A, B = rows.at(np.ones(rows.n)), rows.at(W)
+    criterion = Criterion(A, True, solver)
+    T = random_templates(A, 3)
+    wanted = Criterion(B, False, solver).at(T).value
+    assert criterion.equations.on(A) is criterion.equations
+    forbid(monkeypatch, plan, "make_plan", "_pattern")
+    forbid(monkeypatch, layout, "make_layout")
+    assert criterion.on(A, reml=False).equations is criterion.equations
+    assert criterion.on(B, reml=False).at(T).value == pytest.approx(wanted, rel=1e-12)
+    assert criterion.responded(A).at(T).value == criterion.at(T).value
+
+
+@pytest.mark.parametrize("solver", [Exact(), Iterative(Probes(4, 0))])
+def test_what_is_laid_out_is_not_stored(solver: Exact | Iterative) -> None:
+    A = cross_products(design("crossed slopes"))
+    criterion = Criterion(A, True, solver.on(A))
+    again = pickle.loads(pickle.dumps(criterion))
+    assert len(pickle.dumps(criterion)) == len(pickle.dumps(Criterion(A, True, solver)))
+    T = random_templates(A, 3)
+    assert again.at(T).value == criterion.at(T).value
+
+
+def test_insteval_at_other_weights_is_the_fresh_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = assemble(
+        parse("y ~ service + (1 | s) + (1 | d) + (1 | dept)"), datasets.load("insteval")
+    )
+    rows = fixed_rows(full, cross_products(full))
+    first = Criterion(rows.at(np.ones(rows.n)), True)
+    first.equations.on(first.A)
+    W = np.random.default_rng(1).uniform(0.2, 3.0, rows.n)
+    fresh = estimate_theta(Criterion(cross_products(replace(full, weights=W)), True))
+    forbid(monkeypatch, plan, "make_plan", "_choose", "_pattern")
+    again = estimate_theta(first.on(rows.at(W)))
+    assert again.value == pytest.approx(fresh.value, rel=1e-10)
+    assert_allclose(again.theta, fresh.theta, rtol=1e-6)
+    at = first.on(rows.at(W)).at_theta(fresh.theta)
+    assert at.value == pytest.approx(fresh.value, rel=1e-12)
+    assert at.factor.r2 == pytest.approx(
+        fresh.evaluation.factor.r2
+        * (at.criterion.A.basis.response_scale / fresh.A.basis.response_scale) ** 2,
+        rel=1e-10,
+    )

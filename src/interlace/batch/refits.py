@@ -35,7 +35,6 @@ from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
 from interlace.estimation.likelihood import constant
 from interlace.estimation.search import Mask
-from interlace.solver.plan import respond
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.rows import Rows, by_level
 from interlace.sums.terms import Floats
@@ -207,13 +206,7 @@ class SharedDesign:
         """
         if not responses.good[i]:
             raise InterlaceError(NOTHING_LEFT)
-        A = self.responded(responses, i)
-        criterion = replace(self.criterion, A=A)
-        if criterion.probes is None:  # what involves no response is known already
-            criterion.__dict__["plan"] = respond(self.criterion.plan, A)
-        else:
-            criterion.__dict__["layout"] = self.criterion.layout
-        return criterion
+        return self.criterion.responded(self.responded(responses, i))
 
     def responded(self, responses: Responses, i: int) -> CrossProducts:
         """Cross-products with one of the responses."""

@@ -30,9 +30,7 @@ def polished(estimate: Estimate, *, roughly: bool = False) -> Estimate:
         point = polished_point(estimate.evaluation)
     if point is estimate.evaluation:
         return estimate
-    better = replace(estimate, templates=point.factor.templates)
-    better.__dict__["evaluation"] = point  # known already: fill the cache
-    return better
+    return replace(estimate, templates=point.factor.templates, point=point)
 
 
 def polished_point(point: Evaluation) -> Evaluation:

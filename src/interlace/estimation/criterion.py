@@ -10,18 +10,15 @@ What of a template is free is the template's affair, see :mod:`interlace.covaria
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from interlace.errors import InterlaceError
 from interlace.estimation.likelihood import criterion_value, degrees, residual_variance
-from interlace.solver.exact import Factor, TermDerivatives, factorize
-from interlace.solver.iterative import IterativeFactor, iterate
-from interlace.solver.layout import Layout, make_layout
-from interlace.solver.plan import Plan, chain_with_most, make_plan
-from interlace.solver.probes import Probes, inflation
+from interlace.solver.equations import Equations, Exact, Solved
+from interlace.solver.exact import Factor, TermDerivatives
+from interlace.solver.probes import inflation
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack
 
@@ -34,52 +31,37 @@ _ZERO = 1e-7
 class Criterion:
     """The function to be minimised: cross-products, the choice of ML or REML, and the solver.
 
-    With ``probes`` the equations are solved iteratively, without any exactly.
+    ``solver`` need not be laid out for these cross-products: :attr:`equations` is.
     """
 
     A: CrossProducts
     reml: bool
-    probes: Probes | None = None
+    solver: Equations = field(default_factory=Exact)
 
     def __getstate__(self) -> dict[str, object]:
-        """Fields alone: plan and layout are made again when asked for."""
-        return {"A": self.A, "reml": self.reml, "probes": self.probes}
+        """Fields alone: what is laid out is laid out again when asked for."""
+        return {"A": self.A, "reml": self.reml, "solver": self.solver}
 
     @cached_property
-    def plan(self) -> Plan:
-        """Order of elimination of the exact solver, chosen once."""
-        return make_plan(self.A)
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Sparse blocks of the iterative solver, laid out once."""
-        return make_layout(self.A)
+    def equations(self) -> Equations:
+        """The solver laid out for the cross-products."""
+        return self.solver.on(self.A)
 
     @property
     def rows_at_once(self) -> int:
         """Rows of the largest matrix worked on: what several threads can share."""
-        return len(self.plan.S) if self.probes is None else self.layout.q
+        return self.equations.rows_at_once(self.A)
 
     def on(self, A: CrossProducts, *, reml: bool | None = None) -> Criterion:
         """The criterion of other cross-products, or the other of REML and ML, by the same solver.
 
         Terms that are all nested are eliminated exactly, so that nothing is left to iterate.
         """
-        probes = self.probes
-        if probes is not None and A is not self.A and len(chain_with_most(A)) == len(A.terms):
-            probes = None
-        other = Criterion(A, self.reml if reml is None else reml, probes)
-        if A is self.A:  # the same order and blocks: fill the cache
-            name = "plan" if probes is None else "layout"
-            other.__dict__[name] = getattr(self, name)
-        return other
+        return Criterion(A, self.reml if reml is None else reml, self.equations)
 
-    def with_probes(self, count: int) -> Criterion:
-        """The same criterion with another number of probes."""
-        assert self.probes is not None
-        more = replace(self, probes=replace(self.probes, count=count))
-        more.__dict__["layout"] = self.layout  # the same: fill the cache
-        return more
+    def responded(self, A: CrossProducts) -> Criterion:
+        """The criterion of cross-products that differ in the response alone."""
+        return replace(self, A=A, solver=self.equations.responded(A))
 
     @property
     def nu(self) -> int:
@@ -88,9 +70,7 @@ class Criterion:
 
     def at(self, templates: Sequence[Floats]) -> Evaluation:
         """Evaluate at working templates, one ``(k, k)`` per term."""
-        if self.probes is None:
-            return Evaluation(self, factorize(self.A, self.plan, templates))
-        return Evaluation(self, iterate(self.A, self.layout, templates, self.probes))
+        return Evaluation(self, self.equations.at(self.A, templates))
 
     def at_theta(self, theta: Floats) -> Evaluation:
         """Evaluate at ``theta`` in lme4's order and the user's units."""
@@ -133,7 +113,7 @@ class Evaluation:
     """The criterion at one point; derivatives are computed when asked for."""
 
     criterion: Criterion
-    factor: Factor | IterativeFactor
+    factor: Solved
 
     def dense(self, what: str, instead: str = "") -> Factor:
         """The factor of the exact solver, for things that read entries of the inverse.
@@ -144,18 +124,12 @@ class Evaluation:
             The equations were solved iteratively; ``what`` begins the message, and ``instead`` ends
             it with another way out.
         """
-        if isinstance(self.factor, IterativeFactor):
-            raise InterlaceError(
-                f"{what} the inverse of the mixed-model equations, which the iterative solver "
-                f"never forms: fit with solver='exact' where the model is small enough for it"
-                f"{instead}"
-            )
-        return self.factor
+        return self.factor.exact(what, instead)
 
     @property
     def work(self) -> str:
         """What the iterative solver did, in words; empty for the exact one."""
-        if not isinstance(self.factor, IterativeFactor):
+        if not self.factor.n_probes:
             return ""
         return f"{self.factor.n_iterations} CG iterations, {self.factor.n_probes} probes"
 
@@ -165,14 +139,11 @@ class Evaluation:
 
         From the spread between probes, enlarged as their standard errors are.
         """
-        size = len(self.gradient)
-        if not isinstance(self.factor, IterativeFactor) or self.factor.complete:
+        size, chance = len(self.gradient), self.factor.chance
+        if not (m := chance.m):
             return np.zeros((size, size))
-        parts = [
-            2.0 * traces @ T
-            for traces, T in zip(self.factor.traces, self.factor.templates, strict=True)
-        ]
-        m = len(parts[0])
+        pairs = zip(chance.traces, self.factor.templates, strict=True)
+        parts = [2.0 * traces @ T for traces, T in pairs]
         each = np.stack([self.criterion.pack([part[i] for part in parts]) for i in range(m)])
         around = each - each.mean(axis=0)
         return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
@@ -184,7 +155,7 @@ class Evaluation:
         gradient's error is known; that of the value is taken to change by as much of itself as the
         templates do.
         """
-        if self.criterion.probes is None:
+        if not self.factor.chance.m:
             return 0.0
         sizes = [
             float(np.linalg.norm(step)),
@@ -197,7 +168,7 @@ class Evaluation:
     @property
     def value_error(self) -> float:
         """Monte-Carlo standard error of the value; zero for the exact solver."""
-        return self.factor.logdet_error if isinstance(self.factor, IterativeFactor) else 0.0
+        return self.factor.chance.error
 
     @cached_property
     def value(self) -> float:

@@ -13,9 +13,8 @@ from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.blocks import multiply
-from interlace.solver.iterative import IterativeFactor
+from interlace.solver.equations import Equations, Iterative
 from interlace.solver.pieces import flatten
-from interlace.solver.probes import error_of_mean
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, split_theta
 
@@ -85,21 +84,24 @@ class Convergence:
 class Estimate:
     """An optimum of a criterion, in the user's units.
 
-    ``templates`` are the working templates; everything else is derived from them.
+    ``templates`` are the working templates; everything else is derived from them.  ``point`` is the
+    criterion there, if it is known already.
     """
 
     criterion: Criterion
     templates: tuple[Floats, ...]
     convergence: Convergence
+    point: Evaluation | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
-        return {name: getattr(self, name) for name in ("criterion", "templates", "convergence")}
+        kept = ("criterion", "templates", "convergence")
+        return {name: getattr(self, name) for name in kept} | {"point": None}
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The criterion at the optimum."""
-        return self.criterion.at(self.templates)
+        return self.criterion.at(self.templates) if self.point is None else self.point
 
     @property
     def A(self) -> CrossProducts:
@@ -199,7 +201,7 @@ def estimate_theta(
     With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
     every entry of theta is below ``mc_tolerance`` times its statistical one.
     """
-    if criterion.probes is not None:
+    if isinstance(criterion.equations, Iterative):
         return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
     with threads_for(criterion.rows_at_once):
         found = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
@@ -229,9 +231,7 @@ def _estimate(
     criterion: Criterion, found: Minimum[Evaluation], convergence: Convergence
 ) -> Estimate:
     """The estimate at the end of a search."""
-    estimate = Estimate(criterion, tuple(criterion.unpack(found.x)), convergence)
-    estimate.__dict__["evaluation"] = found.point  # known already: fill the cache
-    return estimate
+    return Estimate(criterion, tuple(criterion.unpack(found.x)), convergence, found.point)
 
 
 # ------------------------------------------------------------------ with random probes
@@ -257,13 +257,11 @@ def _estimate_iteratively(
         error, statistical = monte_carlo_errors(criterion, found)
         error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
         share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
-        more = probes_needed(criterion, share, mc_tolerance)
+        more = more_probes(criterion.equations, criterion.A, share, mc_tolerance)
         if more is None or not found.converged:
             break
-        criterion, x = criterion.with_probes(more), found.x
-    assert criterion.probes is not None
+        criterion, x = replace(criterion, solver=more), found.x
     factor = found.point.factor
-    assert isinstance(factor, IterativeFactor)
     convergence = replace(
         _certificate(found),
         n_evaluations=evaluations,
@@ -290,13 +288,25 @@ def _criterion_error(point: Evaluation) -> float:
     return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
 
 
-def probes_needed(criterion: Criterion, share: float, mc_tolerance: float) -> int | None:
-    """Number of probes that should bring the error down to the tolerance; ``None`` if it is."""
-    assert criterion.probes is not None
-    count, q = criterion.probes.count, criterion.layout.q
-    if share <= mc_tolerance or count >= min(q, MOST_PROBES):
+def more_probes(
+    equations: Equations, A: CrossProducts, share: float, mc_tolerance: float
+) -> Iterative | None:
+    """The solver with probes that should bring the error down to the tolerance; ``None`` if it is.
+
+    ``share`` is the error that the probes at hand leave.
+    """
+    if not isinstance(equations, Iterative) or share <= mc_tolerance:
         return None
-    wanted = int(np.ceil(1.3 * count * (share / mc_tolerance) ** 2))
+    count, q = equations.probes.count, equations.rows_at_once(A)
+    wanted = probes_needed(count, q, share / mc_tolerance)
+    return None if wanted is None else equations.with_probes(wanted)
+
+
+def probes_needed(count: int, q: int, excess: float) -> int | None:
+    """Number of probes that should bring an error down by the factor ``excess``, from ``count``."""
+    if excess <= 1.0 or count >= min(q, MOST_PROBES):
+        return None
+    wanted = int(np.ceil(1.3 * count * excess**2))
     enough = min(max(wanted, 2 * count), MOST_PROBES)
     return q if enough > 0.5 * q and q <= MOST_PROBES else enough
 
@@ -307,27 +317,27 @@ def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
     With random probes their number is raised until the standard errors change little, which tells
     the error that is left, or until it is complete.
     """
-    criterion, found = estimate.criterion, estimate.evaluation.factor.conditional_covariances()
-    while (more := _more_for_levels(criterion)) is not None:
-        assert criterion.probes is not None
-        before, fewer = found, criterion.probes.count
-        criterion = criterion.with_probes(more)
-        found = criterion.at(estimate.templates).factor.conditional_covariances()
+    A, found = estimate.A, estimate.evaluation.factor.conditional_covariances()
+    fewer: Equations | None = estimate.criterion.equations
+    while isinstance(fewer, Iterative) and (more := _more_for_levels(fewer, A)) is not None:
+        before, found = found, more.at(A, estimate.templates).conditional_covariances()
         changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
-        if max(changes) * np.sqrt(fewer / (more - fewer)) < _LEVEL_ERROR:
+        counts = fewer.probes.count, more.probes.count
+        fewer = more
+        if max(changes) * np.sqrt(counts[0] / (counts[1] - counts[0])) < _LEVEL_ERROR:
             break
     return found
 
 
-def _more_for_levels(criterion: Criterion) -> int | None:
-    """The next number of probes: all that there are where that is not much work."""
-    probes, q = criterion.probes, criterion.layout.q if criterion.probes is not None else 0
-    if probes is None or probes.complete(q) or probes.count >= MOST_PROBES:
+def _more_for_levels(equations: Iterative, A: CrossProducts) -> Iterative | None:
+    """With the next number of probes: all that there are where that is not much work."""
+    count, q = equations.probes.count, equations.rows_at_once(A)
+    if count >= min(q, MOST_PROBES):
         return None
-    work = q * sum(cells.values.size for cells in criterion.A.cells.values())
-    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * probes.count >= q):
-        return q
-    return min(max(_LEVEL_PROBES, 4 * probes.count), MOST_PROBES)
+    work = q * sum(cells.values.size for cells in A.cells.values())
+    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * count >= q):
+        return equations.with_probes(q)
+    return equations.with_probes(min(max(_LEVEL_PROBES, 4 * count), MOST_PROBES))
 
 
 def _largest_change(before: Floats, after: Floats) -> float:
@@ -341,17 +351,12 @@ def difference_error(one: Estimate, other: Estimate) -> float:
 
     The same seed and number of probes make pairs, whose errors partly cancel.
     """
-    pair = [
-        e.evaluation.factor.probed.logs
-        for e in (one, other)
-        if isinstance(e.evaluation.factor, IterativeFactor) and not e.evaluation.factor.complete
-    ]
     stated = np.array([e.convergence.criterion_error or 0.0 for e in (one, other)])
-    if len(pair) < 2 or one.criterion.probes != other.criterion.probes:
+    paired = one.evaluation.factor.chance.paired(other.evaluation.factor.chance)
+    if paired is None:
         return float(np.linalg.norm(stated))
     sampled = np.array([e.evaluation.value_error for e in (one, other)])
     left = np.maximum(stated**2 - sampled**2, 0.0).sum()
-    paired = float(error_of_mean(pair[0] - pair[1], complete=False))
     return float(np.sqrt(paired**2 + left))
 
 

@@ -77,7 +77,8 @@ def ranova(result: FittedModel) -> pd.DataFrame:
         errors.append(error)
     sizes = [n_parameters(estimate.A), *(n_parameters(one.A) for one in found)]
     table = _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
-    return table if estimate.criterion.probes is None else table.assign(LRT_error=errors)
+    exact = estimate.convergence.solver == "exact"
+    return table if exact else table.assign(LRT_error=errors)
 
 
 def _table(labels: list[str], deviance: Floats, size: Floats) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from interlace.estimation.likelihood import n_parameters
 from interlace.estimation.parameters import variance_parameters
 from interlace.many.fits import Piece, TableRows, blank, rows_of
 from interlace.many.responses import Mask, Model, SameRows, values_of
-from interlace.solver.choose import choose_probes
+from interlace.solver.choose import choose_solver
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.terms import Floats
 
@@ -60,7 +60,7 @@ def shared_by(model: Model, gaps: Mask | None) -> Shared:
     columns = {**model.columns, model.responses.names[0]: noise}
     design = assemble(model.spec, columns, weights=a.weights, offset=a.offset)
     A = cross_products(design)
-    criterion = Criterion(A, a.method == "REML", choose_probes(A, "auto", seed=0))
+    criterion = Criterion(A, a.method == "REML", choose_solver(A, "auto", seed=0))
     core = SharedDesign(criterion, weighted_columns(design, A), np.zeros(A.p))
     rows = rows_of(A.names, A.terms, design.encoding.formula)
     return Shared(core, design.offset, design.kept, rows)

@@ -24,7 +24,8 @@ from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options
-from interlace.solver.choose import SOLVERS, choose_probes
+from interlace.solver.choose import SOLVERS, choose_solver
+from interlace.solver.equations import Iterative
 from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products, with_response
@@ -143,14 +144,14 @@ def _fitted(
             RankDeficiencyWarning,
         )
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
-    probes = choose_probes(A, options.solver, options.seed)
-    if probes is not None and options.ddf != "normal":
+    solver = choose_solver(A, options.solver, options.seed)
+    if isinstance(solver, Iterative) and options.ddf != "normal":
         raise InterlaceError(
             f"ddf={options.ddf!r} needs the inverse of the mixed-model equations, which the "
             f"iterative solver never forms: leave ddf out, or fit with solver='exact' where the "
             f"model is small enough for it"
         )
-    criterion = Criterion(A, options.method == "REML", probes)
+    criterion = Criterion(A, options.method == "REML", solver)
     try:
         with watcher(options.progress) as watch:
             estimate = estimate_theta(

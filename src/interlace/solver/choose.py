@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from interlace.errors import InterlaceError
 from interlace.machine.memory import in_gb, memory_limit
+from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_words
 from interlace.solver.probes import Probes
 from interlace.sums.crossprod import CrossProducts
@@ -33,8 +34,8 @@ class Prediction:
     iterative: Cost
 
 
-def choose_probes(A: CrossProducts, solver: str, seed: int) -> Probes | None:
-    """Probes for the iterative solver, or ``None`` for the exact one.
+def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
+    """The solver to fit with, before anything is laid out.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def choose_probes(A: CrossProducts, solver: str, seed: int) -> Probes | None:
     needed = found.exact.bytes if solver == "exact" else found.iterative.bytes
     if needed > limit:
         raise InterlaceError(_too_large(A, solver, found, limit))
-    return None if solver == "exact" else Probes(_first_count(A), seed)
+    return Exact() if solver == "exact" else Iterative(Probes(_first_count(A), seed))
 
 
 def predict_costs(A: CrossProducts) -> Prediction:

@@ -17,7 +17,6 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
@@ -25,6 +24,8 @@ from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
+from interlace.solver.probes import CERTAIN, Chance
+from interlace.solver.scaled import level_blocks, mirror_blocks, scale_columns, scale_rows
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.sums.crossprod import CrossProducts, group_sums
 from interlace.sums.terms import Floats
@@ -174,8 +175,8 @@ class Factor:
         if dense_tails or ill:
             C = np.triu(C) + np.triu(C, 1).T
         else:
-            _mirror_blocks(self.A, plan, C)
-        well = {j: C[_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
+            mirror_blocks(self.A, plan, C)
+        well = {j: C[level_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
         transposed = [T.T for T in self.templates]
         scale_columns(self.A, plan, transposed, C)
         rows = {
@@ -202,7 +203,7 @@ class Factor:
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
         term, T = self.A.terms[j], self.templates[j]
-        pick = _blocks(self.A, self.plan, j)
+        pick = level_blocks(self.A, self.plan, j)
         if j not in self.ill_conditioned:
             W = np.linalg.solve(T.T, term.l * np.eye(term.k) - unscaled.sum(axis=0))
             PZZ = np.linalg.solve(T.T, W.T).T
@@ -279,6 +280,49 @@ class Factor:
         for t, link in step.links.items():
             Y = Y + multiply(around[t], _transposed(link.R))
         return Y, around
+
+    # -------------------------------------------------------------- what both solvers tell
+
+    @property
+    def n_iterations(self) -> int:
+        """Iterations of conjugate gradients: none."""
+        return 0
+
+    @property
+    def n_probes(self) -> int:
+        """Random probes: none."""
+        return 0
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open: nothing."""
+        return CERTAIN
+
+    def exact(self, what: str, instead: str = "") -> Factor:
+        """Itself, for things that read entries of the inverse; the iterative solver refuses."""
+        return self
+
+    def solve(
+        self, random: Sequence[Floats], fixed: Floats | None = None
+    ) -> tuple[tuple[Floats, ...], Floats]:
+        """``[b; beta] = C~ [random; fixed]``, see :func:`interlace.solver.solve.solve`."""
+        plan, terms = self.plan, self.A.terms
+        c, q = random[0].shape[2], plan.q_dense
+        reduced, half = self.forward(random, np.zeros((self.A.p, c)) if fixed is None else fixed)
+        half[q if fixed is None else -1 :] = 0.0
+        values = np.array(dtrtrs(self.L, half, lower=1, trans=1)[0])
+        scale_rows(self.A, plan, self.templates, values)
+        found = {
+            j: values[plan.offsets[j] : plan.offsets[j] + terms[j].q].reshape(terms[j].l, -1, c)
+            for j in plan.dense
+        }
+        for s in reversed(plan.chain):
+            step = self.steps[s]
+            g = reduced[s] - step.tail.apply(values)
+            for t, link in step.links.items():
+                g = g - multiply(link.R, found[t][link.parents])
+            found[s] = multiply(step.K, g)
+        return tuple(found[j] for j in range(len(terms))), values[q:-1]
 
     # -------------------------------------------------------------- quadratic forms
 
@@ -389,7 +433,7 @@ def _factor_remainder(
     logdet: float,
 ) -> Factor:
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
-    _mirror_blocks(A, plan, S)
+    mirror_blocks(A, plan, S)
     M = S.copy()
     scale_columns(A, plan, templates, M)
     scale_rows(A, plan, [T.T for T in templates], M)
@@ -413,49 +457,11 @@ def _factor_remainder(
     )
 
 
-def scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
-    """``M Lambda`` in place, on the columns of the dense terms."""
-    for j in plan.dense:
-        term, a, T = A.terms[j], plan.offsets[j], templates[j]
-        columns = M[:, a : a + term.q]
-        if term.k == 1:
-            columns *= T[0, 0]
-        else:
-            columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
-
-
-def scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
-    """``Lambda M`` in place, on the rows of the dense terms."""
-    for j in plan.dense:
-        term, a, T = A.terms[j], plan.offsets[j], templates[j]
-        rows = M[a : a + term.q]
-        if term.k == 1:
-            rows *= T[0, 0]
-        else:
-            rows[:] = np.matmul(T, rows.reshape(term.l, term.k, -1)).reshape(term.q, -1)
-
-
 def _divisible(T: Floats) -> bool:
     """Whether a template is well enough conditioned to divide by."""
     if len(T) == 1:
         return bool(abs(T[0, 0]) > _WELL_CONDITIONED)
     return bool(np.linalg.svd(T, compute_uv=False)[-1] > _WELL_CONDITIONED)
-
-
-def _blocks(A: CrossProducts, plan: Plan, j: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Index of the diagonal blocks of a dense term in the remainder, giving ``(l, k, k)``."""
-    term = A.terms[j]
-    index = plan.offsets[j] + np.arange(term.q).reshape(term.l, term.k)
-    return index[:, :, None], index[:, None, :]
-
-
-def _mirror_blocks(A: CrossProducts, plan: Plan, M: Floats) -> None:
-    """Complete the diagonal blocks of the dense terms from their upper triangles, in place."""
-    for j in plan.dense:
-        if A.terms[j].k > 1:
-            pick = _blocks(A, plan, j)
-            upper = np.triu(M[pick])
-            M[pick] = upper + np.triu(upper, 1).transpose(0, 2, 1)
 
 
 def _scatter(link: Link, blocks: Floats, A: CrossProducts, t: int) -> Floats:

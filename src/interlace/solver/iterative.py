@@ -24,6 +24,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from interlace.errors import InterlaceError
 from interlace.solver.blocks import (
     low_rank_blocks,
     multiply,
@@ -40,10 +41,10 @@ from interlace.solver.deflate import (
     deflate,
     known_inverse,
 )
-from interlace.solver.exact import TermDerivatives, TermEffects
+from interlace.solver.exact import Factor, TermDerivatives, TermEffects
 from interlace.solver.layout import Layout
 from interlace.solver.left import check_left
-from interlace.solver.probes import Probes, error_of_mean
+from interlace.solver.probes import CERTAIN, Chance, Probes
 from interlace.solver.rest import SAFE, Probed, RestTraces, Share, smallest
 from interlace.solver.sparse import Reduced, reduce_equations, transposed
 from interlace.sums.crossprod import CrossProducts
@@ -194,13 +195,30 @@ class IterativeFactor:
             np.tensordot(zv[..., :-1], h, axes=((0, 1), (0, 1)))
             for zv, h in zip(self.A.zv, full, strict=True)
         )
-        rest, fixed, within = self.reduced.reduce(image, np.asarray(fixed))
-        f = self.reduced.to_scaled(rest)
+        sides = self.reduced.reduced_sides(image, np.asarray(fixed))
+        f = self.reduced.to_scaled(sides.rest)
         x = self.deflated.solve(f, _NEWTON)
-        left = fixed - self.fixed_images.T @ rest
+        left = sides.fixed - self.fixed_images.T @ sides.rest
         half = solve_triangular(self.fixed_root, left, lower=True)
         explained = f.T @ x
-        return np.asarray(total - within - 0.5 * (explained + explained.T) - half.T @ half)
+        return np.asarray(total - sides.within - 0.5 * (explained + explained.T) - half.T @ half)
+
+    def solve(
+        self, random: Sequence[Floats], fixed: Floats | None = None
+    ) -> tuple[tuple[Floats, ...], Floats]:
+        """``[b; beta] = C~ [random; fixed]``, see :func:`interlace.solver.solve.solve`."""
+        reduced, c = self.reduced, random[0].shape[2]
+        sides = self.reduced.reduced_sides(random, np.zeros((self.A.p, c)))
+        x = self.deflated.solve(reduced.to_scaled(sides.rest), _DATA)
+        b, beta = reduced.to_effects(x), np.zeros((self.A.p, c))
+        if fixed is not None:
+            left = fixed + sides.fixed - self.fixed_images.T @ sides.rest
+            beta = self.vcov @ left
+            b = b - self.fixed_images @ beta
+        images = reduced.chain_images(-b, np.vstack((-beta, np.zeros((1, c)))), sides.chain)
+        found = {s: effects for s, (effects, _) in images.items()}
+        found |= {j: reduced.blocks(j, part) for j, part in reduced.layout.split(b).items()}
+        return tuple(found[j] for j in range(len(self.A.terms))), beta
 
     # -------------------------------------------------------------- traces
 
@@ -230,10 +248,24 @@ class IterativeFactor:
         known = self.reduced.logdet + self.deflated.logdet
         return known + float(self.probed.logs.sum() / max(1, self.n_probes))
 
-    @property
-    def logdet_error(self) -> float:
-        """Monte-Carlo standard error of :attr:`logdet_u`."""
-        return float(error_of_mean(self.probed.logs, self.complete))
+    @cached_property
+    def chance(self) -> Chance:
+        """What the probes leave open."""
+        return CERTAIN if self.complete else Chance(self.probes, self.probed.logs, self.traces)
+
+    def exact(self, what: str, instead: str = "") -> Factor:
+        """Refuse what reads entries of the inverse.
+
+        Raises
+        ------
+        InterlaceError
+            Always; ``what`` begins the message, and ``instead`` ends it with another way out.
+        """
+        raise InterlaceError(
+            f"{what} the inverse of the mixed-model equations, which the iterative solver "
+            f"never forms: fit with solver='exact' where the model is small enough for it"
+            f"{instead}"
+        )
 
     @property
     def logdet_x(self) -> float:

@@ -30,12 +30,12 @@ class Layout:
 
     Attributes
     ----------
+    A
+        The cross-products.
     chain, rest
         Terms eliminated by level, in order, and all others.
     sizes
         Effects of every term of the rest.
-    laid_out
-        Cells at whose pairs of levels all this is laid out.
     turned
         ``turned[i, j]`` of terms ``i > j`` that are needed so: the order of ``Z_j' Z_i``'s cells.
     links
@@ -50,10 +50,10 @@ class Layout:
         ``cross[i]``: rows of term ``i`` of the rest against the later ones.
     """
 
+    A: CrossProducts
     chain: tuple[int, ...]
     rest: tuple[int, ...]
     sizes: Mapping[int, int]
-    laid_out: Mapping[tuple[int, int], Cells]
     turned: Mapping[tuple[int, int], Codes]
     links: Mapping[tuple[int, int], Link]
     cells: Mapping[tuple[int, int], Cells]
@@ -107,10 +107,10 @@ def make_layout(A: CrossProducts) -> Layout:
     links, cells = _blocks(A, chain, rest, turned)
     threads = blas_threads()
     return Layout(
+        A=A,
         chain=chain,
         rest=rest,
         sizes={j: A.terms[j].q for j in rest},
-        laid_out=A.cells,
         turned=turned,
         links=links,
         cells=cells,
@@ -137,16 +137,22 @@ def relay(layout: Layout, A: CrossProducts) -> Layout:
     ValueError
         The pairs of levels that occur are others.
     """
-    check_pairs(layout.laid_out, A.cells)
+    check_pairs(layout.A, A)
     chain, rest = layout.chain, layout.rest
     links, cells = _blocks(A, chain, rest, layout.turned)
     return replace(
         layout,
+        A=A,
         links=links,
         cells=cells,
         rows={s: old.filled({j: cells[s, j] for j in rest}) for s, old in layout.rows.items()},
         cross={i: old.filled({j: cells[i, j] for j in old.q}) for i, old in layout.cross.items()},
     )
+
+
+def respond(layout: Layout, A: CrossProducts) -> Layout:
+    """The layout for cross-products that differ in the response alone."""
+    return replace(layout, A=A)
 
 
 def _needed(chain: tuple[int, ...], rest: tuple[int, ...]) -> list[tuple[int, int]]:

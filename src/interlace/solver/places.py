@@ -53,15 +53,23 @@ class Dense:
         return full
 
 
-def check_pairs(
-    laid_out: Mapping[tuple[int, int], Cells], cells: Mapping[tuple[int, int], Cells]
-) -> None:
-    """Refuse cells at other pairs of levels than those that were laid out."""
-    for pair, old in laid_out.items():
-        new = cells[pair]
-        same = _equal(old.rows, new.rows) and _equal(old.cols, new.cols)
-        if not same or old.values.shape != new.values.shape:
-            raise ValueError(f"terms {pair} meet at other pairs of levels than those laid out")
+def same_pairs(laid_out: CrossProducts, A: CrossProducts) -> bool:
+    """Whether both have the same terms and fixed effects, and the same pairs of levels occur."""
+    shapes = [[(t.l, t.k) for t in sums.terms] for sums in (laid_out, A)]
+    return (
+        laid_out.p == A.p
+        and shapes[0] == shapes[1]
+        and all(
+            _equal(old.rows, A.cells[pair].rows) and _equal(old.cols, A.cells[pair].cols)
+            for pair, old in laid_out.cells.items()
+        )
+    )
+
+
+def check_pairs(laid_out: CrossProducts, A: CrossProducts) -> None:
+    """Refuse cross-products at other pairs of levels than those that were laid out."""
+    if not same_pairs(laid_out, A):
+        raise ValueError("the terms meet at other pairs of levels than those laid out")
 
 
 def _equal(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:

@@ -48,10 +48,8 @@ class Pattern:
 
     ``links[s, t]`` has the parents and the positions of every level's block, ``cross`` the places
     of ``Z_i' Z_j``: for ``i > j`` of sparse ones alone, others are the transposes.  ``tails`` has
-    those of sparse tails; ``cells`` are the pairs of levels that all this is for.
+    those of sparse tails.
     """
-
-    cells: Mapping[tuple[int, int], Cells]
 
     chain: tuple[int, ...]
     dense: tuple[int, ...]
@@ -68,8 +66,10 @@ class Plan:
 
     Attributes
     ----------
+    A
+        The cross-products.
     pattern
-        What of it depends on codes alone.
+        What of the plan depends on their codes alone.
     links
         ``links[s, t]`` couples chain term ``s`` with the later chain term ``t``.
     tails
@@ -80,6 +80,7 @@ class Plan:
         ``Z_i' Z_j`` flattened to ``(q_i, q_j)``, for all ``i != j``; dense where well filled.
     """
 
+    A: CrossProducts
     pattern: Pattern
     links: Mapping[tuple[int, int], Link]
     tails: Mapping[int, DenseTail | SparseTail]
@@ -135,7 +136,7 @@ def refill(plan: Plan, A: CrossProducts) -> Plan:
     ValueError
         The pairs of levels that occur are others.
     """
-    check_pairs(plan.pattern.cells, A.cells)
+    check_pairs(plan.A, A)
     return _filled(plan.pattern, A)
 
 
@@ -151,7 +152,6 @@ def _pattern(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Pattern:
         for cells in [between(at, s, t)]
     }
     return Pattern(
-        cells=A.cells,
         chain=chain,
         dense=dense,
         offsets=dict(zip(dense, starts, strict=False)),
@@ -173,6 +173,7 @@ def _filled(pattern: Pattern, A: CrossProducts) -> Plan:
         return _dense_tail(A, s, [cross[s, j] for j in pattern.dense])
 
     return Plan(
+        A=A,
         pattern=pattern,
         links={
             pair: Link(parents, values[places]) for pair, (parents, places) in pattern.links.items()
@@ -189,7 +190,7 @@ def respond(plan: Plan, A: CrossProducts) -> Plan:
     S[:, -1] = np.concatenate([*(A.zv[j][..., -1].ravel() for j in plan.dense), A.vv[:, -1]])
     S[-1] = S[:, -1]
     tails = {s: tail.with_last(A.zv[s][..., -1]) for s, tail in plan.tails.items()}
-    return replace(plan, S=S, tails=tails)
+    return replace(plan, A=A, S=S, tails=tails)
 
 
 def between(A: CrossProducts, i: int, j: int) -> Cells:

@@ -42,6 +42,38 @@ class Probes:
         return z
 
 
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """What the means over random probes leave open.
+
+    ``logs`` (m,) are the shares of every probe in the log determinant, ``traces`` (m, k, k) a term
+    those in ``sum of Z'PZ``; none where nothing is left to chance.
+    """
+
+    probes: Probes | None
+    logs: Floats
+    traces: tuple[Floats, ...]
+
+    @property
+    def m(self) -> int:
+        """Number of probes that differ by chance."""
+        return len(self.logs)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the log determinant."""
+        return float(error_of_mean(self.logs, complete=self.m == 0))
+
+    def paired(self, other: Chance) -> float | None:
+        """Standard error of the difference of two log determinants of the same probes."""
+        if not self.m or not other.m or self.probes != other.probes:
+            return None
+        return float(error_of_mean(self.logs - other.logs, complete=False))
+
+
+CERTAIN = Chance(None, np.zeros(0), ())
+
+
 def error_of_mean(values: Floats, complete: bool) -> Floats:
     """Standard error of the mean over the first axis, from the spread of the values.
 

@@ -13,12 +13,14 @@ import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
 from interlace.solver.blocks import multiply
-from interlace.solver.exact import Factor, scale_rows
+from interlace.solver.equations import Solved
+from interlace.solver.exact import Factor
+from interlace.solver.scaled import scale_rows
 from interlace.sums.terms import Floats
 
 
 def solve(
-    factor: Factor, random: Sequence[Floats], fixed: Floats | None = None
+    factor: Solved, random: Sequence[Floats], fixed: Floats | None = None
 ) -> tuple[tuple[Floats, ...], Floats]:
     """``[b; beta] = C~ [random; fixed]``.
 
@@ -35,23 +37,7 @@ def solve(
     b, beta
         ``(l, k, c)`` per term, and ``(p, c)``.
     """
-    plan, terms = factor.plan, factor.A.terms
-    c, q = random[0].shape[2], plan.q_dense
-    reduced, half = factor.forward(random, np.zeros((factor.A.p, c)) if fixed is None else fixed)
-    half[q if fixed is None else -1 :] = 0.0
-    values = np.array(dtrtrs(factor.L, half, lower=1, trans=1)[0])
-    scale_rows(factor.A, plan, factor.templates, values)
-    found = {
-        j: values[plan.offsets[j] : plan.offsets[j] + terms[j].q].reshape(terms[j].l, -1, c)
-        for j in plan.dense
-    }
-    for s in reversed(plan.chain):
-        step = factor.steps[s]
-        g = reduced[s] - step.tail.apply(values)
-        for t, link in step.links.items():
-            g = g - multiply(link.R, found[t][link.parents])
-        found[s] = multiply(step.K, g)
-    return tuple(found[j] for j in range(len(terms))), values[q:-1]
+    return factor.solve(random, fixed)
 
 
 def fixed_images(factor: Factor) -> tuple[Floats, ...]:

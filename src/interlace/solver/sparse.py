@@ -53,6 +53,20 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
+class Sides:
+    """Right-hand sides after elimination.
+
+    Those of the ``rest`` (q, c) and of ``X`` (p, c), their product in the inverse of the chain
+    (c, c), and those of every ``chain`` term (l, k, c) when it was eliminated.
+    """
+
+    rest: Floats
+    fixed: Floats
+    within: Floats
+    chain: Mapping[int, Floats]
+
+
+@dataclass(frozen=True, eq=False)
 class Reduced:
     """The equations of the rest at given templates.
 
@@ -127,16 +141,21 @@ class Reduced:
         before = sum(self.layout.sizes[i] for i in self.layout.rest[: self.layout.rest.index(j)])
         return slice(before, before + self.layout.sizes[j])
 
-    def chain_images(self, v: Floats, fixed: Floats) -> dict[int, tuple[Floats, Floats]]:
+    def chain_images(
+        self, v: Floats, fixed: Floats, given: Mapping[int, Floats] | None = None
+    ) -> dict[int, tuple[Floats, Floats]]:
         """``b`` and ``e = Z'(fixed columns - Z b)`` of the chain terms, ``(l, k, c)`` each.
 
-        ``v`` (q, c) holds ``-b`` of the rest, ``fixed`` (p + 1, c) the coefficients of ``[X y]``.
+        ``v`` (q, c) holds ``-b`` of the rest, ``fixed`` (p + 1, c) the coefficients of ``[X y]``;
+        ``given`` is added to the right-hand sides of the chain, after elimination.
         """
         found: dict[int, tuple[Floats, Floats]] = {}
         parts = self.layout.split(v)
         for s in reversed(self.layout.chain):
             step = self.steps[s]
             g = np.tensordot(step.fixed, fixed, axes=(2, 0))
+            if given is not None:
+                g += given[s]
             if parts:
                 g += step.rows.apply(parts)
             for t, link in step.links.items():
@@ -145,12 +164,8 @@ class Reduced:
             found[s] = b, g - multiply(step.N, b)
         return found
 
-    def reduce(self, random: Sequence[Floats], fixed: Floats) -> tuple[Floats, Floats, Floats]:
-        """Right-hand sides after elimination: of the rest (q, c), of ``X`` (p, c), and ``c x c``.
-
-        ``random`` is ``(l, k, c)`` a term, ``fixed`` (p, c); the last part is their product in the
-        inverse of the chain.
-        """
+    def reduced_sides(self, random: Sequence[Floats], fixed: Floats) -> Sides:
+        """Right-hand sides after elimination; ``random`` is ``(l, k, c)`` a term."""
         c = fixed.shape[1]
         within = np.zeros((c, c))
         now = dict(enumerate(random))
@@ -166,7 +181,8 @@ class Reduced:
                 share = multiply(transposed(link.R), Kr)
                 now[t] = now[t] - scatter(link, share, self.A.terms[t].l)
         flat = {j: now[j].reshape(-1, c) for j in self.layout.rest}
-        return self.layout.join(flat, c), fixed, within
+        chain = {s: now[s] for s in self.layout.chain}
+        return Sides(self.layout.join(flat, c), fixed, within, chain)
 
 
 def reduce_equations(A: CrossProducts, layout: Layout, templates: Sequence[Floats]) -> Reduced:

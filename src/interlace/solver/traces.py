@@ -23,8 +23,9 @@ from scipy.linalg import solve_triangular
 
 from interlace.errors import InterlaceError
 from interlace.solver.blocks import multiply
-from interlace.solver.exact import Factor, factorize, scale_columns, scale_rows
+from interlace.solver.exact import Factor, factorize
 from interlace.solver.plan import single_plan
+from interlace.solver.scaled import scale_columns, scale_rows
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 

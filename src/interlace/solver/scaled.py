@@ -1,0 +1,50 @@
+"""The dense remainder scaled by the templates, and its blocks, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.solver.plan import Plan
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
+
+
+def scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+    """``M Lambda`` in place, on the columns of the dense terms."""
+    for j in plan.dense:
+        term, a, T = A.terms[j], plan.offsets[j], templates[j]
+        columns = M[:, a : a + term.q]
+        if term.k == 1:
+            columns *= T[0, 0]
+        else:
+            columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
+
+
+def scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
+    """``Lambda M`` in place, on the rows of the dense terms."""
+    for j in plan.dense:
+        term, a, T = A.terms[j], plan.offsets[j], templates[j]
+        rows = M[a : a + term.q]
+        if term.k == 1:
+            rows *= T[0, 0]
+        else:
+            rows[:] = np.matmul(T, rows.reshape(term.l, term.k, -1)).reshape(term.q, -1)
+
+
+def level_blocks(A: CrossProducts, plan: Plan, j: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Index of the diagonal blocks of a dense term in the remainder, giving ``(l, k, k)``."""
+    term = A.terms[j]
+    index = plan.offsets[j] + np.arange(term.q).reshape(term.l, term.k)
+    return index[:, :, None], index[:, None, :]
+
+
+def mirror_blocks(A: CrossProducts, plan: Plan, M: Floats) -> None:
+    """Complete the diagonal blocks of the dense terms from their upper triangles, in place."""
+    for j in plan.dense:
+        if A.terms[j].k > 1:
+            pick = level_blocks(A, plan, j)
+            upper = np.triu(M[pick])
+            M[pick] = upper + np.triu(upper, 1).transpose(0, 2, 1)
