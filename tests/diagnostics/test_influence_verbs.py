@@ -120,7 +120,7 @@ def test_an_interrupt_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(refitting, "minimize_many", interrupted)
+    monkeypatch.setattr(refitting, "optima", interrupted)
     with pytest.raises(KeyboardInterrupt):
         hlm_influence(fitted("crossed"), approx=False, progress=True)
 

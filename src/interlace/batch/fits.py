@@ -6,19 +6,22 @@ for other responses on one design, where most is shared, see :mod:`interlace.bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interlace.batch.factor import derivatives, factorize
-from interlace.batch.optimize import Index, Points, minimize_many
+from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
-from interlace.estimation.criterion import Criterion
+from interlace.errors import InterlaceError
+from interlace.estimation.basins import elsewhere, raised, searched_again, suspect
+from interlace.estimation.criterion import Criterion, Evaluation, solved
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
-from interlace.estimation.search import Mask
+from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.search import LOWER, Mask
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm, split_theta
@@ -74,7 +77,9 @@ def _fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
     bases = [c.A.basis for c in criteria]
     users = split_theta(criteria[0].A.terms, theta0)
     start = [c.working(users) for c in criteria]
-    found = minimized(stacked(criteria), [np.stack(T) for T in zip(*start, strict=True)])
+    random = [np.stack(B) for B in zip(*(basis.random for basis in bases), strict=True)]
+    templates = [np.stack(T) for T in zip(*start, strict=True)]
+    found = minimized(stacked(criteria), templates, random, lambda i: criteria[i])
     F = np.stack([basis.fixed for basis in bases])
     scale = F[:, -1, -1]
     working = (F[:, :-1, :-1] @ found.beta[:, :, None])[:, :, 0] - F[:, :-1, -1]
@@ -83,7 +88,7 @@ def _fit_stacked(criteria: Sequence[Criterion], theta0: Floats) -> Refits:
         fixed=F[:, :-1, :-1],
         beta=working / scale[:, None],
         scale=scale,
-        bases=[np.stack(B) for B in zip(*(basis.random for basis in bases), strict=True)],
+        bases=random,
         sizes=[np.stack(s) for s in zip(*(b.root_mean_squares for b in bases), strict=True)],
         errors=found.errors,
     )
@@ -104,11 +109,17 @@ class Minimized:
     errors: dict[int, str]
 
 
-def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 1e-9) -> Minimized:
-    """Minimise all criteria of a batch from working templates ``(B, k, k)``."""
+def minimized(
+    batch: Batch,
+    start: Sequence[Floats],
+    bases: Sequence[Floats],
+    alone: Callable[[int], Criterion],
+    *,
+    gain_tolerance: float = 1e-9,
+) -> Minimized:
+    """Minimise all criteria of a batch from working templates ``(B, k, k)``; see :func:`optima`."""
     shape = batch.shape
-    packed = shape.packed(dict(enumerate(start)))
-    found = minimize_many(BatchProblem(batch), packed, gain_tolerance=gain_tolerance)
+    found = optima(batch, start, bases, alone, gain_tolerance=gain_tolerance)
     templates = shape.unpacked(found.x)
     factor = factorize(batch, templates)
     return Minimized(
@@ -119,6 +130,55 @@ def minimized(batch: Batch, start: Sequence[Floats], *, gain_tolerance: float = 
         found.value,
         {i: f"no convergence: {why}" for i, why in found.failures.items()},
     )
+
+
+def optima(
+    batch: Batch,
+    start: Sequence[Floats],
+    bases: Sequence[Floats],
+    alone: Callable[[int], Criterion],
+    *,
+    gain_tolerance: float = 1e-9,
+) -> Minima:
+    """The best minimum of every criterion of a batch, by the rule of a single fit.
+
+    Searches start from working templates ``(B, k, k)``, and again where they end at a singular
+    template or near it (see :mod:`interlace.estimation.basins`).  ``bases`` (k, k) or (B, k, k) are
+    those of the terms.  A search that fails is repeated by the single optimiser, on the criterion
+    that ``alone`` makes.
+    """
+    shape, problem = batch.shape, BatchProblem(batch)
+    packed = shape.packed(dict(enumerate(start)))
+    found = minimize_many(problem, packed, gain_tolerance=gain_tolerance)
+    templates = list(shape.unpacked(found.x).values())
+    rows = np.flatnonzero(found.converged & suspect(shape.terms, templates))
+    if len(rows):
+        part = problem.take(rows)
+        units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
+        units = [U[rows] if U.ndim == 3 else U for U in units]
+        for again in elsewhere(shape.terms, [T[rows] for T in templates], units):
+            there = shape.packed(dict(enumerate(again)))
+            found = found.or_lower(
+                minimize_many(part, there, gain_tolerance=gain_tolerance), rows, LOWER
+            )
+    for i in found.failures:
+        best = _minimum_alone(alone, i, packed[i], gain_tolerance)
+        if best is not None:
+            found = found.with_minimum(i, best)
+    return found
+
+
+def _minimum_alone(
+    alone: Callable[[int], Criterion], i: int, start: Floats, gain_tolerance: float
+) -> Minimum[Evaluation] | None:
+    """The minimum of one criterion by the single optimiser, if there is one."""
+    try:
+        criterion = alone(i)
+        first = minimize(criterion, start, gain_tolerance=gain_tolerance)
+        best = searched_again(criterion, first, gain_tolerance=gain_tolerance).found
+    except (InterlaceError, np.linalg.LinAlgError):
+        return None  # nothing is left of the response: the failure stands
+    return best if best.converged else None
 
 
 def in_units(
@@ -240,10 +300,9 @@ def shape_of(A: CrossProducts, *, reml: bool) -> Shape:
     return Shape(A.terms, order, dict(zip(order[1:], starts, strict=False)), starts[-1], reml)
 
 
-def off_boundary(T: Floats, floor: float = _START_FLOOR) -> Floats:
-    """A template with singular values of at least ``floor`` (diagonal ones stay diagonal)."""
-    U, s, Vt = np.linalg.svd(T)
-    return np.asarray((U * np.maximum(s, floor)) @ Vt) if (s < floor).any() else T
+def off_boundary(T: Floats) -> Floats:
+    """A template to start from: singular values are raised (diagonal ones stay diagonal)."""
+    return raised(T, _START_FLOOR)
 
 
 def is_singular(scaled: Floats) -> Mask:

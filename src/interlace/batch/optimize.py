@@ -8,11 +8,12 @@ done leave the active set.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from interlace.estimation.optimize import Minimum, P
 from interlace.estimation.search import (
     AWAY,
     LOWER,
@@ -36,6 +37,7 @@ from interlace.estimation.search import (
 )
 
 Index = NDArray[np.intp]
+N = TypeVar("N", np.float64, np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +89,51 @@ class Minima:
         """Whether nothing is left to gain."""
         return np.isin(self.outcome, [one for one in Outcome if one.found])
 
+    def or_lower(self, other: Minima, rows: Index, margin: float) -> Minima:
+        """These, or those that others found for some replicates where they are lower.
+
+        Both count in the evaluations.
+        """
+        better = other.converged & ~(other.value >= self.value[rows] - margin)
+        where = rows[better]
+        n = self.n_evaluations.copy()
+        n[rows] += other.n_evaluations
+        return Minima(
+            _with(self.x, where, other.x[better]),
+            _with(self.further, where, other.further[better]),
+            _with(self.value, where, other.value[better]),
+            _with(self.gradient, where, other.gradient[better]),
+            _with(self.predicted_gain, where, other.predicted_gain[better]),
+            n,
+            _with(self.outcome, where, other.outcome[better]),
+        )
+
+    def with_minimum(self, i: int, found: Minimum[P]) -> Minima:
+        """With the minimum that the single optimiser found for one replicate."""
+        one = Minima(
+            found.x[None],
+            np.zeros((1, len(found.x))),
+            np.array([found.point.value]),
+            found.gradient[None],
+            np.array([found.predicted_gain]),
+            np.array([found.n_evaluations]),
+            np.array([int(found.outcome)]),
+        )
+        lost = replace(self, value=_with(self.value, np.array([i]), np.array([np.inf])))
+        return lost.or_lower(one, np.array([i]), 0.0)
+
     @property
     def failures(self) -> dict[int, str]:
         """Why a search found no minimum, by replicate."""
         failed = np.flatnonzero(~self.converged)
         return {int(i): Outcome(self.outcome[i]).sentence for i in failed}
+
+
+def _with(array: NDArray[N], where: Index, values: NDArray[N]) -> NDArray[N]:
+    """A copy with some rows replaced."""
+    out = array.copy()
+    out[where] = values
+    return out
 
 
 @dataclass(frozen=True, eq=False)

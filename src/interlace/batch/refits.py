@@ -183,7 +183,13 @@ class SharedDesign:
     ) -> Refits:
         """Fit to all responses at once, from working templates ``(B, k, k)``."""
         A, F = self.A, self.A.basis.fixed[:-1, :-1]
-        found = minimized(self.batch(responses), start, gain_tolerance=gain_tolerance)
+        found = minimized(
+            self.batch(responses),
+            start,
+            A.basis.random,
+            lambda i: self.single(responses, i),
+            gain_tolerance=gain_tolerance,
+        )
         errors = found.errors | {int(i): NOTHING_LEFT for i in np.flatnonzero(~responses.good)}
         working = responses.coef.T + found.beta / responses.scale[:, None]
         return in_units(

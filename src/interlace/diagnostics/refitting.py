@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 
 from interlace.batch.factor import factorize
-from interlace.batch.fits import BatchProblem, off_boundary, stacked
-from interlace.batch.optimize import minimize_many
+from interlace.batch.fits import off_boundary, optima, stacked
 from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
+from interlace.estimation.basins import searched_again
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.likelihood import gaussian
@@ -115,7 +115,8 @@ class Deleter:
         """One fit with the ordinary solver; a note if it fails."""
         criterion = Criterion(self.deletable.without(sets[i]), self.reml)
         try:
-            best = minimize(criterion, criterion.pack(self.start), gain_tolerance=_GAIN)
+            first = minimize(criterion, criterion.pack(self.start), gain_tolerance=_GAIN)
+            best = searched_again(criterion, first, gain_tolerance=_GAIN).found
         except np.linalg.LinAlgError:
             return {i: "the model leaves no residual variance"}
         point = polished_point(best.point)
@@ -135,7 +136,13 @@ class Deleter:
         batch = self.batch([sets[i] for i in which])
         shape, at = batch.shape, np.array(which)
         start = {j: np.broadcast_to(T, (len(at), *T.shape)) for j, T in enumerate(self.start)}
-        best = minimize_many(BatchProblem(batch), shape.packed(start), gain_tolerance=_GAIN)
+        best = optima(
+            batch,
+            list(start.values()),
+            self.estimate.A.basis.random,
+            lambda i: Criterion(self.deletable.without(sets[which[i]]), self.reml),
+            gain_tolerance=_GAIN,
+        )
         templates = shape.unpacked(best.x + best.further)
         factor = factorize(batch, templates)
         half = factor.half[:, shape.q :, shape.q :]

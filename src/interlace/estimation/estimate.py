@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from interlace.estimation.basins import searched_again
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import FLAT
@@ -64,6 +65,10 @@ class Convergence:
         Iterations of conjugate gradients at the optimum.
     statistical_error
         Standard error of ``theta`` from the data, to compare the former with.
+    n_basins
+        Different minima that were seen; the lowest is taken.
+    n_starts
+        Starts from which they were looked for: one, unless a variance is zero or near it.
     """
 
     converged: bool
@@ -78,6 +83,8 @@ class Convergence:
     n_probes: int | None = None
     n_iterations: int | None = None
     statistical_error: Floats | None = None
+    n_basins: int = 1
+    n_starts: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +205,19 @@ def estimate_theta(
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.
 
+    Where a variance is zero or near it, it is searched again from elsewhere, and the best taken;
+    see :mod:`interlace.estimation.basins`.
+
     With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
     every entry of theta is below ``mc_tolerance`` times its statistical one.
     """
     if isinstance(criterion.equations, Iterative):
         return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
     with threads_for(criterion.rows_at_once):
-        found = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
-    return _estimate(criterion, found, _certificate(found))
+        first = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
+        best = searched_again(criterion, first, watch=watch)
+    convergence = replace(_certificate(best.found), n_basins=best.n_basins, n_starts=best.n_starts)
+    return _estimate(criterion, best.found, convergence)
 
 
 def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
@@ -410,11 +422,12 @@ def moment_ratios(M: Floats, squares: Floats) -> Floats:
     variance a term, Rao 1972); ``squares`` (terms + 1, B) are their values for ``B`` responses, and
     the matrix is that of :func:`moment_matrix`.
     """
-    scale = np.sqrt(np.diag(M))[:, None]
+    known = np.diag(M) > 1e-10 * np.diag(M).max()  # else the fixed effects hold all of the term
+    scale = np.sqrt(np.where(known, np.diag(M), np.diag(M).max()))[:, None]
     s = np.linalg.lstsq(M / (scale * scale.T), squares / scale, rcond=None)[0] / scale
     residual = np.maximum(s[-1], 0.02 * squares[-1] / M[-1, -1])
     ratios: Floats = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
-    return ratios
+    return np.where(known[:-1, None], ratios, 1.0)
 
 
 def moment_matrix(criterion: Criterion) -> Floats:

@@ -126,6 +126,7 @@ def minimize(
     correct: Secant = SECANT,
     watch: Callable[[int, P, float], None] | None = None,
     doubt: Callable[[P, Floats], float] | None = None,
+    leave: Callable[[Floats, P, float], bool] | None = None,
 ) -> Minimum[P]:
     """Minimise by trust-region Newton.
 
@@ -135,7 +136,8 @@ def minimize(
     steps are shortened.  ``correct`` says when the Newton matrix is corrected by gradients.  Where
     values are estimates, ``doubt`` says how far their difference along a step from a point may be
     off.  ``watch`` is called with the number of evaluations, the point and its predicted gain after
-    every accepted step.
+    every accepted step.  ``leave`` is given ``x``, the point and its gain, and says
+    whether the search is of no use any more.
     """
     search = _Search(function, start, function(start), 1, radius)
     if not np.isfinite(search.point.value):
@@ -146,6 +148,8 @@ def minimize(
         search, model = _corrected(search, limit, correct)
         if watch is not None:
             watch(search.n, search.point, float(model.gain))
+        if leave is not None and leave(search.x, search.point, float(model.gain)):
+            return _minimum(search, model, Outcome.KNOWN)
         outcome: Outcome | None = None
         if model.gain < limit.tolerance and search.trusted:
             outcome = Outcome.CONVERGED

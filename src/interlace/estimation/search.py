@@ -39,6 +39,7 @@ class Outcome(IntEnum):
     STUCK = 2
     INVALID = 3
     NEGLIGIBLE = 4
+    KNOWN = 5
 
     @property
     def found(self) -> bool:
@@ -58,6 +59,7 @@ _SENTENCES = {
     Outcome.STUCK: "no step reduces the criterion",
     Outcome.INVALID: "the criterion cannot be evaluated at the start",
     Outcome.NEGLIGIBLE: "predicted gain negligible, none found",
+    Outcome.KNOWN: "left where it ran into a minimum known already",
 }
 # Verdicts on a step that end no search.
 MOVES, SHRINKS = -1, -2

@@ -188,9 +188,14 @@ def _warn(estimate: Estimate) -> None:
         )
     if estimate.is_singular:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
+        starts = estimate.convergence.n_starts
+        checked = (
+            f"the estimates are valid: none better was found from {starts - 1} other starts"
+            if starts > 1
+            else "other starts, which might lead to a better optimum, were not tried"
+        )
         warn(
             f"singular fit: a variance, or a combination of random effects, of {terms} is "
-            f"estimated as zero; the estimates are valid, and singular_report() of the result says "
-            f"what to try",
+            f"estimated as zero; {checked}; singular_report() of the result says what to try",
             SingularFitWarning,
         )

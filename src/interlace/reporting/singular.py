@@ -64,11 +64,14 @@ class SingularReport:
         Combinations of random effects without variance.
     suggestions
         Formulas to try, the smallest changes first, each with what it changes.
+    searched
+        Whether the optimum was looked for from other starts too.
     """
 
     is_singular: bool
     directions: tuple[Direction, ...]
     suggestions: tuple[tuple[str, str], ...]
+    searched: bool = True
 
     @property
     def formulas(self) -> list[str]:
@@ -79,10 +82,14 @@ class SingularReport:
         if not self.is_singular:
             return "The fit is not singular: every random effect has a variance."
         lines = ["Singular fit", "============", *map(str, self.directions)]
-        lines += ["", _ADVICE, *(f"- {what}: {formula}" for what, formula in self.suggestions)]
+        lines += ["", self._advice, *(f"- {what}: {formula}" for what, formula in self.suggestions)]
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    @property
+    def _advice(self) -> str:
+        return _VALID + _ADVICE if self.searched else _ADVICE
 
     def _repr_html_(self) -> str:
         if not self.is_singular:
@@ -92,10 +99,13 @@ class SingularReport:
             f"<li>{escape(what)}: <code>{escape(formula)}</code></li>"
             for what, formula in self.suggestions
         )
-        return f"<div><h4>Singular fit</h4><ul>{found}</ul><p>{_ADVICE}</p><ul>{tries}</ul></div>"
+        return (
+            f"<div><h4>Singular fit</h4><ul>{found}</ul><p>{self._advice}</p><ul>{tries}</ul></div>"
+        )
 
 
-_ADVICE = "The estimates are valid. Simpler models to try, the smallest changes first:"
+_VALID = "The estimates are valid. "
+_ADVICE = "Simpler models to try, the smallest changes first:"
 
 
 def singular_report(result: FittedModel) -> SingularReport:
@@ -148,7 +158,8 @@ def singular_report(result: FittedModel) -> SingularReport:
         changes += _simpler(result.encoding, term, j, spelled, found)
     changes.sort(key=lambda change: change[0])
     suggestions = tuple((what, formula) for _, what, formula in changes)
-    return SingularReport(bool(directions), tuple(directions), suggestions)
+    searched = estimate.convergence.n_starts > 1
+    return SingularReport(bool(directions), tuple(directions), suggestions, searched)
 
 
 # ------------------------------------------------------------------ directions

@@ -181,6 +181,11 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
             f"Singular fit: a variance, or a combination of random effects, is zero in {terms}; "
             f"see singular_report()"
         )
+    if result.convergence.n_basins > 1:
+        notes.append(
+            f"{result.convergence.n_basins} minima of the criterion were seen, of which this is "
+            f"the lowest; there may be lower ones"
+        )
     return tuple(notes)
 
 
