@@ -297,10 +297,6 @@ WITHOUT_ROWS: dict[str, tuple[Verb, str]] = {
     "bootstrap(cases)": (ROWS["bootstrap(cases)"], "bootstrap"),
     "bootstrap_se": (ROWS["bootstrap_se"], "bootstrap_se"),
     "conf_int(bootstrap)": (ROWS["conf_int(bootstrap)"], "bootstrap"),
-    "anova": (ROWS["anova"], "anova"),
-    "ranova": (lambda r: r.ranova(), "ranova"),
-    "r2": (ROWS["r2"], "the share of variance explained"),
-    "icc": (ROWS["icc"], "the share of variance explained"),
     "augment": (lambda r: r.augment(), "augment"),
     "marginal": (lambda r: r.marginal(), "marginal"),
     "plot": (lambda r: r.plot(), "plot"),
@@ -320,6 +316,14 @@ def test_refuses_without_rows(verb: str, solver: str) -> None:
         f"{name} needs the rows of the model, and this one was fitted without holding them: "
         f"fit it to a frame in memory (data=)"
     )
+
+
+@pytest.mark.parametrize("solver", ["exact", "iterative"])
+def test_shares_of_variance_and_tests_of_terms_need_no_rows(solver: str) -> None:
+    held, sums = (fitted("crossed", solver, rows=rows) for rows in (True, False))
+    assert_allclose(held.r2().to_frame(), sums.r2().to_frame(), rtol=1e-6)
+    assert_allclose(held.icc().to_frame(), sums.icc().to_frame(), rtol=1e-6)
+    assert_allclose(held.anova(), sums.anova(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("measure", [interlace.leverage, interlace.hlm_resid, interlace.rvc])

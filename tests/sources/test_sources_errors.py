@@ -411,9 +411,6 @@ NEEDS = {
     "refit": lambda r: r.refit(np.ones(r.nobs)),
     "bootstrap": lambda r: r.bootstrap(2),
     "bootstrap_se": lambda r: r.bootstrap_se(),
-    "the share of variance explained": lambda r: r.r2(),
-    "anova": lambda r: r.anova(),
-    "ranova": lambda r: r.ranova(),
     "fittedvalues ": lambda r: r.augment(),
 }
 

@@ -9,14 +9,14 @@ a combination of levels, are replaced by the triangular factor of their numeric 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from interlace.design.design import Design
 from interlace.design.frame import Codes, factorize, recode
 from interlace.errors import InterlaceError
-from interlace.inference.effects import Effect
+from interlace.inference.effects import Effect, FixedPart
 from interlace.sums.terms import Floats
 
 # A column is dependent if less than this share of its norm is left after those before it.
@@ -48,18 +48,27 @@ class _Overparametrised:
     order: Codes
 
 
-def marginal(design: Design, effects: Sequence[Effect], X: Floats) -> list[Floats]:
-    """Type III hypotheses ``L`` (q, p) of every effect, for the columns ``X`` (n, p) kept.
+def marginal(part: FixedPart, effects: Sequence[Effect], kept: NDArray[np.bool_]) -> list[Floats]:
+    """Type III hypotheses ``L`` (q, p) of every effect, for the columns ``kept`` (P,).
 
     Raises
     ------
     InterlaceError
-        The contrasts of a factor do not span the differences of its levels.
+        The contrasts of a factor do not span the differences of its levels; of rows that are not
+        held, a factor whose number of columns the formula does not say.
     """
-    p = X.shape[1]
+    p = int(kept.sum())
     if not any(effect.categorical for effect in effects):
         return [np.eye(p)[effect.kept] for effect in effects]
-    owner, on_levels, on_fitted = _treatment_coefficients(*_overparametrised(design, effects, X))
+    if not len(part.X):
+        raise InterlaceError(
+            "type 3 hypotheses of these fixed effects need rows, as several columns are multiplied "
+            "with several; fit to a frame in memory, or use type 1 or 2"
+        )
+    rows, full = _overparametrised(part, effects)
+    rows, full = _of_the_data(rows, full, part.absent)
+    rows = replace(rows, X=rows.X[:, kept])
+    owner, on_levels, on_fitted = _treatment_coefficients(rows, full)
     found = []
     for i, effect in enumerate(effects):
         above = [j for j, other in enumerate(effects) if effect.within(other)]
@@ -69,6 +78,21 @@ def marginal(design: Design, effects: Sequence[Effect], X: Floats) -> list[Float
             own = own - share.T @ containing
         found.append(own @ on_fitted)
     return found
+
+
+def _of_the_data(
+    rows: _Compressed, full: _Overparametrised, absent: Floats | None
+) -> tuple[_Compressed, _Overparametrised]:
+    """Combinations of rows for which the columns ``absent`` (P, d) are zero, as in the data."""
+    if absent is None or not absent.shape[1]:
+        return rows, full
+    there = rows.X @ (absent / np.linalg.norm(absent, axis=0))
+    U, s, _ = np.linalg.svd(there)
+    C = U[:, int((s > _ROUNDING * np.linalg.norm(rows.X)).sum()) :]
+    columns = C.T @ full.columns
+    size = np.linalg.norm(columns, axis=0)
+    columns[:, size < _ROUNDING * np.linalg.norm(full.columns, axis=0)] = 0.0  # no row has them
+    return replace(rows, X=C.T @ rows.X), replace(full, columns=columns)
 
 
 def _treatment_coefficients(
@@ -124,11 +148,12 @@ def _treatment_basis(full: _Overparametrised, p: int) -> Codes:
 
 
 def _overparametrised(
-    design: Design, effects: Sequence[Effect], X: Floats
+    part: FixedPart, effects: Sequence[Effect]
 ) -> tuple[_Compressed, _Overparametrised]:
-    codes = _codes(design, effects)
-    numbers = _numbers(design, effects)
-    products = {_numeric_part(effect): _product(numbers, effect, design.X) for effect in effects}
+    X = part.X
+    codes = _codes(part, effects)
+    numbers = _numbers(part, effects)
+    products = {_numeric_part(effect): _product(numbers, effect, X) for effect in effects}
     cell, first = _combinations(list(codes.values()), len(X))
     numeric = np.column_stack(list(products.values()))
     size = np.sqrt(np.einsum("nm,nm->m", numeric, numeric) / len(X))
@@ -136,7 +161,7 @@ def _overparametrised(
     rows = _compressed(cell, first, numeric / size, X)
     at_cell = {expr: values[first] for expr, values in codes.items()}
     ends = np.cumsum([product.shape[1] for product in products.values()])
-    part = dict(zip(products, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    places = dict(zip(products, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
     blocks: list[Floats] = []
     order: list[Codes] = []
     scale: list[Floats] = []
@@ -146,7 +171,7 @@ def _overparametrised(
         level, one = _combinations([at_cell[f] for f in used], len(first))
         usual = np.all([at_cell[f][one] > 0 for f in contrasted] or [one >= 0], axis=0)
         indicator = (level[rows.cell, None] == np.arange(len(one))).astype(np.float64)
-        at = part[_numeric_part(effect)]
+        at = places[_numeric_part(effect)]
         start = sum(block.shape[1] for block in blocks)
         blocks.append((indicator[:, :, None] * rows.M[:, None, at]).reshape(len(indicator), -1))
         order.append(start + np.argsort(np.repeat(~usual, len(at)), kind="stable"))
@@ -168,13 +193,16 @@ def _contrasted(effects: Sequence[Effect]) -> list[frozenset[str]]:
     return found
 
 
-def _codes(design: Design, effects: Sequence[Effect]) -> dict[str, Codes]:
+def _codes(part: FixedPart, effects: Sequence[Effect]) -> dict[str, Codes]:
     """Positions of the rows, ``(n,)``, in the levels of every factor that is categories."""
-    categories = design.encoding.fixed.categories
+    categories = part.side.categories
     found: dict[str, Codes] = {}
     for expr in dict.fromkeys(f for e in effects for f in e.factors if f in e.categorical):
-        levels, values = categories[expr], design.factors[expr]
-        found[expr] = factorize(values)[0] if levels is None else recode(values, levels)
+        levels, values = categories[expr], part.factors[expr]
+        if part.absent is not None:  # these are codes already
+            found[expr] = np.asarray(values, dtype=np.intp)
+        else:
+            found[expr] = factorize(values)[0] if levels is None else recode(values, levels)
     return found
 
 
@@ -183,15 +211,15 @@ def _numeric_part(effect: Effect) -> tuple[frozenset[str], bool]:
     return frozenset(effect.factors) - effect.categorical, bool(effect.categorical)
 
 
-def _numbers(design: Design, effects: Sequence[Effect]) -> dict[str, Floats]:
+def _numbers(part: FixedPart, effects: Sequence[Effect]) -> dict[str, Floats]:
     """Values ``(n, m)`` of every numeric factor that a category is multiplied with."""
-    n = len(design.X)
+    n = len(part.X)
     alone = {effect.factors[0]: effect for effect in effects if len(effect.factors) == 1}
     crossed = {f for e in effects if e.categorical for f in set(e.factors) - e.categorical}
     return {
-        expr: np.asarray(design.factors[expr], dtype=np.float64).reshape(n, -1)
-        if expr in design.factors
-        else design.X[:, list(alone[expr].columns)]
+        expr: np.asarray(part.factors[expr], dtype=np.float64).reshape(n, -1)
+        if expr in part.factors
+        else part.X[:, list(alone[expr].columns)]
         for expr in crossed
     }
 

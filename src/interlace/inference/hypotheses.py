@@ -13,9 +13,10 @@ from scipy.linalg import qr
 from interlace.design.design import Design
 from interlace.design.frame import Codes, hint
 from interlace.errors import InterlaceError
-from interlace.inference.effects import Effect, effects_of
+from interlace.inference.effects import Effect, FixedPart, effects_of, part_of_rows
 from interlace.inference.estimable import marginal
 from interlace.inference.expressions import linear
+from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 Hypothesis: TypeAlias = (
@@ -31,13 +32,15 @@ _REDUNDANT = 1e-10
 # Analysis of variance -----------------------------------------------------------------------------
 
 
-def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -> dict[str, Floats]:
+def term_hypotheses(
+    design: Design | FixedPart, names: Sequence[str], type: int | str = 3
+) -> dict[str, Floats]:
     """Hypotheses of an analysis-of-variance table: that a term of the fixed effects does nothing.
 
     Parameters
     ----------
     design
-        The rows of the model.
+        The rows of the model, or what tests need of them.
     names
         Names of the ``p`` coefficients (``CrossProducts.names``): redundant columns have none.
     type
@@ -96,14 +99,16 @@ def term_hypotheses(design: Design, names: Sequence[str], type: int | str = 3) -
     kind = TYPES.get(type)
     if kind is None:
         raise InterlaceError(f"type must be 1, 2 or 3 (or 'I', 'II', 'III'), not {type!r}")
-    effects = effects_of(design, names)
-    X = design.fixed(names)
+    part = design if isinstance(design, FixedPart) else part_of_rows(design)
+    kept = columns_kept(part.names, names)
+    effects = effects_of(part, names)
     if len(effects) == 1:  # no intercept: the coefficients themselves
-        found = [np.eye(X.shape[1])]
-    elif len(effects) == 2 and not effects[0].factors:  # nothing to be marginal to
-        found = _sequential(effects, X, False)
-    else:
-        found = marginal(design, effects, X) if kind == 3 else _sequential(effects, X, kind == 2)
+        found = [np.eye(len(names))]
+    elif kind == 3 and not (len(effects) == 2 and not effects[0].factors):
+        found = marginal(part, effects, kept)
+    else:  # of two effects, none is marginal to the other
+        root = _triangular(part.X[:, kept]) if part.root is None else part.root
+        found = _sequential(effects, root, kind == 2 and len(effects) > 2)
     tables = zip(effects, found, strict=True)
     return {effect.label: L for effect, L in tables if effect.factors and len(L)}
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from interlace.design.design import Design
-from interlace.design.encode import SideTerm
+from interlace.design.design import Encoding
+from interlace.design.encode import Side, SideTerm
 from interlace.design.formula import RandomTerm
-from interlace.design.recipe import require_rows
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
 from interlace.estimation.likelihood import criterion_value, n_parameters
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio
-from interlace.inference.slopes import constant_combination, droppable, is_levels, random_term
+from interlace.inference.slopes import (
+    constant_by_sums,
+    constant_combination,
+    droppable,
+    is_levels,
+    random_term,
+)
 from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import CrossProducts, drop_term, map_columns, select_columns
 from interlace.sums.terms import Floats, join_theta
@@ -69,7 +74,8 @@ def ranova(result: FittedModel) -> pd.DataFrame:
     {'<none>': nan, 'Days in (1 + Days | Subject)': 42.837}
     """
     estimate = result.estimate
-    found = list(reductions(require_rows(result.design, "ranova"), estimate))
+    rows = None if result.design is None else result.design.Z
+    found = list(reductions(result.encoding, estimate, rows))
     values, errors = [estimate.value], [np.nan]
     for one in found:
         value, error = _minimum(one, estimate, result.options.mc_tolerance)
@@ -98,44 +104,55 @@ def _table(labels: list[str], deviance: Floats, size: Floats) -> pd.DataFrame:
     )
 
 
-def reductions(design: Design, estimate: Estimate) -> Iterator[Reduction]:
-    """All models with one effect of one random term less, in the order of the formula."""
-    written = design.encoding.formula.random
+def reductions(
+    encoding: Encoding, estimate: Estimate, Z: Sequence[Floats] | None
+) -> Iterator[Reduction]:
+    """All models with one effect of one random term less, in the order of the formula.
+
+    ``Z`` are the columns of the terms, ``(n, k)`` each, if the rows are held.
+    """
+    written = encoding.formula.random
     terms = estimate.A.terms
-    for j in sorted(
-        range(len(terms)), key=lambda j: written.index(random_term(design.encoding, j))
-    ):
+    for j in sorted(range(len(terms)), key=lambda j: written.index(random_term(encoding, j))):
         term = terms[j]
         if term.template.joint == term.k:
-            yield from _by_effect(design, estimate, j)
+            yield from _by_effect(encoding, estimate, j, None if Z is None else Z[j])
         else:
-            yield from _by_column(design, estimate, j)
+            yield from _by_column(encoding, estimate, j)
 
 
-def _by_column(design: Design, estimate: Estimate, j: int) -> Iterator[Reduction]:
+def _by_column(encoding: Encoding, estimate: Estimate, j: int) -> Iterator[Reduction]:
     """Columns of a ``||`` term, which are independent terms of their own."""
     columns = estimate.A.terms[j].columns
-    spelled = random_term(design.encoding, j)
+    spelled = random_term(encoding, j)
     for c, name in enumerate(columns):
         own = RandomTerm("1" if name == "Intercept" else f"0 + {name}", spelled.group).label
         label = own if name == "Intercept" else f"{name} in {own}"
         yield _selected(estimate, j, [i for i in range(len(columns)) if i != c], label)
 
 
-def _by_effect(design: Design, estimate: Estimate, j: int) -> Iterator[Reduction]:
+def _by_effect(
+    encoding: Encoding, estimate: Estimate, j: int, Z: Floats | None
+) -> Iterator[Reduction]:
     """Effects of a correlated term, or a term of one column."""
-    spelled = replace(random_term(design.encoding, j), correlated=True)
-    effects = design.encoding.slopes[j].terms
+    spelled = replace(random_term(encoding, j), correlated=True)
+    side = encoding.slopes[j]
+    effects = side.terms
     if not any(effect.factors for effect in effects):
         yield _dropped(estimate, j, spelled.label)
         return
     for effect in droppable(effects):
         rest = [other for other in effects if other is not effect]
-        yield _without(design, estimate, j, rest, f"{effect.label} in {spelled.label}")
+        yield _without(side, estimate, j, rest, Z, f"{effect.label} in {spelled.label}")
 
 
 def _without(
-    design: Design, estimate: Estimate, j: int, rest: list[SideTerm], label: str
+    side: Side,
+    estimate: Estimate,
+    j: int,
+    rest: list[SideTerm],
+    Z: Floats | None,
+    label: str,
 ) -> Reduction:
     """Term ``j`` with the effects ``rest`` alone.
 
@@ -145,11 +162,13 @@ def _without(
     """
     keep = sorted(c for effect in rest for c in effect.columns)
     constant = None
-    side = design.encoding.slopes[j]
     without_intercept = all(e.factors for e in rest)
     if without_intercept and (not rest or any(is_levels(side, e) for e in rest)):
-        Z = design.Z[j]
-        whole, part = constant_combination(Z), constant_combination(Z[:, keep])
+        parts = (list(range(estimate.A.terms[j].k)), keep)
+        if Z is None:
+            whole, part = (constant_by_sums(estimate.A, j, columns) for columns in parts)
+        else:
+            whole, part = (constant_combination(Z[:, columns]) for columns in parts)
         constant = whole if part is None else None
     if constant is None:
         return _selected(estimate, j, keep, label)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtr
 
-from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
+from interlace.inference.effects import part_of_rows, part_of_sums
 from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
@@ -159,8 +159,9 @@ def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
 
 def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3) -> pd.DataFrame:
     """Test of every fixed term; see the method ``anova``."""
-    design = require_rows(model.design, "anova")
-    hypotheses: Mapping[str, Floats] = term_hypotheses(design, model.estimate.A.names, type)
+    A = model.estimate.A
+    part = part_of_sums(model.encoding, A) if model.design is None else part_of_rows(model.design)
+    hypotheses: Mapping[str, Floats] = term_hypotheses(part, A.names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
     rows = [_anova_row(test, model.scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]

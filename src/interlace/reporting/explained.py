@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from interlace.design.recipe import require_rows
+from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
-from interlace.sums.rows import is_ones
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.moments import Moments, covariance
 from interlace.sums.terms import Floats
 
 
@@ -165,22 +166,40 @@ def _item(values: Mapping[str, float], name: str) -> float:
 
 def _fixed_variance(result: FittedModel) -> float:
     """Sample variance of ``X beta`` over the rows used."""
-    design = require_rows(result.design, "the share of variance explained")
-    return float(np.var(design.fixed(result.estimate.A.names) @ result.estimate.beta, ddof=1))
+    A, beta = result.estimate.A, result.estimate.beta
+    if result.design is not None:
+        return float(np.var(result.design.fixed(A.names) @ beta, ddof=1))
+    working = np.linalg.solve(A.basis.fixed[:-1, :-1], beta)
+    spread = covariance(_moments(A).fixed)[:-1, :-1]
+    return max(float(working @ spread @ working), 0.0)
 
 
 def _random_variances(result: FittedModel) -> dict[str, float]:
     """Mean over the rows of ``z' Sigma z``, by grouping factor in the order of the formula."""
     found = dict.fromkeys(result.ngroups, 0.0)
-    design = require_rows(result.design, "the share of variance explained")
-    terms = zip(result.estimate.A.terms, design.Z, result.estimate.covariances, strict=True)
-    for term, Z, Sigma in terms:
-        found[term.group] += _mean_variance(Z, Sigma)
+    terms = zip(result.estimate.A.terms, _mean_squares(result), strict=True)
+    for (term, M), Sigma in zip(terms, result.estimate.covariances, strict=True):
+        found[term.group] += float((M * Sigma).sum())
     return found
 
 
-def _mean_variance(Z: Floats, Sigma: Floats) -> float:
-    """``trace(Sigma Z'Z) / n``."""
-    if is_ones(Z):  # an intercept alone: every row is the same
-        return float(Sigma[0, 0] * Z[0, 0] ** 2)
-    return float(((Z.T @ Z) * Sigma).sum() / len(Z))
+def _mean_squares(result: FittedModel) -> list[Floats]:
+    """``Z_j'Z_j / n`` of every term, no row weighted."""
+    A, design = result.estimate.A, result.design
+    if design is None:
+        inverses = [np.linalg.inv(B) for B in A.basis.random]
+        pairs = zip(inverses, _moments(A).random, strict=True)
+        return [b.T @ M[1:, 1:] @ b / M[0, 0] for b, M in pairs]
+    return [
+        np.full((1, 1), Z[0, 0] ** 2) if design.is_ones(j) else Z.T @ Z / len(Z)
+        for j, Z in enumerate(design.Z)
+    ]
+
+
+def _moments(A: CrossProducts) -> Moments:
+    if A.moments is None:
+        raise InterlaceError(
+            "these cross-products hold no means over the rows, which the share of variance "
+            "explained needs: make them again with interlace.cross_products()"
+        )
+    return A.moments

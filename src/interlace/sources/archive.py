@@ -19,6 +19,7 @@ from interlace.sources.container import Array, Header, damaged, read, text_of, w
 from interlace.sources.labels import Packed, unpacked
 from interlace.sources.specs import side_in, side_out
 from interlace.sums.crossprod import Basis, Cells, CrossProducts
+from interlace.sums.moments import Moments
 from interlace.sums.terms import ReTerm
 
 # What values that are not as `save` writes them raise where they are taken apart.
@@ -74,6 +75,8 @@ def _packed(A: CrossProducts) -> tuple[Header, dict[str, Array]]:
             [i, j, packed.add(c.rows), packed.add(c.cols), packed.add(c.values)]
             for (i, j), c in A.cells.items()
         ],
+        "dependence": None if A.dependence is None else packed.add(A.dependence),
+        "moments": None if A.moments is None else _moments_out(A.moments, packed),
         "recipe": _recipe_out(recipe_of(None, A), packed),
     }
     return header, packed.arrays
@@ -96,7 +99,18 @@ def _unpacked(h: Header, arrays: Mapping[str, Array]) -> CrossProducts:
         },
         sum_log_w=float.fromhex(h["sum_log_w"]),
         recipe=_recipe_in(h["recipe"], arrays),
+        dependence=None if h["dependence"] is None else arrays[h["dependence"]],  # type: ignore[arg-type]
+        moments=None if h["moments"] is None else _moments_in(h["moments"], arrays),
     )
+
+
+def _moments_out(moments: Moments, packed: Packed) -> list[str]:
+    return [packed.add(moments.fixed), *map(packed.add, moments.random)]
+
+
+def _moments_in(stored: list[str], arrays: Mapping[str, Array]) -> Moments:
+    fixed, *random = [arrays[name] for name in stored]
+    return Moments(fixed, tuple(random))  # type: ignore[arg-type]
 
 
 def _term_out(term: ReTerm, packed: Packed) -> Header:

@@ -87,7 +87,7 @@ def cross_products(
 
 def of_design(design: Design) -> CrossProducts:
     """Cross-products of a design that say how its rows were encoded."""
-    A = crossprod.cross_products(design)
+    A = crossprod.cross_products(design, moments=True)
     return replace(A, recipe=Recipe(design.encoding, design.n_dropped))
 
 

@@ -109,6 +109,13 @@ def _of_shapes(A: CrossProducts) -> Iterator[bool]:
         yield _is_floats(A.zv[j], (l, k, m)) and _is_floats(A.zz[j], (l, k, k))
     pairs = [(i, j) for i in range(len(ks)) for j in range(i + 1, len(ks))]
     yield list(A.cells) == pairs
+    d = A.dependence
+    yield len(A.dropped) == 0 if d is None else _is_floats(d, (m - 1, len(A.dropped)))
+    if A.moments is not None:
+        yield len(A.moments.random) == len(ks) and _is_floats(A.moments.fixed, (m + 1, m + 1))
+        for M, k in zip(A.moments.random, ks, strict=True):
+            yield _is_floats(M, (k + 1, k + 1)) and _is_square(M[None]) and M[0, 0] == A.n
+        yield _is_square(A.moments.fixed[None]) and A.moments.fixed[0, 0] == A.n
     for i, j in pairs:
         yield _are_cells(A.cells[i, j], (ks[i], ks[j]), (ls[i], ls[j]))
 

@@ -23,6 +23,7 @@ from interlace.sums.cells import Codes as Codes
 from interlace.sums.cells import add_cells, counted_pairs, indexed_pairs, narrow
 from interlace.sums.columns import Block, Pool, working_fixed, working_random
 from interlace.sums.joint import Joins
+from interlace.sums.moments import Moments, moments_of
 from interlace.sums.rows import Basis as Basis
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats, ReTerm
@@ -52,6 +53,10 @@ class CrossProducts:
         ``Z_i' Z_j`` for every pair of terms ``i < j``.
     recipe
         How the rows were encoded; carried along, not looked at.
+    dependence
+        ``(p, number dropped)``: the columns dropped, as combinations of those kept.
+    moments
+        Unweighted means over the rows; ``None`` where the rows are held beside the sums.
     """
 
     n: int
@@ -65,6 +70,8 @@ class CrossProducts:
     cells: Mapping[tuple[int, int], Cells]
     sum_log_w: float = 0.0
     recipe: object = None
+    dependence: Floats | None = None
+    moments: Moments | None = None
 
     @property
     def p(self) -> int:
@@ -146,7 +153,7 @@ class CrossProducts:
 
     def rebase(self, basis: Basis) -> CrossProducts:
         """The same cross-products in another working basis."""
-        F = np.linalg.solve(self.basis.fixed, basis.fixed)
+        F: Floats = np.asarray(np.linalg.solve(self.basis.fixed, basis.fixed), dtype=np.float64)
         pairs = zip(self.basis.random, basis.random, strict=True)
         A = [np.asarray(np.linalg.solve(a, b), dtype=np.float64) for a, b in pairs]
         return replace(
@@ -156,11 +163,12 @@ class CrossProducts:
             zv=tuple(a.T @ block @ F for a, block in zip(A, self.zv, strict=True)),
             zz=tuple(a.T @ block @ a for a, block in zip(A, self.zz, strict=True)),
             cells={(i, j): c.turned(A[i], A[j]) for (i, j), c in self.cells.items()},
+            moments=None if self.moments is None else self.moments.turned(F, A),
         )
 
 
-def cross_products(rows: Rows) -> CrossProducts:
-    """One pass over the rows of a model.
+def cross_products(rows: Rows, *, moments: bool = False) -> CrossProducts:
+    """One pass over the rows of a model; with the unweighted ``moments`` if these are asked for.
 
     Raises
     ------
@@ -173,7 +181,11 @@ def cross_products(rows: Rows) -> CrossProducts:
     random = [working_random(pool, Z, term) for Z, term in zip(rows.Z, rows.terms, strict=True)]
     names = np.array(rows.names, dtype=object)
     labels = tuple(names[kept]), tuple(names[~kept])
-    return sums_over_rows(rows, pool, fixed, random, *labels)
+    A = sums_over_rows(rows, pool, fixed, random, *labels, moments=moments)
+    if kept.all():
+        return A
+    dependence = np.linalg.lstsq(rows.X[:, kept], rows.X[:, ~kept], rcond=None)[0]
+    return replace(A, dependence=np.asarray(dependence, dtype=np.float64))
 
 
 def pool_for(rows: Rows) -> Pool:
@@ -189,6 +201,8 @@ def sums_over_rows(
     random: Sequence[Block],
     names: tuple[str, ...],
     dropped: tuple[str, ...] = (),
+    *,
+    moments: bool = False,
 ) -> CrossProducts:
     """Cross-products of the columns that blocks of the pool stand for."""
     w = rows.weights
@@ -212,6 +226,7 @@ def sums_over_rows(
             for j in range(i + 1, len(random))
         },
         sum_log_w=0.0 if w is None else float(np.log(w).sum()),
+        moments=moments_of(pool, fixed, random) if moments else None,
     )
 
 
@@ -358,6 +373,7 @@ def drop_term(A: CrossProducts, j: int) -> CrossProducts:
         zv=tuple(A.zv[i] for i in rest),
         zz=tuple(A.zz[i] for i in rest),
         cells={(place[a], place[b]): c for (a, b), c in A.cells.items() if j not in (a, b)},
+        moments=None if A.moments is None else A.moments.of_terms(rest),
     )
 
 
@@ -376,6 +392,7 @@ def _turned(A: CrossProducts, j: int, term: ReTerm, Q: Floats, B: Floats) -> Cro
         zv=_with(A.zv, j, Q.T @ A.zv[j]),
         zz=_with(A.zz, j, Q.T @ A.zz[j] @ Q),
         cells={pair: cells(pair, old) for pair, old in A.cells.items()},
+        moments=None,
     )
 
 
@@ -420,6 +437,7 @@ def on_levels(
         zv=tuple(spread(A.zv[j], i) for i, j in enumerate(old)),
         zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
         cells=dict(sorted(cells.items())),
+        moments=None if A.moments is None else A.moments.of_terms(old),
     )
 
 
@@ -432,6 +450,9 @@ def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossPro
     """``left + sign * right`` in the basis of ``left``."""
     _check_alike(left, right)
     other = right.rebase(left.basis)
+    moments = None
+    if left.moments is not None and other.moments is not None:
+        moments = left.moments.plus(other.moments, sign)
     return replace(
         left,
         n=left.n + int(sign) * right.n,
@@ -440,6 +461,7 @@ def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossPro
         zv=tuple(a + sign * b for a, b in zip(left.zv, other.zv, strict=True)),
         zz=tuple(a + sign * b for a, b in zip(left.zz, other.zz, strict=True)),
         cells={key: _merge(cells, other.cells[key], sign) for key, cells in left.cells.items()},
+        moments=moments,
     )
 
 

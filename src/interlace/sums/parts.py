@@ -141,7 +141,7 @@ class Grams:
 def part_of(rows: Rows, charts: Charts) -> Part:
     """Sums over some rows."""
     pool = pool_for(rows)
-    A = sums_over_rows(rows, pool, *charts.enter(pool, rows), rows.names)
+    A = sums_over_rows(rows, pool, *charts.enter(pool, rows), rows.names, moments=True)
     around = rows.response
     return Part(A, float(around.min()), float(around.max()))
 
@@ -191,7 +191,8 @@ def _added(total: Part | None, part: Part) -> Part:
     A, B = total.A, part.A
     for mine, other in zip((A.vv, *A.zv, *A.zz), (B.vv, *B.zv, *B.zz), strict=True):
         mine += other
-    A = replace(A, n=A.n + B.n, sum_log_w=A.sum_log_w + B.sum_log_w)
+    moments = A.moments.plus(B.moments, 1.0) if A.moments and B.moments else None
+    A = replace(A, n=A.n + B.n, sum_log_w=A.sum_log_w + B.sum_log_w, moments=moments)
     return Part(A, min(total.low, part.low), max(total.high, part.high))
 
 
@@ -311,6 +312,7 @@ def finished(part: Part, charts: Charts, sifted: Sequence[Sifted]) -> CrossProdu
     B = [_random_finish(A, j, one) for j, one in enumerate(random)]
     kept = fixed.kept[:-1]
     names = np.array(A.names, dtype=object)
+    dropped = None if kept.all() else _dependence(A, F, kept)
     basis = Basis(
         (A.basis.fixed @ F)[fixed.kept],
         tuple(b @ finish for b, finish in zip(A.basis.random, B, strict=True)),
@@ -324,7 +326,17 @@ def finished(part: Part, charts: Charts, sifted: Sequence[Sifted]) -> CrossProdu
         zv=tuple(b.T @ zv @ F for b, zv in zip(B, A.zv, strict=True)),
         zz=tuple(b.T @ zz @ b for b, zz in zip(B, A.zz, strict=True)),
         cells={(i, j): cells.turned(B[i], B[j]) for (i, j), cells in A.cells.items()},
+        dependence=dropped,
+        moments=None if A.moments is None else A.moments.turned(F, B),
     )
+
+
+def _dependence(A: CrossProducts, F: Floats, kept: NDArray[np.bool_]) -> Floats:
+    """Columns not kept as combinations of those kept; ``F`` makes the latter orthonormal."""
+    p = len(kept)
+    back = np.linalg.inv(A.basis.fixed)[:, :p][:, ~kept]  # columns dropped, of those entered
+    along = F[:, :-1].T @ A.vv @ back / A.n
+    return np.asarray((A.basis.fixed @ F)[:p][kept][:, :-1] @ along, dtype=np.float64)
 
 
 def _random_finish(A: CrossProducts, j: int, sifted: Sifted) -> Floats:
