@@ -49,6 +49,7 @@ CASES = [
     ("y ~ 0 + z + (0 + a + b | g)", DATA, None),
     ("y ~ 0 + a + (1 | g)", DATA, None),
     ("y ~ z + (a | g)", DATA, None),
+    ("y ~ 0 + z + a + (1 | g)", DATA, None),
     ("y ~ a*b + (1 | g)", NO_CELL, None),
     ("y ~ a:b + (1 | g)", NO_CELL, None),
     ("y ~ a*b*z + (1 | g)", NO_CELL, None),

@@ -102,13 +102,14 @@ def term_hypotheses(
     part = design if isinstance(design, FixedPart) else part_of_rows(design)
     kept = columns_kept(part.names, names)
     effects = effects_of(part, names)
+    alone = len(effects) == 2 and not effects[0].factors  # nothing to be marginal to
     if len(effects) == 1:  # no intercept: the coefficients themselves
         found = [np.eye(len(names))]
-    elif kind == 3 and not (len(effects) == 2 and not effects[0].factors):
+    elif kind == 3 and not alone:
         found = marginal(part, effects, kept)
-    else:  # of two effects, none is marginal to the other
+    else:
         root = _triangular(part.X[:, kept]) if part.root is None else part.root
-        found = _sequential(effects, root, kind == 2 and len(effects) > 2)
+        found = _sequential(effects, root, kind == 2 and not alone)
     tables = zip(effects, found, strict=True)
     return {effect.label: L for effect, L in tables if effect.factors and len(L)}
 
