@@ -228,7 +228,9 @@ class Diagonal:
         return 2.0 * gamma * _eye(self.k)
 
     def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
-        return canonical(T, floor=floor)
+        size = np.abs(np.diag(T))
+        least = max(1e-12 * size.max(initial=0.0), floor)
+        return np.diag(np.where(size > least, size, 0.0))
 
     def start(self, ratio: float) -> Floats:
         return ratio * np.eye(self.k)
@@ -269,6 +271,9 @@ def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
     most ``floor`` become exactly 0.
     """
     k = len(template)
+    if k == 1:
+        size = np.abs(template)
+        return np.where(size > floor, size, 0.0)
     lower, basis = np.zeros((k, k)), np.zeros((k, k))
     scale = np.abs(template).max(initial=0.0)
     for i, row in enumerate(template):

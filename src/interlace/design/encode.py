@@ -114,6 +114,10 @@ class Side:
         )
 
 
+# Names that a formula may use without any data.
+_KNOWN = frozenset({*TRANSFORMS, *dir(builtins)})
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """A side, its ``(n, p)`` matrix, and the factors that cannot be read off its columns."""
@@ -132,7 +136,7 @@ def columns_read(texts: Iterable[str], table: Table, context: Context | None) ->
         A name is neither a column, nor in the context, nor known to formulaic or Python.
     """
     present = set(table.names)
-    known = {*TRANSFORMS, *dir(builtins), *(context or {})}
+    known = _KNOWN.union(context or ())
     values: dict[str, None] = {}
     for text in texts:
         read, called = names_in(text)

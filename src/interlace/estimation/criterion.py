@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from interlace.estimation.likelihood import criterion_value, degrees, residual_variance
+from interlace.solver.blocks import inner
 from interlace.solver.equations import Equations, Exact, Solved
 from interlace.solver.exact import Factor, TermDerivatives
 from interlace.solver.probes import inflation
@@ -209,7 +210,7 @@ class Evaluation:
             for d, f in zip(self.derivatives, self.factor.effects, strict=True)
         )
 
-    @property
+    @cached_property
     def gradient(self) -> Floats:
         """Gradient with respect to the packed vector."""
         return self.criterion.pack(self.gradients)
@@ -235,10 +236,9 @@ class Evaluation:
         effects = self.factor.effects
         parts = zip(terms, self.factor.templates, effects, strict=True)
         H = [t.template.directions(T, f.u, f.e) for t, T, f in parts]
-        a = np.concatenate(
-            [np.tensordot(f.e, h, ((0, 1), (0, 1))) for f, h in zip(effects, H, strict=True)]
-        )
-        information = nu * (self.factor.projected(H) / r2 - np.outer(a, a) / r2**2)
+        parts_of_a = [inner(f.e[..., None], h)[0] for f, h in zip(effects, H, strict=True)]
+        a = np.concatenate(parts_of_a)
+        information: Floats = nu * (self.factor.projected(H) / r2 - a[:, None] * a / r2**2)
         for t, gamma, own in zip(
             terms, self.variance_gradients, self.criterion.places, strict=True
         ):

@@ -8,6 +8,7 @@ cross-products: responses are divided by their size, and fixed effects have a ba
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -58,7 +59,7 @@ def criterion_value(
     ``logdet_u`` is ``log|Lambda' Z'Z Lambda + I|``, ``logdet_x`` is ``log|X' V^-1 X|`` in working
     units, of which REML takes account.
     """
-    log_r2 = np.log(r2) - 2.0 * np.log(A.basis.response_scale)
+    log_r2 = math.log(r2) - 2.0 * math.log(A.basis.response_scale)
     value = logdet_u + gaussian(float(degrees(A, reml=reml)), log_r2) - A.sum_log_w
     if reml:
         value += logdet_x - 2.0 * A.basis.log_det_fixed

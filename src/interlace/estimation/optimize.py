@@ -167,10 +167,10 @@ def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Sea
     """The model, and what it takes from the last steps where they were slow."""
     model = search.model
     if search.last is None:
-        return replace(search, slow=0), model
+        return replace(search, slow=0) if search.slow else search, model
     step, gradient, gain = search.last
     slow = search.slow + 1 if model.gain > correct.slow * gain else 0
-    search = replace(search, slow=slow)
+    search = replace(search, slow=slow) if slow != search.slow else search
     if slow > 1 and model.gain > 100.0 * limit.tolerance:
         correction = np.zeros((len(step), len(step)))
         if search.correction is not None:

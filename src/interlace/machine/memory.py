@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
 
 # Share of what is free that one task may plan with.
 _SHARE = 0.8
+# Seconds for which a reading holds: all decisions of one fit are made from one.
+_HOLDS = 0.1
 
 
 def memory_limit() -> float:
@@ -16,6 +20,12 @@ def memory_limit() -> float:
     The system says what is free, caches that can be dropped included, by one call on Linux, macOS
     and Windows.
     """
+    return _limit_at(int(time.monotonic() / _HOLDS))
+
+
+@lru_cache(maxsize=1)
+def _limit_at(moment: int) -> float:
+    """The limit, read once a moment."""
     return _SHARE * min(float(psutil.virtual_memory().available), _control_group())
 
 

@@ -25,7 +25,7 @@ def _controller() -> ThreadpoolController:
 @contextmanager
 def threads_for(rows: int) -> Iterator[None]:
     """One thread for the linear algebra while matrices of few ``rows`` are worked on."""
-    if rows >= _MANY:
+    if rows >= _MANY or all(lib.num_threads == 1 for lib in _controller().lib_controllers):
         yield
         return
     with _controller().limit(limits=1, user_api="blas"):

@@ -6,12 +6,17 @@ large, so loops run over ``k`` and numpy runs over ``l``.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from interlace.sums.terms import Floats
 
 # Beyond this many blocks one pass of numpy per column beats a matrix product per block.
 _MANY = 200
+# Largest matrix whose triangle is remembered.
+_FEW = 64
 
 
 def multiply(A: Floats, B: Floats) -> Floats:
@@ -44,6 +49,25 @@ def congruence(A: Floats, T: Floats) -> Floats:
     return rows_times(np.ascontiguousarray(half.transpose(0, 2, 1)), T)
 
 
+def from_upper(M: Floats) -> Floats:
+    """The symmetric matrix with the upper triangle of ``M`` (m, m)."""
+    if len(M) > _FEW:
+        return np.triu(M) + np.triu(M, 1).T
+    return np.where(_upper(len(M)), M, M.T)
+
+
+@lru_cache(maxsize=_FEW)
+def _upper(m: int) -> NDArray[np.bool_]:
+    """Where the upper triangle is, the diagonal included."""
+    return np.triu(np.ones((m, m), dtype=bool))
+
+
+def inner(A: Floats, B: Floats) -> Floats:
+    """``sum over l and k of A[l, k]' B[l, k]``, ``(l, k, c) x (l, k, m) -> (c, m)``."""
+    rows = A.shape[0] * A.shape[1]
+    return A.reshape(rows, A.shape[2]).T @ B.reshape(rows, B.shape[2])
+
+
 def sum_product(A: Floats, B: Floats) -> Floats:
     """``sum over l of A[l] @ B[l]``, ``(l, k, j) x (l, j, m) -> (k, m)``."""
     l, k, j = A.shape
@@ -59,6 +83,8 @@ def spd_inverse(D: Floats) -> tuple[Floats, float]:
     k = D.shape[1]
     if k == 1:
         return 1.0 / D, float(np.log(D).sum())
+    if k == 2:
+        return _inverse_of_pairs(D)
     A = D.copy()
     logdet = 0.0
     for j in range(k):
@@ -72,6 +98,17 @@ def spd_inverse(D: Floats) -> tuple[Floats, float]:
         A[:, :, j] = -column / pivot[:, None]
         A[:, j, j] = 1.0 / pivot
     return A, logdet
+
+
+def _inverse_of_pairs(D: Floats) -> tuple[Floats, float]:
+    """The same for two columns, written out."""
+    first, ratio = D[:, 0, 0], D[:, 0, 1] / D[:, 0, 0]
+    second = D[:, 1, 1] - ratio * D[:, 0, 1]
+    inverse = np.empty_like(D)
+    inverse[:, 1, 1] = 1.0 / second
+    inverse[:, 0, 1] = inverse[:, 1, 0] = -ratio / second
+    inverse[:, 0, 0] = 1.0 / first + ratio**2 / second
+    return inverse, float(np.log(first).sum() + np.log(second).sum())
 
 
 def outer_by_column(a: Floats, b: Floats) -> Floats:

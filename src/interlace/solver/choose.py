@@ -51,8 +51,11 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
     InterlaceError
         The solver, or with ``"auto"`` both, would need more memory than there is.
     """
-    found = predict_costs(A)
     limit = memory_limit()
+    exact = _exact_cost(A)
+    if solver != "iterative" and exact.seconds < _QUICK and exact.bytes <= limit:
+        return None
+    found = predict_costs(A)
     if solver == "auto":
         solver = _quicker(found, limit)
     needed = found.exact.bytes if solver == "exact" else found.iterative.bytes
@@ -63,8 +66,13 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
 
 def predict_costs(A: CrossProducts) -> Prediction:
     """Predicted seconds per evaluation and bytes of both solvers."""
-    exact = min(exact_costs(A), key=lambda cost: (cost.bytes > memory_limit(), cost.seconds))
-    return Prediction(exact, _iterative_cost(A, _first_count(A)))
+    return Prediction(_exact_cost(A), _iterative_cost(A, _first_count(A)))
+
+
+def _exact_cost(A: CrossProducts) -> Cost:
+    """Cost of the exact solver, one that fits into memory if there is any."""
+    limit = memory_limit()
+    return min(exact_costs(A), key=lambda cost: (cost.bytes > limit, cost.seconds))
 
 
 def _quicker(found: Prediction, limit: float) -> str:

@@ -14,14 +14,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
-from interlace.solver.blocks import congruence, multiply, rows_times, spd_inverse, sum_product
+from interlace.solver.blocks import (
+    congruence,
+    from_upper,
+    inner,
+    multiply,
+    rows_times,
+    spd_inverse,
+    sum_product,
+)
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.probes import CERTAIN, Chance
@@ -173,7 +181,7 @@ class Factor:
         dense_tails = all(isinstance(plan.tails[s], DenseTail) for s in plan.chain)
         ill = self.ill_conditioned
         if dense_tails or ill:
-            C = np.triu(C) + np.triu(C, 1).T
+            C = from_upper(C)
         else:
             mirror_blocks(self.A, plan, C)
         well = {j: C[level_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
@@ -198,7 +206,7 @@ class Factor:
         in ``y``.
         """
         C, _ = self._inverse(fixed=fixed)
-        return np.triu(C) + np.triu(C, 1).T
+        return from_upper(C)
 
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
@@ -224,7 +232,7 @@ class Factor:
     @cached_property
     def complete(self) -> Floats:
         """``S`` with both triangles."""
-        return np.triu(self.S) + np.triu(self.S, 1).T
+        return from_upper(self.S)
 
     def _chain_derivatives(
         self,
@@ -332,16 +340,13 @@ class Factor:
         ``H[j]`` is ``(l, k, c_j)``: columns that are zero outside term ``j``; they are stacked
         side by side.  Fixed effects are projected out.
         """
-        sizes = np.cumsum([0, *(h.shape[2] for h in H)])
+        sizes = list(accumulate((h.shape[2] for h in H), initial=0))
         columns = [slice(a, b) for a, b in pairwise(sizes)]
         rhs = [self.gathered(i, H, columns) for i in range(len(H))]
         B = np.empty((sizes[-1], sizes[-1]))
         for h, r, part in zip(H, rhs, columns, strict=True):
-            B[part] = np.tensordot(h, r, axes=((0, 1), (0, 1)))
-        XZH = [
-            np.tensordot(zv[..., :-1], h, ((0, 1), (0, 1)))
-            for zv, h in zip(self.A.zv, H, strict=True)
-        ]
+            B[part] = inner(h, r)
+        XZH = [inner(zv[..., :-1], h) for zv, h in zip(self.A.zv, H, strict=True)]
         return B - self.explained(rhs, np.concatenate(XZH, axis=1))
 
     def gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
@@ -362,7 +367,7 @@ class Factor:
         reduced, half = self.forward(random, fixed)
         for s in self.plan.chain:
             Kr = multiply(self.steps[s].K, reduced[s])
-            total += np.tensordot(reduced[s], Kr, axes=((0, 1), (0, 1)))
+            total += inner(reduced[s], Kr)
         return total + np.asarray(half[:-1].T @ half[:-1], dtype=np.float64)
 
     def forward(self, random: Sequence[Floats], fixed: Floats) -> tuple[list[Floats], Floats]:

@@ -31,6 +31,8 @@ from interlace.sums.terms import Floats, ReTerm
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+# Entries up to which sums by level are taken column by column.
+_SHORT = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,9 +240,9 @@ def with_response(A: CrossProducts, rows: Rows, y: Floats) -> CrossProducts:
 def group_sums(codes: Codes, l: int, columns: Floats) -> Floats:
     """Sums of ``columns`` (n, m) within each of ``l`` groups, ``(l, m)``."""
     n, m = columns.shape
-    if m == 1:
-        single = np.bincount(codes, weights=columns[:, 0], minlength=l)
-        return np.asarray(single[:, None], dtype=np.float64)
+    if m == 1 or 0 < n * m <= _SHORT:
+        each = [np.bincount(codes, weights=column, minlength=l) for column in columns.T]
+        return np.stack(each, axis=1)
     members = csc_matrix((np.ones(n), codes, np.arange(n + 1)), shape=(l, n))
     return np.asarray(members @ columns, dtype=np.float64)
 
