@@ -19,7 +19,9 @@ def shown(values: Any, at: int) -> str:
 
 def are_positions(index: pd.Index | None) -> bool:
     """Whether rows are called by their positions."""
-    return index is None or bool(index.equals(pd.RangeIndex(len(index))))
+    if index is None or (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1):
+        return True
+    return bool(index.equals(pd.RangeIndex(len(index))))
 
 
 def row_name(index: pd.Index | None, at: int, title: str = "", first: int = 0) -> str:

@@ -100,7 +100,7 @@ class _Place:
 
     def row(self, bad: NDArray[np.bool_]) -> str:
         """The first row at fault, as the data counts them."""
-        return f"row {self.rows.position(int(np.argmax(bad)))} (counted from 0)"
+        return self.rows.name(int(np.argmax(bad)), "")
 
     def refuse(self, y: Floats, bad: NDArray[np.bool_], why: str) -> None:
         """Refuse a response with values at fault."""
@@ -253,7 +253,7 @@ def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole:
         row = int(np.argmax(bad))
         kind = "positive whole numbers" if whole else "positive"
         raise InterlaceError(
-            f"{name} must be {kind}, but row {rows.position(row)} of the data (counted from 0) "
+            f"{name} must be {kind}, but {rows.name(row, 'the data')} "
             f"has {values[row]:g}: leave such rows out"
         )
     return values

@@ -54,7 +54,7 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
     limit = memory_limit()
     exact = _exact_cost(A)
     if solver != "iterative" and exact.seconds < _QUICK and exact.bytes <= limit:
-        return None
+        return Exact()
     found = predict_costs(A)
     if solver == "auto":
         solver = _quicker(found, limit)
