@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -29,7 +29,7 @@ def conf_int(
     method: str,
     parm: str | Sequence[str] | None,
     *,
-    ddf: str | None,
+    reference: Callable[[], Reference],
     n_bootstrap: int,
     seed: int | None,
 ) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def conf_int(
     if method == "bootstrap":
         found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
         return found.loc[list(selected(list(found.index), parm, result.estimate.A.p))]
-    return wald_intervals(result, result._reference(ddf), level, parm)
+    return wald_intervals(result, reference(), level, parm)
 
 
 def wald_intervals(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 
+from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.inference import intervals, tables
 from interlace.inference.hypotheses import Hypothesis
+from interlace.inference.robust.clusters import Cluster
+from interlace.inference.robust.reference import robust_reference
 from interlace.inference.wald import Reference
 from interlace.model.fitted import E, FittedModel, Labelled
 
@@ -24,12 +27,26 @@ class Coefficients(Labelled[E]):
         """References asked for so far: they are functions of the fit, and some take a while."""
         return {}
 
-    def _reference(self, ddf: str | None) -> Reference:
+    def _reference(
+        self, ddf: str | None, robust: str | None = None, cluster: Cluster = None
+    ) -> Reference:
         """What the fixed effects are compared with, by default as the fit was asked."""
+        if robust is not None:
+            return self._robust(robust, cluster, ddf)
+        if cluster is not None:
+            raise InterlaceError(
+                "cluster is given without robust: name the covariance too, robust='CR2'"
+            )
         name = self.options.ddf if ddf is None else ddf
         if name not in self._references:
             self._references[name] = tables.reference(self.estimate, name)
         return self._references[name]
+
+    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+        """A cluster-robust reference."""
+        raise InterlaceError(
+            "robust= is for Gaussian models: tests of other families take the model's covariance"
+        )
 
     @cached_property
     def _coefficients(self) -> pd.DataFrame:
@@ -75,15 +92,67 @@ class Coefficients(Labelled[E]):
         """statsmodels' name of :attr:`fe_pvalues`."""
         return self.fe_pvalues
 
-    def cov_params(self, *, ddf: str | None = None) -> pd.DataFrame:
+    def cov_params(
+        self, *, ddf: str | None = None, robust: str | None = None, cluster: Cluster = None
+    ) -> pd.DataFrame:
         """Covariance of the coefficients that tests use, ``(p, p)``.
 
-        :attr:`fe_cov`, or Kenward and Roger's adjusted covariance for ``ddf="kenward-roger"``.
+        :attr:`fe_cov`, or Kenward and Roger's adjusted covariance for ``ddf="kenward-roger"``, or
+        one that is robust to a wrong model of the covariance within clusters.
+
+        Parameters
+        ----------
+        ddf
+            As in :meth:`coef_table`.
+        robust
+            ``"CR0"``: the sandwich of the scores of clusters.  ``"CR1"``: times ``m / (m - 1)`` for
+            ``m`` clusters; ``"CR1S"``: also times ``(n - 1) / (n - p)``.  ``"CR2"``: unbiased if
+            the model is right, the one to take with few clusters.  ``"CR3"``: close to the
+            jackknife, on the safe side.
+        cluster
+            A grouping factor, a column of the data, or a value for each row; by default the
+            grouping factor within which all others are nested.  Names of several factors, which may
+            be crossed, give a covariance that is robust to each (CR0, CR1, CR1S).
+
+        Raises
+        ------
+        InterlaceError
+            An unknown kind or cluster; clusters that the random effects of a crossed factor
+            correlate; a fit that does not hold its rows.
+
+        Notes
+        -----
+        CR2 is not unique: it needs a square root of a matrix.  This one is clubSandwich's, in the
+        scale of the response; mmrm's, in that of residuals made independent, has standard errors
+        that differ by 1e-5 with small clusters and 1e-3 with large unequal ones.  CR3 has no
+        factor ``(m - 1) / m``.  Tests have Satterthwaite's degrees of freedom in the form of Bell
+        and McCaffrey (2002), joint tests are Pustejovsky and Tipton's HTZ (2018); clusters in
+        several ways are Cameron, Gelbach and Miller's (2011), tests with one less than the
+        smallest number of clusters.  Sources are in
+        :class:`interlace.inference.robust.sandwich.Robust`.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (1 | Subject)", sleep)
+        >>> result.cov_params(robust="CR2", cluster="Subject").round(2)
+                   Intercept   Days
+        Intercept      45.54  -0.92
+        Days           -0.92   2.39
         """
         names = list(self.estimate.A.names)
-        return pd.DataFrame(self._reference(ddf).vcov, index=names, columns=names)
+        vcov = self._reference(ddf, robust, cluster).vcov
+        return pd.DataFrame(vcov, index=names, columns=names)
 
-    def coef_table(self, ddf: str | None = None, level: float = 0.95) -> pd.DataFrame:
+    def coef_table(
+        self,
+        ddf: str | None = None,
+        level: float = 0.95,
+        *,
+        robust: str | None = None,
+        cluster: Cluster = None,
+    ) -> pd.DataFrame:
         """Estimates, standard errors, tests and Wald intervals of the fixed effects.
 
         Parameters
@@ -93,6 +162,9 @@ class Coefficients(Labelled[E]):
             that of the fit.  After a fit by the iterative solver there is only ``"normal"``.
         level
             Coverage of the intervals.
+        robust, cluster
+            A cluster-robust covariance, as in :meth:`cov_params`, with its own degrees of freedom
+            unless ``ddf="normal"`` is asked for.
 
         Returns
         -------
@@ -122,10 +194,17 @@ class Coefficients(Labelled[E]):
         Intercept    251.41  6.82  17.0
         Days          10.47  1.55  17.0
         """
-        return tables.coefficient_table(self.estimate, self._reference(ddf), level=level)
+        reference = self._reference(ddf, robust, cluster)
+        return tables.coefficient_table(self.estimate, reference, level=level)
 
     def wald_test(
-        self, hypothesis: Hypothesis, *, ddf: str | None = None, level: float = 0.95
+        self,
+        hypothesis: Hypothesis,
+        *,
+        ddf: str | None = None,
+        robust: str | None = None,
+        cluster: Cluster = None,
+        level: float = 0.95,
     ) -> tables.WaldTest:
         """Joint test of linear hypotheses on the fixed effects.
 
@@ -134,7 +213,7 @@ class Coefficients(Labelled[E]):
         hypothesis
             Equations in the coefficients (``"Days = 10"``, ``["a = b", "2*a - c = 1"]``), a dict of
             weights by coefficient, or an array or frame ``(q, p)`` whose rows are set to 0.
-        ddf, level
+        ddf, robust, cluster, level
             As in :meth:`coef_table`.
 
         Returns
@@ -152,7 +231,8 @@ class Coefficients(Labelled[E]):
         -----
         ``F = (L b - c)' (L V L')^-1 (L b - c) / q``.  Its denominator degrees of freedom are Fai
         and Cornelius' (1996, Journal of Statistical Computation and Simulation 54, 363-378) for
-        Satterthwaite; Kenward and Roger also scale F.
+        Satterthwaite; Kenward and Roger also scale F, and so does a robust test (Pustejovsky and
+        Tipton's HTZ).
 
         Examples
         --------
@@ -163,12 +243,17 @@ class Coefficients(Labelled[E]):
         >>> round(test.statistic, 2), test.num_df, round(test.den_df, 1)
         (31.87, 1, 46.0)
         """
-        return tables.wald_test(self.estimate, self._reference(ddf), hypothesis, level=level)
+        reference = self._reference(ddf, robust, cluster)
+        return tables.wald_test(self.estimate, reference, hypothesis, level=level)
 
 
 @dataclass(frozen=True, eq=False)
 class TestedModel(Coefficients[Estimate], FittedModel):
     """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
+
+    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+        """A cluster-robust reference."""
+        return robust_reference(self, kind, cluster, ddf)
 
     @cached_property
     def fe_conf_int(self) -> pd.DataFrame:
@@ -182,6 +267,8 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         parm: str | Sequence[str] | None = None,
         *,
         ddf: str | None = None,
+        robust: str | None = None,
+        cluster: Cluster = None,
         n_bootstrap: int = 1000,
         seed: int | None = None,
     ) -> pd.DataFrame:
@@ -198,7 +285,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
             ``"bootstrap"``: percentiles of a parametric bootstrap, of the same parameters.
         parm
             Names of the parameters wanted; all by default.
-        ddf
+        ddf, robust, cluster
             For ``"wald"``, as in :meth:`coef_table`.
         n_bootstrap, seed
             For ``"bootstrap"``.
@@ -223,8 +310,11 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         sd_Days|Subject    3.8   8.75
         sigma             22.9  28.86
         """
+        if robust is not None and method != "wald":
+            raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
+        reference = partial(self._reference, ddf, robust, cluster)
         return intervals.conf_int(
-            self, level, method, parm, ddf=ddf, n_bootstrap=n_bootstrap, seed=seed
+            self, level, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
         )
 
     def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interlace.results.means import Means
 from interlace.results.reports import Reports
 from interlace.results.responses import Responses
 from interlace.results.variances import Variances
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedLMEResult(Reports, Responses, Variances):
+class CrossedLMEResult(Means, Reports, Responses, Variances):
     """A fitted linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

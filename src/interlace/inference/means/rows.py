@@ -1,0 +1,207 @@
+"""What the rows of a fit say of the columns that its fixed effects read.
+
+A column that is a linear combination of the columns of ``X`` is known wherever ``X`` is, so that
+its mean needs no rows: first moments of ``X`` are enough.  In the same way the number of rows in a
+cell of several factors is a second moment if products of two columns of ``X`` make its indicator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from interlace.design import frame
+from interlace.design.frame import Codes, Column, Levels
+from interlace.inference.means.variables import Variables, combinations, level_column
+from interlace.model.fitted import FittedModel
+from interlace.sums.terms import Floats
+
+# A combination of columns is what was asked for if this share of its size is left at most.
+_SAME = 1e-8
+# Products of two columns, and cells, up to which counts are sought in second moments.
+_MOST_PRODUCTS, _MOST_CELLS = 3000, 3000
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The rows behind a fit, held or not, as far as means need them."""
+
+    model: FittedModel
+    variables: Variables
+
+    @property
+    def held(self) -> bool:
+        """Whether the fit holds its rows."""
+        return self.model.design is not None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the rows have prior weights."""
+        design = self.model.design
+        if design is not None:
+            return design.weights is not None
+        return self.model.encoding.weights_column is not None
+
+    @cached_property
+    def kept(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which columns of ``X`` have a coefficient."""
+        return np.isin(self.variables.encoding.fixed.names, self.model.estimate.A.names)
+
+    def encode(self, columns: Mapping[str, Column]) -> Floats:
+        """The kept columns of ``X`` for values of the columns read, ``(m, p)``."""
+        return self.variables.encode(columns)[:, self.kept]
+
+    # -------------------------------------------------------------- numbers
+
+    def column(self, name: str) -> Column | None:
+        """A column in the rows used, from the data that was fitted; ``None`` if that is gone."""
+        design, data = self.model.design, self.model.data
+        if design is None or data is None:
+            return None
+        table = frame.open_table(data)
+        if name not in table.names or table.n != len(design.kept):
+            return None
+        return frame.plain(frame.pick(table, [name])[name][design.kept], name)
+
+    def values(self, name: str) -> Floats | None:
+        """A numeric column in the rows used, ``(n,)``; ``None`` if nothing tells."""
+        design, weights = self.model.design, self._combination(name)
+        if design is not None and weights is not None:
+            return np.asarray(self._X @ weights, dtype=np.float64)
+        found = self.column(name)
+        return None if found is None else frame.numeric(found, f"the column '{name}'")
+
+    def moments(self, name: str) -> tuple[float, float] | None:
+        """Mean and standard deviation of a numeric column; ``None`` if nothing tells.
+
+        Every row counts once; where rows are not held, its prior weight.
+        """
+        values = self.values(name)
+        if values is not None:
+            return float(values.mean()), float(values.std())
+        weights, ones = self._combination(name), combination(self._made_up, np.ones(self._size))
+        if weights is None or ones is None or self.held:
+            return None
+        total = ones @ self._gram @ ones
+        mean = float(ones @ self._gram @ weights / total)
+        around = weights - mean * ones
+        return mean, float(np.sqrt(max(around @ self._gram @ around / total, 0.0)))
+
+    @cached_property
+    def _X(self) -> Floats:
+        design = self.model.design
+        assert design is not None
+        return design.X[:, self.kept]
+
+    @cached_property
+    def _gram(self) -> Floats:
+        """``X' W X`` of the kept columns, in the user's units."""
+        A = self.model.estimate.A
+        back = np.linalg.inv(A.basis.fixed)
+        return np.asarray((back.T @ A.vv @ back)[:-1, :-1], dtype=np.float64)
+
+    @property
+    def _size(self) -> int:
+        return 4 * self.model.estimate.A.p + 40
+
+    @cached_property
+    def _values(self) -> dict[str, Column]:
+        """Made-up values of the columns read: random levels, random numbers."""
+        rng = np.random.default_rng(0)
+        found: dict[str, Column] = {}
+        for name in self.variables.names:
+            levels = self.variables.factors.get(name)
+            if levels is None:
+                found[name] = rng.uniform(0.5, 1.5, self._size)
+            else:
+                found[name] = np.asarray(levels)[rng.integers(len(levels), size=self._size)]
+        return found
+
+    @cached_property
+    def _made_up(self) -> Floats:
+        """The kept columns of ``X`` for made-up values."""
+        return self.encode(self._values)
+
+    def _combination(self, name: str) -> Floats | None:
+        """Weights of the columns of ``X`` that give a column, if there are any."""
+        if name in self.variables.factors:
+            return None
+        return combination(self._made_up, np.asarray(self._values[name], dtype=np.float64))
+
+    # -------------------------------------------------------------- cells
+
+    def counts(self, levels: Mapping[str, Levels]) -> Floats | None:
+        """Rows, or the sum of their prior weights, in every combination of levels.
+
+        In the order of :func:`combinations`; ``None`` if nothing tells.
+        """
+        return self._counted(levels) if self.held else self._second_moments(levels)
+
+    def _positions(self, name: str, levels: Levels) -> Codes | None:
+        """Positions of the rows in some levels of a column, -1 for none of them."""
+        design = self.model.design
+        assert design is not None
+        for expr, values in design.factors.items():
+            if level_column(expr) == name and expr in design.encoding.fixed.categories:
+                return frame.recode(values, levels)
+        values = self.values(name) if name in self.variables.numbers else self.column(name)
+        if values is None:
+            return None
+        if name not in self.variables.numbers:
+            return frame.recode(values, levels)
+        near = np.abs(np.asarray(values)[:, None] - np.asarray(levels, dtype=np.float64))
+        at = near.argmin(axis=1)
+        same = near.min(axis=1) <= _SAME * np.abs(np.asarray(levels, dtype=np.float64)).max()
+        return np.where(same, at, -1)
+
+    def _counted(self, levels: Mapping[str, Levels]) -> Floats | None:
+        design = self.model.design
+        assert design is not None
+        number = np.zeros(len(design.y), dtype=np.intp)
+        known, size = np.ones(len(design.y), dtype=bool), 1
+        for name, values in levels.items():
+            codes = self._positions(name, values)
+            if codes is None:
+                return None
+            known &= codes >= 0
+            number += size * codes
+            size *= len(values)
+        weights = None if design.weights is None else design.weights[known]
+        return np.bincount(number[known], weights, size).astype(np.float64)
+
+    def _second_moments(self, levels: Mapping[str, Levels]) -> Floats | None:
+        """Counts from sums: weights of products of two columns that make every indicator."""
+        A, cells = self.model.estimate.A, combinations(levels)
+        m = int(np.prod([len(v) for v in levels.values()], initial=1))
+        if A.dropped or A.p * (A.p + 1) // 2 > _MOST_PRODUCTS or m > _MOST_CELLS:
+            return None
+        repeated = {name: np.tile(values, 3) for name, values in cells.items()}
+        rng = np.random.default_rng(1)
+        for name in self.variables.names:
+            if name not in repeated:
+                known = self.variables.factors.get(name)
+                repeated[name] = (
+                    rng.uniform(0.5, 1.5, 3 * m)
+                    if known is None
+                    else np.asarray(known)[rng.integers(len(known), size=3 * m)]
+                )
+        X = self.encode(repeated)
+        a, b = np.triu_indices(A.p)
+        found = combination(X[:, a] * X[:, b], np.tile(np.eye(m), (3, 1)))
+        return None if found is None else np.maximum(self._gram[a, b] @ found, 0.0)
+
+
+def combination(columns: Floats, wanted: Floats) -> Floats | None:
+    """Weights with ``columns @ weights = wanted``, if that can be solved."""
+    if not (np.isfinite(columns).all() and np.isfinite(wanted).all()):
+        return None
+    size = np.sqrt((columns**2).mean(axis=0))
+    size[size == 0.0] = 1.0
+    found = np.linalg.lstsq(columns / size, wanted, rcond=1e-11)[0]
+    rest = np.abs(columns / size @ found - wanted).max(initial=0.0)
+    if rest > _SAME * np.abs(wanted).max(initial=0.0):
+        return None
+    return np.asarray((found.T / size).T, dtype=np.float64)

@@ -1,0 +1,103 @@
+"""Estimated means and contrasts with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotnine as p9
+
+from interlace.errors import InterlaceError
+from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
+
+
+def plot_means(
+    table: pd.DataFrame, *, inner: Sequence[str], by: Sequence[str], y: str, level: float
+) -> p9.ggplot:
+    """Means by the first factor, the others by colour, groups in panels."""
+    name = "trend" if "trend" in table else "emmean"
+    table = table.dropna(subset=[name]).copy()
+    if not len(table):
+        raise InterlaceError("none of the means is estimable: there is nothing to draw")
+    first = inner[0] if inner else None
+    table["place"] = _factor(table, [first]) if first else pd.Categorical(["overall"] * len(table))
+    others = list(inner[1:])
+    table["series"] = _factor(table, others) if others else pd.Categorical([""] * len(table))
+    few = len(table["series"].cat.categories) <= len(PALETTE)
+    dodge = p9.position_dodge(width=0.5 if others else 0.0)
+    figure = (
+        (
+            start(table, p9.aes("place", name, color="series", group="series"))
+            + p9.geom_errorbar(
+                p9.aes(ymin="lower", ymax="upper"), width=0.0, size=0.8, position=dodge
+            )
+            + p9.geom_point(size=2.4, position=dodge)
+            + p9.scale_color_manual(
+                values=[BLUE] if not others or not few else PALETTE, name=", ".join(others)
+            )
+            + p9.theme(legend_position="bottom" if others else "none")
+        )
+        if few
+        else (
+            start(table, p9.aes("place", name, group="series"))
+            + p9.geom_errorbar(p9.aes(ymin="lower", ymax="upper"), width=0.0, position=dodge)
+            + p9.geom_point(position=dodge)
+        )
+    )
+    return _panelled(figure, table, by, x=first or "", y=y, level=level)
+
+
+def plot_contrasts(table: pd.DataFrame, *, by: Sequence[str], y: str, level: float) -> p9.ggplot:
+    """Contrasts one below the other, and a line at zero."""
+    table = table.dropna(subset=["estimate"]).copy()
+    if not len(table):
+        raise InterlaceError("none of the contrasts is estimable: there is nothing to draw")
+    names = list(dict.fromkeys(table["contrast"]))
+    labels = [wrapped(name, 34) for name in names]
+    table["place"] = pd.Categorical(
+        table["contrast"].map(dict(zip(names, labels, strict=True))),
+        list(dict.fromkeys(labels[::-1])),
+    )
+    figure = (
+        start(table, p9.aes("estimate", "place"))
+        + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4, linetype="dashed")
+        + p9.geom_segment(p9.aes("lower", xend="upper", yend="place"), size=0.8, color=BLUE)
+        + p9.geom_point(size=2.4, color=BLUE)
+    )
+    x = f"Contrast of {y}, {level:.0%} intervals".replace("%", " %")
+    figure = _faceted(figure, table, by)
+    return titled(
+        figure,
+        size=(6.5, 1.5 + 0.27 * len(names) * max(1, _panels(table, by))),
+        title="Contrasts",
+        x=x,
+        y="",
+        beside=labels,
+    )
+
+
+def _panelled(
+    figure: p9.ggplot, table: pd.DataFrame, by: Sequence[str], *, x: str, y: str, level: float
+) -> p9.ggplot:
+    shown = f"{level:.0%}".replace("%", " %")
+    figure = _faceted(figure, table, by)
+    return titled(figure, size=(6.5, 4.2), title=y, x=x, y=f"Estimate, {shown} intervals")
+
+
+def _faceted(figure: p9.ggplot, table: pd.DataFrame, by: Sequence[str]) -> p9.ggplot:
+    """A panel for every group."""
+    if not by:
+        return figure
+    names = [", ".join(f"{n} = {row[n]}" for n in by) for _, row in table.iterrows()]
+    figure.data["panel"] = pd.Categorical(names, list(dict.fromkeys(names)))
+    return figure + p9.facet_wrap("panel")
+
+
+def _panels(table: pd.DataFrame, by: Sequence[str]) -> int:
+    return len(table[list(by)].drop_duplicates()) if by else 1
+
+
+def _factor(table: pd.DataFrame, names: Sequence[str]) -> pd.Categorical:
+    """Combinations of levels as text, in the order of the table."""
+    texts = [" ".join(str(row[n]) for n in names) for _, row in table.iterrows()]
+    return pd.Categorical(texts, list(dict.fromkeys(texts)))
