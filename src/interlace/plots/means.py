@@ -97,7 +97,7 @@ def _panels(table: pd.DataFrame, by: Sequence[str]) -> int:
     return len(table[list(by)].drop_duplicates()) if by else 1
 
 
-def _factor(table: pd.DataFrame, names: Sequence[str]) -> pd.Categorical:
+def _factor(table: pd.DataFrame, names: Sequence[str]) -> pd.Categorical[str]:
     """Combinations of levels as text, in the order of the table."""
     texts = [" ".join(str(row[n]) for n in names) for _, row in table.iterrows()]
     return pd.Categorical(texts, list(dict.fromkeys(texts)))

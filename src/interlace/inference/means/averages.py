@@ -62,7 +62,8 @@ class Functions:
 def estimable(L: Floats, excess: Floats) -> NDArray[np.bool_]:
     """Which rows of ``L`` the data can tell."""
     over = np.abs(excess).max(axis=1, initial=0.0)
-    return np.isfinite(L).all(axis=1) & (over <= _ESTIMABLE * (1.0 + np.abs(L).max(axis=1)))
+    known = np.isfinite(L).all(axis=1) & (over <= _ESTIMABLE * (1.0 + np.abs(L).max(axis=1)))
+    return np.asarray(known, dtype=np.bool_)
 
 
 def _in_order(values: Levels) -> tuple[Codes, int]:
@@ -153,12 +154,12 @@ def _amounts(grid: Grid, over: Sequence[str], weights: str) -> Floats:
 def _margin(grid: Grid, names: Sequence[str]) -> Floats:
     """Rows of the data with a grid row's values of some columns."""
     key, first = _keys(grid, names)
-    return np.bincount(key, grid.counts, len(first))[key]
+    return np.asarray(np.bincount(key, grid.counts, len(first))[key], dtype=np.float64)
 
 
 def _share(grid: Grid, name: str, outer: Sequence[str]) -> Floats:
     """One over the number of levels of a factor, within those that it is nested in."""
-    key, first = _keys(grid, [name, *outer])
+    _, first = _keys(grid, [name, *outer])
     group, groups = _keys(grid, outer) if outer else (np.zeros(grid.size, np.intp), np.zeros(1))
     sizes = np.bincount(group[first], minlength=len(groups))
     return 1.0 / sizes[group]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import gcd, lcm
 
 import numpy as np
@@ -130,7 +130,7 @@ def _weights(
         rows = [unit[i] - unit[j] for i, j in pairs]
         return np.array(rows), [f"{names[i]} - {names[j]}" for i, j in pairs]
     if name == "consecutive":
-        return np.diff(unit, axis=0), [f"{b} - {a}" for a, b in zip(names, names[1:], strict=False)]
+        return np.diff(unit, axis=0), [f"{b} - {a}" for a, b in pairwise(names)]
     if name == "control":
         at = 0 if reference is None else _reference(reference, names)
         others = [i for i in range(k) if i != at]
@@ -138,7 +138,7 @@ def _weights(
         return np.array(rows), [f"{names[i]} - {names[at]}" for i in others]
     degrees = range(1, min(k - 1, _MOST_DEGREES) + 1)
     titles = [_DEGREES[d - 1] if d <= len(_DEGREES) else f"degree {d}" for d in degrees]
-    return polynomials(k)[: len(titles)], titles
+    return polynomials(k, len(titles)), titles
 
 
 def _crossed(functions: Functions, group: Codes, name: str) -> tuple[Floats, list[str]]:
@@ -151,12 +151,13 @@ def _crossed(functions: Functions, group: Codes, name: str) -> tuple[Floats, lis
     """
     if name == "custom":
         raise InterlaceError("interaction=True needs a scheme by name, not weights")
-    C, titles = np.ones((1, 1)), [""]
+    C: Floats = np.ones((1, 1))
+    titles = [""]
     for factor in functions.inner:
         values = functions.labels[factor][group]
         levels = list(dict.fromkeys(level_names(factor, values).tolist()))
         own, own_titles = _weights(name, name, levels, None)
-        C = np.kron(own, C)
+        C = np.asarray(np.kron(own, C), dtype=np.float64)
         titles = [f"{a} : {b}" if a else b for b in own_titles for a in titles]
     if C.shape[1] != len(group):
         raise InterlaceError(
@@ -228,20 +229,23 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def polynomials(k: int) -> Floats:
+def polynomials(k: int, degrees: int) -> Floats:
     """Orthogonal polynomials on ``k`` equally spaced points as the smallest whole numbers.
 
-    ``(k - 1, k)``, by degree; the last weight is positive.
+    ``(degrees, k)``; the last weight is positive.
     """
     basis = [[Fraction(1)] * k]
-    for degree in range(1, k):
+    for degree in range(1, degrees + 1):
         row = [Fraction(2 * i - k + 1) ** degree for i in range(k)]
         for other in basis:
-            share = sum(a * b for a, b in zip(row, other, strict=True)) / sum(a * a for a in other)
+            share = _dot(row, other) / _dot(other, other)
             row = [a - share * b for a, b in zip(row, other, strict=True)]
         scale = lcm(*(a.denominator for a in row))
         whole = [int(a * scale) for a in row]
-        sign = 1 if whole[-1] > 0 else -1
-        divisor = gcd(*whole)
-        basis.append([Fraction(sign * a, divisor) for a in whole])
-    return np.array([[float(a) for a in row] for row in basis[1:]]).reshape(k - 1, k)
+        divisor = gcd(*whole) * (1 if whole[-1] > 0 else -1)
+        basis.append([Fraction(a, divisor) for a in whole])
+    return np.array([[float(a) for a in row] for row in basis[1:]]).reshape(degrees, k)
+
+
+def _dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
+    return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import pandas as pd
+from numpy.typing import NDArray
 
 from interlace.design import frame
 from interlace.design.frame import Codes, Column, Levels, hint
@@ -265,8 +266,8 @@ def few_values(seen: Seen, name: str) -> Levels | None:
 
 def _chosen(name: str, wanted: object, levels: Levels | None) -> Levels:
     """Values that the user gave."""
-    given: ArrayLike = wanted if isinstance(wanted, Sequence | np.ndarray) else [wanted]  # type: ignore[list-item]
-    values = np.atleast_1d(np.asarray([wanted] if isinstance(wanted, str) else given))
+    several = isinstance(wanted, Sequence | np.ndarray | pd.Series) and not isinstance(wanted, str)
+    values = np.atleast_1d(np.asarray(wanted if several else [wanted]))
     if not len(values):
         raise InterlaceError(f"at has no value for '{name}'")
     if levels is None:

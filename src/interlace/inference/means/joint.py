@@ -86,10 +86,10 @@ def _contrasts(functions: Functions, effect: Sequence[str], group: Codes, grid: 
     """
     outer = {o for n in effect for o in grid.nesting.get(n, ())}
     if not outer & set(effect):
-        C = np.ones((1, 1))
+        C: Floats = np.ones((1, 1))
         sizes = {n: len(dict.fromkeys(functions.labels[n][group].tolist())) for n in effect}
         for name in effect:
-            C = np.kron(np.diff(np.eye(sizes[name]), axis=0), C)
+            C = np.asarray(np.kron(np.diff(np.eye(sizes[name]), axis=0), C), np.float64)
         return C
     labels = {n: functions.labels[n][group] for n in effect}
     margins = [np.ones((len(group), 1))]

@@ -1,8 +1,8 @@
 """The distribution of the largest of several correlated |t|, and of the studentised range.
 
-For normal ``x = B u`` with ``u`` of ``r`` independent standard normals write ``u`` as a length times
-a direction ``e``.  Given the direction, the largest ``|x_j|`` is ``m(e) = max |b_j e|`` times the
-length, and the length over the estimated standard deviation has an F distribution, so that
+For normal ``x = B u`` with ``u`` of ``r`` independent standard normals write ``u`` as a length
+times a direction ``e``.  Given the direction, the largest ``|x_j|`` is ``m(e) = max |b_j e|`` times
+the length, and the length over the estimated standard deviation has an F distribution, so that
 
 ``P(max |t_j| > c) = E[ P(F(r, df) > c^2 / (r m(e)^2)) ]``,
 

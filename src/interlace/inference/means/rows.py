@@ -17,6 +17,7 @@ from interlace.design import frame
 from interlace.design.frame import Codes, Column, Levels
 from interlace.inference.means.variables import Variables, combinations, level_column
 from interlace.model.fitted import FittedModel
+from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 # A combination of columns is what was asked for if this share of its size is left at most.
@@ -48,7 +49,7 @@ class Seen:
     @cached_property
     def kept(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which columns of ``X`` have a coefficient."""
-        return np.isin(self.variables.encoding.fixed.names, self.model.estimate.A.names)
+        return columns_kept(self.variables.encoding.fixed.names, self.model.estimate.A.names)
 
     def encode(self, columns: Mapping[str, Column]) -> Floats:
         """The kept columns of ``X`` for values of the columns read, ``(m, p)``."""
@@ -82,19 +83,21 @@ class Seen:
         values = self.values(name)
         if values is not None:
             return float(values.mean()), float(values.std())
-        weights, ones = self._combination(name), combination(self._made_up, np.ones(self._size))
+        weights = self._combination(name)
+        ones = combination(self._made_up, np.ones(self._size))
         if weights is None or ones is None or self.held:
             return None
         total = ones @ self._gram @ ones
         mean = float(ones @ self._gram @ weights / total)
         around = weights - mean * ones
-        return mean, float(np.sqrt(max(around @ self._gram @ around / total, 0.0)))
+        squares = float(around @ self._gram @ around / total)
+        return mean, float(np.sqrt(max(squares, 0.0)))
 
     @cached_property
     def _X(self) -> Floats:
         design = self.model.design
         assert design is not None
-        return design.X[:, self.kept]
+        return design.fixed(self.model.estimate.A.names)
 
     @cached_property
     def _gram(self) -> Floats:
@@ -147,15 +150,11 @@ class Seen:
         for expr, values in design.factors.items():
             if level_column(expr) == name and expr in design.encoding.fixed.categories:
                 return frame.recode(values, levels)
-        values = self.values(name) if name in self.variables.numbers else self.column(name)
-        if values is None:
-            return None
-        if name not in self.variables.numbers:
-            return frame.recode(values, levels)
-        near = np.abs(np.asarray(values)[:, None] - np.asarray(levels, dtype=np.float64))
-        at = near.argmin(axis=1)
-        same = near.min(axis=1) <= _SAME * np.abs(np.asarray(levels, dtype=np.float64)).max()
-        return np.where(same, at, -1)
+        if name in self.variables.factors or levels.dtype.kind not in "fiub":
+            found = self.column(name)
+            return None if found is None else frame.recode(found, levels)
+        numbers = self.values(name)
+        return None if numbers is None else _nearest(numbers, levels.astype(np.float64))
 
     def _counted(self, levels: Mapping[str, Levels]) -> Floats | None:
         design = self.model.design
@@ -178,7 +177,7 @@ class Seen:
         m = int(np.prod([len(v) for v in levels.values()], initial=1))
         if A.dropped or A.p * (A.p + 1) // 2 > _MOST_PRODUCTS or m > _MOST_CELLS:
             return None
-        repeated = {name: np.tile(values, 3) for name, values in cells.items()}
+        repeated: dict[str, Column] = {n: np.tile(np.asarray(v), 3) for n, v in cells.items()}
         rng = np.random.default_rng(1)
         for name in self.variables.names:
             if name not in repeated:
@@ -192,6 +191,13 @@ class Seen:
         a, b = np.triu_indices(A.p)
         found = combination(X[:, a] * X[:, b], np.tile(np.eye(m), (3, 1)))
         return None if found is None else np.maximum(self._gram[a, b] @ found, 0.0)
+
+
+def _nearest(values: Floats, levels: Floats) -> Codes:
+    """Positions of numbers among few, -1 for others."""
+    away = np.abs(values[:, None] - levels)
+    same = away.min(axis=1) <= _SAME * np.abs(levels).max()
+    return np.where(same, away.argmin(axis=1), -1)
 
 
 def combination(columns: Floats, wanted: Floats) -> Floats | None:

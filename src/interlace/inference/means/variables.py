@@ -96,5 +96,7 @@ def level_column(expr: str) -> str | None:
 def combinations(values: Mapping[str, Sequence[object] | Levels]) -> dict[str, Column]:
     """All combinations of values, those of the first name running fastest."""
     sizes = [len(v) for v in values.values()]
-    at = np.indices(sizes[::-1]).reshape(len(sizes), -1)[::-1] if sizes else []
+    if not sizes:
+        return {}
+    at = np.indices(sizes[::-1]).reshape(len(sizes), -1)[::-1]
     return {name: np.asarray(v)[i] for (name, v), i in zip(values.items(), at, strict=True)}

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from interlace.design import frame
 from interlace.design.design import Design
-from interlace.design.frame import Codes, hint
+from interlace.design.frame import Codes, Column, hint
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
@@ -66,7 +66,7 @@ def clusters_of(model: FittedModel, cluster: Cluster) -> list[Clusters]:
             if len(set(cluster)) != len(cluster) or not cluster:
                 raise InterlaceError(f"cluster must name factors, each once, not {cluster!r}")
             return [_named(model, design, name) for name in cluster]
-    return [_given(design, cluster)]
+    return [_grouped(design, frame.as_column(cluster, "cluster"), "cluster")]
 
 
 def _keys(model: FittedModel) -> dict[str, int]:
@@ -92,12 +92,11 @@ def _named(model: FittedModel, design: Design, name: str) -> Clusters:
     if name not in table.names:
         known = [*keys, *table.names]
         raise InterlaceError(f"there is no grouping factor or column '{name}'{hint(name, known)}")
-    return _given(design, frame.pick(table, [name])[name], name)
+    return _grouped(design, frame.pick(table, [name])[name], name)
 
 
-def _given(design: Design, values: ArrayLike, name: str = "cluster") -> Clusters:
+def _grouped(design: Design, column: Column, name: str) -> Clusters:
     """A value for each row of the data, or for each row used."""
-    column = frame.as_column(values, name)
     if len(column) == len(design.kept):
         column = column[design.kept]
     elif len(column) != len(design.y):

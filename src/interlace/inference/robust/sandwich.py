@@ -10,8 +10,8 @@ Omega_i^-1 X_i B`` every quantity needs of a cluster no more than
 
 ``r_i = K_i' e_i``,  ``N_i = B' X_i' K_i``  and  ``D_i = K_i' Omega_i K_i``,
 
-``p`` numbers and two ``p x p`` matrices, whatever its size: ``V = B [sum_i r_i r_i'] B'``, and under
-the model the covariance of ``w' r_i`` and ``w' r_j`` is ``(i = j) w' D_i w - w' N_i' N_j w``.
+``p`` numbers and two ``p x p`` matrices, whatever its size: ``V = B [sum_i r_i r_i'] B'``, and
+under the model the covariance of ``w' r_i`` and ``w' r_j`` is ``(i = j) w' D_i w - w' N_i' N_j w``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from interlace.inference.robust.clusters import Clusters, product_sums
 from interlace.inference.sensitivity import working_contrasts
 from interlace.inference.wald import FTest, wald_f
 from interlace.solver.blocks import multiply
-from interlace.solver.rows import fixed_on_random, working_rows
+from interlace.solver.rows import fixed_on_random
 from interlace.sums.terms import Floats
 
 KINDS = ("CR0", "CR1", "CR1S", "CR2", "CR3")
@@ -41,8 +41,8 @@ ALONE = 1e-9
 class Scores:
     """Rows as a sandwich takes them, in the working basis of the fixed effects.
 
-    ``X`` (n, p), ``weighted = Omega^-1 X`` (n, p), and the residuals ``e`` (n,) of the fixed part in
-    units of the response.
+    ``X`` (n, p), ``weighted = Omega^-1 X`` (n, p), and the residuals ``e`` (n,) of the fixed part,
+    in units of the response.
     """
 
     design: Design
@@ -54,7 +54,9 @@ class Scores:
     @cached_property
     def root(self) -> Floats:
         """``B`` with ``B B' = (X' Omega^-1 X)^-1``."""
-        return np.linalg.cholesky(self.estimate.evaluation.factor.vcov)
+        return np.asarray(
+            np.linalg.cholesky(self.estimate.evaluation.factor.vcov), dtype=np.float64
+        )
 
 
 def scores_of(design: Design, estimate: Estimate) -> Scores:
@@ -66,14 +68,13 @@ def scores_of(design: Design, estimate: Estimate) -> Scores:
         The fit is by the iterative solver.
     """
     factor = estimate.evaluation.dense("a cluster-robust covariance needs")
-    X = design.X[:, np.isin(design.names, estimate.A.names)]
-    rows = working_rows(estimate.A, design.codes, design.Z, X)
+    rows = design.in_basis(estimate.A.basis, estimate.A.names)
     left = rows.X.copy()
     for codes, Z, b in zip(rows.codes, rows.Z, fixed_on_random(factor), strict=True):
         left -= multiply(Z[:, None, :], b[codes])[:, 0]
     weighted = left if design.weights is None else design.weights[:, None] * left
-    y = design.y if design.offset is None else design.y - design.offset
-    return Scores(design, estimate, rows.X, weighted, y - X @ estimate.beta)
+    e = design.response - design.fixed(estimate.A.names) @ estimate.beta
+    return Scores(design, estimate, rows.X, weighted, e)
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,7 +79,7 @@ def _from_rows(scores: Scores, clusters: Clusters, ZT: list[Floats]) -> Pieces:
 
 
 def _cluster(scores: Scores, rows: Codes, ZT: list[Floats], name: str) -> Pieces:
-    """Pieces of one cluster; without weights, within the columns of its random and fixed effects."""
+    """Pieces of one cluster; without weights, within the columns of its effects."""
     design = scores.design
     Z = np.concatenate(
         [_spread(codes[rows], block[rows]) for codes, block in zip(design.codes, ZT, strict=True)],
