@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace import reporting
+from interlace.errors import warn
 from interlace.inference.tested import TestedModel
 from interlace.reporting.summary import Summary, summarize
 
@@ -129,7 +130,9 @@ class Reports(TestedModel):
         ----------
         vcov, df
             Covariance ``(p, p)`` and degrees of freedom of the fixed effects, such as
-            ``cov_params(ddf="kenward-roger")``; by default :attr:`fe_cov` and infinite.
+            ``cov_params(robust="CR2")``; by default those of the fit's ``ddf``.  The package takes
+            one number of degrees of freedom for all: the smallest of the coefficients, with a
+            warning if they differ.  :meth:`emmeans` has one for each mean and contrast.
         include_re
             Random effects that enter predictions, as in :meth:`predict`.
 
@@ -149,4 +152,19 @@ class Reports(TestedModel):
         """
         from interlace.reporting.marginal import model
 
+        if vcov is None:
+            vcov, df = self.cov_params().to_numpy(), _one_df(self.fe_df) if df is None else df
         return model(self, vcov=vcov, df=df, include_re=include_re)
+
+
+def _one_df(found: pd.Series) -> float:
+    """One number of degrees of freedom for all tests: the smallest, said if others are larger."""
+    least, most = float(found.min()), float(found.max())
+    if most > 1.01 * least:
+        warn(
+            f"marginaleffects takes one number of degrees of freedom: {least:.3g} are used, the "
+            f"smallest of the coefficients, which have up to {most:.3g}; emmeans() and its "
+            "contrasts() have one for each (df= sets another here)",
+            UserWarning,
+        )
+    return least

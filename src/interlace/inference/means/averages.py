@@ -147,7 +147,10 @@ def _amounts(grid: Grid, over: Sequence[str], weights: str) -> Floats:
     total = np.ones(grid.size)
     for name in over:
         outer = [n for n in grid.values if n in grid.nesting.get(name, ())]
-        total *= _margin(grid, [name]) if weights == "outer" else _share(grid, name, outer)
+        if weights == "equal":
+            total *= _share(grid, name, outer)
+        else:  # a nested factor's levels are each those of one level of the other
+            total *= _margin(grid, [name, *outer]) / (_margin(grid, outer) if outer else 1.0)
     return total
 
 

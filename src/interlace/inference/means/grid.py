@@ -70,7 +70,7 @@ class Grid:
 
     @cached_property
     def counts(self) -> Floats:
-        """Rows of the data, or the sum of their prior weights, in every combination, ``(m,)``.
+        """Rows of the data in every combination, ``(m,)``.
 
         Numbers with values of the user's choice are not counted by.
 
@@ -256,7 +256,7 @@ def few_values(seen: Seen, name: str) -> Levels | None:
         scale = _BINARY * np.abs(values).max(initial=0.0)
         low, high = float(values.min()), float(values.max())
         if (np.minimum(values - low, high - values) <= scale).all():
-            return np.array([low] if high - low <= scale else [low, high]).round(12)
+            return np.array([low] if high - low <= scale else [low, high]).round(12) + 0.0
         return None
     known = None if seen.held else seen.moments(name)
     if known is None or abs(known[1] ** 2 - known[0] * (1.0 - known[0])) > _BINARY:

@@ -15,7 +15,7 @@ from interlace.sums.terms import Floats
 
 
 def letters(estimate: Floats, differs: NDArray[np.bool_]) -> list[str]:
-    """Letters of ``k`` means, from the smallest mean on.
+    """Letters of ``k`` means: ``a`` goes to the first, as in R's ``cld`` that does not sort.
 
     Parameters
     ----------
@@ -24,8 +24,7 @@ def letters(estimate: Floats, differs: NDArray[np.bool_]) -> list[str]:
     differs
         ``(k, k)``, symmetric: whether two means differ.
     """
-    known = np.flatnonzero(np.isfinite(estimate))
-    order = known[np.argsort(estimate[known], kind="stable")]
+    order = np.flatnonzero(np.isfinite(estimate))
     sets = [frozenset(range(len(order)))] if len(order) else []
     for i in range(len(order)):
         for j in range(i + 1, len(order)):

@@ -137,9 +137,9 @@ class Seen:
     # -------------------------------------------------------------- cells
 
     def counts(self, levels: Mapping[str, Levels]) -> Floats | None:
-        """Rows, or the sum of their prior weights, in every combination of levels.
+        """Rows in every combination of levels, in the order of :func:`combinations`.
 
-        In the order of :func:`combinations`; ``None`` if nothing tells.
+        Where rows are not held, the sum of their prior weights; ``None`` if nothing tells.
         """
         return self._counted(levels) if self.held else self._second_moments(levels)
 
@@ -168,8 +168,7 @@ class Seen:
             known &= codes >= 0
             number += size * codes
             size *= len(values)
-        weights = None if design.weights is None else design.weights[known]
-        return np.bincount(number[known], weights, size).astype(np.float64)
+        return np.bincount(number[known], minlength=size).astype(np.float64)
 
     def _second_moments(self, levels: Mapping[str, Levels]) -> Floats | None:
         """Counts from sums: weights of products of two columns that make every indicator."""
