@@ -35,10 +35,9 @@ from interlace.inference.means.said import (
 )
 from interlace.inference.means.specs import Names, specified
 from interlace.inference.means.variables import variables_of
-from interlace.inference.tables import quantile
 from interlace.inference.tested import TestedModel
 from interlace.inference.wald import Reference
-from interlace.model.confidence import check_level
+from interlace.model.confidence import check_level, reach
 from interlace.results.shown import as_html, as_text
 from interlace.sums.terms import Floats
 
@@ -89,10 +88,10 @@ class EstimatedMeans:
     def table(self) -> pd.DataFrame:
         """The means as a frame."""
         found = estimates(self.functions, self.beta, self.reference)
-        reach = quantile(0.5 + self.level / 2.0, found["df"]) * found["se"]
+        half = reach(self.level, found["df"]) * found["se"]
         name = "emmean" if self.trend is None else "trend"
         columns = {name: found["estimate"], "se": found["se"], "df": found["df"]}
-        columns |= {"lower": found["estimate"] - reach, "upper": found["estimate"] + reach}
+        columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
         return pd.DataFrame(dict(self.functions.labels) | columns)
 
     @property
@@ -371,7 +370,7 @@ def _contrasts(
     found = estimates(functions, means.beta, means.reference)
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = found["estimate"] / found["se"]
-    p, reach = np.full(len(statistic), np.nan), np.full(len(statistic), np.nan)
+    p, bounds = np.full(len(statistic), np.nan), np.full(len(statistic), np.nan)
     for group, members in zip(functions.groups(), of.groups(), strict=True):
         family = Family(
             statistic[group],
@@ -380,8 +379,8 @@ def _contrasts(
             len(members),
         )
         p[group] = adjusted(family, adjust)
-        reach[group] = limits(family, adjust, level)
-    half = reach * found["se"]
+        bounds[group] = limits(family, adjust, level)
+    half = bounds * found["se"]
     columns = found | {"statistic": statistic, "p": p}
     columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
     labels: dict[str, object] = dict(functions.labels)

@@ -9,7 +9,8 @@ import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.inference.means.largest import Largest, largest, range_bound, range_exceeds
-from interlace.inference.tables import quantile, two_sided
+from interlace.inference.tables import two_sided
+from interlace.model.confidence import reach
 from interlace.sums.terms import Floats
 
 ADJUSTMENTS = ("none", "tukey", "dunnett", "holm", "bonferroni", "sidak", "fdr", "mvt")
@@ -129,11 +130,11 @@ def limits(family: Family, adjust: str, level: float) -> Floats:
     n, tail = family.size, 1.0 - level
     df = family.df
     if adjust == "none":
-        return quantile(1.0 - tail / 2.0, df)
+        return reach(level, df)
     if adjust == "sidak":
-        return quantile(1.0 + 0.5 * np.expm1(np.log(level) / n), df)
+        return reach(float(level ** (1.0 / n)), df)
     if adjust in ("bonferroni", "holm", "fdr"):
-        return quantile(1.0 - tail / (2.0 * n), df)
+        return reach(1.0 - tail / n, df)
     known = np.isfinite(family.statistic)
     out = np.full(n, np.nan)
     if not known.any():
