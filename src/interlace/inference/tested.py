@@ -137,9 +137,9 @@ class Coefficients(Labelled[E]):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days + (1 | Subject)", sleep)
         >>> result.cov_params(robust="CR2", cluster="Subject").round(2)
-                   Intercept   Days
-        Intercept      45.54  -0.92
-        Days           -0.92   2.39
+                   Intercept  Days
+        Intercept      46.57 -1.45
+        Days           -1.45  2.39
         """
         names = list(self.estimate.A.names)
         vcov = self._reference(ddf, robust, cluster).vcov

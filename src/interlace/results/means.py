@@ -161,9 +161,9 @@ class EstimatedMeans:
         >>> pairs = result.emmeans("Machine").contrasts("pairwise")
         >>> pairs.table[["contrast", "estimate", "df", "p"]].round(3)
           contrast  estimate   df      p
-        0    A - B    -7.967  5.0  0.028
+        0    A - B    -7.967  5.0  0.048
         1    A - C   -13.917  5.0  0.001
-        2    B - C    -5.950  5.0  0.132
+        2    B - C    -5.950  5.0  0.125
         """
         level = check_level(self.level if level is None else level)
         name = scheme(method)
@@ -213,8 +213,8 @@ class EstimatedMeans:
                             num_df  den_df      F
         term
         recipe                   2    42.0   0.25
-        temperature              5   210.0  20.08
-        recipe:temperature      10   210.0   0.94
+        temperature              5   210.0  20.52
+        recipe:temperature      10   210.0   1.01
         """
         found = joint_tests(self.grid, self.functions, self.beta, self.reference)
         groups = self.functions.groups()
@@ -580,7 +580,7 @@ class Means(TestedModel):
                  num_df  den_df      F
         term
         age           1    25.0  88.00
-        Sex           1    25.0   9.42
+        Sex           1    25.0   9.29
         age:Sex       1    25.0   5.12
         """
         plain = reference_grid(self._seen, at=at)
