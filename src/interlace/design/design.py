@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
+from interlace.design.categories import refuse_text
 from interlace.design.complete import (
     MISSING,
     CompleteRows,
@@ -159,6 +160,7 @@ def read_design(
     ``extra`` holds at least ``weights`` and ``offset``; ``respond`` makes numbers of the response.
     """
     rows = read_rows(formula, data, extra, missing, context)
+    refuse_text(formula, rows.columns, rows.n)
     sides = sides_of(formula)
     encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
     refuse_nonfinite(encoded.values(), rows)
@@ -358,6 +360,8 @@ def build(
     """A design from its sides, and its groups with the codes of the rows."""
     fixed = encoded[formula.fixed]
     offsets = [encoded[expression(text)] for text in formula.offset]
+    for text, one in zip(formula.offset, offsets, strict=True):
+        _refuse_several(text, one)
     levels = [len(found[term.group][0].cells) for term in formula.random]
     widths = [len(encoded[term.expr].side.names) for term in formula.random]
     order, backwards = listed_by_lme4(formula.random, levels, widths)
@@ -401,6 +405,15 @@ def _response(formula: MixedFormula, encoded: Encoded) -> Floats:
             f"the response '{name}' has {encoded.matrix.shape[1]} columns, but must have one"
         )
     return encoded.matrix[:, 0]
+
+
+def _refuse_several(text: str, encoded: Encoded) -> None:
+    """Refuse an offset that is not one numeric column."""
+    if encoded.side.categorical or encoded.matrix.shape[1] != 1:
+        what = "categories" if encoded.side.categorical else f"{encoded.matrix.shape[1]} columns"
+        raise InterlaceError(
+            f"offset({text}) gives {what}, but an offset is one numeric column or expression"
+        )
 
 
 def refuse_constant(response: Floats, what: str) -> None:

@@ -7,6 +7,7 @@ else and keeps factor levels and states of transforms in a ``ModelSpec``.
 from __future__ import annotations
 
 import builtins
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,8 +42,13 @@ Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = Mapping[str, Column]
 Context: TypeAlias = Mapping[str, object]
 
+# How the column called 1 is spelled for formulaic, which takes `1` for the intercept.
+_NUMERAL = re.compile(r"Q\(['\"]([^'\"]*)['\"]\)")
 # What a transform may raise on data it was not made for; formulaic wraps only some of it.
-_EVALUATION_ERRORS = (FormulaicError, ValueError, TypeError, KeyError, AttributeError)
+_EVALUATION_ERRORS = (
+    *(FormulaicError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(NameError, SyntaxError, NotImplementedError, RecursionError, AssertionError),
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,7 @@ def replay(side: Side, columns: Columns, n: int, context: Context | None = None)
         return _multiplied(_products(side.text) or (), fitted, n)
     materializer = _materializer([side.text], fitted, n, context)
     with _evaluating(materializer, side.spec):
-        return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__)
+        return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__, n)
 
 
 def first_nonfinite(encoded: Encoded) -> tuple[str, int, float] | None:
@@ -217,13 +223,18 @@ def _products(text: str) -> tuple[tuple[str, ...], ...] | None:
     """Columns multiplied in each term, if all terms are products of columns (``()``: intercept)."""
     products: list[tuple[str, ...]] = []
     for factors in (term.factors for term in model_terms(text)):
-        if all(factor.eval_method is Factor.EvalMethod.LOOKUP for factor in factors):
-            products.append(tuple(factor.expr for factor in factors))
+        if all(_is_column(factor) for factor in factors):
+            products.append(tuple(_NUMERAL.sub(r"\1", factor.expr) for factor in factors))
         elif [factor.expr for factor in factors] == ["1"]:
             products.append(())
         else:
             return None
     return tuple(products)
+
+
+def _is_column(factor: Factor) -> bool:
+    numeral = _NUMERAL.fullmatch(factor.expr) is not None
+    return factor.eval_method is Factor.EvalMethod.LOOKUP or numeral
 
 
 def _products_encoded(text: str, columns: Columns, n: int) -> Encoded | None:
@@ -272,7 +283,7 @@ def _formulaic_encoded(
     with _evaluating(materializer, specs.side0):
         matrices = materializer.get_model_matrix(specs)
         results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
-        floats = [_as_floats(result.__wrapped__) for result in results]
+        floats = [_as_floats(result.__wrapped__, n) for result in results]
     for text, result, matrix in zip(texts, results, floats, strict=True):
         side = Side(text, tuple(result.model_spec.column_names), result.model_spec)
         yield Encoded(side, matrix, _factor_values(side, materializer.factor_cache))
@@ -314,6 +325,8 @@ def _evaluating(materializer: Materializer, spec: ModelSpec) -> Iterator[None]:
             yield
     except DataMismatchWarning as error:
         raise InterlaceError(_mismatch(spec, materializer)) from error
+    except InterlaceError:
+        raise
     except _EVALUATION_ERRORS as error:
         reason = _unusable_values(materializer) or str(error).replace("`", "'")
         raise InterlaceError(f"the formula cannot be evaluated on this data: {reason}") from error
@@ -388,8 +401,16 @@ def _unknown_level(what: str, values: Column, known: list[str]) -> str:
     )
 
 
-def _as_floats(matrix: object) -> Floats:
-    return np.asarray(matrix, dtype=np.float64, order="F")
+def _as_floats(matrix: NDArray[np.generic], n: int) -> Floats:
+    """What formulaic made of ``n`` rows, checked: it takes some values as they come."""
+    if np.iscomplexobj(matrix):
+        raise InterlaceError("the formula gives complex numbers: take their real part or size")
+    floats = np.asarray(matrix, dtype=np.float64, order="F")
+    if len(floats) != n:
+        raise InterlaceError(
+            f"an expression of the formula gives {len(floats)} values for {n} rows"
+        )
+    return floats
 
 
 def _mismatch(spec: ModelSpec, materializer: Materializer) -> str:

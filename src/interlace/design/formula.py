@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from keyword import iskeyword
 
 from formulaic import SimpleFormula
 from formulaic.errors import FormulaicError
@@ -21,10 +22,12 @@ from formulaic.utils.code import sanitize_variable_names
 
 from interlace.covariance.templates import Diagonal, Full, Template
 from interlace.design.marks import Mark, Piece, Source, summands, trimmed
+from interlace.design.powers import refuse_powers
 from interlace.errors import InterlaceError
 
 # What formulaic raises on text it cannot read; the last two slip through it on odd input.
-_READING_ERRORS = (FormulaicError, SyntaxError, IndexError, ValueError)
+_ODD = (RecursionError, TypeError, AttributeError)
+_READING_ERRORS = (FormulaicError, SyntaxError, IndexError, ValueError, *_ODD)
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*")
 _GROUP_TOKEN = re.compile(r"\s*(?:`(?P<quoted>[^`]+)`|(?P<name>[\w.]+)|(?P<sign>\S))")
 
@@ -186,8 +189,30 @@ def names_in(text: str) -> tuple[frozenset[str], frozenset[str]]:
 @lru_cache(maxsize=512)
 def expression(text: str) -> str:
     """One side of a formula that holds a single expression, evaluated as Python unless a name."""
+    text = _told_from_numbers(text)
     simple = _PLAIN_NAME.fullmatch(text) or re.fullmatch(r"`[^`]+`|{[^{}]*}", text)
     return f"{text} - 1" if simple else f"{{{text}}} - 1"
+
+
+def _told_from_numbers(text: str) -> str:
+    """The text with columns called 0 or 1 spelled so that they are not the intercept.
+
+    Likewise those called as an operator or as a word of Python.
+    """
+    return re.sub(r"`([^`]+)`", _spelled, text)
+
+
+def _spelled(quoted: re.Match[str]) -> str:
+    name = quoted[1]
+    odd = name in ("0", "1") or iskeyword(name) or not re.search(r"\w", name)
+    return f"Q({name!r})" if odd else quoted[0]
+
+
+def side_of(factor: Factor) -> str:
+    """The text of a side that holds one factor of another."""
+    if factor.eval_method is Factor.EvalMethod.LOOKUP:
+        return f"`{factor.expr}` - 1"
+    return f"{{{factor.expr}}} - 1"
 
 
 def _collect_names(code: str, values: set[str], functions: set[str]) -> None:
@@ -272,6 +297,8 @@ def _response(source: Source, tilde: int) -> str:
     bars = source.between(0, tilde, "|")
     if bars:
         raise source.error("a random term belongs right of '~'", bars[0].at)
+    if carets := source.between(0, tilde, "^"):
+        raise source.error("'^' is no power in the response: power is **", carets[0].at)
     _check(source, expression(text), piece.start)
     return text
 
@@ -323,11 +350,23 @@ def _offset(source: Source, piece: Piece) -> str:
     if not text:
         raise source.error("offset() is empty: name a column, as in offset(x)", piece.start)
     _check(source, expression(text), piece.start + len("offset("))
+    if _is_tuple(text):
+        raise source.error("offset() takes one column or expression", piece.start)
     return text
 
 
+def _is_tuple(text: str) -> bool:
+    factors = [f for term in model_terms(expression(text)) for f in term.factors]
+    code = factors[0].expr if len(factors) == 1 else "()"
+    python = factors and factors[0].eval_method is Factor.EvalMethod.PYTHON
+    tree = ast.parse(sanitize_variable_names(code, {}, {}), mode="eval") if python else None
+    return tree is not None and isinstance(tree.body, ast.Tuple)
+
+
 def _random_argument(text: str) -> list[RandomTerm]:
-    source = Source(re.sub(r"\s", " ", text))
+    source = Source(re.sub(r"^\s*~", " ", re.sub(r"\s", " ", text)))  # nlme writes ~ x | g
+    if source.between(0, len(text), "~"):
+        raise InterlaceError(f"random={text!r} is not a random term such as '(1 + x | g)'")
     if any(mark.depth == 0 for mark in source.between(0, len(text), "|")):
         source = Source(f"({source.text})")
     right = _right_side(source, 0)
@@ -369,7 +408,9 @@ def _left_of_bar(source: Source, piece: Piece, bar: Mark) -> str:
     intercept = "1" if "1" in map(str, model_terms(text)) else "0"
     if not rest and intercept == "0":
         raise source.error("no column is left in this random term", piece.start)
-    return f"{intercept} {'' if rest[0] == '-' else '+ '}{rest}" if rest else intercept
+    whole = f"{intercept} {'' if rest[0] == '-' else '+ '}{rest}" if rest else intercept
+    _check(source, whole, piece.start)
+    return whole
 
 
 def _groups(source: Source, start: int, end: int) -> list[tuple[str, ...]]:
@@ -436,8 +477,12 @@ def _refuse_response_as_predictor(parsed: MixedFormula, source: Source, tilde: i
 
 
 def _joined(source: Source, pieces: tuple[Piece, ...]) -> str:
-    text = "".join(f" {piece.sign} {source.slice(piece)}" for piece in pieces)
+    text = "".join(f" {piece.sign} {_slice(source, piece)}" for piece in pieces)
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
+
+
+def _slice(source: Source, piece: Piece) -> str:
+    return _told_from_numbers(source.slice(piece))
 
 
 def _checked_text(source: Source, pieces: tuple[Piece, ...]) -> str:
@@ -445,7 +490,8 @@ def _checked_text(source: Source, pieces: tuple[Piece, ...]) -> str:
     for piece in pieces:
         if source.slice(piece) == ".":
             raise source.error("'.' for all other columns: name the columns instead", piece.start)
-        _check(source, source.slice(piece), piece.start)
+        refuse_powers(source, piece)
+        _check(source, _slice(source, piece), piece.start)
     text = _joined(source, pieces)
     if text:
         _check(source, text, pieces[0].start)

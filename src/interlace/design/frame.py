@@ -339,7 +339,7 @@ def _from_objects(column: NDArray[np.generic], name: str) -> Column:
     if held in ("floating", "boolean", "complex"):
         return np.array(column.tolist())
     if held in ("integer", "mixed-integer-float", "decimal"):
-        return _numbers(column)
+        return keys.numbers_of(column)
     if held.startswith("mixed"):
         _refuse_mixed(column, name)
     try:
@@ -349,23 +349,6 @@ def _from_objects(column: NDArray[np.generic], name: str) -> Column:
         raise InterlaceError(
             f"the column '{name}' holds values of the type {held}, which cannot be compared"
         ) from error
-
-
-def _numbers(column: NDArray[np.generic]) -> Column:
-    """Integers, decimals and floats in objects: as floats, unless these would round integers."""
-    floats = column.astype(np.float64)
-    integers = all(isinstance(value, int | np.integer) for value in column)
-    if not integers and ((np.abs(floats) <= 2**53).all() or (floats != np.floor(floats)).any()):
-        return floats
-    whole = [int(value) for value in column]
-    if not integers and any(a != b for a, b in zip(whole, column.tolist(), strict=True)):
-        return floats
-    for dtype in (np.int64, np.uint64):
-        try:
-            return np.array(whole, dtype=dtype)
-        except OverflowError:
-            continue
-    return np.array(whole, dtype=object)
 
 
 def _refuse_mixed(column: NDArray[np.generic], name: str) -> None:

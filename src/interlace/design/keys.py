@@ -84,6 +84,23 @@ def joined(parts: Sequence[Levels]) -> Levels:
     return np.concatenate([_objects(part) for part in parts])
 
 
+def numbers_of(column: Levels) -> Levels:
+    """Integers, decimals and floats in objects: as floats, unless these would round integers."""
+    floats = column.astype(np.float64)
+    integers = all(isinstance(value, int | np.integer) for value in column)
+    if not integers and ((np.abs(floats) <= 2**53).all() or (floats != np.floor(floats)).any()):
+        return floats
+    whole = [int(value) for value in column]
+    if not integers and any(a != b for a, b in zip(whole, column.tolist(), strict=True)):
+        return floats
+    for dtype in (np.int64, np.uint64):
+        try:
+            return np.array(whole, dtype=dtype)
+        except OverflowError:
+            continue
+    return np.array(whole, dtype=object)
+
+
 def has_text(values: Levels) -> bool:
     """Whether any value is text."""
     return values.dtype.kind in "UT" or (

@@ -73,7 +73,9 @@ def _scan(source: Source) -> Iterator[Mark]:
             if not open_.pop()[2]:
                 depth -= 1
                 yield Mark(char, at, depth)
-        elif char in "~|+-" and not code:
+        elif char == "^" and code:
+            raise source.error("'^' is no power inside a call: power is **", at)
+        elif char in "~|+-*^" and not code:
             yield Mark(char, at, depth)
         at += 1
     if open_:

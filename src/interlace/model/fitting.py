@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interlace.design.design import Design, assemble, refuse_constant
+from interlace.design.design import Design, Encoding, assemble, refuse_constant
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.labels import aligned, are_positions, as_series, row_name
 from interlace.design.recipe import recipe_of, require_rows
@@ -138,11 +138,7 @@ def _fitted(
     data: object,
 ) -> FittedModel:
     """Estimate theta, warn of what the user should know, and label."""
-    if A.dropped:
-        warn(
-            f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}",
-            RankDeficiencyWarning,
-        )
+    _warn_of_columns(A, recipe_of(design, A).encoding)
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
     solver = choose_solver(A, options.solver, options.seed)
     if isinstance(solver, Iterative) and options.ddf != "normal":
@@ -164,6 +160,24 @@ def _fitted(
         ) from error
     _warn(estimate)
     return FittedModel(recipe_of(design, A).encoding.formula, design, estimate, options, data)
+
+
+def _warn_of_columns(A: CrossProducts, encoding: Encoding) -> None:
+    """Warn of columns that were dropped, and of factors that have none."""
+    if A.dropped:
+        warn(
+            f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}",
+            RankDeficiencyWarning,
+        )
+    for side in dict.fromkeys((encoding.fixed, *encoding.slopes)):
+        single = {e: v for e, v in side.categories.items() if v is not None and len(v) == 1}
+        empty = {e for term in side.terms if not term.columns for e in term.factors}
+        for expr in sorted(single.keys() & empty):
+            warn(
+                f"the factor '{expr}' has one level ({single[expr].tolist()[0]!r}) and no effect "
+                "of its own: leave it out",
+                RankDeficiencyWarning,
+            )
 
 
 def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:

@@ -16,7 +16,7 @@ from formulaic.parser.types import Factor
 from interlace.design import frame, keys
 from interlace.design.design import Encoding, column_of, replay_fixed
 from interlace.design.encode import columns_read
-from interlace.design.formula import expression, model_terms, names_in
+from interlace.design.formula import model_terms, names_in, side_of
 from interlace.design.frame import Column
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
@@ -265,7 +265,7 @@ def _coded_numbers(encoding: Encoding, columns: Mapping[str, Column]) -> dict[st
     reads: dict[bool, set[str]] = {True: set(), False: set()}
     for factor in factors:
         kind = states.get(factor.expr, (None,))[0]
-        reads[kind is Factor.Kind.CATEGORICAL] |= names_in(expression(factor.expr))[0]
+        reads[kind is Factor.Kind.CATEGORICAL] |= names_in(side_of(factor))[0]
     for side in encoding.offset:
         reads[False] |= names_in(side.text)[0]
     names = (reads[True] - reads[False]) & set(columns)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from interlace.design.categories import refuse_text
 from interlace.design.complete import CompleteRows, refuse_nonfinite
 from interlace.design.design import (
     Design,
@@ -107,6 +108,7 @@ def plan_of(
     """Encode example rows in which every category occurs, with the levels and moments of all."""
     orders = {**scan.orders, **declared}
     rows = _example_rows(scan, orders)
+    refuse_text(formula, rows.columns, scan.kept)
     texts = sides_of(formula)
     encoded = dict(zip(texts, encode(texts, rows.columns, rows.n, context), strict=True))
     for one in encoded.values():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows, complete_rows
 from interlace.design.encode import Columns, Context, encode
-from interlace.design.formula import model_terms, names_in
+from interlace.design.formula import model_terms, names_in, side_of
 from interlace.design.frame import Codes, Column, Levels
 from interlace.errors import InterlaceError
 from interlace.sources.source import Batch
@@ -188,31 +188,33 @@ def _examples(request: Request, rows: CompleteRows) -> dict[str, tuple[Levels, d
     """Values of the factors that are categories, and a row for each of them."""
     found = {}
     for factor in _factors(request.sides):
-        reads = sorted(frozenset.union(*names_in(f"{factor} - 1")) & set(rows.columns))
+        side = side_of(factor)
+        reads = sorted(frozenset.union(*names_in(side)) & set(rows.columns))
         if not reads or not _is_categorical(factor, reads, rows, request.context):
             continue
         first = _first_rows(rows.columns, reads)
         values = _values(factor, _select(rows.columns, reads, first), len(first), request.context)
         _, at = np.unique(_distinct(values)[0], return_index=True)
-        found[factor] = (values[at], _take(rows.columns, first[at]))
+        found[factor.expr] = (values[at], _take(rows.columns, first[at]))
     return found
 
 
-def _factors(sides: Iterable[str]) -> list[str]:
+def _factors(sides: Iterable[str]) -> list[Factor]:
     """Factors of all sides that read a column."""
     factors = [f for side in sides for term in model_terms(side) for f in term.factors]
-    plain = [f.expr for f in factors if f.eval_method is not Factor.EvalMethod.LITERAL]
-    return list(dict.fromkeys(plain))
+    return list(
+        {f.expr: f for f in factors if f.eval_method is not Factor.EvalMethod.LITERAL}.values()
+    )
 
 
 def _is_categorical(
-    factor: str, reads: Sequence[str], rows: CompleteRows, context: Context | None
+    factor: Factor, reads: Sequence[str], rows: CompleteRows, context: Context | None
 ) -> bool:
-    if [factor] == list(reads):
-        return isinstance(rows.columns[factor], pd.Categorical)
+    if [factor.expr] == list(reads):
+        return isinstance(rows.columns[factor.expr], pd.Categorical)
     few = np.arange(min(_PROBE, rows.n))
-    side = encode([f"{factor} - 1"], _select(rows.columns, reads, few), len(few), context)[0].side
-    return factor in side.categories
+    columns = _select(rows.columns, reads, few)
+    return factor.expr in encode([side_of(factor)], columns, len(few), context)[0].side.categories
 
 
 def _first_rows(columns: Columns, reads: Sequence[str]) -> NDArray[np.intp]:
@@ -231,11 +233,11 @@ def _select(columns: Columns, names: Sequence[str], rows: NDArray[np.intp]) -> d
     return {name: frame.plain(columns[name][rows], name) for name in names}
 
 
-def _values(factor: str, columns: Columns, n: int, context: Context | None) -> Levels:
-    if factor in columns:
-        return np.asarray(columns[factor], dtype=object)
-    encoded = encode([f"{factor} - 1"], columns, n, context)[0]
-    return np.asarray(encoded.factors[factor], dtype=object)
+def _values(factor: Factor, columns: Columns, n: int, context: Context | None) -> Levels:
+    if factor.expr in columns:
+        return np.asarray(columns[factor.expr], dtype=object)
+    encoded = encode([side_of(factor)], columns, n, context)[0]
+    return np.asarray(encoded.factors[factor.expr], dtype=object)
 
 
 # All of them --------------------------------------------------------------------------------------
