@@ -9,12 +9,19 @@ from functools import cached_property
 import numpy as np
 
 from interlace.estimation.basins import searched_again
+from interlace.estimation.changeover import (
+    MOST_PROBES,
+    DearerError,
+    forecast,
+    largest_share,
+    probes_needed,
+)
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.blocks import multiply
-from interlace.solver.equations import Equations, Iterative
+from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.solver.pieces import flatten
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, split_theta
@@ -29,12 +36,14 @@ _LOWEST, _HIGHEST = 0.05, 6.0
 # rounding of a criterion of some millions.  It is part of every stated error.
 SEARCH = 1e-4
 # The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
-# error), probes at most, and the step of the differences that bring errors to theta.
-_GAIN, MOST_PROBES, _STEP = 1e-10, 1024, 1e-5
+# error), and the step of the differences that bring errors to theta.
+_GAIN, _STEP = 1e-10, 1e-5
 _ROUNDING = 1e-11
 # Probes for the conditional standard error of every level, at least; the error that may be left;
 # and products up to which a complete set of probes is no effort.
 _LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
+
+Watch = Callable[[int, Evaluation, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +210,7 @@ def estimate_theta(
     *,
     theta0: Floats | None = None,
     mc_tolerance: float = 0.01,
-    watch: Callable[[int, Evaluation, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Estimate:
     """Minimise a criterion from a moment estimate, or from ``theta0`` in lme4's order.
 
@@ -253,26 +262,35 @@ def _estimate_iteratively(
     criterion: Criterion,
     start: Sequence[Floats],
     mc_tolerance: float,
-    watch: Callable[[int, Evaluation, float], None] | None,
+    watch: Watch | None,
 ) -> Estimate:
-    """Minimise, and again with more probes as long as their error counts."""
+    """Minimise, and again with more probes as long as their error counts.
+
+    Once the exact solver turns out to be quicker, it takes over; that is asked at the first point
+    and wherever there are to be more probes.
+    """
     x, evaluations = criterion.pack(start), 0
     while True:
-        before = evaluations
-
-        def after(n: int, point: Evaluation, gain: float, before: int = before) -> None:
-            if watch is not None:
-                watch(before + n, point, gain)
-
-        found = minimize(criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt)
-        evaluations += found.n_evaluations
-        error, statistical = monte_carlo_errors(criterion, found)
+        equations, first = criterion.equations, evaluations == 0
+        assert isinstance(equations, Iterative)
+        after = _checked(criterion, x, mc_tolerance, watch) if first else _later(watch, evaluations)
+        try:
+            found = minimize(
+                criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt
+            )
+        except DearerError as why:
+            return _changed_over(criterion, x, 1, str(why), watch)
+        evaluations, x = evaluations + found.n_evaluations, found.x
+        error, statistical = monte_carlo_errors(criterion, x, found.point)
         error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
-        share = float((error / np.where(statistical > 0.0, statistical, np.inf)).max(initial=0.0))
-        more = more_probes(criterion.equations, criterion.A, share, mc_tolerance)
+        excess = largest_share(error, statistical) / mc_tolerance
+        more = probes_needed(equations.probes.count, equations.rows_at_once(criterion.A), excess)
         if more is None or not found.converged:
             break
-        criterion, x = replace(criterion, solver=more), found.x
+        ahead = forecast(equations, found.point, excess, searched=True)
+        if ahead is not None and ahead.dearer:
+            return _changed_over(criterion, x, evaluations, ahead.words, watch)
+        criterion = replace(criterion, solver=equations.with_probes(more))
     factor = found.point.factor
     convergence = replace(
         _certificate(found),
@@ -287,6 +305,52 @@ def _estimate_iteratively(
     return _estimate(criterion, found, convergence)
 
 
+def _later(watch: Watch | None, before: int) -> Watch:
+    """A watch that counts on from the evaluations ``before``."""
+
+    def after(n: int, point: Evaluation, gain: float) -> None:
+        if watch is not None:
+            watch(before + n, point, gain)
+
+    return after
+
+
+def _checked(criterion: Criterion, x: Floats, mc_tolerance: float, watch: Watch | None) -> Watch:
+    """A watch that gives up at the first point, ``x``, if the exact solver would be quicker."""
+    equations, tell = criterion.equations, _later(watch, 0)
+
+    def after(n: int, point: Evaluation, gain: float) -> None:
+        tell(n, point, gain)
+        if n == 1 and isinstance(equations, Iterative):
+            share = largest_share(*monte_carlo_errors(criterion, x, point))
+            found = forecast(equations, point, share / mc_tolerance, searched=False)
+            if found is not None and found.dearer:
+                raise DearerError(found.words)
+
+    return after
+
+
+def _changed_over(
+    criterion: Criterion,
+    x: Floats,
+    evaluations: int,
+    why: str,
+    watch: Watch | None,
+) -> Estimate:
+    """Minimise with the exact solver from where the iterative one was left."""
+    exact, later = replace(criterion, solver=Exact()), _later(watch, evaluations)
+    estimate = estimate_theta(exact, theta0=exact.theta(exact.unpack(x)), watch=later)
+    found = estimate.convergence
+    return replace(
+        estimate,
+        convergence=replace(
+            found,
+            message=f"{found.message}; {why}",
+            n_evaluations=evaluations + found.n_evaluations,
+        ),
+    )
+
+
 def _criterion_error(point: Evaluation) -> float:
     """Standard error of the criterion: of its estimate, and from that of ``theta``.
 
@@ -298,29 +362,6 @@ def _criterion_error(point: Evaluation) -> float:
     along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
     chance = np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum())
     return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
-
-
-def more_probes(
-    equations: Equations, A: CrossProducts, share: float, mc_tolerance: float
-) -> Iterative | None:
-    """The solver with probes that should bring the error down to the tolerance; ``None`` if it is.
-
-    ``share`` is the error that the probes at hand leave.
-    """
-    if not isinstance(equations, Iterative) or share <= mc_tolerance:
-        return None
-    count, q = equations.probes.count, equations.rows_at_once(A)
-    wanted = probes_needed(count, q, share / mc_tolerance)
-    return None if wanted is None else equations.with_probes(wanted)
-
-
-def probes_needed(count: int, q: int, excess: float) -> int | None:
-    """Number of probes that should bring an error down by the factor ``excess``, from ``count``."""
-    if excess <= 1.0 or count >= min(q, MOST_PROBES):
-        return None
-    wanted = int(np.ceil(1.3 * count * excess**2))
-    enough = min(max(wanted, 2 * count), MOST_PROBES)
-    return q if enough > 0.5 * q and q <= MOST_PROBES else enough
 
 
 def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
@@ -372,18 +413,18 @@ def difference_error(one: Estimate, other: Estimate) -> float:
     return float(np.sqrt(paired**2 + left))
 
 
-def monte_carlo_errors(criterion: Criterion, found: Minimum[Evaluation]) -> tuple[Floats, Floats]:
-    """Monte-Carlo and statistical standard errors of ``theta`` at an optimum.
+def monte_carlo_errors(criterion: Criterion, x: Floats, point: Evaluation) -> tuple[Floats, Floats]:
+    """Monte-Carlo and statistical standard errors of ``theta`` at an optimum, or near it.
 
     With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;
     the statistical covariance is ``2 H^-1``.  Both are brought to ``theta`` by differences.
     """
-    values, vectors = np.linalg.eigh(found.point.newton_matrix)
+    values, vectors = np.linalg.eigh(point.newton_matrix)
     live = values > FLAT * np.abs(values).max(initial=0.0)
     half = vectors[:, live] / values[live]
-    J = _theta_jacobian(criterion, found.x)
+    J = _theta_jacobian(criterion, x)
     chance = J @ half @ vectors[:, live].T
-    covariance = chance @ found.point.gradient_covariance @ chance.T
+    covariance = chance @ point.gradient_covariance @ chance.T
     statistical = 2.0 * J @ half @ vectors[:, live].T @ J.T
     return tuple(  # type: ignore[return-value]
         np.sqrt(np.maximum(np.diag(C), 0.0)) for C in (covariance, statistical)

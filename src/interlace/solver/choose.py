@@ -22,8 +22,9 @@ _QUICK, _ADVANTAGE = 0.25, 2.0
 _FEW_NONZEROS, _MANY_PROBES, _FEW_PROBES = 5e5, 16, 8
 # Effects that are cheap to probe one by one, which is exact.
 _ALL = 64
-# Iterations to expect, and seconds per nonzero in a product and per column of it.
-_ITERATIONS, _NONZERO, _COLUMN = 12, 2e-9, 0.7e-9
+# Iterations to expect; seconds per nonzero in a product and per column of it, and per effect and
+# column in what is done with vectors.
+_ITERATIONS, _NONZERO, _COLUMN, _EFFECT = 12, 2e-9, 0.7e-9, 4e-9
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,17 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
     if solver != "iterative" and exact.seconds < _QUICK and exact.bytes <= limit:
         return Exact()
     found = predict_costs(A)
+    rival = found.exact.seconds if solver == "auto" and found.exact.bytes <= limit else None
     if solver == "auto":
         solver = _quicker(found, limit)
     needed = found.exact.bytes if solver == "exact" else found.iterative.bytes
     if needed > limit:
         raise InterlaceError(_too_large(A, solver, found, limit))
-    return Exact() if solver == "exact" else Iterative(Probes(_first_count(A), seed))
+    return (
+        Exact()
+        if solver == "exact"
+        else Iterative(Probes(_first_count(A), seed), exact_seconds=rival)
+    )
 
 
 def predict_costs(A: CrossProducts) -> Prediction:
@@ -97,17 +103,33 @@ def _nonzeros(A: CrossProducts) -> float:
     return float(sum(cells.values.size for cells in A.cells.values()))
 
 
+def iterative_seconds(A: CrossProducts, probes: int, iterations: int) -> float:
+    """Work of an evaluation: products with every right-hand side and back, and vectors added."""
+    q_chain, q = _sizes(A)
+    columns = _columns(A, probes)
+    products = 2.0 * _nonzeros(A) * (_NONZERO + _COLUMN * columns)
+    return iterations * (products + _EFFECT * columns * (q_chain + 4.0 * q))
+
+
 def _iterative_cost(A: CrossProducts, probes: int) -> Cost:
-    """A product with every right-hand side and back, for as many iterations as are usual."""
-    chain = chain_with_most(A)
-    q_chain = sum(A.terms[s].q for s in chain)
-    q = sum(t.q for t in A.terms) - q_chain
-    columns = probes + A.p + 1 + sum(t.k for t in A.terms)
-    nonzeros = _nonzeros(A)
+    """For as many iterations as are usual."""
+    q_chain, q = _sizes(A)
+    columns, nonzeros = _columns(A, probes), _nonzeros(A)
     copied = sum(c.values.size for c in A.cells.values() if c.values.shape[1:] != (1, 1))
-    seconds = _ITERATIONS * 2.0 * nonzeros * (_NONZERO + _COLUMN * columns)
     size = 16.0 * copied + 4.0 * nonzeros + 8.0 * columns * (8.0 * q + 4.0 * q_chain)
-    return Cost(seconds, size)
+    return Cost(iterative_seconds(A, probes, _ITERATIONS), size)
+
+
+def _sizes(A: CrossProducts) -> tuple[int, int]:
+    """Effects of the terms that are eliminated, and of all others."""
+    chain = chain_with_most(A)
+    eliminated = sum(A.terms[s].q for s in chain)
+    return eliminated, sum(t.q for t in A.terms) - eliminated
+
+
+def _columns(A: CrossProducts, probes: int) -> int:
+    """Right-hand sides: of the probes, of ``X`` and ``y``, of the terms."""
+    return probes + A.p + 1 + sum(t.k for t in A.terms)
 
 
 def _too_large(A: CrossProducts, solver: str, found: Prediction, limit: float) -> str:

@@ -144,14 +144,19 @@ class Exact:
 
 @dataclass(frozen=True, eq=False)
 class Iterative:
-    """Elimination and conjugate gradients with probes; the layout is made when it is laid out."""
+    """Elimination and conjugate gradients with probes; the layout is made when it is laid out.
+
+    ``exact_seconds`` is the work that an evaluation by the exact solver would be, if it may take
+    over where that turns out to be less.
+    """
 
     probes: Probes
     layout: Layout | None = None
+    exact_seconds: float | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """The choice alone: layouts are made again when asked for."""
-        return {"probes": self.probes, "layout": None}
+        return {"probes": self.probes, "layout": None, "exact_seconds": self.exact_seconds}
 
     def on(self, A: CrossProducts) -> Exact | Iterative:
         """Laid out for cross-products; numbers alone are filled in if only these are new.
@@ -160,7 +165,7 @@ class Iterative:
         iterate.
         """
         if self.layout is None:
-            return Iterative(self.probes, layouts.make_layout(A))
+            return replace(self, layout=layouts.make_layout(A))
         if self.layout.A is A:
             return self
         if len(chain_with_most(A)) == len(A.terms):
