@@ -140,10 +140,10 @@ def assemble(
     """
     extra = {"weights": weights, "offset": offset}
     design, _ = read_design(formula, data, extra, missing, context)
-    refuse_constant(design.response, f"the response '{formula.response}'")
     if whole:
+        refuse_constant(design.response, f"the response '{formula.response}'")
         refuse_unidentifiable(design.terms, len(design.y))
-    refuse_saturated(design.X)
+        refuse_saturated(design.X)
     return design
 
 
@@ -492,6 +492,11 @@ def refuse_unidentifiable(terms: Iterable[ReTerm], n: int) -> None:
 def refuse_saturated(X: Floats) -> None:
     n, p = X.shape
     if p >= n and np.linalg.matrix_rank(X) >= n:
-        raise InterlaceError(
-            f"the fixed effects have {p} coefficients for {n} rows: leave out predictors"
-        )
+        raise saturated(p, n)
+
+
+def saturated(p: int, n: int) -> InterlaceError:
+    """The error for as many coefficients as rows."""
+    return InterlaceError(
+        f"the fixed effects have {p} coefficients for {n} rows: leave out predictors"
+    )

@@ -23,6 +23,7 @@ from formulaic.materializers.types import EvaluatedFactor, FactorValues
 from formulaic.model_spec import ModelSpecs
 from formulaic.parser.types import Factor
 from formulaic.transforms import TRANSFORMS
+from formulaic.utils.cast import as_columns
 from numpy.typing import NDArray
 
 from interlace.design.formula import model_terms, names_in
@@ -82,11 +83,14 @@ class Side:
         ``p`` column names.
     spec
         Factor levels and states of transforms; ``None`` for numeric columns and their products.
+    fields
+        Names of the columns of every numeric factor, of those that formulaic evaluated.
     """
 
     text: str
     names: tuple[str, ...]
     spec: ModelSpec | None
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def categorical(self) -> bool:
@@ -285,8 +289,28 @@ def _formulaic_encoded(
         results = [getattr(matrices, f"side{i}") for i in range(len(texts))]
         floats = [_as_floats(result.__wrapped__, n) for result in results]
     for text, result, matrix in zip(texts, results, floats, strict=True):
-        side = Side(text, tuple(result.model_spec.column_names), result.model_spec)
+        spec = result.model_spec
+        fields = _fields(spec, materializer.factor_cache)
+        side = Side(text, tuple(spec.column_names), spec, fields)
         yield Encoded(side, matrix, _factor_values(side, materializer.factor_cache))
+
+
+def _fields(
+    spec: ModelSpec, evaluated: Mapping[str, EvaluatedFactor]
+) -> dict[str, tuple[str, ...]]:
+    """Names of the columns of every numeric factor of a side."""
+    found: dict[str, tuple[str, ...]] = {}
+    for expr in dict.fromkeys(factor.expr for term in spec.formula for factor in term.factors):
+        factor = evaluated[expr]
+        if factor.metadata.kind is Factor.Kind.NUMERICAL:
+            columns = as_columns(factor.values)
+            form = factor.metadata.get_format()
+            found[expr] = (
+                tuple(form.format(name=expr, field=key) for key in columns)
+                if isinstance(columns, dict)
+                else (expr,)
+            )
+    return found
 
 
 def _factor_values(side: Side, evaluated: Mapping[str, EvaluatedFactor]) -> Columns:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from formulaic.transforms import TRANSFORMS
 
+from interlace.covariance.templates import STRUCTURES
 from interlace.design import keys
 from interlace.design.design import Design, Encoding
 from interlace.design.encode import Side
-from interlace.design.formula import listed_by_lme4
+from interlace.design.formula import listed_by_lme4, names_in
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import Grouping, crossed
+from interlace.design.levels import Widened, union, widened
 from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.joint import Joint
+from interlace.sums.joint import Joint, Share
 from interlace.sums.terms import ReTerm
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """How rows were encoded, and how many were left out for missing values."""
+    """How rows were encoded, and how many were left out for missing values.
+
+    ``orders`` are declared orders of the levels of columns, those that do not occur included.
+    """
 
     encoding: Encoding
     n_dropped: int
+    orders: Mapping[str, Levels] = field(default_factory=dict)
 
     def joined(
-        self, other: object, left: Sequence[ReTerm], right: Sequence[ReTerm]
+        self,
+        other: object,
+        left: Sequence[ReTerm],
+        right: Sequence[ReTerm],
+        *,
+        within: bool = False,
     ) -> Joint | None:
         """What two sets of rows, encoded alike on levels of their own, have in common.
 
@@ -42,30 +54,49 @@ class Recipe:
         for difference in _differences(self.encoding, other.encoding):
             raise InterlaceError(f"cross-products cannot be added: {difference}")
         a, b = self.encoding, other.encoding
+        orders = _orders(self.orders, other.orders)
         random = a.formula.random
         at = [[_position(e, term.expr, term.group) for term in random] for e in (a, b)]
         groups = {
-            term.group: _union(a.groups[i], b.groups[j])
+            term.group: _union(a.groups[i], b.groups[j], orders)
             for term, i, j in zip(random, *at, strict=True)
         }
+        fixed = _joined_sides(a.fixed, b.fixed, orders)
+        slopes = [_joined_sides(a.slopes[i], b.slopes[j], orders) for i, j in zip(*at, strict=True)]
+        if within:
+            _refuse_more(groups.values(), [(a.fixed, fixed.side)])
         sizes = [len(groups[term.group][0].cells) for term in random]
-        widths = [left[i].k for i in at[0]]
+        widths = [len(one.side.names) for one in slopes]
         order, backwards = listed_by_lme4(random, sizes, widths)
         found = [groups[random[i].group] for i in order]
         terms = [
-            replace(left[at[0][i]], levels=group.labels, backwards=backwards)
+            replace(
+                left[at[0][i]],
+                columns=slopes[i].side.names,
+                template=STRUCTURES[left[at[0][i]].template.name](widths[i]),
+                levels=group.labels,
+                backwards=backwards,
+            )
             for i, (group, _, _) in zip(order, found, strict=True)
         ]
         encoding = replace(
             a,
-            slopes=tuple(a.slopes[at[0][i]] for i in order),
+            fixed=fixed.side,
+            slopes=tuple(slopes[i].side for i in order),
             groups=tuple(group for group, _, _ in found),
         )
+        n_dropped = self.n_dropped + (-1 if within else 1) * other.n_dropped
+        shares = [
+            Share(
+                names=e.fixed.names,
+                fixed=(fixed.left, fixed.right)[k],
+                random=tuple((at[k][i], own[1 + k]) for i, own in zip(order, found, strict=True)),
+                slopes=tuple((slopes[i].left, slopes[i].right)[k] for i in order),
+            )
+            for k, e in enumerate((a, b))
+        ]
         return Joint(
-            recipe=Recipe(encoding, self.n_dropped + other.n_dropped),
-            terms=tuple(terms),
-            left=tuple((at[0][i], places) for i, (_, places, _) in zip(order, found, strict=True)),
-            right=tuple((at[1][i], places) for i, (_, _, places) in zip(order, found, strict=True)),
+            Recipe(encoding, max(n_dropped, 0), orders), fixed.side.names, tuple(terms), *shares
         )
 
 
@@ -127,15 +158,6 @@ def _differences(a: Encoding, b: Encoding) -> Iterator[str]:
 
 
 def _side_differences(one: Side, two: Side) -> Iterator[str]:
-    categories = two.categories
-    for expr, levels in one.categories.items():
-        others = categories.get(expr, levels)
-        if levels is not None and others is not None and not np.array_equal(levels, others):
-            yield (
-                f"'{expr}' has the categories {_listed(levels)} in one and {_listed(others)} in "
-                "the other; make them of all rows at once"
-            )
-            return
     states = [{} if s.spec is None else s.spec.transform_state for s in (one, two)]
     for text, state in states[0].items():
         if not _same_state(state, states[1].get(text)):
@@ -144,7 +166,7 @@ def _side_differences(one: Side, two: Side) -> Iterator[str]:
                 "once, or leave the transform out"
             )
             return
-    if one.names != two.names:
+    if (one.spec is None) != (two.spec is None) or one.categories.keys() != two.categories.keys():
         yield f"columns are {', '.join(one.names)} in one and {', '.join(two.names)} in the other"
 
 
@@ -160,6 +182,26 @@ def _listed(levels: Levels) -> str:
     return ", ".join(texts) if len(texts) <= 10 else f"{', '.join(texts[:10])}, ..."
 
 
+def _refuse_more(
+    groups: Iterable[tuple[Grouping, Codes, Codes]], sides: Iterable[tuple[Side, Side]]
+) -> None:
+    """Refuse to take away rows with levels that the others do not have."""
+    for group, own, _ in groups:
+        new = np.setdiff1d(np.arange(len(group.cells)), own)
+        if len(new):
+            raise InterlaceError(
+                f"cross-products cannot be taken away: '{':'.join(group.columns)}' has the level "
+                f"{group.labels[new[0]]!r} in these rows alone"
+            )
+    for one, both in sides:
+        for expr, levels in both.categories.items():
+            own = one.categories[expr]
+            if levels is not None and own is not None and len(levels) > len(own):
+                raise InterlaceError(
+                    f"cross-products cannot be taken away: '{expr}' has levels in these rows alone"
+                )
+
+
 # Levels of both -----------------------------------------------------------------------------------
 
 
@@ -169,10 +211,54 @@ def _position(encoding: Encoding, expr: str, group: tuple[str, ...]) -> int:
     return [(slope.text, g.columns) for slope, g in parts].index((expr, group))
 
 
-def _union(a: Grouping, b: Grouping) -> tuple[Grouping, Codes, Codes]:
+def _joined_sides(one: Side, two: Side, orders: Mapping[str, Levels]) -> Widened:
+    """Two sides on the categories of both."""
+    if one.names == two.names and all(
+        (own is None) == (other is None) and (own is None or np.array_equal(own, other))
+        for own, other in zip(one.categories.values(), two.categories.values(), strict=True)
+    ):
+        return Widened(one, np.eye(len(one.names)), np.eye(len(one.names)))
+    found = widened(one, two, {expr: orders[name] for expr, name in _plain(one) if name in orders})
+    if found is not None:
+        return found
+    for expr, levels in one.categories.items():
+        others = two.categories[expr]
+        if levels is not None and others is not None and not np.array_equal(levels, others):
+            raise InterlaceError(
+                f"cross-products cannot be added: '{expr}' has the categories {_listed(levels)} in "
+                f"one and {_listed(others)} in the other; make them of all rows at once"
+            )
+    raise InterlaceError(
+        f"cross-products cannot be added: columns are {', '.join(one.names)} in one and "
+        f"{', '.join(two.names)} in the other"
+    )
+
+
+def _plain(side: Side) -> Iterator[tuple[str, str]]:
+    """Factors that are a column, or one in C(), and its name."""
+    for expr in side.categories:
+        read = sorted(frozenset.union(*names_in(f"{{{expr}}}" if "(" in expr else f"`{expr}`")))
+        columns = [name for name in read if name not in TRANSFORMS]
+        if len(columns) == 1:
+            yield expr, columns[0]
+
+
+def _orders(one: Mapping[str, Levels], two: Mapping[str, Levels]) -> dict[str, Levels]:
+    """Declared orders of levels in either set of rows."""
+    found = dict(one)
+    for name, own in two.items():
+        found[name] = own if name not in one else _array(union(name, list(one[name]), own, None))
+    return found
+
+
+def _array(values: Sequence[object]) -> Levels:
+    return np.array([*values, None], dtype=object)[:-1]
+
+
+def _union(a: Grouping, b: Grouping, orders: Mapping[str, Levels]) -> tuple[Grouping, Codes, Codes]:
     """Grouping with the levels of two, and the positions of theirs in it."""
     pairs = zip(a.columns, a.levels, b.levels, strict=True)
-    levels = [_union_of_levels(name, one, two) for name, one, two in pairs]
+    levels = [_union_of_levels(name, one, two, orders.get(name)) for name, one, two in pairs]
     parts = [
         np.concatenate([keys.positions(g.levels[j], own)[g.cells[:, j]] for g in (a, b)])
         for j, own in enumerate(levels)
@@ -182,8 +268,8 @@ def _union(a: Grouping, b: Grouping) -> tuple[Grouping, Codes, Codes]:
     return whole, first, second
 
 
-def _union_of_levels(name: str, one: Levels, two: Levels) -> Levels:
-    """Levels of both, each once; sorted if those of both are."""
+def _union_of_levels(name: str, one: Levels, two: Levels, order: Levels | None) -> Levels:
+    """Levels of both, each once: in their declared order, or sorted if those of both are."""
     if keys.has_text(one) != keys.has_text(two):
         raise InterlaceError(
             f"cross-products cannot be added: '{name}' holds text in only one of them"
@@ -192,6 +278,8 @@ def _union_of_levels(name: str, one: Levels, two: Levels) -> Levels:
     if not len(new) and len(one) == len(two):
         return one
     whole = keys.joined((one, new)) if len(new) else one
+    if order is not None and (at := keys.positions(whole, order)).min(initial=0) >= 0:
+        return whole[np.argsort(at)]
     if not (pd.Index(one).is_monotonic_increasing and pd.Index(two).is_monotonic_increasing):
         return whole
     try:

@@ -156,6 +156,7 @@ def _recipe_out(recipe: Recipe, packed: Packed) -> Header:
         "offset_column": e.offset_column,
         "offset_array": e.offset_array,
         "weights_column": e.weights_column,
+        "orders": [[name, packed.labels(own, name)] for name, own in recipe.orders.items()],
     }
 
 
@@ -184,7 +185,8 @@ def _recipe_in(stored: Header, arrays: Mapping[str, Array]) -> Recipe:
         weights_column=stored["weights_column"],
         context=None,
     )
-    return Recipe(encoding, stored["n_dropped"])
+    orders = {name: unpacked(own, arrays) for name, own in stored["orders"]}
+    return Recipe(encoding, stored["n_dropped"], orders)
 
 
 def _formula_in(stored: Header) -> MixedFormula:

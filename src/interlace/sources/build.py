@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from interlace.design import frame
 from interlace.design.complete import MISSING
-from interlace.design.design import Design, assemble, refuse_unidentifiable
+from interlace.design.design import Design, assemble, refuse_unidentifiable, saturated, sides_of
+from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, parse
+from interlace.design.frame import Levels
 from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError, choose
 from interlace.sources.opening import open_source
 from interlace.sources.passes import read_source
 from interlace.sources.source import Source
 from interlace.sums import crossprod
+from interlace.sums.columns import reproduced
 from interlace.sums.crossprod import CrossProducts
+
+# Squares below this share of others are rounding.
+_ROUNDING = 1e-26
 
 
 def cross_products(
@@ -82,13 +90,15 @@ def cross_products(
     if source is not None:
         return read(spec, source, weights, offset, missing, progress, whole=False)
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing, whole=False)
-    return of_design(design)
+    names = columns_read(sides_of(spec), frame.open_table(data), None)
+    names += [name for term in spec.random for name in term.group]
+    return of_design(design, frame.declared_orders(data, names))
 
 
-def of_design(design: Design) -> CrossProducts:
+def of_design(design: Design, orders: Mapping[str, Levels] | None = None) -> CrossProducts:
     """Cross-products of a design that say how its rows were encoded."""
-    A = crossprod.cross_products(design, moments=True)
-    return replace(A, recipe=Recipe(design.encoding, design.n_dropped))
+    A = crossprod.cross_products(design, moments=True, whole=False)
+    return replace(A, recipe=Recipe(design.encoding, design.n_dropped, orders or {}))
 
 
 def of_formula(
@@ -121,8 +131,26 @@ def of_formula(
                 f"{name} cannot be changed any more: the cross-products were made with "
                 f"{name}={used!r}; leave it out"
             )
+    if A.p >= A.n:
+        raise saturated(A.p, A.n)
     refuse_unidentifiable(A.terms, A.n)
+    _refuse_reproduced(A, formula)
     return A
+
+
+def _refuse_reproduced(A: CrossProducts, formula: MixedFormula) -> None:
+    """Refuse sums in which the fixed effects leave nothing of the response."""
+    back = np.linalg.inv(A.basis.fixed)
+    y, left = back[:-1, -1], float(A.vv[-1, -1]) * back[-1, -1] ** 2
+    around = y.copy()
+    if "Intercept" in A.names:
+        ones = back[:-1, A.names.index("Intercept")]
+        around -= ones * (ones @ y) / (ones @ ones)
+    total, size = A.n * float(around @ around), A.n * float(y @ y)
+    if total <= _ROUNDING * size and left <= _ROUNDING * size:
+        raise InterlaceError(f"the response '{formula.response}' is constant: nothing varies")
+    if left <= _ROUNDING * total:
+        raise reproduced()
 
 
 def read(

@@ -33,6 +33,8 @@ def _checks(A: CrossProducts) -> Iterator[bool]:
     yield _are_names([*A.names, *A.dropped]) and _are_names([t.group for t in A.terms], twice=True)
     yield len(A.terms) == len(encoding.groups) == len(encoding.slopes) > 0
     yield from _of_encoding(A, encoding)
+    yield _are_names(list(recipe.orders))
+    yield all(own.ndim == 1 and _are_distinct(own) for own in recipe.orders.values())
     yield from (_is_term(term) for term in A.terms)
     yield from _of_shapes(A)
     yield from _of_sums(A)

@@ -97,7 +97,7 @@ def read_source(
         refuse_constant(np.array([part.low]), response)
     _refuse_saturated(int(sifted[0].kept[:-1].sum()), part.A)
     A = finished(part, charts, sifted)
-    recipe = Recipe(plan.like.encoding, plan.n_dropped)
+    recipe = Recipe(plan.like.encoding, plan.n_dropped, dict(source.declared))
     return replace(A, recipe=recipe)
 
 

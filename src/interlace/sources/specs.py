@@ -65,6 +65,7 @@ def side_out(side: Side, packed: Packed) -> Header:
                 for expr, (kind, state) in sorted(spec.encoder_state.items())
                 if expr in own
             ],
+            "fields": [[expr, list(names)] for expr, names in side.fields.items()],
         },
     }
 
@@ -91,7 +92,8 @@ def side_in(stored: Header, arrays: Mapping[str, Array]) -> Side:
     exprs = {factor.expr for term in terms for factor in term.factors}
     if found.column_names != names or not exprs.issuperset(found.encoder_state):
         raise ValueError(text)
-    return Side(text, names, found)
+    fields = {_text(expr): tuple(map(_text, own)) for expr, own in spec["fields"]}
+    return Side(text, names, found, fields)
 
 
 # Which columns stem from which factors ------------------------------------------------------------

@@ -121,10 +121,13 @@ def _same(known: Floats, column: Floats) -> bool:
     return bool((known[probe] == column[probe]).all()) and np.array_equal(known, column)
 
 
-def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], Block]:
+def working_fixed(
+    pool: Pool, X: Floats, y: Floats, *, whole: bool = True
+) -> tuple[NDArray[np.bool_], Block]:
     """Mask of the columns of ``X`` kept, and the block of ``[X y]``.
 
-    Working columns are orthonormal (mean square 1), the last the least-squares residual of ``y``.
+    Working columns are orthonormal (mean square 1), the last the least-squares residual of ``y``;
+    in a part of the rows, which are not the ``whole``, nothing may be left of it.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
         If nothing is left of the response.
     """
     block, kept, constant = _independent(pool, X)
-    unit = float(max(y.max(), -y.min()))
+    unit = float(max(y.max(), -y.min())) or 1.0
     scaled = y / unit
     mean = 0.0 if constant is None else float(_means(scaled[:, None], pool.w)[0])
     p = len(block.index)
@@ -143,7 +146,7 @@ def working_fixed(pool: Pool, X: Floats, y: Floats) -> tuple[NDArray[np.bool_], 
         shift[int(kept[:constant].sum()), p] = -mean / X[0, constant]
     response = pool.add_response(scaled, mean)
     del scaled
-    return kept, _with_residual(pool, block, response, shift)
+    return kept, _with_residual(pool, block, response, shift, whole)
 
 
 def working_columns(pool: Pool, X: Floats) -> tuple[NDArray[np.bool_], Block]:
@@ -186,7 +189,7 @@ def _independent(pool: Pool, M: Floats) -> tuple[Block, NDArray[np.bool_], int |
         finish = np.linalg.inv(R) * (np.sqrt(pool.n) / norms[:, None])
         return Block(index, C, finish), varies, constant
     rows = pool.rows(index)[:, varies] / norms[varies]
-    Q, R, independent = _gram_schmidt(rows)
+    Q, R, independent = gram_schmidt(rows)
     kept = varies.copy()
     kept[varies] = independent
     to_rows = np.linalg.inv(R) * (np.sqrt(pool.n) / norms[kept][:, None])
@@ -216,7 +219,7 @@ def _triangular(gram: Floats) -> Floats | None:
     return None if (np.diag(R) ** 2 < GRAM_SUSPECT).any() else R
 
 
-def _gram_schmidt(rows: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def gram_schmidt(rows: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Orthonormal ``Q`` and upper ``R`` of the independent columns (unit norm), and their mask.
 
     Every column is projected out twice, which makes ``Q`` orthogonal to the last digit.
@@ -241,7 +244,7 @@ def _gram_schmidt(rows: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     return Q[:, : len(kept)], R[: len(kept), kept], mask
 
 
-def _with_residual(pool: Pool, X: Block, response: int, shift: Floats) -> Block:
+def _with_residual(pool: Pool, X: Block, response: int, shift: Floats, whole: bool) -> Block:
     """Add the least-squares residual of the response, mean square 1, to the block of ``X``."""
     p = len(X.index)
     index = (*X.index, response)
@@ -259,14 +262,22 @@ def _with_residual(pool: Pool, X: Block, response: int, shift: Floats) -> Block:
     again = Q.T @ r / pool.n
     r = r - Q @ again
     scale = float(np.sqrt(r @ r / pool.n))
-    if scale < 1e-13 * np.sqrt(max(total, 1e-300)) or total == 0.0:
-        raise InterlaceError(
-            "the fixed effects reproduce the response exactly: there is no variance left for "
-            "random effects and residuals; check the response and the fixed side of the formula"
-        )
+    nothing = scale < 1e-13 * np.sqrt(max(total, 1e-300)) or total == 0.0
+    if nothing and not whole:
+        scale = float(np.sqrt(total)) or 1.0
+    elif nothing:
+        raise reproduced()
     finish[:p, p] -= X.finish @ again
     column = shift @ finish[:, p] / scale
     shift = np.column_stack((shift[:, :p], column))
     finish = np.eye(p + 1)
     finish[:p, :p] = X.finish
     return Block((*X.index, *pool.add_weighted((r / scale)[:, None])), shift, finish)
+
+
+def reproduced() -> InterlaceError:
+    """The error for a response of which the fixed effects leave nothing."""
+    return InterlaceError(
+        "the fixed effects reproduce the response exactly: there is no variance left for "
+        "random effects and residuals; check the response and the fixed side of the formula"
+    )

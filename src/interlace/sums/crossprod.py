@@ -17,12 +17,12 @@ import numpy as np
 from scipy.sparse import csc_matrix
 
 from interlace.covariance.templates import Full
-from interlace.errors import InterlaceError
+from interlace.sums import merge
 from interlace.sums.cells import Cells as Cells
 from interlace.sums.cells import Codes as Codes
-from interlace.sums.cells import add_cells, counted_pairs, indexed_pairs, narrow
+from interlace.sums.cells import counted_pairs, indexed_pairs
 from interlace.sums.columns import Block, Pool, working_fixed, working_random
-from interlace.sums.joint import Joins
+from interlace.sums.joint import Joins, Joint
 from interlace.sums.moments import Moments, moments_of
 from interlace.sums.rows import Basis as Basis
 from interlace.sums.rows import Rows
@@ -83,23 +83,42 @@ class CrossProducts:
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Cross-products of the rows of both, on the levels of both.
 
+        A category, a level or a value that only one of them has is one of both; which columns of
+        the fixed effects depend on others is found anew.
+
         Raises
         ------
         InterlaceError
-            They are of different models, or their rows were not encoded alike.
+            They are of different models, or the state of a transform differs.
         """
-        joint = None
-        if isinstance(self.recipe, Joins):
-            joint = self.recipe.joined(other.recipe, self.terms, other.terms)
-        if joint is None:
-            return _combine(self, other, 1.0)
-        left = on_levels(self, joint.terms, joint.left)
-        right = on_levels(other, joint.terms, joint.right)
-        return replace(_combine(left, right, 1.0), recipe=joint.recipe)
+        joint = self._joint(other)
+        return (
+            merge.combined(self, other, 1.0) if joint is None else merge.added(self, other, joint)
+        )
 
     def __sub__(self, other: CrossProducts) -> CrossProducts:
-        """Cross-products of the rows of ``self`` without those of ``other``."""
-        return _combine(self, other, -1.0)
+        """Cross-products of the rows of ``self`` without those of ``other``.
+
+        Levels of ``other`` must be levels of ``self``, all of which stay.
+
+        Raises
+        ------
+        InterlaceError
+            They are of different models, ``other`` has a level that ``self`` has not, or no row
+            would be left.
+        """
+        joint = self._joint(other, within=True)
+        return (
+            merge.combined(self, other, -1.0)
+            if joint is None
+            else merge.removed(self, other, joint)
+        )
+
+    def _joint(self, other: CrossProducts, *, within: bool = False) -> Joint | None:
+        """What the rows of both have in common, if it is known how they were encoded."""
+        if not isinstance(self.recipe, Joins):
+            return None
+        return self.recipe.joined(other.recipe, self.terms, other.terms, within=within)
 
     def save(self, path: str | Path) -> None:
         """Write to a file, with all that :func:`interlace.fit` and ``predict`` need.
@@ -169,17 +188,19 @@ class CrossProducts:
         )
 
 
-def cross_products(rows: Rows, *, moments: bool = False) -> CrossProducts:
-    """One pass over the rows of a model; with the unweighted ``moments`` if these are asked for.
+def cross_products(rows: Rows, *, moments: bool = False, whole: bool = True) -> CrossProducts:
+    """One pass over the rows of a model, or over a part of them that is to be added to others.
+
+    With the unweighted ``moments`` if these are asked for.
 
     Raises
     ------
     InterlaceError
         If the response is an exact linear function of the fixed effects, so that there is no
-        residual variance to divide.
+        residual variance to divide; not in a part.
     """
     pool = pool_for(rows)
-    kept, fixed = working_fixed(pool, rows.X, rows.response)
+    kept, fixed = working_fixed(pool, rows.X, rows.response, whole=whole)
     random = [working_random(pool, Z, term) for Z, term in zip(rows.Z, rows.terms, strict=True)]
     names = np.array(rows.names, dtype=object)
     labels = tuple(names[kept]), tuple(names[~kept])
@@ -401,92 +422,3 @@ def _turned(A: CrossProducts, j: int, term: ReTerm, Q: Floats, B: Floats) -> Cro
 def _with(items: tuple[T, ...], j: int, item: T) -> tuple[T, ...]:
     """The tuple with one item replaced."""
     return (*items[:j], item, *items[j + 1 :])
-
-
-# ------------------------------------------------------------------ the monoid
-
-
-def on_levels(
-    A: CrossProducts, terms: Sequence[ReTerm], places: Sequence[tuple[int, Codes]]
-) -> CrossProducts:
-    """The same cross-products for terms in another order and on more levels.
-
-    ``places`` holds, per new term, its position in ``A`` and the positions ``(l,)`` of its levels.
-    """
-    if all(i == j and _in_place(index, terms[i].l) for i, (j, index) in enumerate(places)):
-        return replace(A, terms=tuple(terms))
-    old = [j for j, _ in places]
-    moved = [index for _, index in places]
-    new = {j: i for i, j in enumerate(old)}
-
-    def spread(block: Floats, i: int) -> Floats:
-        whole = np.zeros((terms[i].l, *block.shape[1:]))
-        whole[moved[i]] = block
-        return whole
-
-    cells = {}
-    for (i, j), block in A.cells.items():
-        a, b = new[i], new[j]
-        rows, cols = narrow(moved[a][block.rows]), narrow(moved[b][block.cols])
-        values = block.values if a < b else block.values.transpose(0, 2, 1)
-        pair, rows, cols = ((a, b), rows, cols) if a < b else ((b, a), cols, rows)
-        order = np.lexsort((cols, rows))
-        cells[pair] = Cells(rows[order], cols[order], values[order])
-    return replace(
-        A,
-        terms=tuple(terms),
-        basis=Basis(A.basis.fixed, tuple(A.basis.random[j] for j in old)),
-        zv=tuple(spread(A.zv[j], i) for i, j in enumerate(old)),
-        zz=tuple(spread(A.zz[j], i) for i, j in enumerate(old)),
-        cells=dict(sorted(cells.items())),
-        moments=None if A.moments is None else A.moments.of_terms(old),
-    )
-
-
-def _in_place(index: Codes, l: int) -> bool:
-    """Whether every level stays where it is."""
-    return len(index) == l and bool((index == np.arange(l)).all())
-
-
-def _combine(left: CrossProducts, right: CrossProducts, sign: float) -> CrossProducts:
-    """``left + sign * right`` in the basis of ``left``."""
-    _check_alike(left, right)
-    other = right.rebase(left.basis)
-    moments = None
-    if left.moments is not None and other.moments is not None:
-        moments = left.moments.plus(other.moments, sign)
-    return replace(
-        left,
-        n=left.n + int(sign) * right.n,
-        sum_log_w=left.sum_log_w + sign * right.sum_log_w,
-        vv=left.vv + sign * other.vv,
-        zv=tuple(a + sign * b for a, b in zip(left.zv, other.zv, strict=True)),
-        zz=tuple(a + sign * b for a, b in zip(left.zz, other.zz, strict=True)),
-        cells={key: _merge(cells, other.cells[key], sign) for key, cells in left.cells.items()},
-        moments=moments,
-    )
-
-
-def _check_alike(left: CrossProducts, right: CrossProducts) -> None:
-    """Refuse to combine cross-products of different models."""
-    if left.names != right.names:
-        raise InterlaceError(
-            f"cross-products of different fixed effects cannot be combined: "
-            f"{', '.join(left.names)} and {', '.join(right.names)}"
-        )
-    if len(left.terms) != len(right.terms):
-        raise InterlaceError(
-            f"cross-products of different random effects cannot be combined: "
-            f"{len(left.terms)} and {len(right.terms)} terms"
-        )
-    for a, b in zip(left.terms, right.terms, strict=True):
-        if a.group != b.group or a.columns != b.columns or not np.array_equal(a.levels, b.levels):
-            raise InterlaceError(
-                f"cross-products of different random effects cannot be combined: term "
-                f"{a.group!r} has other columns or levels in the two"
-            )
-
-
-def _merge(left: Cells, right: Cells, sign: float) -> Cells:
-    """Blocks of both, those at the same pair of levels added; blocks that cancel to 0 are kept."""
-    return add_cells([left, right if sign == 1.0 else replace(right, values=sign * right.values)])

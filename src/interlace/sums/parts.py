@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.errors import InterlaceError
 from interlace.sums.cells import Cells, add_cells
-from interlace.sums.columns import GRAM_SUSPECT, RANK_TOLERANCE, Block, Pool
+from interlace.sums.columns import GRAM_SUSPECT, RANK_TOLERANCE, Block, Pool, reproduced
 from interlace.sums.crossprod import Basis, CrossProducts, pool_for, sums_over_rows
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
@@ -304,10 +303,7 @@ def finished(part: Part, charts: Charts, sifted: Sequence[Sifted]) -> CrossProdu
     A = part.A
     fixed, *random = sifted
     if not fixed.kept[-1]:
-        raise InterlaceError(
-            "the fixed effects reproduce the response exactly: there is no variance left for "
-            "random effects and residuals; check the response and the fixed side of the formula"
-        )
+        raise reproduced()
     F = fixed.finish
     B = [_random_finish(A, j, one) for j, one in enumerate(random)]
     kept = fixed.kept[:-1]
