@@ -103,16 +103,6 @@ def pick(table: Table, names: Iterable[str]) -> dict[str, Column]:
     return {name: table.read(name) for name in wanted}
 
 
-def declared_orders(data: Foreign, names: Iterable[str]) -> dict[str, Levels]:
-    """Levels of the columns that declare them, those that do not occur included, in their order."""
-    columns = pick(open_table(data), names)
-    return {
-        name: np.asarray(column.categories)
-        for name, column in columns.items()
-        if isinstance(column, pd.Categorical)
-    }
-
-
 def as_column(values: Foreign, name: str) -> Column:
     """Values given as an array, a list or a series, by position."""
     if isinstance(values, np.ndarray | ExtensionArray):

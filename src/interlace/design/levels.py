@@ -8,17 +8,18 @@ has more columns, which are zero in the rows at hand, and ``M`` is another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+import pandas as pd
 from formulaic.materializers.types import ScopedTerm
 from formulaic.model_spec import EncodedTermStructure, ModelSpec
 from formulaic.parser.types import Factor
 from formulaic.transforms.contrasts import Contrasts, ContrastsState
 
-from interlace.design import keys
+from interlace.design import frame, keys
 from interlace.design.encode import Floats, Side
 from interlace.design.frame import Levels
 from interlace.errors import InterlaceError
@@ -124,6 +125,16 @@ def union(what: str, one: Sequence[object], two: object, order: Levels | None) -
             f"cross-products cannot be added: '{what}' holds {one[0]!r} in one and {b[0]!r} in the "
             "other, which cannot be compared"
         ) from error
+
+
+def declared_orders(data: object, names: Iterable[str]) -> dict[str, Levels]:
+    """Levels of the columns that declare them, those that do not occur included, in their order."""
+    columns = frame.pick(frame.open_table(data), names)
+    return {
+        name: np.asarray(column.categories)
+        for name, column in columns.items()
+        if isinstance(column, pd.Categorical)
+    }
 
 
 def _array(values: object) -> Levels:

@@ -14,6 +14,7 @@ from interlace.design.design import Design, assemble, refuse_unidentifiable, sat
 from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Levels
+from interlace.design.levels import declared_orders
 from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError, choose
 from interlace.sources.opening import open_source
@@ -92,7 +93,7 @@ def cross_products(
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing, whole=False)
     names = columns_read(sides_of(spec), frame.open_table(data), None)
     names += [name for term in spec.random for name in term.group]
-    return of_design(design, frame.declared_orders(data, names))
+    return of_design(design, declared_orders(data, names))
 
 
 def of_design(design: Design, orders: Mapping[str, Levels] | None = None) -> CrossProducts:
