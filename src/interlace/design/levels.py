@@ -119,7 +119,7 @@ def union(what: str, one: Sequence[object], two: object, order: Levels | None) -
         return list(a)
     try:
         rising = all(list(side) == sorted(side) for side in (a, b))
-        return sorted(whole) if rising else whole  # type: ignore[type-var]
+        return sorted(whole) if rising else whole
     except TypeError as error:
         raise InterlaceError(
             f"cross-products cannot be added: '{what}' holds {one[0]!r} in one and {b[0]!r} in the "
@@ -265,7 +265,9 @@ def _map(
             )
             for e in exprs
         ]
-        product = reduce(lambda done, new: np.kron(new, done), coding, np.ones((1, 1)))
+        product: Floats = np.ones((1, 1))
+        for new in coding:
+            product = np.asarray(np.kron(new, product), dtype=np.float64)
         blocks.append(scoped.scale * combinations @ product)
     return np.column_stack(blocks)
 
@@ -297,8 +299,7 @@ def _spanned(
             if axes[one.factor.expr].category and not one.reduced
         ]
         for axis in (factors.index(expr) + 1 for expr in free):
-            inverse = np.linalg.inv(axes[factors[axis - 1]].full)
-            block = _along(block, axis, inverse)
+            block = _along(block, axis, _inverse(axes[factors[axis - 1]].full))
         yield from _subsets(block, factors, free, axes)
 
 
@@ -332,7 +333,7 @@ def _combinations(
         order, block = spanned[frozenset([*chosen, *numbers])]
         for expr in categories:
             whole = np.column_stack((np.ones(axes[expr].size), axes[expr].reduced))
-            back = np.linalg.inv(whole)
+            back = _inverse(whole)
             if expr in chosen:
                 block = _along(block, order.index(expr) + 1, back[1:])
             else:
@@ -346,6 +347,10 @@ def _choices(items: Sequence[str]) -> Iterator[list[str]]:
     """All subsets, in the order of the items."""
     for number in range(2 ** len(items)):
         yield [item for i, item in enumerate(items) if number >> i & 1]
+
+
+def _inverse(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def _along(block: Floats, axis: int, matrix: Floats) -> Floats:

@@ -90,7 +90,10 @@ class Recipe:
             Share(
                 names=e.fixed.names,
                 fixed=(fixed.left, fixed.right)[k],
-                random=tuple((at[k][i], own[1 + k]) for i, own in zip(order, found, strict=True)),
+                random=tuple(
+                    (at[k][i], (first, second)[k])
+                    for i, (_, first, second) in zip(order, found, strict=True)
+                ),
                 slopes=tuple((slopes[i].left, slopes[i].right)[k] for i in order),
             )
             for k, e in enumerate((a, b))
@@ -195,8 +198,8 @@ def _refuse_more(
             )
     for one, both in sides:
         for expr, levels in both.categories.items():
-            own = one.categories[expr]
-            if levels is not None and own is not None and len(levels) > len(own):
+            known = one.categories[expr]
+            if levels is not None and known is not None and len(levels) > len(known):
                 raise InterlaceError(
                     f"cross-products cannot be taken away: '{expr}' has levels in these rows alone"
                 )
@@ -214,7 +217,7 @@ def _position(encoding: Encoding, expr: str, group: tuple[str, ...]) -> int:
 def _joined_sides(one: Side, two: Side, orders: Mapping[str, Levels]) -> Widened:
     """Two sides on the categories of both."""
     if one.names == two.names and all(
-        (own is None) == (other is None) and (own is None or np.array_equal(own, other))
+        own is other or (own is not None and other is not None and np.array_equal(own, other))
         for own, other in zip(one.categories.values(), two.categories.values(), strict=True)
     ):
         return Widened(one, np.eye(len(one.names)), np.eye(len(one.names)))
