@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, log_ndtr, ndtr, ndtri
 
 from interlace.glmm.jets import Jet, straight
 from interlace.sums.terms import Floats
+
+Mask = NDArray[np.bool_]
 
 _ROOT_TWO_PI = float(np.sqrt(2.0 * np.pi))
 
@@ -24,8 +27,8 @@ class Link(Protocol):
     @property
     def name(self) -> str: ...
 
-    def inside(self, eta: Floats) -> bool:
-        """Whether every linear predictor gives a mean that the response can have."""
+    def inside(self, eta: Floats) -> Mask:
+        """Which linear predictors give a mean that the response can have, ``(n,)``."""
         ...
 
     def mean(self, eta: Floats) -> Jet:
@@ -57,12 +60,17 @@ class ProbabilityLink(Link, Protocol):
         ...
 
 
-def _always(eta: Floats) -> bool:
-    return bool(np.isfinite(eta).all())
+def all_inside(link: Link, eta: Floats) -> bool:
+    """Whether every linear predictor gives a mean that the response can have."""
+    return bool(link.inside(eta).all())
 
 
-def _positive(eta: Floats) -> bool:
-    return bool((eta > 0.0).all() and np.isfinite(eta).all())
+def _always(eta: Floats) -> Mask:
+    return np.isfinite(eta)
+
+
+def _positive(eta: Floats) -> Mask:
+    return np.asarray((eta > 0.0) & np.isfinite(eta))
 
 
 # ------------------------------------------------------------------ means
@@ -75,7 +83,7 @@ class Identity:
     name: str = "identity"
     positive: bool = False
 
-    def inside(self, eta: Floats) -> bool:
+    def inside(self, eta: Floats) -> Mask:
         return _positive(eta) if self.positive else _always(eta)
 
     def mean(self, eta: Floats) -> Jet:
@@ -95,8 +103,8 @@ class Log:
 
     name: str = "log"
 
-    def inside(self, eta: Floats) -> bool:
-        return bool((eta < 700.0).all() and np.isfinite(eta).all())
+    def inside(self, eta: Floats) -> Mask:
+        return np.asarray((eta < 700.0) & np.isfinite(eta))
 
     def mean(self, eta: Floats) -> Jet:
         mu = np.exp(eta)
@@ -116,8 +124,8 @@ class Inverse:
     name: str = "inverse"
     positive: bool = False
 
-    def inside(self, eta: Floats) -> bool:
-        return _positive(eta) if self.positive else _always(eta) and bool((eta != 0.0).all())
+    def inside(self, eta: Floats) -> Mask:
+        return _positive(eta) if self.positive else _always(eta) & (eta != 0.0)
 
     def mean(self, eta: Floats) -> Jet:
         mu = 1.0 / eta
@@ -137,7 +145,7 @@ class SquareRoot:
 
     name: str = "sqrt"
 
-    def inside(self, eta: Floats) -> bool:
+    def inside(self, eta: Floats) -> Mask:
         return _positive(eta)
 
     def mean(self, eta: Floats) -> Jet:
@@ -160,7 +168,7 @@ class Logit:
 
     name: str = "logit"
 
-    def inside(self, eta: Floats) -> bool:
+    def inside(self, eta: Floats) -> Mask:
         return _always(eta)
 
     def mean(self, eta: Floats) -> Jet:
@@ -188,7 +196,7 @@ class Probit:
 
     name: str = "probit"
 
-    def inside(self, eta: Floats) -> bool:
+    def inside(self, eta: Floats) -> Mask:
         return _always(eta)
 
     def mean(self, eta: Floats) -> Jet:
@@ -214,8 +222,8 @@ class LogLog:
 
     name: str = "cloglog"
 
-    def inside(self, eta: Floats) -> bool:
-        return bool((eta < 700.0).all() and np.isfinite(eta).all())
+    def inside(self, eta: Floats) -> Mask:
+        return np.asarray((eta < 700.0) & np.isfinite(eta))
 
     def mean(self, eta: Floats) -> Jet:
         m = np.exp(eta)
@@ -244,7 +252,7 @@ class Cauchit:
 
     name: str = "cauchit"
 
-    def inside(self, eta: Floats) -> bool:
+    def inside(self, eta: Floats) -> Mask:
         return _always(eta)
 
     def mean(self, eta: Floats) -> Jet:
@@ -272,8 +280,8 @@ class LogProbability:
 
     name: str = "log"
 
-    def inside(self, eta: Floats) -> bool:
-        return bool((eta < 0.0).all() and np.isfinite(eta).all())
+    def inside(self, eta: Floats) -> Mask:
+        return np.asarray((eta < 0.0) & np.isfinite(eta))
 
     def mean(self, eta: Floats) -> Jet:
         mu = np.exp(eta)

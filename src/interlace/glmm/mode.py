@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interlace.glmm.families import Curve
+from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
 from interlace.solver.exact import Factor
@@ -86,7 +87,7 @@ def _at(
 
 
 def _state(problem: Problem, u: list[Floats], eta: Floats, omega: Floats, n: int) -> Mode | None:
-    if not problem.family.link.inside(eta):
+    if not all_inside(problem.family.link, eta):
         return None
     curve = problem.curve(eta, omega)
     deviance = float(-2.0 * curve.l.sum() + sum(float((v**2).sum()) for v in u))

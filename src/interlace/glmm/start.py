@@ -6,6 +6,7 @@ import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.glmm.laplace import zeros
+from interlace.glmm.links import all_inside
 from interlace.glmm.mode import safe_factor
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
@@ -47,7 +48,7 @@ def _least_squares(problem: Problem) -> Floats:
     for target in (link.to_eta(mean), np.full(rows.n, level), np.full(rows.n, -10.0)):
         response = root * (target - problem.offset)
         beta = _solution(root[:, None] * rows.X, response)
-        if link.inside(problem.fixed_part(beta)):
+        if all_inside(link, problem.fixed_part(beta)):
             return beta
     raise InterlaceError(
         f"no coefficients were found with which link={link.name!r} gives every row a possible "
@@ -74,7 +75,7 @@ def _scored(problem: Problem, beta: Floats, gamma: Floats) -> tuple[Floats, floa
     step = _solution(information, X.T @ curve.g)
     deta, before = X @ step, float(curve.l.sum())
     for share in 0.5 ** np.arange(12):
-        if problem.family.link.inside(eta + share * deta):
+        if all_inside(problem.family.link, eta + share * deta):
             after = float(problem.curve(eta + share * deta, omega).l.sum())
             if after >= before:
                 return beta + share * step, 2.0 * (after - before)
@@ -103,7 +104,7 @@ def _joint(problem: Problem, at: Parameters) -> tuple[Parameters, list[Floats]]:
     eta = problem.fixed_part(beta)
     for _ in range(_JOINT):
         new = _joint_step(problem, Parameters(at.templates, beta, at.gamma), eta)
-        if new is None or not problem.family.link.inside(new[2]):
+        if new is None or not all_inside(problem.family.link, new[2]):
             break
         curve = problem.curve(new[2], omega)
         before = problem.curve(eta, omega).l.sum() - 0.5 * sum((v**2).sum() for v in u)

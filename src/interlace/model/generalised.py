@@ -26,6 +26,7 @@ from interlace.glmm.laplace import Laplace
 from interlace.glmm.links import Link
 from interlace.glmm.names import family_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
+from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
 from interlace.glmm.separation import (
     Separated,
     directions_to_infinity,
@@ -206,9 +207,15 @@ def _precision(rows: Working, sd: float) -> Floats:
 
 def _approximation(options: Options, problem: Problem) -> Approximation:
     """Laplace, or quadrature where it can be."""
-    if options.quadrature == 1:
+    nodes = options.quadrature
+    if not isinstance(nodes, int | np.integer) or not 1 <= nodes <= MOST_NODES:
+        raise InterlaceError(
+            f"quadrature must be a number of nodes from 1 (Laplace) to {MOST_NODES}, not {nodes!r}"
+        )
+    if nodes == 1:
         return Laplace()
-    raise InterlaceError("quadrature must be 1")
+    refuse_quadrature(problem, int(nodes))
+    return Quadrature(int(nodes))
 
 
 def _warn(model: FittedGeneralModel) -> None:

@@ -100,7 +100,7 @@ class _Place:
 
     def row(self, bad: NDArray[np.bool_]) -> str:
         """The first row at fault, as the data counts them."""
-        return self.rows.name(int(np.argmax(bad)), "")
+        return self.rows.name(int(np.argmax(bad)), "the data")
 
     def refuse(self, y: Floats, bad: NDArray[np.bool_], why: str) -> None:
         """Refuse a response with values at fault."""
@@ -253,7 +253,7 @@ def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole:
         row = int(np.argmax(bad))
         kind = "positive whole numbers" if whole else "positive"
         raise InterlaceError(
-            f"{name} must be {kind}, but {rows.name(row, 'the data')} "
-            f"has {values[row]:g}: leave such rows out"
+            f"{name} must be {kind}, but {rows.name(row, 'the data')} has {values[row]:g}: leave "
+            f"such rows out"
         )
     return values

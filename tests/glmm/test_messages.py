@@ -1,0 +1,244 @@
+"""Bad input of generalised models: a message with the row, the value and the way out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import interlace
+from interlace import InterlaceError, families
+
+
+def frame(n=60, seed=1):
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(n // 6), 6)
+    x = rng.normal(size=n)
+    eta = 0.3 * x + 0.5 * rng.normal(size=n)[g]
+    return pd.DataFrame(
+        {
+            "g": g.astype(str),
+            "h": (np.arange(n) % 5).astype(str),
+            "x": x,
+            "yes": (rng.random(n) < 1 / (1 + np.exp(-eta))).astype(int),
+            "size": rng.integers(2, 9, n),
+            "count": rng.poisson(np.exp(eta + 1.0)),
+            "cost": np.exp(eta) * rng.gamma(5.0, 0.2, n),
+            "share": np.clip(0.5 + 0.1 * eta, 0.05, 0.95),
+            "three": np.array(["a", "b", "c"])[np.arange(n) % 3],
+            "hours": rng.uniform(1.0, 5.0, n),
+        }
+    )
+
+
+def changed(column, row, value):
+    d = frame()
+    d[column] = d[column].astype(float)
+    d.loc[row, column] = value
+    return d
+
+
+BINOMIAL, POISSON = {"family": "binomial"}, {"family": "poisson"}
+BAD = {
+    "half an event": (
+        "count ~ x",
+        changed("count", 17, 3.5),
+        POISSON,
+        r"'count' holds 3\.5 in row 17.*exposure=",
+    ),
+    "fewer than none": (
+        "count ~ x",
+        changed("count", 3, -1),
+        {"family": "nbinom"},
+        r"holds -1 in row 3.*counts events",
+    ),
+    "no events": ("count ~ x", frame().assign(count=0), POISSON, "is 0 in every row"),
+    "neither 0 nor 1": ("yes ~ x", changed("yes", 5, 2), BINOMIAL, r"holds 2 in row 5.*trials="),
+    "all yes": ("yes ~ x", frame().assign(yes=1), BINOMIAL, "is 1 in every row"),
+    "all no": ("yes ~ x", frame().assign(yes=0), BINOMIAL, "is 0 in every row"),
+    "three answers": ("three ~ x", frame(), BINOMIAL, r"3 categories \(a, b, c\)"),
+    "more than trials": (
+        "yes ~ x",
+        frame().assign(size=1).assign(yes=lambda d: d.yes + 1),
+        {**BINOMIAL, "trials": "size"},
+        r"'yes' \(2\) exceeds trials 'size' \(1\) in row",
+    ),
+    "half a trial": (
+        "yes ~ x",
+        changed("size", 4, 2.5),
+        {**BINOMIAL, "trials": "size"},
+        r"trials must be positive whole numbers.*row 4",
+    ),
+    "no trial": (
+        "yes ~ x",
+        changed("size", 4, 0),
+        {**BINOMIAL, "trials": "size"},
+        r"trials must be positive whole",
+    ),
+    "uneven share": (
+        "share ~ x",
+        frame(),
+        {**BINOMIAL, "trials": "size"},
+        "not a whole number of successes",
+    ),
+    "trials of counts": (
+        "count ~ x",
+        frame(),
+        {**POISSON, "trials": "size"},
+        "trials= belongs to family='binomial'",
+    ),
+    "exposure of answers": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "exposure": "hours"},
+        "exposure= is the offset",
+    ),
+    "exposure without log": (
+        "count ~ x",
+        frame(),
+        {**POISSON, "exposure": "hours", "link": "sqrt"},
+        "exposure= is the offset",
+    ),
+    "no exposure": (
+        "count ~ x",
+        changed("hours", 9, 0.0),
+        {**POISSON, "exposure": "hours"},
+        r"exposure must be positive, but row 9",
+    ),
+    "cost of nothing": (
+        "cost ~ x",
+        changed("cost", 2, 0.0),
+        {"family": "gamma"},
+        r"'cost' is 0 in 1 rows.*row 2.*hurdle",
+    ),
+    "negative cost": (
+        "cost ~ x",
+        changed("cost", 2, -1.0),
+        {"family": "inverse-gaussian"},
+        "is 0 or below in 1 rows",
+    ),
+    "whole share": (
+        "share ~ x",
+        changed("share", 8, 1.0),
+        {"family": "beta"},
+        r"holds 1 in row 8.*below 1",
+    ),
+    "negative mean": (
+        "x ~ hours",
+        frame().assign(x=lambda d: d.x - 9),
+        {"family": "gaussian", "link": "log"},
+        "needs a positive mean",
+    ),
+    "unknown family": ("count ~ x", frame(), {"family": "poison"}, "unknown family 'poison'"),
+    "unknown link": ("count ~ x", frame(), {**POISSON, "link": "logit"}, "link='logit' is none of"),
+    "one level": ("yes ~ x", frame().assign(g="a"), BINOMIAL, "has one level"),
+    "REML": ("yes ~ x", frame(), {**BINOMIAL, "method": "REML"}, "method='REML' is for Gaussian"),
+    "degrees of freedom": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "ddf": "satterthwaite"},
+        "ddf='satterthwaite' is for Gaussian",
+    ),
+    "theta0": ("yes ~ x", frame(), {**BINOMIAL, "theta0": [1.0]}, "theta0 is for Gaussian"),
+    "iterative": ("yes ~ x", frame(), {**BINOMIAL, "solver": "iterative"}, "solver='exact'"),
+    "no prior": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "fixed_prior": 0.0},
+        "fixed_prior must be a positive",
+    ),
+    "no nodes": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "quadrature": 0},
+        "quadrature must be a number of nodes",
+    ),
+    "half a node": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "quadrature": 2.5},
+        "quadrature must be a number of nodes",
+    ),
+    "negative weights": (
+        "yes ~ x",
+        frame().assign(hours=-1.0),
+        {**BINOMIAL, "weights": "hours"},
+        "weights must be positive",
+    ),
+    "trials of numbers": ("cost ~ x", frame(), {"trials": "size"}, "trials= is for other families"),
+    "nodes of numbers": (
+        "cost ~ x",
+        frame(),
+        {"quadrature": 5},
+        "quadrature= is for other families",
+    ),
+    "pure groups": (
+        "pure ~ x",
+        frame().assign(pure=lambda d: d.g.isin(["1", "4"])),
+        BINOMIAL,
+        "every level of 'g' is all 0 or all 1",
+    ),
+    "an answer a level": (
+        "yes ~ x",
+        frame().assign(g=lambda d: np.arange(len(d))),
+        BINOMIAL,
+        "every level of 'g' is all 0 or all 1",
+    ),
+    "a level a row": (
+        "cost ~ x",
+        frame().assign(g=lambda d: np.arange(len(d))),
+        {"link": "log"},
+        "as many levels",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=list(BAD))
+def test_bad_input_is_refused_in_words(case):
+    formula, data, options, message = case
+    with pytest.raises(InterlaceError, match=message):
+        interlace.fit(formula, data, groups="g", **options)
+
+
+def test_quadrature_needs_one_factor_and_few_columns():
+    with pytest.raises(InterlaceError, match=r"quadrature=9 needs one grouping factor; .*has two"):
+        interlace.fit("yes ~ x", frame(), groups=["g", "h"], family="binomial", quadrature=9)
+    with pytest.raises(InterlaceError, match="at most 3 random effects a level; 'g' has 4"):
+        interlace.fit(
+            "count ~ x + (1 + x + hours + size | g)", frame(), family="poisson", quadrature=3
+        )
+
+
+def test_separated_rows_are_named():
+    d = frame(240)
+    d["arm"] = np.array(["a", "b", "c"])[np.arange(240) % 3]
+    d.loc[d.arm == "c", "yes"] = 0
+    with pytest.warns(interlace.SeparationWarning, match=r"every row with arm\[T\.c\] has yes = 0"):
+        result = interlace.fit("yes ~ arm", d, groups="g", family="binomial")
+    assert [one.name for one in result.separated] == ["arm[T.c]"]
+    assert "arm[T.c] is -infinity" in str(result.summary())
+    held = interlace.fit("yes ~ arm", d, groups="g", family="binomial", fixed_prior=2.5)
+    assert abs(held.fe_params["arm[T.c]"]) < 10 and "prior" in str(held.summary())
+
+
+@pytest.mark.filterwarnings("ignore:singular fit")
+def test_what_is_legal_is_fitted():
+    d = frame()
+    answers = d.assign(yes=np.where(d.yes == 1, "yes", "no"))
+    a = interlace.fit("yes ~ x", answers, groups="g", family="binomial")
+    b = interlace.fit("yes ~ x", d.assign(yes=d.yes == 1), groups="g", family="binomial")
+    assert a.llf == b.llf
+    gaps = d.assign(hours=d.hours.where(d.index != 7))
+    assert interlace.fit("yes ~ x", gaps, groups="g", family="binomial", weights="hours").nobs == 59
+    huge = d.assign(count=d["count"] * 10_000_000)
+    assert interlace.fit("count ~ x", huge, groups="g", family="nbinom").converged
+    row = d.assign(i=np.arange(len(d)))
+    assert interlace.fit("count ~ x", row, groups=["i", "g"], family="poisson").converged
+    rate = interlace.fit("count ~ x", d, groups="g", family="poisson", exposure="hours")
+    offset = interlace.fit("count ~ x + offset(log(hours))", d, groups="g", family="poisson")
+    assert rate.llf == pytest.approx(offset.llf, abs=1e-9)
+    np.testing.assert_allclose(rate.predict(d), rate.fittedvalues, rtol=1e-9)
+    with pytest.raises(InterlaceError, match="has no scale"):
+        assert rate.scale
+    assert (
+        interlace.fit("count ~ x", d, groups="g", family=families.NegativeBinomial(kind=1)).nparams
+        == 4
+    )
