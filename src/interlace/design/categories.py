@@ -24,8 +24,10 @@ _LOOKED_AT = 1_000
 _NUMBER = re.compile(r"\W*\d[\d.,\s_'%eE+-]*\W*")
 
 
-def refuse_text(formula: MixedFormula, columns: Columns, n: int) -> None:
+def refuse_text(formula: MixedFormula, columns: Columns, n: int, *, answers: bool = False) -> None:
     """Refuse text where a number must stand, and with more levels than a factor can have.
+
+    With ``answers`` the response may be of a few categories.
 
     Raises
     ------
@@ -38,6 +40,9 @@ def refuse_text(formula: MixedFormula, columns: Columns, n: int) -> None:
     ):
         for name in _names(expression(side)):
             if isinstance(column := columns.get(name), pd.Categorical):
+                few = answers and len(column.categories) <= _FEW
+                if few and what == "the response":
+                    continue
                 raise InterlaceError(
                     f"{what} '{name}' must be numeric, but holds text or categories"
                     f"{_question(column) if _reads_as_numbers(column) else ''}"

@@ -160,7 +160,7 @@ def read_design(
     ``extra`` holds at least ``weights`` and ``offset``; ``respond`` makes numbers of the response.
     """
     rows = read_rows(formula, data, extra, missing, context)
-    refuse_text(formula, rows.columns, rows.n)
+    refuse_text(formula, rows.columns, rows.n, answers=respond is not None)
     sides = sides_of(formula)
     encoded = dict(zip(sides, encode(sides, rows.columns, rows.n, context), strict=True))
     refuse_nonfinite(encoded.values(), rows)
