@@ -15,6 +15,7 @@ from interlace.inference.hypotheses import Hypothesis
 from interlace.inference.robust.clusters import Cluster
 from interlace.inference.robust.reference import robust_reference
 from interlace.inference.wald import Reference
+from interlace.model.confidence import coverage_of
 from interlace.model.fitted import E, FittedModel, Labelled
 
 
@@ -262,10 +263,11 @@ class TestedModel(Coefficients[Estimate], FittedModel):
 
     def conf_int(
         self,
-        level: float = 0.95,
+        level: float | None = None,
         method: str = "wald",
         parm: str | Sequence[str] | None = None,
         *,
+        alpha: float | None = None,
         ddf: str | None = None,
         robust: str | None = None,
         cluster: Cluster = None,
@@ -277,7 +279,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         Parameters
         ----------
         level
-            Coverage.
+            Coverage, 0.95 by default.
         method
             ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of the fixed
             effects, standard deviations, correlations and ``sigma``, where the profile likelihood
@@ -285,6 +287,8 @@ class TestedModel(Coefficients[Estimate], FittedModel):
             ``"bootstrap"``: percentiles of a parametric bootstrap, of the same parameters.
         parm
             Names of the parameters wanted; all by default.
+        alpha
+            ``1 - level``, as statsmodels calls it.
         ddf, robust, cluster
             For ``"wald"``, as in :meth:`coef_table`.
         n_bootstrap, seed
@@ -310,11 +314,12 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         sd_Days|Subject    3.8   8.75
         sigma             22.9  28.86
         """
+        coverage = coverage_of(level, alpha)
         if robust is not None and method != "wald":
             raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
         reference = partial(self._reference, ddf, robust, cluster)
         return intervals.conf_int(
-            self, level, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
+            self, coverage, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
         )
 
     def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, warn
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,28 @@ def check_level(level: float, name: str = "level") -> float:
     if not 0.0 < level < 1.0:
         raise InterlaceError(f"{name} must be strictly between 0 and 1, not {level!r}")
     return level
+
+
+def coverage_of(level: float | None, alpha: float | None) -> float:
+    """The level of an interval from its coverage or from what it leaves out; 0.95 from neither.
+
+    Raises
+    ------
+    InterlaceError
+        Both are given, or one is not a probability.
+    """
+    if alpha is not None:
+        if level is not None:
+            raise InterlaceError(f"give level={level!r} or alpha={alpha!r}, not both")
+        return 1.0 - check_level(alpha, "alpha")
+    coverage = 0.95 if level is None else check_level(level)
+    if coverage < 0.5:
+        warn(
+            f"level={coverage:g} is an interval of {coverage:.3g} coverage: for {1 - coverage:.3g} "
+            f"write level={1 - coverage:.3g}, or alpha={coverage:g}",
+            UserWarning,
+        )
+    return coverage
 
 
 def tails(level: float) -> list[float]:

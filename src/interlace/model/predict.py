@@ -210,11 +210,16 @@ def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) ->
     Raises
     ------
     InterlaceError
-        A name is not a grouping factor of the model.
+        A name is not a grouping factor of the model, or something else was given.
     """
     keys = list(dict.fromkeys(t.group for t in terms))
     if isinstance(include_re, bool | np.bool_):
         return [bool(include_re)] * len(terms)
+    if not isinstance(include_re, str | Iterable):
+        raise InterlaceError(
+            f"include_re must be True, False, or grouping factors of the model "
+            f"({', '.join(keys)}), not {include_re!r}"
+        )
     wanted = {include_re} if isinstance(include_re, str) else set(include_re)
     for name in wanted - set(keys):
         raise InterlaceError(

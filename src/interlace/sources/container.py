@@ -57,6 +57,8 @@ def write(path: str | Path, header: Header, arrays: Mapping[str, Array]) -> None
         raise InterlaceError(
             f"'{path}' cannot be saved ({error.strerror}); nothing is left of it on the disk"
         ) from error
+    except ValueError as error:
+        raise InterlaceError(f"{str(path)!r} cannot be the name of a file: {error}") from error
 
 
 def text_of(header: Header, arrays: Mapping[str, Array]) -> bytes:

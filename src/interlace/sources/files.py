@@ -58,7 +58,12 @@ class _File:
     def __call__(self, columns: Sequence[str]) -> Iterator[Foreign]:
         duckdb = needed("duckdb", "reading files")
         with _reading(self.path), duckdb.connect() as connection:
-            yield from _batches(_relation(connection, self.path), columns)
+            relation = _relation(connection, self.path)
+            known = dict(
+                zip(_names(connection, relation, self.path), relation.columns, strict=True)
+            )
+            for table in _batches(relation, [known[name] for name in columns]):
+                yield table.rename_columns(list(columns))
 
 
 def of_paths(paths: Sequence[str | Path]) -> Source:
@@ -77,7 +82,8 @@ def of_paths(paths: Sequence[str | Path]) -> Source:
         for file in files:
             with _reading(file):
                 relation = _relation(connection, file)
-                schemas[file] = dict(zip(relation.columns, map(str, relation.types), strict=True))
+                names = _names(connection, relation, file)
+                schemas[file] = dict(zip(names, map(str, relation.types), strict=True))
                 rows = _number_of_rows(connection, relation, file)
             if rows == 0:
                 del schemas[file]
@@ -97,6 +103,8 @@ def of_paths(paths: Sequence[str | Path]) -> Source:
 def _found(path: str | Path) -> list[str]:
     """Files that a path or pattern stands for, sorted."""
     text = str(path)
+    if "\0" in text:
+        raise InterlaceError(f"{text!r} cannot be the name of a file: it holds a zero byte")
     if "://" in text:
         raise InterlaceError(
             f"'{text}' is not a local file: open it with DuckDB and pass the relation, as in "
@@ -126,6 +134,32 @@ def _relation(connection: Foreign, file: str) -> Foreign:
     if _format(file) == "parquet":
         return connection.read_parquet(literal)
     return connection.read_csv(literal, header=True, na_values=_MISSING)
+
+
+def _names(connection: Foreign, relation: Foreign, file: str) -> list[str]:
+    """Names of columns as a file has them: for DuckDB ``x`` and ``X`` are one, and it renames."""
+    known: list[str] = list(relation.columns)
+    if _format(file) == "parquet":
+        query = "SELECT name, num_children FROM parquet_schema(?)"
+        found = connection.execute(query, [glob.escape(file)]).fetchall()
+        names = _outermost(found)
+    else:
+        read = connection.read_csv(glob.escape(file), header=False, all_varchar=True)
+        names = [str(name) for row in read.limit(1).fetchall() for name in row]
+    pairs = zip(names, known, strict=False)
+    alike = len(names) == len(known) and all(b.lower().startswith(a.lower()) for a, b in pairs)
+    return names if alike and len(set(names)) == len(names) else known
+
+
+def _outermost(schema: Sequence[tuple[str, int | None]]) -> list[str]:
+    """Columns of a Parquet schema, which lists their parts after them."""
+    names: list[str] = []
+    inside = 0
+    for name, children in schema[1:]:
+        if inside == 0:
+            names.append(name)
+        inside += (children or 0) - (inside > 0)
+    return names
 
 
 def _number_of_rows(connection: Foreign, relation: Foreign, file: str) -> int | None:
