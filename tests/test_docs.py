@@ -227,6 +227,19 @@ def test_entries_exist_and_say_something() -> None:
 # ------------------------------------------------------------------ contributors
 
 
+def test_files_named_in_contributing_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package, beside = ROOT / "src" / "interlace", ROOT
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert (package / name).is_file() or (beside / name).is_file(), name
+    for name in re.findall(r"pytest ([\w/]+\.py)", text):
+        assert (beside / name).is_file(), name
+
+
+def test_package_has_few_files_outside_its_folders() -> None:
+    assert len(list((ROOT / "src" / "interlace").glob("*.py"))) <= 8
+
+
 def test_map_names_every_module() -> None:
     """One line for every module, none for one that is gone."""
     source = ROOT / "src" / "interlace"

@@ -1,20 +1,9 @@
 """Linear mixed-effects models with crossed and nested random effects."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from interlace import datasets, families
-from interlace.diagnostics import (
-    cooks_distance,
-    covratio,
-    covtrace,
-    hlm_augment,
-    hlm_influence,
-    hlm_resid,
-    leverage,
-    mdffits,
-    n_influential,
-    rvc,
-)
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -24,14 +13,26 @@ from interlace.errors import (
 )
 from interlace.fit import fit
 from interlace.inference.compare import anova_models as anova
-from interlace.many.fit_many import fit_many
-from interlace.many.fits import ManyFits
 from interlace.reporting.models import compare
 from interlace.results import CrossedGLMMResult, CrossedLMEResult
 from interlace.sources import cross_products
 from interlace.sums.crossprod import CrossProducts
 
 if TYPE_CHECKING:
+    from interlace.diagnostics import (
+        cooks_distance,
+        covratio,
+        covtrace,
+        hlm_augment,
+        hlm_influence,
+        hlm_resid,
+        leverage,
+        mdffits,
+        n_influential,
+        rvc,
+    )
+    from interlace.many.fit_many import fit_many
+    from interlace.many.fits import ManyFits
     from interlace.plots import (
         dotplot_diag,
         plot_coef,
@@ -85,12 +86,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """A figure function, on first use: what is public and not here yet comes with plotnine."""
-    if name in __all__:
-        from interlace import plots
+# Where the rest of what is public is found, on first use: a fit needs none of it.
+_LATER = ("diagnostics", "many.fit_many", "many.fits", "plots")
 
-        return getattr(plots, name)
+
+def __getattr__(name: str) -> object:
+    """What is public and not here yet."""
+    for place in _LATER if name in __all__ else ():
+        found = vars(import_module(f"interlace.{place}"))
+        if name in found or name in found.get("__all__", ()):
+            return getattr(import_module(f"interlace.{place}"), name)
+    if name in ("diagnostics", "many"):
+        return import_module(f"interlace.{name}")
     raise AttributeError(f"module 'interlace' has no attribute {name!r}")
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats
@@ -67,7 +67,7 @@ def separating(X: Floats, signs: Floats) -> Floats:
     distinct = np.unique(np.column_stack((scaled, signs)), axis=0)
     rows, s = distinct[:, :-1], distinct[:, -1]
     A, between = s[s != 0, None] * rows[s != 0], rows[s == 0]
-    found = linprog(
+    found = scipy.optimize.linprog(  # scipy opens its chapters on first use
         -A.sum(axis=0),
         A_ub=-A,
         b_ub=np.zeros(len(A)),

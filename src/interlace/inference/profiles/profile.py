@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import CubicHermiteSpline
+import scipy
 
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate, estimate_theta
@@ -23,6 +25,9 @@ from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.sums.terms import Floats
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicHermiteSpline
 
 # The usual level: its limits are always found exactly.
 _USUAL = 0.95
@@ -90,14 +95,23 @@ class ProfileCurve:
     def line(self, size: int) -> tuple[Floats, Floats]:
         """Values and ``zeta`` at ``size`` even steps of ``psi``, by the same cubics."""
         psi = np.linspace(self.psi[0], self.psi[-1], size)
-        return self.scale(psi), CubicHermiteSpline(self.psi, self.zeta, self.rates)(psi)
+        return self.scale(psi), scipy.interpolate.CubicHermiteSpline(
+            self.psi, self.zeta, self.rates
+        )(psi)
+
+    @cached_property
+    def _cubics(self) -> CubicHermiteSpline:
+        """``zeta`` by ``psi``; scipy opens its chapters on first use."""
+        return scipy.interpolate.CubicHermiteSpline(self.psi, self.zeta, self.rates)
 
     def _crossing(self, z: float) -> float:
         """Value at ``zeta = z``, by the cubic through the nodes and their slopes."""
         end = 0 if z < 0.0 else -1
         if abs(self.zeta[end]) <= abs(z):
             return float(self.values[end])
-        roots = CubicHermiteSpline(self.psi, self.zeta, self.rates).solve(z, extrapolate=False)
+        roots = scipy.interpolate.CubicHermiteSpline(self.psi, self.zeta, self.rates).solve(
+            z, extrapolate=False
+        )
         middle = self.psi[np.argmin(np.abs(self.zeta))]
         nearest = min(roots, key=lambda root: abs(root - middle))
         return float(self.scale(nearest))
