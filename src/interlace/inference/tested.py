@@ -56,22 +56,22 @@ class Coefficients(Labelled[E]):
     @property
     def fe_bse(self) -> pd.Series:
         """Standard errors of the coefficients, by Kenward and Roger's covariance if asked."""
-        return self._coefficients["se"]
+        return self._coefficients["se"].copy()
 
     @property
     def fe_df(self) -> pd.Series:
         """Denominator degrees of freedom; infinite for ``ddf="normal"``."""
-        return self._coefficients["df"]
+        return self._coefficients["df"].copy()
 
     @property
     def fe_tvalues(self) -> pd.Series:
         """Coefficients over standard errors."""
-        return self._coefficients["statistic"].rename("t")
+        return self._coefficients["statistic"].copy().rename("t")
 
     @property
     def fe_pvalues(self) -> pd.Series:
         """Two-sided p-values."""
-        return self._coefficients["p"]
+        return self._coefficients["p"].copy()
 
     @property
     def params(self) -> pd.Series:
@@ -256,7 +256,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         """A cluster-robust reference."""
         return robust_reference(self, kind, cluster, ddf)
 
-    @cached_property
+    @property
     def fe_conf_int(self) -> pd.DataFrame:
         """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
         return self.conf_int()

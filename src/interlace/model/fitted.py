@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from interlace.design.complete import Missing
 from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
+from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.estimation.estimate import Convergence, Estimate
 from interlace.glmm.families import Family
@@ -53,6 +54,12 @@ class Options:
     fixed_prior: float | None = None
 
 
+def as_kept(options: Options) -> Options:
+    """The options with copies of what was given by row."""
+    given = ("weights", "offset", "trials", "exposure", "theta0")
+    return replace(options, **{name: kept_values(getattr(options, name)) for name in given})
+
+
 E = TypeVar("E", bound=AnyEstimate)
 
 
@@ -64,18 +71,40 @@ class Labelled(Generic[E]):
     design: Design | None
     estimate: E
     options: Options
-    data: object = None
+    held: object = None
+
+    @property
+    def data(self) -> object:
+        """The data that the model was fitted to, as they were then; ``None`` if not held."""
+        return kept_frame(self.held)
+
+    def __post_init__(self) -> None:
+        """Rows that a result holds are written to by nobody."""
+        if self.design is not None:
+            for field in fields(self.design):
+                held = getattr(self.design, field.name)
+                for array in held if isinstance(held, tuple) else (held,):
+                    if isinstance(array, np.ndarray):
+                        array.flags.writeable = False
 
     def __getstate__(self) -> dict[str, object]:
         """The fields without the data frame and without what is derived."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"data": None}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"held": None}
+
+    def __copy__(self) -> Self:
+        """The result itself, which does not change."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The result itself, which does not change."""
+        return self
 
     # -------------------------------------------------------------- fixed effects
 
     def _by_coefficient(self, values: Floats, name: str) -> pd.Series:
-        return pd.Series(values, index=list(self.estimate.A.names), name=name)
+        return pd.Series(values.copy(), index=list(self.estimate.A.names), name=name)
 
-    @cached_property
+    @property
     def fe_params(self) -> pd.Series:
         """Coefficients of the fixed effects, by formulaic's names."""
         return self._by_coefficient(self.estimate.beta, "estimate")
@@ -95,7 +124,7 @@ class Labelled(Generic[E]):
         found = {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
         return {k: j[::-1] if terms[j[0]].backwards else j for k, j in found.items()}
 
-    @cached_property
+    @property
     def variance_components(self) -> dict[str, float | pd.DataFrame]:
         """Variance of the random effects by grouping key.
 
@@ -111,12 +140,12 @@ class Labelled(Generic[E]):
                 found[key] = pd.DataFrame(_block_diagonal(blocks), index=names, columns=names)
         return found
 
-    @cached_property
+    @property
     def random_effects(self) -> dict[str, pd.Series | pd.DataFrame]:
         """Conditional modes (BLUPs) by grouping key, indexed by level."""
         return self._by_level(list(self.estimate.b))
 
-    @cached_property
+    @property
     def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
         """Conditional standard deviations, given the parameters (as lme4's ``condVar``).
 
@@ -249,14 +278,14 @@ M = TypeVar("M", bound=FittedModel)
 
 def as_kind(kind: type[M], model: FittedModel) -> M:
     """The same fit as an object of a subclass, which has more verbs."""
-    return kind(model.formula, model.design, model.estimate, model.options, model.data)
+    return kind(model.formula, model.design, model.estimate, model.options, model.held)
 
 
 def read_only(array: Floats) -> Floats:
-    """A view that cannot be written to: a result does not change."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    """A copy that cannot be written to, nor be made so: a result does not change."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy.view()
 
 
 def _block_diagonal(blocks: list[Floats]) -> Floats:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from interlace.design.design import Design, Encoding, assemble, refuse_constant
 from interlace.design.formula import MixedFormula, parse
+from interlace.design.kept import kept_frame
 from interlace.design.labels import aligned, are_positions, as_series, row_name
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import (
@@ -23,7 +24,7 @@ from interlace.errors import (
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.machine.progress import watcher
-from interlace.model.fitted import DDF, METHODS, FittedModel, Options
+from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
 from interlace.solver.choose import SOLVERS, choose_solver
 from interlace.solver.equations import Iterative
 from interlace.sources.build import of_formula, read
@@ -35,6 +36,7 @@ from interlace.sums.terms import Floats
 def fit_model(options: Options, data: object) -> FittedModel:
     """Fit what the options say to data; see :func:`interlace.fit`."""
     _check(options)
+    options, data = as_kept(options), kept_frame(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
     sums = _from_source(spec, data, options)
     if sums is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from interlace.design.design import Encoding
 from interlace.design.formula import parse
+from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
 from interlace.errors import (
     ConvergenceWarning,
@@ -35,7 +36,7 @@ from interlace.glmm.separation import (
 )
 from interlace.glmm.working import Working, working_rows
 from interlace.machine.progress import watcher
-from interlace.model.fitted import Labelled, Options, read_only
+from interlace.model.fitted import Labelled, Options, as_kept, read_only
 from interlace.model.outcomes import Outcome, read_outcome
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts
@@ -110,6 +111,7 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
 
 def fit_general(options: Options, data: object) -> FittedGeneralModel:
     """Fit a generalised model; see :func:`interlace.fit`."""
+    options, data = as_kept(options), kept_frame(data)
     family = family_of(options.family, options.link)
     _check(options, data)
     spec = parse(options.formula, groups=options.groups, random=options.random)

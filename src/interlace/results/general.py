@@ -129,4 +129,4 @@ R = TypeVar("R", bound=FittedGeneralModel)
 
 def as_result(kind: type[R], model: FittedGeneralModel) -> R:
     """The same fit as an object that has all verbs."""
-    return kind(model.formula, model.design, model.estimate, model.options, model.data)
+    return kind(model.formula, model.design, model.estimate, model.options, model.held)

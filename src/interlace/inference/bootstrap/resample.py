@@ -227,7 +227,7 @@ class _Statistic(Generic[M]):
 
     def read(self, design: Design, estimate: Estimate) -> Floats:
         """Values of one replicate."""
-        one = replace(self.result, design=design, estimate=estimate, data=None)
+        one = replace(self.result, design=design, estimate=estimate, held=None)
         values = _labelled(self.function(one))
         if not values.index.equals(self.original.index):
             raise InterlaceError(
