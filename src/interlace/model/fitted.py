@@ -80,16 +80,16 @@ class Labelled(Generic[E]):
 
     def __post_init__(self) -> None:
         """Rows that a result holds are written to by nobody."""
-        if self.design is not None:
-            for field in fields(self.design):
-                held = getattr(self.design, field.name)
-                for array in held if isinstance(held, tuple) else (held,):
-                    if isinstance(array, np.ndarray):
-                        array.flags.writeable = False
+        _lock(self.design)
 
     def __getstate__(self) -> dict[str, object]:
         """The fields without the data frame and without what is derived."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"held": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """The fields, the rows locked again."""
+        self.__dict__.update(state)
+        _lock(self.design)
 
     def __copy__(self) -> Self:
         """The result itself, which does not change."""
@@ -279,6 +279,15 @@ M = TypeVar("M", bound=FittedModel)
 def as_kind(kind: type[M], model: FittedModel) -> M:
     """The same fit as an object of a subclass, which has more verbs."""
     return kind(model.formula, model.design, model.estimate, model.options, model.held)
+
+
+def _lock(design: Design | None) -> None:
+    """Make the arrays of rows read-only."""
+    for field in () if design is None else fields(design):
+        held = getattr(design, field.name)
+        for array in held if isinstance(held, tuple) else (held,):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
 
 def read_only(array: Floats) -> Floats:
