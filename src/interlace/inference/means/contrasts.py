@@ -96,7 +96,8 @@ def contrasted(
         if interaction:
             C, titles = _crossed(functions, group, name)
         else:
-            C, titles = _weights(name, method, _names(functions, group), reference)
+            first = 0 if reference is None else _reference(functions, group, reference)
+            C, titles = _weights(name, method, _names(functions, group), first)
         rows.append(C @ np.nan_to_num(functions.L[group], nan=0.0))
         lost = np.isnan(functions.L[group]).any(axis=1)
         rows[-1][(C[:, lost] != 0.0).any(axis=1)] = np.nan
@@ -110,9 +111,12 @@ def contrasted(
 
 
 def _weights(
-    name: str, method: Method, names: Sequence[str], reference: object
+    name: str, method: Method, names: Sequence[str], first: int = 0
 ) -> tuple[Floats, list[str]]:
-    """Weights ``(q, k)`` of a scheme for ``k`` means, and the names of the contrasts."""
+    """Weights ``(q, k)`` of a scheme for ``k`` means, and the names of the contrasts.
+
+    ``first`` is the mean that others are compared with.
+    """
     k = len(names)
     unit = np.eye(k)
     if name == "custom":
@@ -132,10 +136,9 @@ def _weights(
     if name == "consecutive":
         return np.diff(unit, axis=0), [f"{b} - {a}" for a, b in pairwise(names)]
     if name == "control":
-        at = 0 if reference is None else _reference(reference, names)
-        others = [i for i in range(k) if i != at]
-        rows = [unit[i] - unit[at] for i in others]
-        return np.array(rows), [f"{names[i]} - {names[at]}" for i in others]
+        others = [i for i in range(k) if i != first]
+        rows = [unit[i] - unit[first] for i in others]
+        return np.array(rows), [f"{names[i]} - {names[first]}" for i in others]
     degrees = range(1, min(k - 1, _MOST_DEGREES) + 1)
     titles = [_DEGREES[d - 1] if d <= len(_DEGREES) else f"degree {d}" for d in degrees]
     return polynomials(k, len(titles)), titles
@@ -156,7 +159,7 @@ def _crossed(functions: Functions, group: Codes, name: str) -> tuple[Floats, lis
     for factor in functions.inner:
         values = functions.labels[factor][group]
         levels = list(dict.fromkeys(level_names(factor, values).tolist()))
-        own, own_titles = _weights(name, name, levels, None)
+        own, own_titles = _weights(name, name, levels)
         C = np.asarray(np.kron(own, C), dtype=np.float64)
         titles = [f"{a} : {b}" if a else b for b in own_titles for a in titles]
     if C.shape[1] != len(group):
@@ -186,17 +189,19 @@ def _given(method: Mapping[str, ArrayLike], names: Sequence[str]) -> tuple[Float
     return np.array(rows), [str(title) for title in method]
 
 
-def _reference(reference: object, names: Sequence[str]) -> int:
-    """Position of the mean that others are compared with."""
-    for i, name in enumerate(names):
-        if name == str(reference) or name == f"({reference})":
-            return i
-    if isinstance(reference, int) and not isinstance(reference, bool):
-        ends = [name for name in names if name.endswith(str(reference))]
-        if len(ends) == 1:
-            return list(names).index(ends[0])
+def _reference(functions: Functions, group: Codes, reference: object) -> int:
+    """Position in a group of the mean that others are compared with.
+
+    By its name, or by its levels as they are.
+    """
+    names = _names(functions, group)
+    levels = [functions.labels[name][group].tolist() for name in functions.inner]
+    plain = [" ".join(map(str, values)) for values in zip(*levels, strict=True)]
+    for known in (names, plain):
+        if known.count(str(reference)) == 1:
+            return known.index(str(reference))
     raise InterlaceError(
-        f"reference {reference!r} is none of the means{hint(str(reference), names)}"
+        f"reference {reference!r} is none of the means{hint(str(reference), plain)}"
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
@@ -26,8 +27,9 @@ from interlace.sums.terms import Floats
 _POINTS, _BINS, _SEED, _NUMBERS = 1 << 16, 256, 1, 1 << 22
 # Eigenvalues of a correlation matrix below this share of the largest count as zero.
 _FLAT = 1e-10
-# Nodes of the quadratures of the studentised range, and half the width of the normal one.
-_NODES, _WIDTH = 96, 9.0
+# Nodes of the quadratures of the studentised range, half the width of the normal one, and the
+# degree of its series in the width.
+_NODES, _WIDTH, _TERMS = 96, 9.0, 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ def range_exceeds(width: float, k: int, df: float) -> float:
     """
     if not width > 0.0:
         return 1.0
-    nodes, weights = leggauss(_NODES)
+    nodes, weights = _gauss()
     if np.isinf(df):
         return 1.0 - float(_normal_range(np.array([width]), k)[0])
     # Beyond these ends the density is below exp(-36) of its largest value.
@@ -124,13 +126,30 @@ def range_exceeds(width: float, k: int, df: float) -> float:
     return float(np.clip(1.0 - share @ inside / share.sum(), 0.0, 1.0))
 
 
+@lru_cache(maxsize=1)
+def _gauss() -> tuple[Floats, Floats]:
+    """Nodes and weights of Gauss-Legendre quadrature."""
+    return leggauss(_NODES)
+
+
 def _normal_range(width: Floats, k: int) -> Floats:
     """Probability that the range of ``k`` standard normals is at most each ``width``."""
-    nodes, weights = leggauss(_NODES)
+    at = np.minimum(width / _WIDTH - 1.0, 1.0)
+    return np.asarray(np.polynomial.chebyshev.chebval(at, _range_series(k)), dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def _range_series(k: int) -> Floats:
+    """Chebyshev series of that probability for widths of 0 to twice ``_WIDTH``."""
+    nodes, weights = _gauss()
     z = _WIDTH * nodes[:, None]
-    inside = np.maximum(ndtr(z) - ndtr(z - width), 0.0)
     density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
-    return np.asarray(k * _WIDTH * (weights @ (density * inside ** (k - 1))))
+
+    def within(x: Floats) -> Floats:
+        inside = np.maximum(ndtr(z) - ndtr(z - _WIDTH * (x + 1.0)), 0.0)
+        return np.asarray(k * _WIDTH * (weights @ (density * inside ** (k - 1))))
+
+    return np.asarray(np.polynomial.chebyshev.chebinterpolate(within, _TERMS), dtype=np.float64)
 
 
 def range_bound(probability: float, k: int, df: float) -> float:
