@@ -242,3 +242,12 @@ def test_what_is_legal_is_fitted():
         interlace.fit("count ~ x", d, groups="g", family=families.NegativeBinomial(kind=1)).nparams
         == 4
     )
+
+
+@pytest.mark.filterwarnings("ignore:singular fit")
+def test_links_with_bounded_domains_begin_inside_them():
+    d = frame().assign(count=lambda d: d["count"] + 4)
+    for link in ("sqrt", "identity"):
+        assert interlace.fit("count ~ x", d, groups="g", family="poisson", link=link).converged
+    for family, link in (("gamma", "inverse"), ("gamma", "identity"), ("inverse-gaussian", "log")):
+        assert interlace.fit("cost ~ x", d, groups="g", family=family, link=link).converged

@@ -10,12 +10,14 @@ from typing import Protocol
 
 import numpy as np
 
+from interlace.errors import InterlaceError
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Convergence
 from interlace.estimation.optimize import Minimum, Point, minimize
 from interlace.estimation.search import Secant
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation
+from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
@@ -28,6 +30,8 @@ _CORRECT = Secant(small=0.02, slow=0.1)
 # Step of the differences of the gradient, and the size, relative to the largest eigenvalue of the
 # second derivatives, below which a direction has no curvature.
 _STEP, _FLAT = 1e-5, 1e-9
+# A link that takes predictors of both signs up to this has no bound that a search would meet.
+_WIDE = 100.0
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
 
@@ -241,7 +245,7 @@ def estimate_general(
     problem: Problem, approximation: Approximation, *, watch: Watch | None = None
 ) -> GeneralEstimate:
     """Minimise the criterion over templates, fixed effects and auxiliary coefficients together."""
-    at, u = start_of(problem)
+    at, u = _begun(problem, approximation)
     search = Search(problem, approximation, u)
     found = minimize(search, problem.pack(*at), gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
     point = found.point
@@ -255,6 +259,31 @@ def estimate_general(
         hessian=hessian,
         convergence=_certificate(problem, found, hessian),
         n_steps=search.n_steps,
+    )
+
+
+def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, list[Floats]]:
+    """A start that has a likelihood.
+
+    Links whose domain is bounded may have no mode inside it unless the variances are small.
+
+    Raises
+    ------
+    InterlaceError
+        There is none even then.
+    """
+    link = problem.family.link
+    if all_inside(link, np.array([-_WIDE, _WIDE])):
+        return start_of(problem)
+    for joint in (True, False):
+        at, u = start_of(problem, joint=joint)
+        for share in (1.0, 0.3, 0.1, 0.01):
+            smaller = Parameters([share * T for T in at.templates], at.beta, at.gamma)
+            if approximation(problem, smaller, u) is not None:
+                return smaller, u
+    raise InterlaceError(
+        f"with link={link.name!r} the random effects of family={problem.family.name!r} drive means "
+        f"out of their range, so that the likelihood has no maximum inside it: use another link"
     )
 
 

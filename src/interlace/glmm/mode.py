@@ -55,9 +55,10 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
         if factor is None:
             return None
         target, decrement = _newton(problem, at, mode, factor, W)
-        mode = _shortened(problem, mode, target, omega, n)
+        moved = _shortened(problem, mode, target, omega, n)
         if decrement < TOLERANCE:
-            return mode
+            return moved or mode
+        mode = moved
     return None
 
 
@@ -116,7 +117,8 @@ def _shortened(
     while share > _SHORTEST:
         u = [v + share * d for v, d in zip(mode.u, du, strict=True)]
         trial = _state(problem, u, mode.eta + share * deta, omega, n)
-        if trial is not None and trial.deviance <= mode.deviance + _ROUNDING:
+        slack = _ROUNDING * max(1.0, 1e-6 * abs(mode.deviance))
+        if trial is not None and trial.deviance <= mode.deviance + slack:
             return trial
         share *= 0.5
     return None

@@ -19,8 +19,11 @@ _SCORING, _JOINT = 8, 2
 _LOWEST, _HIGHEST = 0.1, 1.5
 
 
-def start_of(problem: Problem) -> tuple[Parameters, list[Floats]]:
-    """First parameters, and random effects to begin the search for their mode with."""
+def start_of(problem: Problem, *, joint: bool = True) -> tuple[Parameters, list[Floats]]:
+    """First parameters, and random effects to begin the search for their mode with.
+
+    Without ``joint`` those of the model without random effects, and zeros.
+    """
     beta = _least_squares(problem)
     omega = np.zeros(problem.G.shape[1])
     for _ in range(_SCORING):
@@ -29,7 +32,8 @@ def start_of(problem: Problem) -> tuple[Parameters, list[Floats]]:
         if gain < 1e-3:
             break
     templates = _moments(problem, beta, omega)
-    return _joint(problem, Parameters(templates, beta, omega))
+    at = Parameters(templates, beta, omega)
+    return _joint(problem, at) if joint else (at, zeros(problem))
 
 
 def _least_squares(problem: Problem) -> Floats:
