@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import reported_theta
@@ -51,7 +52,7 @@ class Approximation(Protocol):
 
     @property
     def nodes(self) -> int:
-        """Nodes a dimension; 1 for Laplace."""
+        """Nodes a dimension; 1 for Laplace, which alone does not change under ``T -> T Q``."""
         ...
 
     def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
@@ -69,9 +70,37 @@ class _Impossible:
     newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A point of a search that moves some of the parameters only."""
+
+    point: Evaluation
+    free: NDArray[np.bool_]
+
+    @property
+    def value(self) -> float:
+        """Of the criterion."""
+        return self.point.value
+
+    @property
+    def work(self) -> str:
+        """What was done for it."""
+        return self.point.work
+
+    @property
+    def gradient(self) -> Floats:
+        """In the parameters that move."""
+        return self.point.gradient[self.free]
+
+    @property
+    def newton_matrix(self) -> Floats:
+        """In the parameters that move."""
+        return self.point.newton_matrix[np.ix_(self.free, self.free)]
+
+
 @dataclass(eq=False)
 class Search:
-    """The criterion as a function of the packed parameters, for the optimiser.
+    """The criterion as a function of those packed parameters that move, for the optimiser.
 
     It remembers the last point, from which the modes of the next are predicted.
     """
@@ -79,19 +108,27 @@ class Search:
     problem: Problem
     approximation: Approximation
     u: list[Floats]
+    start: Floats
+    free: NDArray[np.bool_]
     last: Evaluation | None = None
     n_steps: int = 0
 
+    def full(self, x: Floats) -> Floats:
+        """All parameters, from those that move."""
+        whole = self.start.copy()
+        whole[self.free] = x
+        return whole
+
     def __call__(self, x: Floats) -> Seen:
-        """Evaluate at a packed vector."""
-        at = self.problem.unpack(x)
+        """Evaluate at a packed vector of the parameters that move."""
+        at = self.problem.unpack(self.full(x))
         start = self.u if self.last is None else self.last.predicted(at)
         found = self.approximation(self.problem, at, start)
         if found is None:
             return _Impossible()
         self.n_steps += found.mode.n_steps
         self.last = found
-        return found
+        return found if self.free.all() else _Part(found, self.free)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +219,7 @@ class GeneralEstimate:
         Rotations of a template, which change nothing, are left out; a direction without curvature
         has an infinite variance.
         """
-        Q = upright(self.problem, self.at)
+        Q = upright(self.problem, self.at, self.approximation)
         values, vectors = np.linalg.eigh(Q.T @ self.hessian @ Q)
         floor = _FLAT * np.abs(values).max(initial=0.0)
         scaled = Q @ vectors * np.sqrt(2.0 / np.maximum(values, floor))
@@ -246,20 +283,37 @@ def estimate_general(
 ) -> GeneralEstimate:
     """Minimise the criterion over templates, fixed effects and auxiliary coefficients together."""
     at, u = _begun(problem, approximation)
-    search = Search(problem, approximation, u)
-    found = minimize(search, problem.pack(*at), gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
-    point = found.point
+    start, free = problem.pack(*at), moving(problem, approximation)
+    search = Search(problem, approximation, u, start, free)
+    found = minimize(search, start[free], gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
+    point = found.point.point if isinstance(found.point, _Part) else found.point
     assert isinstance(point, Evaluation)
-    hessian = differenced(problem, approximation, found.x, point)
+    x = search.full(found.x)
+    hessian = differenced(problem, approximation, x, point)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
-        x=found.x,
+        x=x,
         u=point.u,
         hessian=hessian,
-        convergence=_certificate(problem, found, hessian),
+        convergence=_certificate(
+            found, point.gradient, hessian, upright(problem, point.at, approximation)
+        ),
         n_steps=search.n_steps,
     )
+
+
+def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:
+    """Parameters that the search moves: all, or for quadrature templates' lower triangles.
+
+    A rotation of a template changes nothing but where the nodes lie, so little that the search
+    would creep along it.
+    """
+    free = np.ones(sum(problem.sizes), dtype=bool)
+    if approximation.nodes > 1:
+        for term, own in zip(problem.rows.terms, places(problem.rows.terms), strict=True):
+            free[own] = term.template.pack(np.tri(term.k)) != 0.0
+    return free
 
 
 def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, list[Floats]]:
@@ -308,9 +362,11 @@ def differenced(
     return np.asarray(0.5 * (H + H.T))
 
 
-def upright(problem: Problem, at: Parameters) -> Floats:
+def upright(problem: Problem, at: Parameters, approximation: Approximation) -> Floats:
     """Orthonormal basis of all directions but the rotations ``T -> T Q`` of the templates."""
     size = sum(problem.sizes)
+    if approximation.nodes > 1:
+        return np.eye(size)[:, moving(problem, approximation)]
     rotations = [np.zeros((size, 0))]
     terms = problem.rows.terms
     for term, T, own in zip(terms, at.templates, places(terms), strict=True):
@@ -325,11 +381,10 @@ def upright(problem: Problem, at: Parameters) -> Floats:
     return np.asarray(left[:, rank:])
 
 
-def _certificate(problem: Problem, found: Minimum[Seen], hessian: Floats) -> Convergence:
+def _certificate(found: Minimum[Seen], gradient: Floats, hessian: Floats, Q: Floats) -> Convergence:
     """Certificate of the optimum: by the second derivatives, not the Newton matrix."""
-    Q = upright(problem, problem.unpack(found.x))
     values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
-    slope = vectors.T @ (Q.T @ found.gradient)
+    slope = vectors.T @ (Q.T @ gradient)
     largest = float(np.abs(values).max(initial=0.0))
     live = values > 1e-6 * largest
     gain = float((0.5 * slope[live] ** 2 / values[live]).sum())
@@ -342,7 +397,7 @@ def _certificate(problem: Problem, found: Minimum[Seen], hessian: Floats) -> Con
     return Convergence(
         converged=found.converged and not falls and gain <= _LEFT,
         message=message,
-        gradient=found.gradient,
+        gradient=gradient,
         newton_eigenvalues=values,
         predicted_gain=gain,
         n_evaluations=found.n_evaluations,
