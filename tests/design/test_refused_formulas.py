@@ -290,6 +290,13 @@ def test_text_that_is_meant(kinds: int) -> None:
     assert grouped.ngroups == {"price": 1_000}
 
 
+@pytest.mark.parametrize("formula", [". ~ x + (1 | g)", "y ~ x:. + (1 | g)", "y ~ x + (. * x | g)"])
+def test_a_dot_among_others(formula: str) -> None:
+    with pytest.raises(InterlaceError, match="name the columns instead") as error:
+        parse(formula)
+    assert "formulaic" not in str(error.value)
+
+
 # Anything at all ----------------------------------------------------------------------------------
 
 WRITTEN = (

@@ -513,6 +513,8 @@ def _explained(error: Exception) -> tuple[str, int]:
     message, _, context = str(error).partition("\n\n")
     marked = re.sub(r"\x1b\[[\d;]*m", "", context).find("\u29db")
     message = message.rstrip(".").replace("`", "'")
+    if message.startswith("The '.' operator"):
+        message = "'.' for all other columns: name the columns instead"
     return f"the formula cannot be read: {message}", max(marked, 0)
 
 
