@@ -149,8 +149,8 @@ class Estimate:
     @cached_property
     def vcov(self) -> Floats:
         """Covariance of the fixed effects at the estimated theta, ``(p, p)``."""
-        F = self.A.basis.fixed[:-1, :-1]
-        return self.sigma**2 * (F @ self.evaluation.factor.vcov @ F.T)
+        F = self.sigma * self.A.basis.fixed[:-1, :-1]
+        return np.asarray(F @ self.evaluation.factor.vcov @ F.T, dtype=np.float64)
 
     @cached_property
     def b(self) -> tuple[Floats, ...]:
@@ -169,13 +169,14 @@ class Estimate:
         """
         parts = _level_covariances(self)
         return tuple(
-            self.sigma**2 * (B @ C @ B.T) for C, B in zip(parts, self.A.basis.random, strict=True)
+            (self.sigma * B) @ C @ (self.sigma * B).T
+            for C, B in zip(parts, self.A.basis.random, strict=True)
         )
 
     @property
     def covariances(self) -> list[Floats]:
         """Covariance of the random effects of one level, ``sigma^2 T T'``, per term."""
-        return [self.sigma**2 * (T @ T.T) for T in self.user_templates]
+        return [(self.sigma * T) @ (self.sigma * T).T for T in self.user_templates]
 
     @property
     def n_family(self) -> int:

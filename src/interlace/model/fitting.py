@@ -184,14 +184,22 @@ def _warn_of_columns(A: CrossProducts, encoding: Encoding) -> None:
 
 def _start(A: CrossProducts, theta0: ArrayLike) -> Floats:
     """Check a starting value."""
-    theta = np.asarray(theta0, dtype=np.float64)
     expected = sum(t.n_theta for t in A.terms)
+    try:
+        theta = np.asarray(theta0, dtype=np.float64)
+    except (TypeError, ValueError):
+        theta = np.full(0, np.nan)
     if theta.shape != (expected,) or not np.isfinite(theta).all():
         raise InterlaceError(
             f"theta0 must hold {expected} finite numbers, one for each free entry of the "
-            f"templates, not {np.asarray(theta0).tolist()!r}"
+            f"templates, not {_shown(theta0)}"
         )
     return theta
+
+
+def _shown(theta0: object) -> str:
+    """A starting value as its user wrote it, or nearly so."""
+    return repr(theta0.tolist() if isinstance(theta0, np.ndarray) else theta0)
 
 
 def _warn(estimate: Estimate) -> None:

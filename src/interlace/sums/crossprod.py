@@ -26,6 +26,7 @@ from interlace.sums.joint import Joins, Joint
 from interlace.sums.moments import Moments, moments_of
 from interlace.sums.rows import Basis as Basis
 from interlace.sums.rows import Rows
+from interlace.sums.sizes import check_sizes, tamed
 from interlace.sums.terms import Floats, ReTerm
 
 T = TypeVar("T")
@@ -199,6 +200,10 @@ def cross_products(rows: Rows, *, moments: bool = False, whole: bool = True) -> 
         If the response is an exact linear function of the fixed effects, so that there is no
         residual variance to divide; not in a part.
     """
+    check_sizes(rows)
+    tame, power = tamed(rows)
+    if power:
+        return _heavier(cross_products(tame, moments=moments), power)
     pool = pool_for(rows)
     kept, fixed = working_fixed(pool, rows.X, rows.response, whole=whole)
     random = [working_random(pool, Z, term) for Z, term in zip(rows.Z, rows.terms, strict=True)]
@@ -209,6 +214,16 @@ def cross_products(rows: Rows, *, moments: bool = False, whole: bool = True) -> 
         return A
     dependence = np.linalg.lstsq(rows.X[:, kept], rows.X[:, ~kept], rcond=None)[0]
     return replace(A, dependence=np.asarray(dependence, dtype=np.float64))
+
+
+def _heavier(A: CrossProducts, power: int) -> CrossProducts:
+    """The cross-products with all weights times ``2^power``, an even power: in another basis."""
+    half = 2.0 ** (-power // 2)
+    return replace(
+        A,
+        basis=Basis(A.basis.fixed * half, tuple(B * half for B in A.basis.random)),
+        sum_log_w=A.sum_log_w + A.n * power * float(np.log(2.0)),
+    )
 
 
 def pool_for(rows: Rows) -> Pool:
