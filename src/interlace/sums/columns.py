@@ -135,7 +135,7 @@ def working_fixed(
         If nothing is left of the response.
     """
     block, kept, constant = _independent(pool, X)
-    unit = float(max(y.max(), -y.min())) or 1.0
+    unit = 2.0 ** int(np.frexp(max(y.max(), -y.min()))[1])  # exact
     scaled = y / unit
     mean = 0.0 if constant is None else float(_means(scaled[:, None], pool.w)[0])
     p = len(block.index)
