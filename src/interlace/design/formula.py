@@ -21,7 +21,7 @@ from formulaic.parser.types import Factor
 from formulaic.utils.code import sanitize_variable_names
 
 from interlace.covariance.templates import Diagonal, Full, Template
-from interlace.design.marks import Mark, Piece, Source, summands, trimmed
+from interlace.design.marks import FormulaText, Mark, Piece, summands, trimmed
 from interlace.design.powers import refuse_powers
 from interlace.errors import InterlaceError
 
@@ -247,7 +247,7 @@ class _RightSide:
 
 @lru_cache(maxsize=256)
 def _parse(formula: str, groups: tuple[str, ...], random: tuple[str, ...]) -> MixedFormula:
-    source = Source(re.sub(r"\s", " ", formula))
+    source = FormulaText(re.sub(r"\s", " ", formula))
     tilde = _tilde(source)
     right = _right_side(source, tilde + 1)
     parsed = MixedFormula(
@@ -278,7 +278,7 @@ def _texts(argument: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _tilde(source: Source) -> int:
+def _tilde(source: FormulaText) -> int:
     tildes = source.between(0, len(source.text), "~")
     if not tildes:
         raise InterlaceError(
@@ -289,7 +289,7 @@ def _tilde(source: Source) -> int:
     return tildes[0].at
 
 
-def _response(source: Source, tilde: int) -> str:
+def _response(source: FormulaText, tilde: int) -> str:
     piece = trimmed(source, "+", 0, tilde, 0)
     text = source.slice(piece)
     if not text:
@@ -303,7 +303,7 @@ def _response(source: Source, tilde: int) -> str:
     return text
 
 
-def _right_side(source: Source, start: int) -> _RightSide:
+def _right_side(source: FormulaText, start: int) -> _RightSide:
     fixed: list[Piece] = []
     offset: list[str] = []
     random: list[RandomTerm] = []
@@ -317,7 +317,7 @@ def _right_side(source: Source, start: int) -> _RightSide:
     return _RightSide(tuple(fixed), tuple(offset), tuple(random))
 
 
-def _flat(source: Source, pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _flat(source: FormulaText, pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Pieces with parentheses opened that hold a random term among others: ``(x + (1 | g))``."""
     for piece in pieces:
         bars = source.between(piece.start, piece.end, "|")
@@ -332,7 +332,7 @@ def _flat(source: Source, pieces: Iterator[Piece]) -> Iterator[Piece]:
             yield from _flat(source, inner)
 
 
-def _refuse_misplaced_bar(source: Source, piece: Piece, bars: list[Mark]) -> None:
+def _refuse_misplaced_bar(source: FormulaText, piece: Piece, bars: list[Mark]) -> None:
     bare = [bar for bar in bars if bar.depth == piece.depth]
     if bare:
         raise source.error("a random term needs parentheses, as in (1 | g)", bare[0].at)
@@ -343,7 +343,7 @@ def _refuse_misplaced_bar(source: Source, piece: Piece, bars: list[Mark]) -> Non
         raise source.error("a random term cannot be subtracted: leave it out", piece.start)
 
 
-def _offset(source: Source, piece: Piece) -> str:
+def _offset(source: FormulaText, piece: Piece) -> str:
     if piece.sign == "-":
         raise source.error("an offset can only be added with '+'", piece.start)
     text = source.slice(piece).removeprefix("offset(").removesuffix(")").strip()
@@ -364,11 +364,11 @@ def _is_tuple(text: str) -> bool:
 
 
 def _random_argument(text: str) -> list[RandomTerm]:
-    source = Source(re.sub(r"^\s*~", " ", re.sub(r"\s", " ", text)))  # nlme writes ~ x | g
+    source = FormulaText(re.sub(r"^\s*~", " ", re.sub(r"\s", " ", text)))  # nlme writes ~ x | g
     if source.between(0, len(text), "~"):
         raise InterlaceError(f"random={text!r} is not a random term such as '(1 + x | g)'")
     if any(mark.depth == 0 for mark in source.between(0, len(text), "|")):
-        source = Source(f"({source.text})")
+        source = FormulaText(f"({source.text})")
     right = _right_side(source, 0)
     if right.fixed or right.offset or not right.random:
         raise InterlaceError(f"random={text!r} is not a random term such as '(1 + x | g)'")
@@ -378,14 +378,14 @@ def _random_argument(text: str) -> list[RandomTerm]:
 def _groups_argument(text: str) -> list[RandomTerm]:
     if text.strip() and not re.search("[:/`]", text):
         return [RandomTerm("1", (text,))]
-    source = Source(text)
+    source = FormulaText(text)
     return [RandomTerm("1", group) for group in _groups(source, 0, len(text))]
 
 
 # Random terms -------------------------------------------------------------------------------------
 
 
-def _random_terms(source: Source, piece: Piece) -> list[RandomTerm]:
+def _random_terms(source: FormulaText, piece: Piece) -> list[RandomTerm]:
     bars = source.between(piece.start, piece.end, "|")
     nested = [bar for bar in bars if bar.depth > piece.depth + 1]
     if nested:
@@ -398,7 +398,7 @@ def _random_terms(source: Source, piece: Piece) -> list[RandomTerm]:
     return [RandomTerm(expr, group, correlated) for group in groups]
 
 
-def _left_of_bar(source: Source, piece: Piece, bar: Mark) -> str:
+def _left_of_bar(source: FormulaText, piece: Piece, bar: Mark) -> str:
     """Text of the columns, with the intercept made explicit and first."""
     pieces = tuple(summands(source, piece.start + 1, bar.at, piece.depth + 1))
     if not pieces:
@@ -413,7 +413,7 @@ def _left_of_bar(source: Source, piece: Piece, bar: Mark) -> str:
     return whole
 
 
-def _groups(source: Source, start: int, end: int) -> list[tuple[str, ...]]:
+def _groups(source: FormulaText, start: int, end: int) -> list[tuple[str, ...]]:
     """Grouping columns right of the bar: ``a/b`` is ``a`` and ``a:b``."""
     names: tuple[str, ...] = ()
     groups: list[tuple[str, ...]] = []
@@ -460,7 +460,7 @@ def _refuse_repeated(terms: tuple[RandomTerm, ...]) -> None:
                 )
 
 
-def _refuse_response_as_predictor(parsed: MixedFormula, source: Source, tilde: int) -> None:
+def _refuse_response_as_predictor(parsed: MixedFormula, source: FormulaText, tilde: int) -> None:
     response, _ = names_in(expression(parsed.response))
     sides = [parsed.fixed, *map(expression, parsed.offset), *(t.expr for t in parsed.random)]
     used = {name for side in sides for name in names_in(side)[0]}
@@ -476,16 +476,16 @@ def _refuse_response_as_predictor(parsed: MixedFormula, source: Source, tilde: i
 # Pieces that are formulaic's ----------------------------------------------------------------------
 
 
-def _joined(source: Source, pieces: tuple[Piece, ...]) -> str:
+def _joined(source: FormulaText, pieces: tuple[Piece, ...]) -> str:
     text = "".join(f" {piece.sign} {_slice(source, piece)}" for piece in pieces)
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
-def _slice(source: Source, piece: Piece) -> str:
+def _slice(source: FormulaText, piece: Piece) -> str:
     return _told_from_numbers(source.slice(piece))
 
 
-def _checked_text(source: Source, pieces: tuple[Piece, ...]) -> str:
+def _checked_text(source: FormulaText, pieces: tuple[Piece, ...]) -> str:
     """The pieces joined, once formulaic has read each (so that an error has a position)."""
     for piece in pieces:
         if source.slice(piece) == ".":
@@ -498,7 +498,7 @@ def _checked_text(source: Source, pieces: tuple[Piece, ...]) -> str:
     return text
 
 
-def _check(source: Source, text: str, start: int) -> None:
+def _check(source: FormulaText, text: str, start: int) -> None:
     try:
         names_in(text)
     except _READING_ERRORS as error:

@@ -34,7 +34,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Source:
+class FormulaText:
     """Text with its marks; makes the errors that point into it."""
 
     text: str
@@ -53,7 +53,7 @@ class Source:
         return InterlaceError(f"{message}\n    {self.text}\n    {' ' * at}^")
 
 
-def _scan(source: Source) -> Iterator[Mark]:
+def _scan(source: FormulaText) -> Iterator[Mark]:
     text, at, depth = source.text, 0, 0
     open_: list[tuple[str, int, bool]] = []  # bracket, position, whether it holds Python code
     while at < len(text):
@@ -88,7 +88,7 @@ def _is_call(text: str, at: int) -> bool:
     return before.isalnum() or before in "_.]"
 
 
-def _end_of_quote(source: Source, start: int) -> int:
+def _end_of_quote(source: FormulaText, start: int) -> int:
     quote, at = source.text[start], start + 1
     while at < len(source.text):
         if source.text[at] == quote:
@@ -97,7 +97,7 @@ def _end_of_quote(source: Source, start: int) -> int:
     raise source.error(f"the quote {quote} is never closed", start)
 
 
-def summands(source: Source, start: int, end: int, depth: int) -> Iterator[Piece]:
+def summands(source: FormulaText, start: int, end: int, depth: int) -> Iterator[Piece]:
     """Pieces between ``+`` and ``-`` at this depth; signs in a row (``x + -1``) multiply."""
     sign, begin, operator = "+", start, None
     for mark in [m for m in source.between(start, end, "+-") if m.depth == depth]:
@@ -115,7 +115,7 @@ def summands(source: Source, start: int, end: int, depth: int) -> Iterator[Piece
         raise source.error(f"nothing follows the '{operator.char}'", operator.at)
 
 
-def trimmed(source: Source, sign: str, start: int, end: int, depth: int) -> Piece:
+def trimmed(source: FormulaText, sign: str, start: int, end: int, depth: int) -> Piece:
     text = source.text[start:end]
     lead = len(text) - len(text.lstrip())
     return Piece(sign, start + lead, start + max(lead, len(text.rstrip())), depth)

@@ -8,14 +8,14 @@ from formulaic.errors import FormulaicError
 from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import ASTNode, Token
 
-from interlace.design.marks import Piece, Source
+from interlace.design.marks import FormulaText, Piece
 
 _POWER = re.compile(r"(?:\*\*|\^)\s*(\d+)")
 _LARGEST = 10
 _MOST_PRODUCTS = 100_000
 
 
-def refuse_powers(source: Source, piece: Piece) -> None:
+def refuse_powers(source: FormulaText, piece: Piece) -> None:
     """Refuse ``(a + b)**k`` with a large ``k``, or with more products than can be formed.
 
     Raises

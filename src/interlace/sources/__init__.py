@@ -2,10 +2,10 @@
 
 from interlace.sources.build import cross_products
 from interlace.sources.opening import open_source
-from interlace.sources.source import Batch, Engine, LocalEngine, Partition, Source
+from interlace.sources.source import Chunk, Engine, LocalEngine, Partition, Source
 
 __all__ = [
-    "Batch",
+    "Chunk",
     "Engine",
     "LocalEngine",
     "Partition",

@@ -16,7 +16,7 @@ import numpy as np
 from interlace.design.frame import Foreign, Levels, open_table
 from interlace.errors import InterlaceError
 from interlace.sources.files import ROWS, needed
-from interlace.sources.source import Batch, Partition, Source
+from interlace.sources.source import Chunk, Partition, Source
 
 P = TypeVar("P")
 Graph = dict[object, object]
@@ -71,7 +71,7 @@ class DaskEngine:
         self,
         source: Source,
         columns: Sequence[str],
-        work: Callable[[Batch], P | None],
+        work: Callable[[Chunk], P | None],
         fold: Callable[[Iterable[P]], P | None],
         advance: Callable[[int], None],
     ) -> P | None:
@@ -103,7 +103,7 @@ def _reading() -> Iterator[None]:
 
 
 def _visit(
-    work: Callable[[Batch], P | None],
+    work: Callable[[Chunk], P | None],
     fold: Callable[[Iterable[P]], P | None],
     i: int,
     frame: Foreign,
@@ -114,7 +114,7 @@ def _visit(
     def parts() -> Iterator[P]:
         for first in range(0, n, ROWS):
             table = open_table(frame.iloc[first : first + ROWS], title=_title(i))
-            part = work(Batch(table, first))
+            part = work(Chunk(table, first))
             if part is not None:
                 yield part
 

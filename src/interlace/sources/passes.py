@@ -19,10 +19,10 @@ from interlace.design.recipe import Recipe
 from interlace.errors import InterlaceError
 from interlace.machine.memory import memory_limit
 from interlace.machine.progress import counter
-from interlace.sources.plan import Plan, plan_of
+from interlace.sources.plan import Blueprint, plan_of
 from interlace.sources.recode import changed
 from interlace.sources.scan import Request, Scan, fold_scans, scan_batch
-from interlace.sources.source import Batch, Source
+from interlace.sources.source import Chunk, Source
 from interlace.sources.transforms import moments_wanted
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.parts import (
@@ -160,7 +160,7 @@ def _scanned(source: Source, request: Request, missing: str, progress: bool | No
 
 
 def _squared(
-    source: Source, plan: Plan, progress: bool | None
+    source: Source, plan: Blueprint, progress: bool | None
 ) -> tuple[Part, list[Sifted], Charts]:
     """Sums over all rows; in a basis refined as often as digits are lost."""
     part = _sum(source, plan, plan.charts, progress)
@@ -198,7 +198,7 @@ def _refined(charts: Charts, sifted: list[Sifted]) -> Charts:
     return replace(charts, fixed=fixed.chart, random=tuple(one.chart for one in random))
 
 
-def _sum(source: Source, plan: Plan, charts: Charts, progress: bool | None) -> Part:
+def _sum(source: Source, plan: Blueprint, charts: Charts, progress: bool | None) -> Part:
     part: Part | None = _run(
         source,
         plan.columns,
@@ -211,7 +211,7 @@ def _sum(source: Source, plan: Plan, charts: Charts, progress: bool | None) -> P
     return _checked(part, plan)
 
 
-def _checked(found: P | None, plan: Plan) -> P:
+def _checked(found: P | None, plan: Blueprint) -> P:
     """What a pass found, if it saw the rows of the first one."""
     n = 0 if found is None else found.A.n if isinstance(found, Part) else found.n  # type: ignore[attr-defined]
     if found is None or n != plan.n:
@@ -219,17 +219,17 @@ def _checked(found: P | None, plan: Plan) -> P:
     return found
 
 
-def _part_batch(plan: Plan, charts: Charts, batch: Batch) -> Part | None:
+def _part_batch(plan: Blueprint, charts: Charts, batch: Chunk) -> Part | None:
     design = _design_of(plan, batch)
     return None if design is None else part_of(design, charts)
 
 
-def _grams_batch(plan: Plan, charts: Charts, batch: Batch) -> Grams | None:
+def _grams_batch(plan: Blueprint, charts: Charts, batch: Chunk) -> Grams | None:
     design = _design_of(plan, batch)
     return None if design is None else grams_of(design, charts)
 
 
-def _design_of(plan: Plan, batch: Batch) -> Design | None:
+def _design_of(plan: Blueprint, batch: Chunk) -> Design | None:
     stored = frame.pick(batch.table, plan.columns)
     rows = complete_rows(stored, batch.table, first=batch.first)
     return plan.design(rows, batch.table.title) if rows.n else None
@@ -238,7 +238,7 @@ def _design_of(plan: Plan, batch: Batch) -> Design | None:
 def _run(
     source: Source,
     columns: tuple[str, ...],
-    work: Callable[[Batch], P | None],
+    work: Callable[[Chunk], P | None],
     fold: Callable[[Iterable[P]], P | None],
     progress: bool | None,
     n: int | None,

@@ -35,7 +35,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Blueprint:
     """How rows become a design and its cross-products.
 
     Parameters
@@ -104,7 +104,7 @@ def plan_of(
     context: Context | None,
     declared: Mapping[str, Levels],
     whole: bool,
-) -> Plan:
+) -> Blueprint:
     """Encode example rows in which every category occurs, with the levels and moments of all."""
     orders = {**scan.orders, **declared}
     rows = _example_rows(scan, orders)
@@ -127,7 +127,7 @@ def plan_of(
     like = build(formula, rows, encoded, found, extra, context)
     if whole:
         refuse_unidentifiable(like.terms, scan.kept)
-    return Plan(
+    return Blueprint(
         formula=formula,
         weights=weights,
         offset=offset,

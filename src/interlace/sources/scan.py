@@ -16,7 +16,7 @@ from interlace.design.encode import Columns, Context, encode
 from interlace.design.formula import model_terms, names_in, side_of
 from interlace.design.frame import Codes, Column, Levels
 from interlace.errors import InterlaceError
-from interlace.sources.source import Batch
+from interlace.sources.source import Chunk
 
 Name = tuple[str, ...]
 
@@ -117,7 +117,7 @@ class Scan:
 # One batch ----------------------------------------------------------------------------------------
 
 
-def scan_batch(request: Request, batch: Batch) -> Scan:
+def scan_batch(request: Request, batch: Chunk) -> Scan:
     """What is found in the rows of a batch."""
     stored = frame.pick(batch.table, request.columns)
     masks = {name: frame.missing(column) for name, column in stored.items()}

@@ -14,7 +14,7 @@ Reader = Callable[[Sequence[str]], Iterator[Foreign]]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Chunk:
     """Some rows of a partition, opened; ``first`` is the number of the first one in it."""
 
     table: Table
@@ -36,12 +36,12 @@ class Partition:
     title: str
     read: Reader
 
-    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[str]) -> Iterator[Chunk]:
         """The frames, opened."""
         first = 0
         for frame in self.read(columns):
             table = open_table(frame, title=self.title)
-            yield Batch(table, first)
+            yield Chunk(table, first)
             first += table.n
 
 
@@ -57,7 +57,7 @@ class Engine(Protocol):
         self,
         source: Source,
         columns: Sequence[str],
-        work: Callable[[Batch], P | None],
+        work: Callable[[Chunk], P | None],
         fold: Callable[[Iterable[P]], P | None],
         advance: Callable[[int], None],
     ) -> P | None:
@@ -73,7 +73,7 @@ class LocalEngine:
         self,
         source: Source,
         columns: Sequence[str],
-        work: Callable[[Batch], P | None],
+        work: Callable[[Chunk], P | None],
         fold: Callable[[Iterable[P]], P | None],
         advance: Callable[[int], None],
     ) -> P | None:
