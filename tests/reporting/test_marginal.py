@@ -293,3 +293,17 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "interlace.reporting.marginal")
     with pytest.raises(ImportError, match=r"^marginal effects need the package marginaleffects \("):
         import interlace.reporting.marginal  # noqa: F401
+
+
+def test_covariance_and_degrees_of_freedom_of_the_fit() -> None:
+    """A fit with degrees of freedom keeps them: one number, the smallest, said if they differ."""
+    sleep = interlace.datasets.load("sleepstudy")
+    result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep, ddf="kenward-roger")
+    slope = me.avg_slopes(result.marginal(), variables="Days")
+    assert slope["p_value"].item() == pytest.approx(result.fe_pvalues["Days"], rel=1e-3)
+    machines = interlace.datasets.load("machines")
+    formula = "score ~ Machine + (1 | Worker) + (1 | Worker:Machine)"
+    uneven = interlace.fit(formula, machines, ddf="satterthwaite")
+    with pytest.warns(UserWarning, match=r"8\.52 are used.*emmeans"):
+        assert uneven.marginal().df_resid == pytest.approx(uneven.fe_df.min())
+    assert uneven.marginal(df=10.0).df_resid == 10.0
