@@ -10,6 +10,7 @@ from interlace.errors import (
     RankDeficiencyWarning,
     SeparationWarning,
     SingularFitWarning,
+    UndeterminedWarning,
 )
 from interlace.fit import fit
 from interlace.inference.compare import anova_models as anova
@@ -57,6 +58,7 @@ __all__ = [
     "RankDeficiencyWarning",
     "SeparationWarning",
     "SingularFitWarning",
+    "UndeterminedWarning",
     "anova",
     "compare",
     "cooks_distance",

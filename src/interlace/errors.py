@@ -25,6 +25,10 @@ class SingularFitWarning(UserWarning):
     """The estimated covariance of some random effects is singular."""
 
 
+class UndeterminedWarning(UserWarning):
+    """The data do not determine some variances: other values of them fit equally well."""
+
+
 class RankDeficiencyWarning(UserWarning):
     """Redundant columns of the fixed effects were dropped."""
 

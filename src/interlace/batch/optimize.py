@@ -191,13 +191,12 @@ class _Search:
             None if self.correction is None else self.correction[keep],
         )
 
-    @property
-    def models(self) -> Model:
+    def models(self, limit: Bounds) -> Model:
         """The quadratic models around the points, as corrected."""
         newton = self.points.newton
-        return model_of(
-            self.points.gradient, newton if self.correction is None else newton + self.correction
-        )
+        if self.correction is not None:
+            newton = newton + self.correction
+        return model_of(self.points.gradient, newton, limit.noise)
 
 
 def minimize_many(
@@ -272,7 +271,7 @@ def _settled(
 
 def _corrected(search: _Search, limit: Bounds, correct: Secant) -> tuple[_Search, Model]:
     """The models, and what they take from the last steps where these were slow."""
-    models, last = search.models, search.last
+    models, last = search.models(limit), search.last
     missing = models.gain > correct.slow * last.gain
     slow = np.where(last.new, np.where(missing, last.slow + 1, 0), last.slow)
     rows = np.flatnonzero(last.new & (slow > 1) & (models.gain > 100.0 * limit.tolerance))
@@ -287,7 +286,7 @@ def _corrected(search: _Search, limit: Bounds, correct: Secant) -> tuple[_Search
     missed = points.gradient[rows] - last.gradient[rows] - (newton @ step[..., None])[..., 0]
     correction[rows] = secant(correction[rows], step, missed)
     search = replace(search, correction=correction)
-    return search, search.models
+    return search, search.models(limit)
 
 
 def _advance(

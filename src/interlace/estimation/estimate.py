@@ -17,6 +17,13 @@ from interlace.estimation.changeover import (
     probes_needed,
 )
 from interlace.estimation.criterion import Criterion, Evaluation
+from interlace.estimation.identified import (
+    PERHAPS,
+    ROUNDING,
+    Undetermined,
+    determined,
+    undetermined,
+)
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
@@ -204,6 +211,18 @@ class Estimate:
         parts = zip(self.A.terms, self.user_templates, sizes, strict=True)
         found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
         return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def undetermined(self) -> Undetermined:
+        """Which variance parameters the data leave open; nothing is known of iterative fits."""
+        eigenvalues = np.abs(self.convergence.newton_eigenvalues)
+        floor = max(PERHAPS * eigenvalues.max(initial=0.0), ROUNDING * self.criterion.nu)
+        flat = int((eigenvalues <= floor).sum())
+        turns = sum(t.template.size - t.n_theta for t in self.A.terms)
+        clear = flat <= turns and not self.is_singular
+        if clear or isinstance(self.criterion.equations, Iterative):
+            return determined(self.A.terms)
+        return undetermined(self.evaluation)
 
 
 def estimate_theta(

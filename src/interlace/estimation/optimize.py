@@ -107,13 +107,12 @@ class _Search(Generic[P]):
         """What counts as no gain here."""
         return bounds(self.point.value, len(self.x), gain_tolerance)
 
-    @property
-    def model(self) -> Model:
+    def model(self, limit: Bounds) -> Model:
         """The quadratic model around the point, as corrected."""
         newton = self.point.newton_matrix
-        return model_of(
-            self.point.gradient, newton if self.correction is None else newton + self.correction
-        )
+        if self.correction is not None:
+            newton = newton + self.correction
+        return model_of(self.point.gradient, newton, limit.noise)
 
 
 def minimize(
@@ -165,7 +164,7 @@ def minimize(
 
 def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Search[P], Model]:
     """The model, and what it takes from the last steps where they were slow."""
-    model = search.model
+    model = search.model(limit)
     if search.last is None:
         return replace(search, slow=0) if search.slow else search, model
     step, gradient, gain = search.last
@@ -178,7 +177,7 @@ def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Sea
         newton = search.point.newton_matrix + correction
         missed = search.point.gradient - gradient - newton @ step
         search = replace(search, correction=secant(correction, step, missed))
-        model = search.model
+        model = search.model(limit)
     return search, model
 
 

@@ -27,6 +27,8 @@ SHORT = 1e-5
 AWAY, LOWER = (0.3, 0.1, 0.03, 0.01, 0.003), 1e-8
 # A predicted gain that an evaluation failed to find counts as rounding error below this.
 _NEGLIGIBLE = 1e-10
+# Slopes and curvatures of a flat function, over the rounding error of its values.
+_ROUNDING = 50.0
 # Radius of the region of trust below which no step is tried.
 _SHORTEST = 1e-12
 
@@ -158,14 +160,19 @@ class Model:
         return np.asarray(lowest < -np.maximum(1e-5 * largest, noise))
 
 
-def model_of(gradient: Floats, newton: Floats) -> Model:
-    """Eigen-decomposition of the Newton matrix, live directions and promised gain."""
+def model_of(gradient: Floats, newton: Floats, noise: ArrayLike = 0.0) -> Model:
+    """Eigen-decomposition of the Newton matrix, live directions and promised gain.
+
+    Where neither slope nor any curvature can be told from ``noise``, no direction is live.
+    """
     values, vectors = np.linalg.eigh(newton)
     slope = (gradient[..., None, :] @ vectors)[..., 0, :]
     curvature = np.abs(values)
     largest = curvature.max(axis=-1, initial=0.0)[..., None]
     steep = np.abs(slope) > 1e-6 * np.sqrt(np.maximum(largest, 1e-300))
-    live = (curvature > FLAT * largest) | steep
+    rounding = _ROUNDING * np.asarray(noise)[..., None]
+    nothing = (largest <= rounding) & (np.abs(slope) <= rounding)
+    live = ((curvature > FLAT * largest) | steep) & ~nothing
     safe = np.where(live, np.maximum(curvature, FLAT * largest), 1.0)
     gain = np.where(live, 0.5 * slope**2 / safe, 0.0).sum(axis=-1)
     return Model(values, vectors, slope, live, gain)

@@ -11,6 +11,7 @@ import pandas as pd
 from interlace.design.design import Encoding
 from interlace.design.encode import Side, SideTerm
 from interlace.design.formula import RandomTerm
+from interlace.design.simpler import is_levels, random_term
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
 from interlace.estimation.likelihood import criterion_value, n_parameters
 from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio
@@ -18,8 +19,6 @@ from interlace.inference.slopes import (
     constant_by_sums,
     constant_combination,
     droppable,
-    is_levels,
-    random_term,
 )
 from interlace.model.fitted import FittedModel
 from interlace.sums.crossprod import CrossProducts, drop_term, map_columns, select_columns

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from interlace.design.design import Encoding
-from interlace.design.encode import Side, SideTerm
-from interlace.design.formula import RandomTerm
+from interlace.design.encode import SideTerm
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -23,17 +21,6 @@ def droppable(terms: Sequence[SideTerm]) -> list[SideTerm]:
         for one in terms
         if one.factors and not any(set(one.factors) < set(other.factors) for other in terms)
     ]
-
-
-def is_levels(side: Side, term: SideTerm) -> bool:
-    """Whether a summand is one factor of categories, whose dummies can stand for the intercept."""
-    return len(term.factors) == 1 and term.factors[0] in side.categories
-
-
-def random_term(encoding: Encoding, j: int) -> RandomTerm:
-    """The term of the formula that gave term ``j`` of a design."""
-    text, group = encoding.slopes[j].text, encoding.groups[j].columns
-    return next(t for t in encoding.formula.random if (t.expr, t.group) == (text, group))
 
 
 def constant_combination(Z: Floats) -> Floats | None:

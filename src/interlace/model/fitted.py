@@ -124,15 +124,21 @@ class Labelled(Generic[E]):
         found = {key: [j for j, t in enumerate(terms) if t.group == key] for key in order}
         return {k: j[::-1] if terms[j[0]].backwards else j for k, j in found.items()}
 
+    def _open(self) -> Sequence[NDArray[np.bool_]]:
+        """Which covariances the data leave open, ``(k, k)`` per term: none is known."""
+        return [np.zeros((t.k, t.k), dtype=bool) for t in self.estimate.A.terms]
+
     @property
     def variance_components(self) -> dict[str, float | pd.DataFrame]:
         """Variance of the random effects by grouping key.
 
         A float for an intercept alone, else the covariance as a frame; ``scale`` is the residual's.
+        Those that the data do not determine are NaN.
         """
+        open_ = self._open()
         found: dict[str, float | pd.DataFrame] = {}
         for key, members in self._keys.items():
-            blocks = [self.estimate.covariances[j] for j in members]
+            blocks = [np.where(open_[j], np.nan, self.estimate.covariances[j]) for j in members]
             if self._is_intercept(members):
                 found[key] = float(blocks[0][0, 0])
             else:
@@ -245,6 +251,9 @@ class FittedModel(Labelled[Estimate]):
 
     What can be read off the optimum; :class:`interlace.CrossedLMEResult` adds what can be asked.
     """
+
+    def _open(self) -> Sequence[NDArray[np.bool_]]:
+        return self.estimate.undetermined.entries
 
     @property
     def scale(self) -> float:

@@ -18,6 +18,7 @@ from interlace.errors import (
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
+    UndeterminedWarning,
     choose,
     warn,
 )
@@ -25,6 +26,7 @@ from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
+from interlace.model.undetermined import in_words
 from interlace.solver.choose import SOLVERS, choose_solver
 from interlace.solver.equations import Iterative
 from interlace.sources.build import of_formula, read
@@ -161,6 +163,9 @@ def _fitted(
             "(a grouping factor, or several together, may tell every row apart); leave out a term"
         ) from error
     _warn(estimate)
+    if estimate.undetermined:
+        what = in_words(estimate.undetermined, A.terms, recipe_of(design, A).encoding)
+        warn(what, UndeterminedWarning)
     return FittedModel(recipe_of(design, A).encoding.formula, design, estimate, options, data)
 
 

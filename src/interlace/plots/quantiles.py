@@ -84,6 +84,11 @@ def _effects(result: FittedModel, key: str) -> Parts:
         )
     parts: Parts = {}
     for variance, name in zip(prior, effects.columns, strict=True):
+        if np.isnan(variance):
+            raise InterlaceError(
+                f"the data do not determine the variance of '{name}' by '{key}': there is nothing "
+                "to standardise its random effects with"
+            )
         sd = np.sqrt(np.clip(variance - se[name].to_numpy() ** 2, 0.0, None))
         if not (sd > 1e-6 * np.sqrt(variance)).all() or not effects[name].abs().max() > 0.0:
             raise InterlaceError(

@@ -123,11 +123,15 @@ def _fixed(table: pd.DataFrame) -> pd.DataFrame:
 def _ran_pars(result: TestedModel) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
     errors = variance_errors(result.estimate)
+    open_ = result.estimate.undetermined
     rows = [
         {"group": term.group, **row}
         for j, term in _in_formula_order(result)
         for row in _parameters(
-            term, result.estimate.covariances[j], errors.sds[j], errors.correlations[j]
+            term,
+            np.where(open_.entries[j], np.nan, result.estimate.covariances[j]),
+            np.where(np.diag(open_.entries[j]), np.nan, errors.sds[j]),
+            np.where(open_.correlations[j], np.nan, errors.correlations[j]),
         )
     ]
     sigma = {"estimate": result.estimate.sigma, "std.error": errors.sigma}

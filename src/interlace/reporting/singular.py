@@ -9,10 +9,10 @@ from html import escape
 import numpy as np
 
 from interlace.design.design import Encoding
-from interlace.design.encode import SideTerm
 from interlace.design.formula import MixedFormula, RandomTerm
+from interlace.design.simpler import is_levels, of_effects, random_term
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
-from interlace.inference.slopes import droppable, is_levels, random_term
+from interlace.inference.slopes import droppable
 from interlace.model.fitted import FittedModel
 from interlace.sums.terms import Floats, ReTerm
 
@@ -246,16 +246,7 @@ def _fewer_effects(
         candidates = [e for e in candidates if flat.intersection(columns[c] for c in e.columns)]
     for effect in sorted(candidates, key=lambda e: not all(columns[c] in flat for c in e.columns)):
         rest = [e for e in effects if e is not effect]
-        yield ("the intercept" if not effect.factors else effect.label), _of_effects(term, rest)
-
-
-def _of_effects(term: RandomTerm, effects: list[SideTerm]) -> RandomTerm:
-    """The term with these effects; without ``||`` if they are one column."""
-    slopes = [e.label for e in effects if e.factors]
-    intercept = "1" if any(not e.factors for e in effects) else "0"
-    single = sum(len(e.columns) for e in effects) == 1
-    expr = " + ".join([intercept, *slopes])
-    return replace(term, expr=expr, correlated=term.correlated or single)
+        yield ("the intercept" if not effect.factors else effect.label), of_effects(term, rest)
 
 
 def _with(formula: MixedFormula, old: RandomTerm, new: RandomTerm | None) -> str:

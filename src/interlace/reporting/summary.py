@@ -12,6 +12,7 @@ import pandas as pd
 
 from interlace.estimation.parameters import theta_names
 from interlace.model.fitted import Ddf
+from interlace.model.undetermined import in_words
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -117,12 +118,18 @@ def _one(variance: float) -> pd.DataFrame:
 
 
 def _correlations(covariance: Floats) -> list[Row]:
-    """Per row, correlations with the rows above; empty where a variance is zero."""
+    """Per row, correlations with the rows above; empty where a variance is zero, a dash for NaN."""
     sd = np.sqrt(np.diag(covariance))
     return [
-        tuple(f"{c / (sd[i] * sd[j]):.3f}" if sd[i] * sd[j] > 0 else "" for j, c in enumerate(row))
-        for i, row in enumerate(covariance[i, :i] for i in range(len(sd)))
+        tuple(_correlation(c, sd[i] * sd[j]) for j, c in enumerate(covariance[i, :i]))
+        for i in range(len(sd))
     ]
+
+
+def _correlation(covariance: float, scale: float) -> str:
+    if np.isnan(covariance) or np.isnan(scale):
+        return "-"
+    return f"{covariance / scale:.3f}" if scale > 0 else ""
 
 
 def fixed_table(result: TestedModel | TestedGeneralModel) -> Table:
@@ -181,6 +188,9 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
             f"Singular fit: a variance, or a combination of random effects, is zero in {terms}; "
             f"see singular_report()"
         )
+    if result.estimate.undetermined:
+        held = result.estimate
+        notes.append(f"(-) {in_words(held.undetermined, held.A.terms, result.encoding)}")
     if result.convergence.n_basins > 1:
         notes.append(
             f"{result.convergence.n_basins} minima of the criterion were seen, of which this is "
@@ -190,13 +200,19 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
 
 
 def _aligned(values: Floats) -> list[str]:
-    """One column of numbers with the same decimals: six digits of the largest."""
-    largest = float(np.abs(values).max(initial=0.0))
-    smallest = float(np.abs(values[values != 0]).min(initial=largest))
+    """One column of numbers with the same decimals, six digits of the largest; a dash for NaN."""
+    sizes = np.abs(values[~np.isnan(values)])
+    largest = float(sizes.max(initial=0.0))
+    smallest = float(sizes[sizes != 0].min(initial=largest))
     if not 1e-4 <= largest < 1e7 or smallest < 1e-6 * largest:
-        return [f"{v:.4e}" if v else "0" for v in values]
+        return [_or_dash(v, f"{v:.4e}" if v else "0") for v in values]
     decimals = int(np.clip(5 - np.floor(np.log10(largest)), 2, 6))
-    return [f"{v:.{decimals}f}" for v in values]
+    return [_or_dash(v, f"{v:.{decimals}f}") for v in values]
+
+
+def _or_dash(value: float, text: str) -> str:
+    """A dash for what is not determined."""
+    return "-" if np.isnan(value) else text
 
 
 def as_text(summary: Summary) -> str:

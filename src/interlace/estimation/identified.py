@@ -1,0 +1,195 @@
+"""Which variance parameters the data do not determine: directions in which the criterion is flat.
+
+At an optimum the Newton matrix has zero eigenvalues for the rotations ``T -> T Q`` of every term
+whose effects vary together, which change no covariance.  Any other zero is a change of the
+covariances that leaves the criterion alone: the data cannot tell.  Templates are taken relative to
+``(T T' + I)^(1/2)``, so that a large or a zero variance is no false alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from interlace.covariance.templates import Floats
+from interlace.estimation.criterion import Evaluation, solved
+from interlace.estimation.search import FLAT, Mask
+from interlace.sums.terms import ReTerm, places
+
+# Relative curvature below which a direction may be flat, as long as the optimum is not polished.
+PERHAPS = 1e-4
+# Curvature per residual degree of freedom that is rounding error.
+ROUNDING = 1e-10
+# Shares of a unit vector that count as nothing: of a direction that is a rotation, of a change of
+# one entry.
+_ROTATION, _NOTHING = 0.1, 1e-3
+# Singular values of a template that are zero.
+_ZERO = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Undetermined:
+    """What the data leave open.
+
+    Per term, ``entries`` (k, k) says which covariances do, in the user's columns, and ``changes``
+    (m, k, 2 k) what moves with every effect along ``m`` directions that span what is open: its
+    covariances, and where they are zero their roots.
+    ``residual`` says whether the residual variance is among it.
+    """
+
+    entries: tuple[Mask, ...]
+    changes: tuple[Floats, ...]
+    residual: bool
+
+    def __bool__(self) -> bool:
+        return any(bool(open_.any()) for open_ in self.entries)
+
+    @property
+    def correlations(self) -> tuple[Mask, ...]:
+        """Which correlations are open: those of an open covariance, or of an open variance."""
+        variances = [np.diag(open_) for open_ in self.entries]
+        return tuple(
+            open_ | own[:, None] | own[None, :]
+            for open_, own in zip(self.entries, variances, strict=True)
+        )
+
+
+def determined(terms: Sequence[ReTerm]) -> Undetermined:
+    """Nothing is open."""
+    return Undetermined(
+        tuple(np.zeros((t.k, t.k), dtype=bool) for t in terms),
+        tuple(np.zeros((0, t.k, 2 * t.k)) for t in terms),
+        residual=False,
+    )
+
+
+def undetermined(point: Evaluation) -> Undetermined:
+    """What the data leave open at an optimum of the exact solver.
+
+    Only where there may be something the last digits of the optimum are looked for first.  ML takes
+    the variance of effects that the fixed effects reproduce for zero, whatever it is, which REML
+    leaves open: singular fits by ML are looked at as by REML, too.
+    """
+    found = _of(point)
+    criterion = point.criterion
+    if found or criterion.reml or not _singular(point) or criterion.A.n <= criterion.A.p:
+        return found
+    return _of(criterion.on(criterion.A, reml=True).at(point.factor.templates), overlap=True)
+
+
+def _singular(point: Evaluation) -> bool:
+    """Whether some template is."""
+    return any(np.linalg.svd(T, compute_uv=False)[-1] < _ZERO for T in point.factor.templates)
+
+
+def _of(point: Evaluation, *, overlap: bool = False) -> Undetermined:
+    """The same by the criterion of a point, which need not be an optimum for an ``overlap``."""
+    terms = point.criterion.A.terms
+    flat, rotations, _ = _spaces(point, PERHAPS)
+    changes = [np.zeros((0, t.k, t.k)) for t in terms]
+    if overlap or flat.shape[1] > rotations.shape[1]:
+        if not overlap:
+            point = _stepped(_stepped(point))
+        flat, rotations, S = _spaces(point, FLAT)
+        open_ = S @ _beyond(flat, rotations)
+        changes = [
+            t.template(np.ascontiguousarray(open_[own].T))
+            for t, own in zip(terms, places(terms), strict=True)
+        ]
+    return _in_users_columns(point, changes)
+
+
+def _stepped(point: Evaluation) -> Evaluation:
+    """A Newton step further in the directions that are clearly curved."""
+    values, vectors = np.linalg.eigh(point.newton_matrix)
+    size = np.abs(values)
+    curved = size > max(PERHAPS * size.max(initial=0.0), ROUNDING * point.criterion.nu)
+    along = np.where(curved, vectors.T @ point.gradient, 0.0) / np.where(curved, size, 1.0)
+    x = point.criterion.pack(point.factor.templates) - vectors @ along
+    return point.criterion(np.asarray(x, dtype=np.float64))
+
+
+def _spaces(point: Evaluation, limit: float) -> tuple[Floats, Floats, Floats]:
+    """Directions of no curvature, those of them that are rotations, and the scaling of both.
+
+    Orthonormal columns, of packed templates relative to the scaling.
+    """
+    terms, templates = point.criterion.A.terms, point.factor.templates
+    scale = [_root(T) for T in templates]
+    S = block_diag(*(_scaling(t, R) for t, R in zip(terms, scale, strict=True)))
+    values, vectors = np.linalg.eigh(S.T @ point.newton_matrix @ S)
+    size = np.abs(values)
+    floor = max(limit * size.max(initial=0.0), ROUNDING * point.criterion.nu)
+    turns = _rotations(terms, templates, scale)
+    U, s, _ = np.linalg.svd(turns, full_matrices=False)
+    return vectors[:, size <= floor], U[:, s > 1e-3], S
+
+
+def _root(T: Floats) -> Floats:
+    """``(T T' + I)^(1/2)``."""
+    values, vectors = np.linalg.eigh(T @ T.T)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0) + 1.0)) @ vectors.T)
+
+
+def _scaling(term: ReTerm, R: Floats) -> Floats:
+    """The map ``E -> R E`` of packed templates, ``(c, c)``."""
+    template, eye = term.template, np.eye(term.template.size)
+    if template.joint == 1:
+        return np.diag(np.diag(R))
+    return np.stack([template.pack(R @ template(one)) for one in eye], axis=1)
+
+
+def _rotations(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], scale: Sequence[Floats]
+) -> Floats:
+    """Directions ``T Omega``, ``Omega`` antisymmetric, relative to the scales, as columns."""
+    columns = []
+    size = sum(t.template.size for t in terms)
+    for term, T, R, own in zip(terms, templates, scale, places(terms), strict=True):
+        if term.template.joint == 1:
+            continue
+        for a in range(term.k):
+            for b in range(a):
+                turn = np.zeros((term.k, term.k))
+                turn[a, b], turn[b, a] = 1.0, -1.0
+                column = np.zeros(size)
+                column[own] = term.template.pack(solved(R, T @ turn))
+                columns.append(column)
+    return np.stack(columns, axis=1) if columns else np.zeros((size, 0))
+
+
+def _beyond(flat: Floats, rotations: Floats) -> Floats:
+    """The part of a space that another does not span; orthonormal columns."""
+    left, size, _ = np.linalg.svd(flat - rotations @ (rotations.T @ flat), full_matrices=False)
+    return np.asarray(left[:, size > 1.0 - _ROTATION])
+
+
+def _in_users_columns(point: Evaluation, changes: Sequence[Floats]) -> Undetermined:
+    """Entries of the covariances that change, with columns of root mean square 1."""
+    A, factor = point.criterion.A, point.factor
+    residual = np.zeros(len(changes[0]))
+    for D, effects in zip(changes, factor.effects, strict=True):
+        residual -= 2.0 * np.einsum("mab,lb,la->m", D, effects.u, effects.e) / factor.r2
+    entries, users = [], []
+    parts = zip(changes, factor.templates, A.basis.random, A.basis.root_mean_squares, strict=True)
+    for D, T, B, sizes in parts:
+        DB, TB = sizes[:, None] * (B @ D), sizes[:, None] * (B @ T)
+        first = DB @ TB.T + TB @ DB.swapaxes(1, 2) + residual[:, None, None] * (TB @ TB.T)
+        null = _left_null(TB) @ DB
+        second = null @ null.swapaxes(1, 2)
+        moved = np.abs(first).max(axis=0, initial=0.0) + np.abs(second).max(axis=0, initial=0.0)
+        whole = 1.0 + np.abs(np.diag(TB @ TB.T))
+        entries.append(moved > _NOTHING * np.sqrt(whole[:, None] * whole[None, :]))
+        users.append(np.concatenate((first, null), axis=2))
+    moves = bool(np.abs(residual).max(initial=0.0) > _NOTHING)
+    return Undetermined(tuple(entries), tuple(users), moves)
+
+
+def _left_null(T: Floats) -> Floats:
+    """Projection off the columns of a template: there a change counts by its square."""
+    U, s, _ = np.linalg.svd(T)
+    flat = U[:, s < _ZERO]
+    return np.asarray(flat @ flat.T)
