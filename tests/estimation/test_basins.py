@@ -65,7 +65,7 @@ def test_evaluations_of_all_searches_count() -> None:
 
 def test_the_warning_says_what_was_checked() -> None:
     data = interlace.datasets.load("dyestuff2")
-    with pytest.warns(SingularFitWarning, match="none better was found from 4 other starts"):
+    with pytest.warns(SingularFitWarning, match="none better was found from 1 other start"):
         fit("Yield ~ 1 + (1 | Batch)", data)
 
 
@@ -108,7 +108,7 @@ def test_starts_are_far_from_singular_and_known_minima_are_left() -> None:
     zero = [np.zeros((2, 2))]
     assert suspect([term], zero)
     starts = list(elsewhere([term], zero, [np.eye(2)]))
-    assert len(starts) == 4 and not any(suspect([term], start) for start in starts)
+    assert len(starts) == 3 and not any(suspect([term], start) for start in starts)
     assert_allclose(raised(np.diag([2.0, 0.0]), 0.1), np.diag([2.0, 0.1]))
     best = minimize(criterion, criterion.pack(starts[1]))
     near = criterion(best.x + 1e-2)

@@ -20,10 +20,11 @@ from interlace.estimation.search import LOWER, Mask, Outcome
 from interlace.sums.terms import ReTerm, pack, places
 
 # Standard deviations over sigma and per root mean square below which a template counts as near a
-# singular one: of terms whose effects vary together, and of those whose effects do not.
-_NEAR, _NEAR_ALONE = 1e-3, 0.1
+# singular one: of terms whose effects vary together or are one, and of others.
+_NEAR, _NEAR_ALONE = 1e-3, 0.03
 # What zeros are raised to, and multiples of the identity to start from.  Those take the most steps
-# where there are many entries, and are left out there.
+# where there are many entries, and are left out there; where all terms are single variances they
+# have found nothing that the others did not.
 _RAISED, _MULTIPLES, _MANY = 1.0, (10.0, 0.3), 16
 # A search has run into a known minimum where its value is what the quadratic model there says, to
 # this share, and little is left to gain.
@@ -35,7 +36,8 @@ _SAME = 1e-6
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
     """Whether working templates ``(..., k, k)`` are singular or near it, ``(...)``."""
     near = [
-        np.linalg.svd(T, compute_uv=False)[..., -1] < (_NEAR if t.correlated else _NEAR_ALONE)
+        np.linalg.svd(T, compute_uv=False)[..., -1]
+        < (_NEAR if t.correlated or t.k == 1 else _NEAR_ALONE)
         for t, T in zip(terms, templates, strict=True)
     ]
     return np.asarray(np.any(near, axis=0))
@@ -50,11 +52,21 @@ def elsewhere(
     user's units (lme4's start), both in the working basis; multiples are those of the identity
     there, so that no unit matters.
     """
-    yield [raised(T, _RAISED) for T in templates]
-    yield [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)]
-    if sum(t.template.size for t in terms) <= _MANY:
+    starts = [
+        [raised(T, _RAISED) for T in templates],
+        [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)],
+    ]
+    if len(terms) < sum(t.template.size for t in terms) <= _MANY:
         for size in _MULTIPLES:
-            yield [np.broadcast_to(size * np.eye(T.shape[-1]), T.shape) for T in templates]
+            starts.append([np.broadcast_to(size * np.eye(T.shape[-1]), T.shape) for T in templates])
+    for i, start in enumerate(starts):
+        if not any(_equal(start, earlier) for earlier in starts[:i]):
+            yield start
+
+
+def _equal(start: Sequence[Floats], other: Sequence[Floats]) -> bool:
+    """Whether two starts are one: raised from zero a single variance is the identity."""
+    return all(np.allclose(T, O) for T, O in zip(start, other, strict=True))
 
 
 def raised(T: Floats, floor: float) -> Floats:

@@ -219,7 +219,8 @@ def _warn(estimate: Estimate) -> None:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
         starts = estimate.convergence.n_starts
         checked = (
-            f"the estimates are valid: none better was found from {starts - 1} other starts"
+            f"the estimates are valid: none better was found from {starts - 1} other "
+            f"start{'s' if starts > 2 else ''}"
             if starts > 1
             else "other starts, which might lead to a better optimum, were not tried"
         )
