@@ -244,9 +244,11 @@ def sift(chart: Chart, G: Floats, n: int) -> Sifted:
         scale, scaled = np.ones(m), G
     present = np.sqrt(np.diag(scaled) / n) > chart.limit
     W, kept, unsure = _triangle(scaled / n, present, chart.limit)
-    W = scale[:, None] * W
     if not unsure.any():
-        return Sifted(kept, chart, W[:, kept], True)
+        return Sifted(kept, chart, scale[:, None] * W[:, kept], True)
+    # A column of no size keeps a factor of its own: every column can be found again in the mix.
+    known = np.where(chart.largest > 0, chart.largest, 1.0)
+    W = np.where(scale > 0, scale, 1.0 / known)[:, None] * W
     mix = W if chart.mix is None else chart.mix @ W
     return Sifted(kept, replace(chart, mix=mix, scaled=True), W, False)
 
@@ -278,10 +280,11 @@ def _triangle(
     """Orthonormalise columns in turn, by their Gram matrix (mean squares).
 
     Returns the map ``(m, m)``, the mask of columns kept, and that of columns of which too few
-    digits are left to tell: these are projected off the columns kept before them, no more.
+    digits are left to tell: these, and those that are not kept, are projected off the columns kept
+    before them, no more.
     """
     m = len(G)
-    W = np.zeros((m, m))
+    W = np.eye(m)
     kept, unsure = np.zeros(m, bool), np.zeros(m, bool)
     for j in np.flatnonzero(present):
         w = np.zeros(m)
@@ -291,8 +294,9 @@ def _triangle(
         again = W[:, kept].T @ (G @ w)
         w -= W[:, kept] @ again
         left = float(w @ G @ w)
+        W[:, j] = w
         if left < GRAM_SUSPECT * G[j, j]:
-            W[:, j], unsure[j] = w, True
+            unsure[j] = True
         elif np.sqrt(left) > limit[j]:
             W[:, j], kept[j] = w / np.sqrt(left), True
     return W, kept, unsure
