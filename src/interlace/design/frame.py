@@ -306,6 +306,8 @@ def _used_categories(column: pd.Categorical[Any]) -> pd.Categorical[Any]:
 
 def _with_distinct_categories(column: pd.Categorical[Any], name: str) -> pd.Categorical[Any]:
     """Refuse categories such as a date and the midnight it begins with, which mean one level."""
+    if isinstance(column.categories.dtype, pd.StringDtype):
+        return column  # texts that differ mean different levels
     if (pair := keys.repeated(np.asarray(column.categories))) is not None:
         raise InterlaceError(
             f"the column '{name}' has the categories {pair[0]!r} and {pair[1]!r}, which mean the "

@@ -245,8 +245,8 @@ def estimate_theta(
     with threads_for(criterion.rows_at_once):
         first = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
         best = searched_again(criterion, first, watch=watch)
-    convergence = replace(_certificate(best.found), n_basins=best.n_basins, n_starts=best.n_starts)
-    return _estimate(criterion, best.found, convergence)
+    certificate = _certificate(best.found, best.n_basins, best.n_starts)
+    return _estimate(criterion, best.found, certificate)
 
 
 def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
@@ -256,7 +256,7 @@ def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
     return criterion.working(split_theta(criterion.A.terms, theta0))
 
 
-def _certificate(found: Minimum[Evaluation]) -> Convergence:
+def _certificate(found: Minimum[Evaluation], basins: int = 1, starts: int = 1) -> Convergence:
     """What the optimiser says of its end."""
     return Convergence(
         converged=found.converged,
@@ -265,6 +265,8 @@ def _certificate(found: Minimum[Evaluation]) -> Convergence:
         newton_eigenvalues=found.eigenvalues,
         predicted_gain=found.predicted_gain,
         n_evaluations=found.n_evaluations,
+        n_basins=basins,
+        n_starts=starts,
     )
 
 
@@ -273,9 +275,6 @@ def _estimate(
 ) -> Estimate:
     """The estimate at the end of a search."""
     return Estimate(criterion, tuple(criterion.unpack(found.x)), convergence, found.point)
-
-
-# ------------------------------------------------------------------ with random probes
 
 
 def _estimate_iteratively(

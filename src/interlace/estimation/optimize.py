@@ -156,7 +156,7 @@ def minimize(
             search, outcome = _moved(search, model, limit, max_evaluations, correct, doubt)
         if outcome is None:
             continue
-        left = _step_off(search, limit) if outcome.found else (search, False)
+        left = _step_off(search, model, limit) if outcome.found else (search, False)
         search = left[0]
         if not left[1]:
             return _minimum(search, model, outcome)
@@ -217,9 +217,10 @@ def _moved(
     return replace(search, n=n), Outcome.EXHAUSTED
 
 
-def _step_off(search: _Search[P], limit: Bounds) -> tuple[_Search[P], bool]:
+def _step_off(search: _Search[P], model: Model, limit: Bounds) -> tuple[_Search[P], bool]:
     """Try to leave along negative curvature, with shorter and shorter steps; whether it did."""
-    model = model_of(search.point.gradient, search.point.newton_matrix)
+    if search.correction is not None:
+        model = model_of(search.point.gradient, search.point.newton_matrix)
     if not model.escapable(limit.noise):
         return search, False
     for tried, away in enumerate(AWAY, start=1):

@@ -56,8 +56,10 @@ class Options:
 
 def as_kept(options: Options) -> Options:
     """The options with copies of what was given by row."""
-    given = ("weights", "offset", "trials", "exposure", "theta0")
-    return replace(options, **{name: kept_values(getattr(options, name)) for name in given})
+    names = ("weights", "offset", "trials", "exposure", "theta0")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    kept = {name: kept_values(value) for name, value in given.items()}
+    return replace(options, **kept) if kept else options
 
 
 E = TypeVar("E", bound=AnyEstimate)

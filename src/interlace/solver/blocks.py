@@ -62,6 +62,14 @@ def _upper(m: int) -> NDArray[np.bool_]:
     return np.triu(np.ones((m, m), dtype=bool))
 
 
+@lru_cache(maxsize=_FEW)
+def identity(k: int) -> Floats:
+    """The identity, made once; not to be written to."""
+    eye = np.eye(k)
+    eye.flags.writeable = False
+    return eye
+
+
 def inner(A: Floats, B: Floats) -> Floats:
     """``sum over l and k of A[l, k]' B[l, k]``, ``(l, k, c) x (l, k, m) -> (c, m)``."""
     rows = A.shape[0] * A.shape[1]

@@ -24,6 +24,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 from interlace.solver.blocks import (
     congruence,
     from_upper,
+    identity,
     inner,
     multiply,
     rows_times,
@@ -255,7 +256,7 @@ class Factor:
             for t, Q in around.items():
                 blocks[s, t] = -multiply(step.K, Q)
         k = step.N.shape[1]
-        E = np.eye(k) - multiply(step.N, step.K)
+        E = identity(k) - multiply(step.N, step.K)
         EY = multiply(E, Y)
         W = sum_product(step.N, step.TD) - sum_product(EY, step.TD)
         PZZ = sum_product(E, step.N) - sum_product(EY, _transposed(E))
@@ -409,7 +410,7 @@ def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Fact
     for s in plan.chain:
         T = templates[s]
         k = len(T)
-        inverse, logs = spd_inverse(congruence(N[s], T) + np.eye(k))
+        inverse, logs = spd_inverse(congruence(N[s], T) + identity(k))
         logdet += logs
         K = congruence(inverse, T.T)
         TD = _transposed(rows_times(inverse, np.ascontiguousarray(T.T)))
@@ -438,17 +439,18 @@ def _factor_remainder(
     logdet: float,
 ) -> Factor:
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
+    q = plan.q_dense
     mirror_blocks(A, plan, S)
     M = S.copy()
-    scale_columns(A, plan, templates, M)
-    scale_rows(A, plan, [T.T for T in templates], M)
-    q = plan.q_dense
-    diagonal = np.arange(q)
-    M[diagonal, diagonal] += 1.0
+    if q:
+        scale_columns(A, plan, templates, M)
+        scale_rows(A, plan, [T.T for T in templates], M)
+        diagonal = np.arange(q)
+        M[diagonal, diagonal] += 1.0
     L, info = dpotrf(M.T, lower=1, clean=0, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")
-    pivots = np.diag(L)
+    pivots = L.diagonal()
     return Factor(
         A,
         plan,

@@ -10,6 +10,7 @@ matrix says that digits would be lost; then the rows themselves are orthogonalis
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class Block:
     finish: Floats
 
 
+# A block of columns, the mask of those kept, and the place of the constant one.
+Independent: TypeAlias = tuple[Block, NDArray[np.bool_], int | None]
+
+
 @dataclass(eq=False)
 class Pool:
     """Distinct columns, rows weighted by ``sqrt(w)``; filled while the blocks are chosen."""
@@ -46,6 +51,7 @@ class Pool:
     capacity: int
     ones: int | None = None
     _raw: list[tuple[Floats, float]] = field(default_factory=list)
+    bases: list[tuple[Floats, Independent]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.table = np.empty((self.capacity, self.n))
@@ -96,7 +102,7 @@ class Pool:
         low, high = min(index, default=0), max(index, default=-1) + 1
         part = self.table[low:high]
         where = np.array(index, dtype=np.intp) - low
-        return (part @ part.T)[np.ix_(where, where)]
+        return (part @ part.T)[where[:, None], where]
 
     def counted(self, a: int, b: int) -> bool:
         """Whether the product of columns ``a`` and ``b`` is 1 in every row."""
@@ -166,7 +172,17 @@ def working_random(pool: Pool, Z: Floats, term: ReTerm) -> Block:
     return Block(index, np.eye(term.k), np.diag(1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))))
 
 
-def _independent(pool: Pool, M: Floats) -> tuple[Block, NDArray[np.bool_], int | None]:
+def _independent(pool: Pool, M: Floats) -> Independent:
+    """The basis of :func:`_orthonormal`, found once for a matrix on both sides of a formula."""
+    for known, found in pool.bases:
+        if known is M:
+            return found
+    found = _orthonormal(pool, M)
+    pool.bases.append((M, found))
+    return found
+
+
+def _orthonormal(pool: Pool, M: Floats) -> Independent:
     """Orthonormal basis of the columns of ``M`` that do not depend on earlier ones.
 
     Returns the block of the kept columns, their mask, and the constant column if there is one: the
@@ -180,11 +196,11 @@ def _independent(pool: Pool, M: Floats) -> tuple[Block, NDArray[np.bool_], int |
         C[constant] -= means / M[0, constant]
     index = tuple(pool.add(column, m) for column, m in zip(M.T, means, strict=True))
     gram = pool.gram(index)
-    norms = np.sqrt(np.diag(gram))
+    norms = np.sqrt(gram.diagonal())
     total = float(pool.n) if pool.w is None else float(pool.w.sum())
     largest = np.array([max(c.max(), -c.min()) for c in M.T])
     varies = norms > 1e-13 * np.sqrt(total) * largest
-    R = _triangular(gram / np.outer(norms, norms)) if varies.all() else None
+    R = _triangular(gram / (norms[:, None] * norms)) if varies.all() else None
     if R is not None:
         finish = np.linalg.inv(R) * (np.sqrt(pool.n) / norms[:, None])
         return Block(index, C, finish), varies, constant
@@ -216,7 +232,7 @@ def _triangular(gram: Floats) -> Floats | None:
         R = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
-    return None if (np.diag(R) ** 2 < GRAM_SUSPECT).any() else R
+    return None if (R.diagonal() ** 2 < GRAM_SUSPECT).any() else R
 
 
 def gram_schmidt(rows: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
