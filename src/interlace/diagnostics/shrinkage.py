@@ -8,7 +8,7 @@ import pandas as pd
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.leastsquares import group_fits
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 
 
 def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:
@@ -51,6 +51,7 @@ def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:
     effects = result.random_effects
     if key not in effects:
         raise InterlaceError(f"no grouping factor {key!r}; the model has {', '.join(effects)}")
+    require_linear(result, "raw_effects")
     design = require_rows(result.design, "raw_effects")
     members = [j for j, term in enumerate(design.terms) if term.group == key]
     Z = np.concatenate([design.Z[j] for j in members], axis=1)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import ReTerm
 
@@ -18,8 +18,9 @@ def design_of(result: FittedModel) -> Design:
     Raises
     ------
     InterlaceError
-        The result holds none, as it was fitted from cross-products.
+        The result holds none, as it was fitted from cross-products, or is no linear model.
     """
+    require_linear(result, "a diagnostic of rows and groups")
     design: Design | None = result.design
     if design is None:
         raise InterlaceError(

@@ -17,7 +17,7 @@ from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
 from interlace.estimation.likelihood import n_parameters
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -241,6 +241,7 @@ def model_names(results: Sequence[FittedModel], names: Sequence[str] | None = No
         Fewer than two, one that is not a fitted model or is given twice, or wrong names.
     """
     for i, result in enumerate(results, start=1):
+        require_linear(result, "a table of several models")
         if not isinstance(result, FittedModel):
             raise InterlaceError(
                 f"argument {i} is not a fitted model but of the type {type(result).__name__}: "

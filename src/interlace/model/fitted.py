@@ -16,6 +16,7 @@ from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
 from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
+from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Convergence, Estimate
 from interlace.glmm.families import Family
 from interlace.model.optimum import AnyEstimate
@@ -282,6 +283,21 @@ class FittedModel(Labelled[Estimate]):
     def encoding(self) -> Encoding:
         """How rows are encoded; also where none are held."""
         return recipe_of(self.design, self.estimate.A).encoding
+
+
+def require_linear(result: object, verb: str) -> None:
+    """Refuse what is no linear model: a generalised one has other residuals and other tests.
+
+    Raises
+    ------
+    InterlaceError
+        The result is of another kind.
+    """
+    if isinstance(result, Labelled) and not isinstance(result, FittedModel):
+        raise InterlaceError(
+            f"{verb} is made for linear models, and this is a generalised one "
+            f"({type(result).__name__}): its residuals and tests follow its family"
+        )
 
 
 M = TypeVar("M", bound=FittedModel)

@@ -12,7 +12,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level, normal_reach
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -251,6 +251,7 @@ def plot_shrinkage(
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> figure = plot_shrinkage(result, "Subject")
     """
+    require_linear(result, "plot_shrinkage")
     require_rows(result.design, "plot_shrinkage")
     keys = list(result.random_effects)
     key = choose("group", group or keys[0], keys, one_of=True)

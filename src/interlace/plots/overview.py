@@ -6,6 +6,7 @@ import plotnine as p9
 
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
+from interlace.model.fitted import require_linear
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
@@ -44,6 +45,7 @@ def plot(result: TestedModel, *, level: float = 0.95) -> Figure:
     >>> figure = plot(interlace.fit("Reaction ~ Days + (Days | Subject)", sleep))
     >>> figure.save("overview.png")  # doctest: +SKIP
     """
+    require_linear(result, "plot")
     require_rows(result.design, "plot")
     upper = plot_resid(result) | plot_qq(result, level=level)
     lower = plot_scale_location(result) | _effects(result, level)

@@ -11,7 +11,7 @@ import plotnine as p9
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError, choose
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 from interlace.plots.residuals import standard_residuals
 from interlace.plots.style import BLUE, GREY, ORANGE, start, text_beside, titled, wrapped
 from interlace.sums.terms import Floats
@@ -64,6 +64,7 @@ def plot_qq(
     """
     choose("what", what, ["resid", *result.random_effects], one_of=True)
     if what == "resid":
+        require_linear(result, "plot_qq of residuals")
         labels = require_rows(result.design, "plot_qq").labels
         parts: Parts = {"": (standard_residuals(result), labels.tolist())}
         title, y = "Normal quantiles of the residuals", "Standardised residual"

@@ -17,7 +17,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, require_linear
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -76,6 +76,7 @@ def plot_resid(
     >>> figure = plot_resid(result, ["fitted", "Subject"])
     >>> figure.save("residuals.png")  # doctest: +SKIP
     """
+    require_linear(result, "plot_resid")
     require_rows(result.design, "plot_resid")
     names = [x] if isinstance(x, str) else list(x)
     if not names:
@@ -114,6 +115,7 @@ def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplo
     >>> dyestuff = interlace.datasets.load("dyestuff")
     >>> figure = plot_scale_location(interlace.fit("Yield ~ 1", dyestuff, groups="Batch"))
     """
+    require_linear(result, "plot_scale_location")
     require_rows(result.design, "plot_scale_location")
     size = np.sqrt(np.abs(standard_residuals(result)))
     return titled(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Never, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from interlace.model.generalised import FittedGeneralModel, updated
 from interlace.model.respond import predict_mean
 from interlace.reporting.general import summarize_general
 from interlace.reporting.summary import Summary
+from interlace.results.result import CrossedLMEResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +113,16 @@ class CrossedGLMMResult(TestedGeneralModel):
         -91.88
         """
         return as_result(type(self), updated(self, formula, data, changes))
+
+    def __getattr__(self, name: str) -> Never:
+        """Say of a verb of linear models that it is one."""
+        if not name.startswith("_") and hasattr(CrossedLMEResult, name):
+            raise AttributeError(
+                f"{name!r} is there for linear models only: a result of family="
+                f"{self.options.family!r} answers fe_params, coef_table(), conf_int(), "
+                f"variance_components, random_effects, predict(), update() and summary()"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def summary(self) -> Summary:
         """Tables of the fit; ``str()`` gives text, notebooks show HTML."""

@@ -1,0 +1,62 @@
+"""Verbs of linear models refuse a generalised one in words."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import interlace
+from interlace.diagnostics.shrinkage import raw_effects
+from interlace.plots import plot
+
+
+@pytest.fixture(scope="module")
+def result() -> interlace.CrossedGLMMResult:
+    cbpp = interlace.datasets.load("cbpp")
+    return interlace.fit(
+        "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+    )
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        interlace.hlm_resid,
+        interlace.leverage,
+        interlace.hlm_influence,
+        interlace.cooks_distance,
+        interlace.mdffits,
+        interlace.covtrace,
+        interlace.covratio,
+        interlace.rvc,
+        interlace.hlm_augment,
+        interlace.plot_resid,
+        interlace.plot_scale_location,
+        interlace.plot_qq,
+        plot,
+        lambda m: interlace.plot_shrinkage(m, "herd"),
+        lambda m: raw_effects(m, "herd"),
+        lambda m: interlace.anova(m, m),
+        lambda m: interlace.compare(m, m),
+    ],
+)
+def test_functions_for_linear_models(verb, result) -> None:
+    with pytest.raises(interlace.InterlaceError, match="linear models, and this is a generalised"):
+        verb(result)
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "r2", "ranova", "tidy", "emmeans", "plot"])
+def test_methods_of_linear_models(name, result) -> None:
+    with pytest.raises(AttributeError, match=f"'{name}' is there for linear models only: a result"):
+        getattr(result, name)
+
+
+def test_other_names_and_copies(result) -> None:
+    with pytest.raises(
+        AttributeError, match="^'CrossedGLMMResult' object has no attribute 'coeff'"
+    ):
+        result.coeff  # noqa: B018
+    again = pickle.loads(pickle.dumps(result))
+    assert again.llf == result.llf and copy.deepcopy(result).llf == result.llf
