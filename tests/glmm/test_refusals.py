@@ -55,7 +55,7 @@ def test_methods_of_linear_models(name, result) -> None:
 
 def test_other_names_and_copies(result) -> None:
     with pytest.raises(
-        AttributeError, match="^'CrossedGLMMResult' object has no attribute 'coeff'"
+        AttributeError, match=r"^'CrossedGLMMResult' object has no attribute 'coeff'"
     ):
         result.coeff  # noqa: B018
     again = pickle.loads(pickle.dumps(result))
