@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from interlace.design.design import Design, assemble, replay_fixed, replay_random
+from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
+from interlace.design.newdata import replay_fixed, replay_random
 from interlace.errors import InterlaceError
 
 N = 48

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlace.design.formula import MixedFormula, RandomTerm, expression, names_in, parse
+from interlace.design.formula import MixedFormula, RandomTerm, parse
+from interlace.design.sides import expression, names_in
 from interlace.errors import InterlaceError
 
 G = RandomTerm("1", ("g",))

@@ -15,7 +15,8 @@ from interlace.covariance.templates import canonical
 from interlace.design.design import assemble
 from interlace.design.formula import parse
 from interlace.estimation.criterion import Criterion
-from interlace.estimation.estimate import Estimate, estimate_theta, moment_start
+from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.estimation.moments import moment_start
 from interlace.sums.crossprod import cross_products
 from interlace.sums.terms import join_theta, split_theta
 

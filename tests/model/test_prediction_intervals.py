@@ -15,7 +15,8 @@ from scipy import stats
 import interlace
 from dense import FORMULAS, MODELS, Dense, frame, identity
 from interlace import InterlaceError
-from interlace.design.design import Design, replay_fixed, replay_random
+from interlace.design.design import Design
+from interlace.design.newdata import replay_fixed, replay_random
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.model.predict import predict

@@ -32,8 +32,9 @@ from interlace.batch.fits import (
 from interlace.batch.stack import Batch, EliminatedRows, Shape, shared_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
-from interlace.estimation.estimate import Estimate, estimate_theta, moment_matrix, moment_ratios
+from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.likelihood import constant
+from interlace.estimation.moments import moment_matrix, moment_ratios
 from interlace.estimation.search import Mask
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.rows import Rows, by_level

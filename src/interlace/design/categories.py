@@ -14,7 +14,8 @@ import pandas as pd
 from formulaic.parser.types import Factor
 
 from interlace.design.encode import Columns
-from interlace.design.formula import MixedFormula, expression, model_terms, names_in
+from interlace.design.formula import MixedFormula
+from interlace.design.sides import expression, model_terms, names_in
 from interlace.errors import InterlaceError
 
 # A factor of the fixed side, or left of a bar, has at most so many levels; text that reads as

@@ -26,7 +26,6 @@ from formulaic.transforms import TRANSFORMS
 from formulaic.utils.cast import as_columns
 from numpy.typing import NDArray
 
-from interlace.design.formula import model_terms, names_in
 from interlace.design.frame import (
     Column,
     Levels,
@@ -37,6 +36,7 @@ from interlace.design.frame import (
     recode,
 )
 from interlace.design.numbers import Materializer, as_number
+from interlace.design.sides import model_terms, names_in
 from interlace.errors import InterlaceError
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from interlace.design import frame
 from interlace.design.complete import Missing
 from interlace.design.encode import columns_read
-from interlace.design.formula import MixedFormula, expression, parse
+from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Column, Table
 from interlace.design.labels import aligned
+from interlace.design.sides import expression
 from interlace.errors import InterlaceError
 from interlace.model.fitted import Method, Options, as_kind
 from interlace.model.fitting import fit_model

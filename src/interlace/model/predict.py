@@ -10,15 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from interlace.design.design import (
-    Design,
-    Encoding,
-    replay_fixed,
-    replay_levels,
-    replay_slopes,
-    replay_weights,
-)
+from interlace.design.design import Design, Encoding
 from interlace.design.frame import open_table
+from interlace.design.newdata import replay_fixed, replay_levels, replay_slopes, replay_weights
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from interlace.design import frame
-from interlace.design.formula import expression, names_in
 from interlace.design.recipe import require_rows
+from interlace.design.sides import expression, names_in
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import broom_names

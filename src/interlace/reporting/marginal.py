@@ -14,11 +14,12 @@ import pandas as pd
 from formulaic.parser.types import Factor
 
 from interlace.design import frame, keys
-from interlace.design.design import Encoding, column_of, replay_fixed
+from interlace.design.design import Encoding, column_of
 from interlace.design.encode import columns_read
-from interlace.design.formula import model_terms, names_in, side_of
 from interlace.design.frame import Column
+from interlace.design.newdata import replay_fixed
 from interlace.design.recipe import require_rows
+from interlace.design.sides import model_terms, names_in, side_of
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
 from interlace.model.predict import included, predicted

@@ -13,7 +13,7 @@ from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import ASTNode, Factor, Token
 from formulaic.utils.code import sanitize_variable_names
 
-from interlace.design.formula import model_terms
+from interlace.design.sides import model_terms
 from interlace.errors import InterlaceError
 
 _NUMPY = frozenset(

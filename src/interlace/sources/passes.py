@@ -13,9 +13,10 @@ from interlace.design import frame
 from interlace.design.complete import complete_rows, missing_text
 from interlace.design.design import Design, refuse_constant, sides_of
 from interlace.design.encode import columns_read
-from interlace.design.formula import MixedFormula, model_terms
+from interlace.design.formula import MixedFormula
 from interlace.design.frame import Table
 from interlace.design.recipe import Recipe
+from interlace.design.sides import model_terms
 from interlace.errors import InterlaceError
 from interlace.machine.memory import memory_limit
 from interlace.machine.progress import counter

@@ -20,9 +20,10 @@ from interlace.design.design import (
     weights_of,
 )
 from interlace.design.encode import Columns, Context, Encoded, Side, encode, replay
-from interlace.design.formula import MixedFormula, expression
+from interlace.design.formula import MixedFormula
 from interlace.design.frame import Codes, Column, Levels
 from interlace.design.groups import Grouping
+from interlace.design.sides import expression
 from interlace.errors import InterlaceError
 from interlace.sources.recode import Recoder
 from interlace.sources.scan import Name, Scan, split_pairs

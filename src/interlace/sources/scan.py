@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows, complete_rows
 from interlace.design.encode import Columns, Context, encode
-from interlace.design.formula import model_terms, names_in, side_of
 from interlace.design.frame import Codes, Column, Levels
+from interlace.design.sides import model_terms, names_in, side_of
 from interlace.errors import InterlaceError
 from interlace.sources.source import Chunk
 

@@ -20,7 +20,7 @@ from formulaic.transforms import contrasts as coding
 from formulaic.utils.sentinels import UNSET
 
 from interlace.design.encode import Side
-from interlace.design.formula import model_terms
+from interlace.design.sides import model_terms
 from interlace.errors import InterlaceError
 from interlace.sources.container import Array, Header
 from interlace.sources.labels import Packed, unpacked

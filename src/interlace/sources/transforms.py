@@ -11,7 +11,7 @@ from formulaic.parser.types import Factor
 from formulaic.transforms import TRANSFORMS
 
 from interlace.design.encode import Context, Side
-from interlace.design.formula import model_terms
+from interlace.design.sides import model_terms
 from interlace.errors import InterlaceError
 from interlace.sources.scan import Moments
 

@@ -14,8 +14,8 @@ from formulaic.transforms import TRANSFORMS
 from interlace.design.complete import complete_rows
 from interlace.design.design import Encoding
 from interlace.design.encode import replay
-from interlace.design.formula import model_terms, names_in
 from interlace.design.frame import Column, Levels, open_table
+from interlace.design.sides import model_terms, names_in
 from interlace.sums.terms import Floats
 
 # A call that turns one column into categories and nothing else: C(a), C(a, contr.sum), C(`a b`).

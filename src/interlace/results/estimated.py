@@ -1,0 +1,376 @@
+"""Estimated means, slopes and contrasts: the values that the verbs of means return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from interlace.errors import InterlaceError
+from interlace.inference.means.adjust import (
+    Family,
+    adjusted,
+    adjustment,
+    fitting,
+    limits,
+)
+from interlace.inference.means.averages import Functions
+from interlace.inference.means.contrasts import Method, contrasted, scheme
+from interlace.inference.means.estimates import correlation, estimates
+from interlace.inference.means.grid import Grid
+from interlace.inference.means.joint import joint_tests
+from interlace.inference.means.letters import letters
+from interlace.inference.means.said import of_contrasts, of_means, of_tests
+from interlace.inference.means.specs import Names, specified
+from interlace.inference.wald import Reference
+from interlace.model.confidence import check_level, reach
+from interlace.results.shown import as_html, as_text
+from interlace.sums.terms import Floats
+
+if TYPE_CHECKING:
+    from interlace.plots.style import Figure
+
+# Adjustment of each scheme of contrasts unless asked, as in R's emmeans.
+_USUAL = {
+    "pairwise": "tukey",
+    "control": "dunnett",
+    "polynomial": "none",
+    "consecutive": "mvt",
+    "effect": "fdr",
+    "custom": "none",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedMeans:
+    """Means over a reference grid, or slopes; prints as text, shows as HTML in notebooks.
+
+    Attributes
+    ----------
+    table
+        A column a factor, then ``emmean`` (``trend`` for slopes), ``se, df, lower, upper``.
+    functions, grid, reference
+        Weights of the coefficients, the grid they come from, and what tests compare with.
+    level
+        Coverage of the intervals.
+    notes
+        What else there is to know.
+    """
+
+    functions: Functions
+    grid: Grid
+    beta: Floats
+    reference: Reference
+    level: float
+    notes: tuple[str, ...]
+    method: str
+    response: str
+    trend: str | None = None
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The means as a frame."""
+        found = estimates(self.functions, self.beta, self.reference)
+        half = reach(self.level, found["df"]) * found["se"]
+        name = "emmean" if self.trend is None else "trend"
+        columns = {name: found["estimate"], "se": found["se"], "df": found["df"]}
+        columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
+        return pd.DataFrame(dict(self.functions.labels) | columns)
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The columns that make groups."""
+        return self.functions.by
+
+    def contrasts(
+        self,
+        method: Method = "pairwise",
+        *,
+        adjust: str | None = None,
+        by: Names = None,
+        reference: object = None,
+        interaction: bool = False,
+        level: float | None = None,
+    ) -> Contrasts:
+        """Differences between means, tested together.
+
+        Parameters
+        ----------
+        method
+            ``"pairwise"``; ``"control"``: each with the first, or with ``reference``;
+            ``"polynomial"``; ``"consecutive"``; ``"effect"``: each with the mean of all.  R's names
+            ``"trt.vs.ctrl"``, ``"poly"``, ``"consec"``, ``"eff"`` do as well.  Or weights of the
+            means by the name of the contrast: ``{"drug": [-1, 0.5, 0.5]}``.
+        adjust
+            ``"none"``, ``"tukey"``, ``"dunnett"``, ``"holm"``, ``"bonferroni"``, ``"sidak"``,
+            ``"fdr"``, ``"mvt"``; by default what R takes for the method: Tukey for pairs, Dunnett
+            for a control, mvt for consecutive, fdr for effects, none for the rest.
+        by
+            Columns that make groups, in place of those of the means.
+        reference
+            Level that others are compared with.
+        interaction
+            Contrasts of contrasts: of one factor with the method, and of these across the next.
+        level
+            Joint coverage of the intervals; by default that of the means.
+
+        Returns
+        -------
+        Contrasts
+            ``table``: ``contrast``, the columns of the groups, ``estimate, se, df, statistic, p,
+            lower, upper``.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown method or adjustment, weights that do not fit, one mean in a group.
+
+        Notes
+        -----
+        Adjustments are within groups, and count contrasts that are not estimable, as in R.
+        Tukey's is by the studentised range.  ``"dunnett"`` and ``"mvt"`` are both exact, by the
+        multivariate t distribution with the correlations of the contrasts (integration error about
+        1e-4) and the degrees of freedom of each; R's default for a control, ``"dunnettx"``, is an
+        approximation that differs by up to 0.05, and R's ``"mvt"`` cuts the degrees of
+        freedom to whole numbers.  Holm's method and the false discovery rate have Bonferroni's
+        intervals.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> machines = interlace.datasets.load("machines")
+        >>> result = interlace.fit("score ~ Machine + (Machine | Worker)", machines,
+        ...                        ddf="kenward-roger")
+        >>> pairs = result.emmeans("Machine").contrasts("pairwise")
+        >>> pairs.table[["contrast", "estimate", "df", "p"]].round(3)
+          contrast  estimate   df      p
+        0    A - B    -7.967  5.0  0.048
+        1    A - C   -13.917  5.0  0.001
+        2    B - C    -5.950  5.0  0.125
+        """
+        level = check_level(self.level if level is None else level)
+        name = scheme(method)
+        means = self._grouped(by)
+        functions = contrasted(means, method, reference=reference, interaction=interaction)
+        adjust = adjustment(adjust, _USUAL[name])
+        inner = 1 if len(means.inner) <= 1 else int(not interaction)
+        adjust, note = fitting(adjust, name, inner)
+        return _contrasts(self, functions, means, adjust, level, note)
+
+    def _grouped(self, by: Names) -> Functions:
+        """The means with other groups."""
+        if by is None:
+            return self.functions
+        names = specified(None, by, list(self.functions.labels))[1]
+        for name in names:
+            if name not in self.functions.labels:
+                known = ", ".join(self.functions.labels)
+                raise InterlaceError(f"the means have no column '{name}'; they have {known}")
+        return replace(self.functions, by=tuple(names))
+
+    def joint_tests(self) -> pd.DataFrame:
+        """F tests of the factors of the means: main effects and interactions, within groups.
+
+        Returns
+        -------
+        DataFrame
+            By term: the columns of the groups, ``num_df, den_df, F, p`` and a ``note``.  Terms of
+            which only a part is estimable say so; what is estimable beside all terms is in a last
+            row, ``(confounded)``.
+
+        Notes
+        -----
+        The contrasts of the means of a term, other factors averaged with equal weights: R's
+        ``joint_tests``, with its F, which is not scaled under Kenward-Roger, and its denominator,
+        the smallest degrees of freedom of the rows after they are made orthogonal in turn.
+        ``result.anova()`` has Kenward and Roger's scaled tests.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cake = interlace.datasets.load("cake")
+        >>> result = interlace.fit("angle ~ recipe * temperature + (1 | recipe:replicate)", cake,
+        ...                        ddf="satterthwaite")
+        >>> tests = result.emmeans(["recipe", "temperature"]).joint_tests()
+        >>> tests[["num_df", "den_df", "F"]].round(2)
+                            num_df  den_df      F
+        term
+        recipe                   2    42.0   0.25
+        temperature              5   210.0  20.52
+        recipe:temperature      10   210.0   1.01
+        """
+        found = joint_tests(self.grid, self.functions, self.beta, self.reference)
+        groups = self.functions.groups()
+        rows = {
+            by: [self.functions.labels[by][groups[t.group][0]] for t in found] for by in self.by
+        }
+        table = pd.DataFrame(
+            rows
+            | {
+                "num_df": [t.test.numerator_df for t in found],
+                "den_df": [t.test.denominator_df for t in found],
+                "F": [t.test.statistic for t in found],
+                "p": [t.test.p_value for t in found],
+                "note": ["" if t.whole else "estimable part" for t in found],
+            },
+            index=pd.Index([t.effect for t in found], name="term"),
+        )
+        return table
+
+    def letters(self, level: float = 0.95, *, adjust: str = "tukey") -> pd.DataFrame:
+        """Compact letter display: means that share a letter do not differ.
+
+        Parameters
+        ----------
+        level
+            One minus the level of the tests of all pairs.
+        adjust
+            As in :meth:`contrasts`.
+
+        Returns
+        -------
+        DataFrame
+            :attr:`table` with a column ``letters``; ``a`` goes to the first mean of a group.
+            Means that cannot be estimated have none.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> machines = interlace.datasets.load("machines")
+        >>> result = interlace.fit("score ~ Machine + (Machine | Worker)", machines,
+        ...                        ddf="kenward-roger")
+        >>> result.emmeans("Machine").letters()[["Machine", "emmean", "letters"]].round(2)
+          Machine  emmean letters
+        0       A   52.36       a
+        1       B   60.32       b
+        2       C   66.27       b
+        """
+        pairs = self.contrasts("pairwise", adjust=adjust).table["p"].to_numpy()
+        found = np.full(len(self.table), "", dtype=object)
+        name = "emmean" if self.trend is None else "trend"
+        estimate, start = self.table[name].to_numpy(), 0
+        for group in self.functions.groups():
+            k = len(group)
+            upper = np.triu_indices(k, 1)
+            differs = np.zeros((k, k), dtype=bool)
+            differs[upper] = pairs[start : start + len(upper[0])] < 1.0 - check_level(level)
+            start += len(upper[0])
+            found[group] = letters(estimate[group], differs | differs.T)
+        return self.table.assign(letters=found)
+
+    def plot(self) -> Figure:
+        """Means with their intervals, levels of the first factor from left to right.
+
+        A second factor is told by colour; groups are panels.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> machines = interlace.datasets.load("machines")
+        >>> result = interlace.fit("score ~ Machine + (1 | Worker)", machines)
+        >>> figure = result.emmeans("Machine").plot()
+        """
+        from interlace.plots.means import plot_means
+
+        return plot_means(
+            self.table,
+            inner=self.functions.inner,
+            by=self.by,
+            y=f"Mean of {self.response}" if self.trend is None else f"Slope along {self.trend}",
+            level=self.level,
+        )
+
+    @property
+    def title(self) -> str:
+        """What the table holds, in a line."""
+        if self.trend is None:
+            return f"Estimated means of {self.response}"
+        return f"Slopes of {self.response} along {self.trend}"
+
+    def __repr__(self) -> str:
+        return as_text(self.table, by=self.by, title=self.title, notes=self._said)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table, title=self.title, notes=self._said)
+
+    @property
+    def _said(self) -> tuple[str, ...]:
+        interval = f"{self.level * 100:g} % intervals"
+        return (*self.notes, f"{self.method}; {interval}.", *of_means(self.functions))
+
+
+@dataclass(frozen=True, eq=False)
+class Contrasts:
+    """Contrasts of means with joint tests and intervals.
+
+    Attributes
+    ----------
+    table
+        ``contrast``, the columns of the groups, ``estimate, se, df, statistic, p, lower, upper``.
+        The statistic is t, or z where ``df`` is infinite.
+    adjust
+        The adjustment of ``p`` and of the intervals.
+    functions
+        Weights of the coefficients.
+    notes
+        What else there is to know.
+    """
+
+    table: pd.DataFrame
+    adjust: str
+    functions: Functions
+    level: float
+    notes: tuple[str, ...]
+    response: str
+
+    def plot(self) -> Figure:
+        """Contrasts with their intervals, and a line at zero."""
+        from interlace.plots.means import plot_contrasts
+
+        return plot_contrasts(self.table, by=self.functions.by, y=self.response, level=self.level)
+
+    def __repr__(self) -> str:
+        by = self.functions.by
+        return as_text(self.table, by=by, title=self._title, notes=self.notes)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table, title=self._title, notes=self.notes)
+
+    @property
+    def _title(self) -> str:
+        return f"Contrasts of {self.response}"
+
+
+def _contrasts(
+    means: EstimatedMeans,
+    functions: Functions,
+    of: Functions,
+    adjust: str,
+    level: float,
+    note: str | None,
+) -> Contrasts:
+    """Tests and intervals of contrasts, adjusted within groups."""
+    found = estimates(functions, means.beta, means.reference)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistic = found["estimate"] / found["se"]
+    p, bounds = np.full(len(statistic), np.nan), np.full(len(statistic), np.nan)
+    for group, members in zip(functions.groups(), of.groups(), strict=True):
+        family = Family(
+            statistic[group],
+            found["df"][group],
+            correlation(np.nan_to_num(functions.L[group]), means.reference.vcov),
+            len(members),
+        )
+        p[group] = adjusted(family, adjust)
+        bounds[group] = limits(family, adjust, level)
+    half = bounds * found["se"]
+    columns = found | {"statistic": statistic, "p": p}
+    columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
+    labels: dict[str, object] = dict(functions.labels)
+    notes = of_contrasts(functions, adjust, level, note)
+    table = pd.DataFrame(labels | columns)
+    response = means.response if means.trend is None else f"slopes along {means.trend}"
+    return Contrasts(table, adjust, functions, level, (*notes, *of_tests(means.method)), response)
