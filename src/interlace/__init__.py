@@ -13,8 +13,6 @@ from interlace.errors import (
     UndeterminedWarning,
 )
 from interlace.fit import fit
-from interlace.inference.compare import anova_models as anova
-from interlace.reporting.models import compare
 from interlace.results import CrossedGLMMResult, CrossedLMEResult
 from interlace.sources import cross_products
 from interlace.sums.crossprod import CrossProducts
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
         n_influential,
         rvc,
     )
+    from interlace.inference.compare import anova_models as anova
     from interlace.many.fit_many import fit_many
     from interlace.many.fits import ManyFits
     from interlace.plots import (
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         plot_scale_location,
         plot_shrinkage,
     )
+    from interlace.reporting import compare
 
 __version__ = "0.1.0"
 
@@ -89,11 +89,13 @@ __all__ = [
 
 
 # Where the rest of what is public is found, on first use: a fit needs none of it.
-_LATER = ("diagnostics", "many.fit_many", "many.fits", "plots")
+_LATER = ("diagnostics", "many.fit_many", "many.fits", "plots", "reporting")
 
 
 def __getattr__(name: str) -> object:
     """What is public and not here yet."""
+    if name == "anova":
+        return import_module("interlace.inference.compare").anova_models
     for place in _LATER if name in __all__ else ():
         found = vars(import_module(f"interlace.{place}"))
         if name in found or name in found.get("__all__", ()):

@@ -1,1 +1,28 @@
 """Inference on fitted models."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interlace.inference import bootstrap as bootstrap
+    from interlace.inference import compare as compare
+    from interlace.inference import intervals as intervals
+    from interlace.inference import ranova as ranova
+    from interlace.inference import robust as robust
+    from interlace.inference import tables as tables
+
+_CHAPTERS = (
+    "bootstrap",
+    "compare",
+    "intervals",
+    "ranova",
+    "robust",
+    "tables",
+)
+
+
+def __getattr__(name: str) -> object:
+    """A chapter, opened on first use: a fit needs none of them."""
+    if name in _CHAPTERS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from interlace import inference
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
-from interlace.inference import intervals, tables
-from interlace.inference.hypotheses import Hypothesis
-from interlace.inference.robust.clusters import Cluster
-from interlace.inference.robust.reference import robust_reference
-from interlace.inference.wald import Reference
 from interlace.model.confidence import coverage_of
 from interlace.model.fitted import E, FittedModel, Labelled
+
+if TYPE_CHECKING:
+    from interlace.inference import tables
+    from interlace.inference.hypotheses import Hypothesis
+    from interlace.inference.robust.clusters import Cluster
+    from interlace.inference.wald import Reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Coefficients(Labelled[E]):
             )
         name = self.options.ddf if ddf is None else ddf
         if name not in self._references:
-            self._references[name] = tables.reference(self.estimate, name)
+            self._references[name] = inference.tables.reference(self.estimate, name)
         return self._references[name]
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
@@ -196,7 +199,7 @@ class Coefficients(Labelled[E]):
         Days          10.47  1.55  17.0
         """
         reference = self._reference(ddf, robust, cluster)
-        return tables.coefficient_table(self.estimate, reference, level=level)
+        return inference.tables.coefficient_table(self.estimate, reference, level=level)
 
     def wald_test(
         self,
@@ -245,7 +248,7 @@ class Coefficients(Labelled[E]):
         (31.87, 1, 46.0)
         """
         reference = self._reference(ddf, robust, cluster)
-        return tables.wald_test(self.estimate, reference, hypothesis, level=level)
+        return inference.tables.wald_test(self.estimate, reference, hypothesis, level=level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +257,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
         """A cluster-robust reference."""
-        return robust_reference(self, kind, cluster, ddf)
+        return inference.robust.reference.robust_reference(self, kind, cluster, ddf)
 
     @property
     def fe_conf_int(self) -> pd.DataFrame:
@@ -318,7 +321,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         if robust is not None and method != "wald":
             raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
         reference = partial(self._reference, ddf, robust, cluster)
-        return intervals.conf_int(
+        return inference.intervals.conf_int(
             self, coverage, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
         )
 
@@ -356,4 +359,4 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         recipe            2    42.0   0.25
         temperature       5   220.0  20.51
         """
-        return tables.anova_table(self, self._reference(ddf), type=type)
+        return inference.tables.anova_table(self, self._reference(ddf), type=type)

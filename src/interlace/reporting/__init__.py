@@ -1,9 +1,15 @@
 """Fitted models as tidy tables, and what they explain."""
 
-from interlace.reporting.broom import augment, glance, tidy
-from interlace.reporting.explained import ICC, R2, icc, r2
-from interlace.reporting.models import compare
-from interlace.reporting.singular import SingularReport, singular_report
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interlace.reporting.broom import augment, glance, tidy
+    from interlace.reporting.explained import ICC, R2, icc, r2
+    from interlace.reporting.general import summarize_general
+    from interlace.reporting.models import compare
+    from interlace.reporting.singular import SingularReport, singular_report
+    from interlace.reporting.summary import summarize
 
 __all__ = [
     "ICC",
@@ -15,5 +21,18 @@ __all__ = [
     "icc",
     "r2",
     "singular_report",
+    "summarize",
+    "summarize_general",
     "tidy",
 ]
+
+_LATER = ("broom", "explained", "general", "models", "singular", "summary")
+
+
+def __getattr__(name: str) -> object:
+    """What is public and not here yet: a fit needs none of it."""
+    for place in _LATER if name in __all__ else ():
+        module = import_module(f"interlace.reporting.{place}")
+        if name in vars(module):
+            return getattr(module, name)
+    raise AttributeError(f"module 'interlace.reporting' has no attribute {name!r}")

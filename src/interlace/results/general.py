@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Never, Self, TypeVar
+from typing import TYPE_CHECKING, Never, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interlace import reporting
 from interlace.inference.general import TestedGeneralModel
 from interlace.model.generalised import FittedGeneralModel, updated
 from interlace.model.respond import predict_mean
-from interlace.reporting.general import summarize_general
-from interlace.reporting.summary import Summary
 from interlace.results.result import CrossedLMEResult
+
+if TYPE_CHECKING:
+    from interlace.reporting.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class CrossedGLMMResult(TestedGeneralModel):
 
     def summary(self) -> Summary:
         """Tables of the fit; ``str()`` gives text, notebooks show HTML."""
-        return summarize_general(self)
+        return reporting.summarize_general(self)
 
     def __repr__(self) -> str:
         return (

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from interlace import reporting
 from interlace.errors import warn
 from interlace.inference.tested import TestedModel
-from interlace.reporting.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from interlace.plots.style import Figure
     from interlace.reporting.marginal import MarginalModel
+    from interlace.reporting.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Reports(TestedModel):
 
     def summary(self) -> Summary:
         """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        return summarize(self)
+        return reporting.summarize(self)
 
     def _repr_html_(self) -> str:
         """The summary, for notebooks."""

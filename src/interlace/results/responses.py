@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace import inference
 from interlace.design.recipe import require_rows
-from interlace.inference.bootstrap import resample
-from interlace.inference.bootstrap.replicates import BootstrapResult
-from interlace.inference.bootstrap.statistic import bootstrap_se
 from interlace.inference.tested import TestedModel
 from interlace.model import fitting
 from interlace.model.fitted import as_kind
 from interlace.model.predict import predict
 from interlace.model.simulate import simulate
+
+if TYPE_CHECKING:
+    from interlace.inference.bootstrap.replicates import BootstrapResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,7 @@ class Responses(TestedModel):
         True
         """
         design = require_rows(self.design, "bootstrap_se")
-        return bootstrap_se(
+        return inference.bootstrap.statistic.bootstrap_se(
             design.y,
             {key: design.codes[members[0]] for key, members in self._keys.items()},
             statistic=statistic,
@@ -249,7 +250,7 @@ class Responses(TestedModel):
         >>> boot.replicates.shape, boot.n_failed
         ((200, 6), 0)
         """
-        return resample.bootstrap(
+        return inference.bootstrap.resample.bootstrap(
             self,
             n,
             kind,

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interlace import reporting
-from interlace.inference import intervals
-from interlace.inference.ranova import ranova
+from interlace import inference, reporting
 from interlace.model.fitted import FittedModel
-from interlace.reporting.explained import ICC, R2
-from interlace.reporting.singular import SingularReport
 
 if TYPE_CHECKING:
     from interlace.inference.profiles.profile import Profile
+    from interlace.reporting.explained import ICC, R2
+    from interlace.reporting.singular import SingularReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ class Variances(FittedModel):
         <none>                          NaN  NaN
         Days in (1 + Days | Subject)  42.84  2.0
         """
-        return ranova(self)
+        return inference.ranova.ranova(self)
 
     def profile(
         self,
@@ -114,7 +112,7 @@ class Variances(FittedModel):
         Batch.Intercept            0.142  -1.118
         sigma                     -1.118  51.068
         """
-        return intervals.theta_covariance(self.estimate)
+        return inference.intervals.theta_covariance(self.estimate)
 
     def r2(self) -> R2:
         """Nakagawa's marginal and conditional R squared.
