@@ -10,7 +10,17 @@ import pytest
 import interlace
 
 COSTLY = ("scipy.interpolate", "scipy.optimize", "scipy.stats", "plotnine", "matplotlib")
-LATER = ("interlace.plots", "interlace.many.fit_many", "interlace.diagnostics.influence")
+LATER = (
+    "interlace.plots",
+    "interlace.many.fit_many",
+    "interlace.diagnostics.influence",
+    "interlace.batch",
+    "interlace.glmm.estimate",
+    "interlace.inference.bootstrap.resample",
+    "interlace.inference.intervals",
+    "interlace.reporting.summary",
+    "interlace.results.estimated",
+)
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from interlace import datasets, families
+from interlace import datasets
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -13,11 +13,12 @@ from interlace.errors import (
     UndeterminedWarning,
 )
 from interlace.fit import fit
-from interlace.results import CrossedGLMMResult, CrossedLMEResult
+from interlace.results import CrossedLMEResult
 from interlace.sources import cross_products
 from interlace.sums.crossprod import CrossProducts
 
 if TYPE_CHECKING:
+    from interlace import families
     from interlace.diagnostics import (
         cooks_distance,
         covratio,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         plot_shrinkage,
     )
     from interlace.reporting import compare
+    from interlace.results import CrossedGLMMResult
 
 __version__ = "0.1.0"
 
@@ -89,7 +91,7 @@ __all__ = [
 
 
 # Where the rest of what is public is found, on first use: a fit needs none of it.
-_LATER = ("diagnostics", "many.fit_many", "many.fits", "plots", "reporting")
+_LATER = ("results", "reporting", "diagnostics", "many.fit_many", "many.fits", "plots")
 
 
 def __getattr__(name: str) -> object:
@@ -100,7 +102,7 @@ def __getattr__(name: str) -> object:
         found = vars(import_module(f"interlace.{place}"))
         if name in found or name in found.get("__all__", ()):
             return getattr(import_module(f"interlace.{place}"), name)
-    if name in ("diagnostics", "many"):
+    if name in ("diagnostics", "families", "many"):
         return import_module(f"interlace.{name}")
     raise AttributeError(f"module 'interlace' has no attribute {name!r}")
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike
 
+from interlace import results
 from interlace.design.complete import Missing
 from interlace.errors import InterlaceError
-from interlace.glmm.families import Family
 from interlace.model.fitted import Ddf, Method, Options, as_kind
 from interlace.model.fitting import fit_model
-from interlace.model.generalised import fit_general
-from interlace.results import CrossedGLMMResult, CrossedLMEResult
-from interlace.results.general import as_result
+from interlace.results.result import CrossedLMEResult
 from interlace.solver.choose import Solver
+
+if TYPE_CHECKING:
+    from interlace.glmm.families import Family
+    from interlace.results import CrossedGLMMResult
 
 
 class Arguments(TypedDict, total=False):
@@ -203,7 +205,7 @@ def fit(
         fixed_prior=fixed_prior,
     )
     if not linear:
-        return as_result(CrossedGLMMResult, fit_general(options, data))
+        return results.general.fit_result(options, data)
     _refuse_generalised(options)
     return as_kind(CrossedLMEResult, fit_model(options, data))
 

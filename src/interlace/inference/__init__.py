@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from interlace.inference import bootstrap as bootstrap
     from interlace.inference import compare as compare
     from interlace.inference import intervals as intervals
+    from interlace.inference import means as means
     from interlace.inference import ranova as ranova
     from interlace.inference import robust as robust
     from interlace.inference import tables as tables
@@ -15,6 +16,7 @@ _CHAPTERS = (
     "bootstrap",
     "compare",
     "intervals",
+    "means",
     "ranova",
     "robust",
     "tables",

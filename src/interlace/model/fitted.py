@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Generic, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,13 @@ from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Convergence, Estimate
-from interlace.glmm.families import Family
 from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import Solver
 from interlace.sums.terms import Floats, ReTerm
+
+if TYPE_CHECKING:
+    from interlace.glmm.families import Family
 
 Method = Literal["REML", "ML"]
 Ddf = Literal["normal", "satterthwaite", "kenward-roger"]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace import reporting
 from interlace.inference.general import TestedGeneralModel
-from interlace.model.generalised import FittedGeneralModel, updated
+from interlace.model.fitted import Options
+from interlace.model.generalised import FittedGeneralModel, fit_general, updated
 from interlace.model.respond import predict_mean
 from interlace.results.result import CrossedLMEResult
 
@@ -143,3 +144,8 @@ R = TypeVar("R", bound=FittedGeneralModel)
 def as_result(kind: type[R], model: FittedGeneralModel) -> R:
     """The same fit as an object that has all verbs."""
     return kind(model.formula, model.design, model.estimate, model.options, model.held)
+
+
+def fit_result(options: Options, data: object) -> CrossedGLMMResult:
+    """Fit what the options say to data; see :func:`interlace.fit`."""
+    return as_result(CrossedGLMMResult, fit_general(options, data))

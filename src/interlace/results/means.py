@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from interlace import inference, results
 from interlace.errors import InterlaceError
-from interlace.inference.means.averages import means
-from interlace.inference.means.grid import Grid, moved, reference_grid
-from interlace.inference.means.rows import Seen
-from interlace.inference.means.said import of_grid, of_reference
-from interlace.inference.means.specs import Names, specified
-from interlace.inference.means.variables import variables_of
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level
-from interlace.results.estimated import EstimatedMeans
+
+if TYPE_CHECKING:
+    from interlace.inference.means.grid import Grid
+    from interlace.inference.means.rows import Seen
+    from interlace.inference.means.specs import Names
+    from interlace.results.estimated import EstimatedMeans
 
 TYPES = ("link", "response")
 # Step to both sides of the mean for slopes, in standard deviations.
@@ -33,7 +34,9 @@ class Means(TestedModel):
     @cached_property
     def _seen(self) -> Seen:
         """What the rows say of the columns of the fixed effects."""
-        return Seen(self, variables_of(self.encoding))
+        return inference.means.rows.Seen(
+            self, inference.means.variables.variables_of(self.encoding)
+        )
 
     def emmeans(
         self,
@@ -112,8 +115,8 @@ class Means(TestedModel):
         1       B   60.32  3.53  5.0  51.25  69.39
         2       C   66.27  1.81  5.0  61.63  70.92
         """
-        grid = reference_grid(self._seen, at=at)
-        inner, groups = specified(specs, by, list(grid.values))
+        grid = inference.means.grid.reference_grid(self._seen, at=at)
+        inner, groups = inference.means.specs.specified(specs, by, list(grid.values))
         return self._means(
             grid, inner, groups, weights, ddf, robust, cluster, type, level, trend=None
         )
@@ -172,9 +175,9 @@ class Means(TestedModel):
                 contrast  estimate      p
         0  Male - Female     0.305  0.033
         """
-        grid = reference_grid(self._seen, at=at)
-        inner, groups = specified(by, None, list(grid.values))
-        grid = moved(grid, var, self._step(grid, var))
+        grid = inference.means.grid.reference_grid(self._seen, at=at)
+        inner, groups = inference.means.specs.specified(by, None, list(grid.values))
+        grid = inference.means.grid.moved(grid, var, self._step(grid, var))
         return self._means(
             grid, inner, groups, weights, ddf, robust, cluster, "link", level, trend=var
         )
@@ -216,14 +219,14 @@ class Means(TestedModel):
         Sex           1    25.0   9.29
         age:Sex       1    25.0   5.12
         """
-        plain = reference_grid(self._seen, at=at)
+        plain = inference.means.grid.reference_grid(self._seen, at=at)
         spread = {
             name: 1.0
             for name in self._seen.variables.numbers
             if len(plain.values[name]) == 1 and name not in (at or {})
         }
-        grid = reference_grid(self._seen, at=at, spread=spread)
-        _, groups = specified(None, by, list(grid.values))
+        grid = inference.means.grid.reference_grid(self._seen, at=at, spread=spread)
+        _, groups = inference.means.specs.specified(None, by, list(grid.values))
         inner = [name for name in grid.values if name not in groups]
         found = self._means(grid, inner, groups, "equal", ddf, robust, cluster, "link", 0.95, None)
         return found.joint_tests()
@@ -244,15 +247,17 @@ class Means(TestedModel):
         if type not in TYPES:
             raise InterlaceError(f"type must be 'link' or 'response', not {type!r}")
         check_level(level)
-        functions = means(grid, inner, by, weights)
-        return EstimatedMeans(
+        functions = inference.means.averages.means(grid, inner, by, weights)
+        return results.estimated.EstimatedMeans(
             functions=functions,
             grid=grid,
             beta=self.estimate.beta,
             reference=self._reference(ddf, robust, cluster),
             level=level,
-            notes=of_grid(grid, functions, weights, trend),
-            method=of_reference(self.options.ddf if ddf is None else ddf, robust),
+            notes=inference.means.said.of_grid(grid, functions, weights, trend),
+            method=inference.means.said.of_reference(
+                self.options.ddf if ddf is None else ddf, robust
+            ),
             response=self.formula.response,
             trend=trend,
         )
