@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from interlace.design.design import Design, assemble
+from interlace.design.design import Design, Encoding, assemble
 from interlace.design.formula import parse
-from interlace.design.newdata import replay_fixed, replay_random
+from interlace.design.newdata import replay
 from interlace.errors import InterlaceError
 
 N = 48
@@ -46,6 +46,16 @@ def frame() -> pd.DataFrame:
 
 def build(formula: str, data: Any = None, **arguments: Any) -> Design:
     return assemble(parse(formula), frame() if data is None else data, **arguments)
+
+
+def replay_fixed(encoding: Encoding, new: Any, offset: Any = None) -> tuple[Any, Any]:
+    rows = replay(encoding, new, offset=offset, levels=[False] * len(encoding.groups))
+    return rows.X, rows.offset
+
+
+def replay_random(encoding: Encoding, new: Any) -> list[tuple[Any, Any]]:
+    rows = replay(encoding, new)
+    return list(zip(rows.codes, rows.Z, strict=True))
 
 
 def assert_same(a: Design, b: Design) -> None:

@@ -16,7 +16,7 @@ import interlace
 from dense import FORMULAS, MODELS, Dense, frame, identity
 from interlace import InterlaceError
 from interlace.design.design import Design
-from interlace.design.newdata import replay_fixed, replay_random
+from interlace.design.newdata import replay
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.model.predict import predict
@@ -37,6 +37,11 @@ def fitted(name: str, weighted: bool = False) -> Result:
 
 def table(result: Result, newdata: object = None, include_re: object = True, **options: object):
     return predict(result.design, result.estimate, newdata, include_re, **options)
+
+
+def blocks_of(design: Design, new: object) -> list[tuple[Floats, Floats]]:
+    rows = replay(design.encoding, new)
+    return list(zip(rows.codes, rows.Z, strict=True))
 
 
 def new_rows() -> pd.DataFrame:
@@ -76,10 +81,10 @@ def expected_variances(result: Result, new: pd.DataFrame, include: list[bool]) -
     """
     estimate, A = result.estimate, result.estimate.A
     dense = Dense(result.design, A, identity(A), estimate.user_templates, True)
-    X, _ = replay_fixed(result.design.encoding, new)
+    X = replay(result.design.encoding, new).X
     B = dense.vcov @ dense.X.T @ dense.V_inverse
     c, variance = np.zeros((A.n, len(new))), np.zeros(len(new))
-    blocks = replay_random(result.design.encoding, new)
+    blocks = blocks_of(result.design, new)
     for (codes, z), T, Z, wanted in zip(blocks, dense.templates, dense.Z, include, strict=True):
         if wanted:
             at = np.where(codes >= 0)[0]
@@ -93,7 +98,7 @@ def expected_variances(result: Result, new: pd.DataFrame, include: list[bool]) -
 
 def prior_variances(result: Result, new: pd.DataFrame, wanted: list[bool]) -> Floats:
     """``z'Sigma z`` of the wanted terms."""
-    blocks = replay_random(result.design.encoding, new)
+    blocks = blocks_of(result.design, new)
     return sum(
         np.einsum("mk,kl,ml->m", z, Sigma, z) * want
         for (_, z), Sigma, want in zip(blocks, result.estimate.covariances, wanted, strict=True)
@@ -144,7 +149,7 @@ def test_errors_of_prediction_have_these_variances() -> None:
     """With parameters known the prediction is ``L y``; ``beta`` drops out and may be 0."""
     design, estimate = fitted("crossed slopes").design, known("crossed slopes")
     L = prediction_map(design, estimate)
-    assert_allclose(L @ design.X, replay_fixed(design.encoding, SIMULATED)[0], atol=1e-7)
+    assert_allclose(L @ design.X, replay(design.encoding, SIMULATED).X, atol=1e-7)
     rng = np.random.default_rng(3)
     used, new = simulated_effects(design, estimate, rng)
     used += rng.normal(0.0, estimate.sigma, used.shape)
@@ -185,7 +190,7 @@ def simulated_effects(
     """``Z b`` of the rows of the fit and of the new ones; every new level is a level of its own."""
     m = len(SIMULATED)
     used, new = np.zeros((len(design.y), DRAWS)), np.zeros((m, DRAWS))
-    blocks = replay_random(design.encoding, SIMULATED)
+    blocks = blocks_of(design, SIMULATED)
     parts = zip(blocks, design.codes, design.Z, design.terms, estimate.user_templates, strict=True)
     for (codes, z), own, Z, term, T in parts:
         draws = rng.normal(0.0, estimate.sigma, (term.l + m, term.k, DRAWS))

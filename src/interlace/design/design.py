@@ -1,4 +1,4 @@
-"""MixedFormula + frame -> :class:`Design`: the rows of a model; new rows encoded alike."""
+"""MixedFormula + frame -> :class:`Design`: the rows of a model, and how they were encoded."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from interlace.design.encode import (
     Context,
     Encoded,
     Side,
-    columns_read,
     encode,
 )
 from interlace.design.formula import MixedFormula, RandomTerm, listed_by_lme4
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.design.groups import Grouping, group_rows
 from interlace.design.labels import aligned, as_series, labels_of
+from interlace.design.reads import columns_of, sides_of
 from interlace.design.sides import expression
 from interlace.errors import InterlaceError, choose
 from interlace.sums.rows import Rows
@@ -170,12 +170,6 @@ def read_design(
 # Reading ------------------------------------------------------------------------------------------
 
 
-def sides_of(formula: MixedFormula) -> list[str]:
-    """Texts of all sides, each once."""
-    texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
-    return list(dict.fromkeys([*texts, *(term.expr for term in formula.random)]))
-
-
 def read_rows(
     formula: MixedFormula,
     data: object,
@@ -187,10 +181,7 @@ def read_rows(
     if table.n == 0:
         raise InterlaceError("the data has no rows")
     choose("missing", missing, MISSING)
-    wanted = columns_read(sides_of(formula), table, context)
-    wanted += [name for term in formula.random for name in term.group]
-    wanted += [name for name in extra.values() if isinstance(name, str)]
-    stored = frame.pick(table, wanted)
+    stored = frame.pick(table, columns_of(formula, table, context, beside=extra.values()))
     for argument, values in extra.items():
         if values is not None and not isinstance(values, str):
             stored[f"{argument}="] = column_of(argument, values, table)
@@ -329,7 +320,13 @@ def weights_of(
 
 
 def positive(column: Column, rows: CompleteRows, title: str) -> Floats:
-    """Weights of rows, which must be positive."""
+    """A column as weights.
+
+    Raises
+    ------
+    InterlaceError
+        One of them is not a positive number.
+    """
     weights = frame.numeric(column, "the weights")
     if weights.min(initial=np.inf) <= 0:
         row = int(np.argmax(weights <= 0))

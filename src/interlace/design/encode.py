@@ -6,13 +6,12 @@ else and keeps factor levels and states of transforms in a ``ModelSpec``.
 
 from __future__ import annotations
 
-import builtins
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -22,21 +21,21 @@ from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.materializers.types import EvaluatedFactor, FactorValues
 from formulaic.model_spec import ModelSpecs
 from formulaic.parser.types import Factor
-from formulaic.transforms import TRANSFORMS
 from formulaic.utils.cast import as_columns
 from numpy.typing import NDArray
 
 from interlace.design.frame import (
+    Codes,
     Column,
     Levels,
-    Table,
-    hint,
     is_numeric,
     kind,
     recode,
 )
+from interlace.design.keys import Known
 from interlace.design.numbers import Materializer, as_number
 from interlace.design.sides import model_terms, names_in
+from interlace.design.structure import Structure, structure_of
 from interlace.errors import InterlaceError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -45,6 +44,8 @@ Context: TypeAlias = Mapping[str, object]
 
 # How the column called 1 is spelled for formulaic, which takes `1` for the intercept.
 _NUMERAL = re.compile(r"Q\(['\"]([^'\"]*)['\"]\)")
+# Sides of plain columns with more columns are formulaic's: codings of levels are dense squares.
+_MOST_PRODUCTS = 500
 # What a transform may raise on data it was not made for; formulaic wraps only some of it.
 _EVALUATION_ERRORS = (
     *(FormulaicError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
@@ -110,6 +111,24 @@ class Side:
             if kind is Factor.Kind.CATEGORICAL
         }
 
+    @cached_property
+    def known(self) -> dict[str, Known]:
+        """Levels of the columns that are encoded as categories by themselves."""
+        states = {} if self.spec is None else self.spec.encoder_state
+        held = {
+            name: states[name][1].get("categories")
+            for name in _looked_up(self.text) & states.keys()
+        }
+        return {n: Known(np.asarray(pd.Index(own))) for n, own in held.items() if own is not None}
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        """How the columns are products of those of the factors, where they say so."""
+        return structure_of(self.spec, [term.factors for term in self.terms], len(self.names))
+
+    def __reduce__(self) -> tuple[type[Side], tuple[object, ...]]:
+        return Side, (self.text, self.names, self.spec, self.fields)  # the rest is made again
+
     @property
     def terms(self) -> tuple[SideTerm, ...]:
         """The terms, in the order of their columns."""
@@ -124,10 +143,6 @@ class Side:
         )
 
 
-# Names that a formula may use without any data.
-_KNOWN = frozenset({*TRANSFORMS, *dir(builtins)})
-
-
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """A side, its ``(n, p)`` matrix, and the factors that cannot be read off its columns."""
@@ -135,30 +150,6 @@ class Encoded:
     side: Side
     matrix: Floats
     factors: Columns = field(default_factory=dict)
-
-
-def columns_read(texts: Iterable[str], table: Table, context: Context | None) -> list[str]:
-    """Columns of the table that the sides read.
-
-    Raises
-    ------
-    InterlaceError
-        A name is neither a column, nor in the context, nor known to formulaic or Python.
-    """
-    present = set(table.names)
-    known = _KNOWN.union(context or ())
-    values: dict[str, None] = {}
-    for text in texts:
-        read, called = names_in(text)
-        for name in sorted(called - known - present):
-            raise InterlaceError(
-                f"the formula calls '{name}', which is not a function it knows"
-                f"{hint(name, [*TRANSFORMS, *(context or {})])}"
-            )
-        for name in sorted(read - known - present):
-            raise InterlaceError(f"{table.title} has no column '{name}'{hint(name, table.names)}")
-        values.update(dict.fromkeys(sorted(read & present | (called & present) - known)))
-    return list(values)
 
 
 def encode(
@@ -190,7 +181,7 @@ def encode(
     return [encoded for text in texts if (encoded := done[text]) is not None]
 
 
-def replay(side: Side, columns: Columns, n: int, context: Context | None = None) -> Floats:
+def replay_side(side: Side, columns: Columns, n: int, context: Context | None = None) -> Floats:
     """Matrix ``(n, p)`` of a side for other rows: same levels, same states of transforms.
 
     Raises
@@ -200,9 +191,15 @@ def replay(side: Side, columns: Columns, n: int, context: Context | None = None)
     """
     if not n:
         return np.empty((0, len(side.names)))
-    fitted = _as_fitted(side, columns)
+    codes = _known_codes(side, columns)
     if side.spec is None:
-        return _multiplied(_products(side.text) or (), fitted, n)
+        return _multiplied(_products(side.text) or (), columns, n)
+    if _of_columns(side) and (structure := side.structure) is not None:
+        return structure.matrix(codes, _numbers(structure, columns), n)
+    levels = {name: pd.Index(known.levels) for name, known in side.known.items()}
+    fitted = dict(columns) | {
+        name: pd.Categorical.from_codes(own, categories=levels[name]) for name, own in codes.items()
+    }
     materializer = _materializer([side.text], fitted, n, context)
     with _evaluating(materializer, side.spec):
         return _as_floats(materializer.get_model_matrix(side.spec).__wrapped__, n)
@@ -393,28 +390,41 @@ def _looked_up(text: str) -> set[str]:
     return {f.expr for f in factors if f.eval_method is Factor.EvalMethod.LOOKUP}
 
 
-def _as_fitted(side: Side, columns: Columns) -> Columns:
-    """Columns of the kind they had in fitting: numbers, or categories on the known levels."""
-    states = {} if side.spec is None else side.spec.encoder_state
-    fitted = dict(columns)
+def _of_columns(side: Side) -> bool:
+    """Whether all factors are columns, their categories those of the columns as they are."""
+    few = len(side.names) <= _MOST_PRODUCTS
+    return few and _products(side.text) is not None and side.categories.keys() <= side.known.keys()
+
+
+def _known_codes(side: Side, columns: Columns) -> dict[str, Codes]:
+    """Positions in the known levels of columns that were categories; the others are numbers."""
+    codes: dict[str, Codes] = {}
     for name in _looked_up(side.text) & set(columns):
-        known = states[name][1].get("categories") if name in states else None
-        if known is not None:
-            fitted[name] = _on_levels(name, columns[name], known)
-        elif not is_numeric(columns[name]):
+        column = columns[name]
+        if name in side.known:
+            codes[name] = _on_levels(name, column, side.known[name])
+        elif not is_numeric(column):
             raise InterlaceError(
                 f"the column '{name}' was numeric when the model was fitted, "
-                f"but now holds {kind(columns[name])}"
+                f"but now holds {kind(column)}"
             )
-    return fitted
+    return codes
 
 
-def _on_levels(name: str, column: Column, known: list[str]) -> Column:
-    levels = pd.Index(known)
-    codes = recode(column, np.asarray(levels))
+def _on_levels(name: str, column: Column, known: Known) -> Codes:
+    codes = recode(column, known)
     if codes.min(initial=0) < 0:
-        raise InterlaceError(_unknown_level(f"the column '{name}'", column[codes < 0], known))
-    return pd.Categorical.from_codes(codes, categories=levels)
+        levels = known.levels.tolist()
+        raise InterlaceError(_unknown_level(f"the column '{name}'", column[codes < 0], levels))
+    return codes
+
+
+def _numbers(structure: Structure, columns: Columns) -> dict[str, Floats]:
+    """Values of the numeric factors of a side of plain columns, ``(n, 1)``."""
+    return {
+        expr: np.asarray(columns[_NUMERAL.sub(r"\1", expr)], dtype=np.float64)[:, None]
+        for expr in structure.widths
+    }
 
 
 def _unknown_level(what: str, values: Column, known: list[str]) -> str:

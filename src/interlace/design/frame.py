@@ -110,7 +110,7 @@ def as_column(values: Foreign, name: str) -> Column:
     elif isinstance(values, pd.Series | pd.Index):
         column = _stored(values)
     elif isinstance(values, Sequence) and not isinstance(values, str):
-        column = _stored(pd.Series(values))
+        column = _of_one_type(values)
     else:
         try:
             column = _narwhals_column(nw.from_native(values, series_only=True))
@@ -121,6 +121,14 @@ def as_column(values: Foreign, name: str) -> Column:
     if column.ndim != 1:
         raise InterlaceError(f"{name} must have one dimension, not shape {column.shape}")
     return column
+
+
+def _of_one_type(values: Sequence[Foreign]) -> Column:
+    """A list as pandas would store it; of floats, or of text, without its search for a type."""
+    types = set(map(type, values)) if isinstance(values, list | tuple) else set()
+    if types == {float} or types == {str}:
+        return np.array(values, dtype=np.float64 if types == {float} else object)
+    return _stored(pd.Series(values))
 
 
 def hint(name: str, names: Sequence[object]) -> str:
@@ -236,7 +244,7 @@ def factorize(column: Column) -> tuple[Codes, Levels]:
     return codes.astype(np.intp, copy=False), np.asarray(levels)
 
 
-def recode(column: Column, levels: Levels) -> Codes:
+def recode(column: Column, levels: Levels | keys.Known) -> Codes:
     """Codes of a column on known levels, ``-1`` where a value is missing or is none of them.
 
     Values are compared by what they mean (:mod:`interlace.design.keys`), or by their text where one
@@ -247,33 +255,52 @@ def recode(column: Column, levels: Levels) -> Codes:
     InterlaceError
         Values that cannot be compared, such as lists.
     """
+    known = levels if isinstance(levels, keys.Known) else keys.Known(levels)
     codes = np.full(len(column), -1, dtype=np.intp)
     gaps = missing(column)
     rows = slice(None) if gaps is None else ~gaps
-    if not isinstance(column, pd.Categorical | np.ndarray):
-        column = _without_extension(column[rows])
-        gaps, found = None, column
-    else:
-        found = column[rows]
+    found = column[rows]
+    if not (isinstance(found, pd.Categorical | np.ndarray) or _is_text(found)):
+        found = _without_extension(found)
     if len(found):
         try:
             part, values = _distinct(found)
-            codes[rows] = keys.positions(values, levels)[part]
+            codes[rows] = known.positions(values)[part]
         except TypeError as error:
             held = type(found[0]).__name__
             raise InterlaceError(
                 f"values of the type {held} cannot be compared with levels such as "
-                f"{levels.tolist()[0]!r}"
+                f"{known.levels.tolist()[0]!r}"
             ) from error
     return codes
 
 
 def _distinct(column: Column) -> tuple[Codes, Levels]:
     """As ``factorize``, in any order, and for objects of mixed types too."""
+    if len(column) == 1:
+        return np.zeros(1, dtype=np.intp), _held(column)
     if isinstance(column, np.ndarray) and column.dtype.kind in "OUST":
-        codes, values = pd.factorize(column.astype(object))
-        return codes.astype(np.intp, copy=False), values
-    return factorize(column)
+        column = column.astype(object)
+    elif not _is_text(column):
+        return factorize(column)
+    codes, values = pd.factorize(cast(NDArray[np.generic], column))
+    return codes.astype(np.intp, copy=False), _held(values)
+
+
+def _held(column: Column) -> Levels:
+    """Values of a column in an array; text as objects."""
+    if isinstance(column, pd.Categorical):
+        return np.asarray(column.categories[column.codes])
+    text = _is_text(column) or column.dtype.kind in "UST"
+    return np.asarray(column, dtype=object if text else None)
+
+
+def _is_text(column: Column) -> bool:
+    """Whether a column is an extension array of text."""
+    arrow = ("string[pyarrow]", "large_string[pyarrow]")
+    return isinstance(column.dtype, pd.StringDtype) or (
+        not isinstance(column, np.ndarray) and str(column.dtype) in arrow
+    )
 
 
 def _factorize_range(
@@ -319,10 +346,7 @@ def _with_distinct_categories(column: pd.Categorical[Any], name: str) -> pd.Cate
 def _without_extension(column: ExtensionArray) -> Column:
     """Numpy values of an extension array without missing values; text as a ``Categorical``."""
     dtype = column.dtype
-    if isinstance(dtype, pd.StringDtype) or str(dtype) in (
-        "string[pyarrow]",
-        "large_string[pyarrow]",
-    ):
+    if _is_text(column):
         return pd.Categorical(column)
     if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
         return pd.Categorical(cast(Foreign, column).__arrow_array__().to_pandas())

@@ -59,6 +59,11 @@ class Grouping:
         return [":".join(cell) for cell in zip(*columns, strict=True)]
 
     @cached_property
+    def known(self) -> tuple[keys.Known, ...]:
+        """Per column, its levels with indexes of them."""
+        return tuple(map(keys.Known, self.levels))
+
+    @cached_property
     def steps(self) -> tuple[Codes, ...]:
         """Per column after the first: sorted numbers of what occurs in the columns up to it.
 
@@ -117,9 +122,8 @@ def recode_rows(group: Grouping, columns: Mapping[str, Column]) -> Codes:
 
     Warns of a column of which no value is known: it may be spelled otherwise than in the fit.
     """
-    pairs = list(zip(group.columns, group.levels, strict=True))
-    parts = [recode(columns[name], levels) for name, levels in pairs]
-    for (name, levels), part in zip(pairs, parts, strict=True):
+    parts = [recode(columns[n], known) for n, known in zip(group.columns, group.known, strict=True)]
+    for name, levels, part in zip(group.columns, group.levels, parts, strict=True):
         if part.max(initial=-1) < 0:
             _warn_of_strangers(name, columns[name], levels)
     return group.at(parts)

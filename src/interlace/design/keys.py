@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TypeAlias, cast
 from uuid import UUID
 
@@ -27,9 +29,12 @@ from numpy.typing import NDArray
 
 Codes: TypeAlias = NDArray[np.integer]
 Levels: TypeAlias = NDArray[np.generic]
+Form: TypeAlias = Callable[[Levels], Levels | None]
 
 # Whole numbers up to here are floats exactly.
 _EXACT = 2**53
+# So many values are found sooner one by one than by an index of them.
+_FEW = 32
 _EPOCH = datetime.datetime(1970, 1, 1)
 # Attoseconds, the finest unit of numpy's instants.
 _ATTOS = {"W": 604800 * 10**18, "D": 86400 * 10**18, "h": 3600 * 10**18, "m": 60 * 10**18}
@@ -46,16 +51,53 @@ def positions(values: Levels, levels: Levels) -> Codes:
     levels
         ``(l,)`` known levels, of one type or another.
     """
-    if not len(levels) or not len(values):
-        return np.full(len(values), -1, dtype=np.intp)
-    for form in (_whole, _floats, _strings, _naive):
-        known = form(levels)
-        wanted = None if known is None else form(values)
-        if wanted is None or known is None:
-            continue
-        if known.dtype == wanted.dtype or form is _naive:
-            return _indexed(pd.Index(known), pd.Index(wanted))
-    return _indexed(*_keys(levels, values))
+    return Known(levels).positions(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Distinct levels, and indexes of them, made once for all values that are looked up."""
+
+    levels: Levels
+
+    def __reduce__(self) -> tuple[type[Known], tuple[Levels]]:
+        return Known, (self.levels,)  # indexes are made again
+
+    @cached_property
+    def forms(self) -> tuple[Indexed, ...]:
+        """The levels in every form of numpy's that holds them."""
+        found = [(form, form(self.levels)) for form in (_whole, _floats, _strings, _naive)]
+        return tuple(Indexed(form, _of_numpy(held)) for form, held in found if held is not None)
+
+    def positions(self, values: Levels) -> Codes:
+        """See :func:`positions`."""
+        if not len(self.levels) or not len(values):
+            return np.full(len(values), -1, dtype=np.intp)
+        for own in self.forms:
+            wanted = own.form(values)
+            if wanted is not None and (own.index.dtype == wanted.dtype or own.form is _naive):
+                return own.positions(wanted)
+        return _indexed(*_keys(self.levels, values))
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """Levels in a form of numpy's."""
+
+    form: Form
+    index: pd.Index
+
+    @cached_property
+    def places(self) -> dict[Hashable, int]:
+        """The position of each level that is there once."""
+        once = ~self.index.duplicated(keep=False)
+        return dict(zip(self.index[once].tolist(), np.flatnonzero(once).tolist(), strict=True))
+
+    def positions(self, values: Levels) -> Codes:
+        """Positions of values in the same form: few are looked up in a dictionary."""
+        if len(values) > _FEW or self.form is _naive:
+            return _indexed(self.index, _of_numpy(values))
+        return np.array([self.places.get(value, -1) for value in values.tolist()], dtype=np.intp)
 
 
 def repeated(values: Levels) -> tuple[object, object] | None:
@@ -120,6 +162,10 @@ def texts(values: Levels) -> list[str]:
 
 
 # Forms that numpy holds ---------------------------------------------------------------------------
+
+
+def _of_numpy(values: Levels) -> pd.Index:
+    return pd.Index(values, dtype=values.dtype)
 
 
 def _whole(values: Levels) -> Levels | None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 from formulaic import ModelSpec
 from formulaic.materializers.types import ScopedTerm
+from numpy.typing import NDArray
 
-from interlace.design.encode import Floats, Side
 from interlace.design.frame import Codes
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,24 +62,34 @@ class Structure:
         return found
 
 
-def structure_of(side: Side) -> Structure | None:
-    """The structure of a side; ``None`` if its columns do not say which factor gave how many."""
-    if side.spec is None:
-        columns = tuple(
-            (1.0, tuple(Part(name, False, 0) for name in term.factors)) for term in side.terms
-        )
-        return Structure(columns, {}, {name: 1 for t in side.terms for name in t.factors})
-    codings = dict(_codings(side.spec))
-    widths = _widths(side.spec, codings)
+def structure_of(
+    spec: ModelSpec | None, products: Sequence[tuple[str, ...]], size: int
+) -> Structure | None:
+    """The structure of a side; ``None`` if its columns do not say which factor gave how many.
+
+    Parameters
+    ----------
+    spec
+        What formulaic keeps of the side; ``None`` for numeric columns and their products.
+    products
+        The factors of every term.
+    size
+        Number of columns.
+    """
+    if spec is None:
+        columns = tuple((1.0, tuple(Part(name, False, 0) for name in names)) for names in products)
+        return Structure(columns, {}, {name: 1 for names in products for name in names})
+    codings = dict(_codings(spec))
+    widths = _widths(spec, codings)
     if widths is None:
         return None
     columns = tuple(
         column
-        for row in side.spec.structure or ()
+        for row in spec.structure or ()
         for term in row.scoped_terms
         for column in _columns(term, codings, widths)
     )
-    return Structure(columns, codings, widths) if len(columns) == len(side.names) else None
+    return Structure(columns, codings, widths) if len(columns) == size else None
 
 
 def _codings(spec: ModelSpec) -> Iterator[tuple[tuple[str, bool], Floats]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from interlace.design.design import Design, Encoding
 from interlace.design.encode import Columns, Side
 from interlace.design.frame import Codes
-from interlace.design.structure import Structure, structure_of
+from interlace.design.structure import Structure
 from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.rows import columns_kept
@@ -123,7 +123,7 @@ def part_of_sums(encoding: Encoding, A: CrossProducts) -> FixedPart:
     if A.dependence is not None:
         kept = columns_kept(side.names, A.names)
         absent[kept], absent[~kept] = A.dependence, -np.eye(len(A.dropped))
-    structure = structure_of(side)
+    structure = side.structure
     factors: Columns = {}
     X = np.empty((0, len(side.names)))
     if structure is not None:

@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
 from interlace.design.complete import Missing
-from interlace.design.encode import columns_read
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Column, Table
 from interlace.design.labels import aligned
-from interlace.design.sides import expression
+from interlace.design.reads import PARTS, columns_of
 from interlace.errors import InterlaceError
 from interlace.model.fitted import Method, Options, as_kind
 from interlace.model.fitting import fit_model
@@ -176,10 +175,8 @@ def model_of(
         data=data if responses.read is table.read else None,
         index=table.index,
     )
-    sides = [held.spec.fixed, *map(expression, held.spec.offset)]
-    sides += [term.expr for term in held.spec.random]
-    wanted = columns_read(sides, table, None)
-    wanted += [name for term in held.spec.random for name in term.group] + arguments.columns
+    parts = [part for part in PARTS if part != "response"]
+    wanted = columns_of(held.spec, table, parts=parts, beside=arguments.columns)
     for name in set(wanted) & set(responses.names):
         _parsed(right, name, arguments)  # refuses a response that is a predictor
     return replace(held, columns=frame.pick(table, wanted))

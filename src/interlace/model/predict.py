@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from interlace.design.design import Design, Encoding
-from interlace.design.frame import open_table
-from interlace.design.newdata import replay_fixed, replay_levels, replay_slopes, replay_weights
+from interlace.design.newdata import NewRows, replay
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
@@ -156,33 +154,31 @@ def predict(
     if newdata is None:
         rows = _rows_used(require_rows(design, "predict without newdata"), include)
     else:
-        refuse = new_levels == "raise"
-        rows = _new_rows(encoding, newdata, include, offset, new_observation, refuse=refuse)
-    center = _center(rows, encoding.fixed.names, estimate)
+        rows = replay(
+            encoding,
+            newdata,
+            offset=offset,
+            levels=include,
+            slopes=[True] * len(include) if new_observation else include,
+            refuse=new_levels == "raise",
+            weighted=new_observation,
+        )
+    center = center_of(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
     X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
     fixed_only = None if any(include) else reference
     variance = _variance(rows, X, estimate, include, fixed_only)
     if new_observation:
-        w = _weights(design, encoding, newdata)
+        w = 1.0 if rows.weights is None else rows.weights
         variance += estimate.sigma**2 / w + _draws(rows, estimate, [not one for one in include])
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
-    index = _index(design, newdata)
-    return _table(center, variance, index, df, level if interval else None)
-
-
-def _index(design: Design | None, newdata: object) -> pd.Index:
-    """Labels of the rows predicted."""
-    if newdata is None:
-        return require_rows(design, "predict without newdata").labels
-    table = open_table(newdata)
-    return pd.RangeIndex(table.n) if table.index is None else table.index
+    return _table(center, variance, rows.index, df, level if interval else None)
 
 
 def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Floats:
     """Predictions for the rows used, ``(n,)``, with the random terms marked in ``include``."""
-    return _center(_rows_used(design, include), design.names, estimate)
+    return center_of(_rows_used(design, include), design.names, estimate)
 
 
 def predicted(
@@ -194,8 +190,8 @@ def predicted(
     offset: ArrayLike | None = None,
 ) -> Floats:
     """Predictions for new rows, ``(m,)``; levels not seen in fitting contribute 0."""
-    rows = _new_rows(encoding, newdata, include, offset)
-    return _center(rows, encoding.fixed.names, estimate)
+    rows = replay(encoding, newdata, offset=offset, levels=include)
+    return center_of(rows, encoding.fixed.names, estimate)
 
 
 def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) -> list[bool]:
@@ -231,55 +227,21 @@ def _check(interval: str | None, level: float) -> None:
 # ------------------------------------------------------------------ rows
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """``m`` rows in the user's units; codes are -1 for terms that are not included.
-
-    ``X`` has the redundant columns too.
-    """
-
-    X: Floats
-    offset: Floats | None
-    codes: Sequence[Codes]
-    Z: Sequence[Floats]
-
-
-def _rows_used(design: Design, include: Sequence[bool]) -> _Rows:
+def _rows_used(design: Design, include: Sequence[bool]) -> NewRows:
     """The rows of the fit."""
     codes = [
         own if wanted else np.full(len(own), -1)
         for own, wanted in zip(design.codes, include, strict=True)
     ]
-    return _Rows(design.X, design.offset, codes, design.Z)
-
-
-def _new_rows(
-    encoding: Encoding,
-    newdata: object,
-    include: Sequence[bool],
-    offset: ArrayLike | None,
-    every_slope: bool = False,
-    *,
-    refuse: bool = False,
-) -> _Rows:
-    """Rows of a frame; columns left of a bar are read for included terms, or for all."""
-    X, shift = replay_fixed(encoding, newdata, offset=offset)
-    codes = replay_levels(encoding, newdata, include, refuse=refuse)
-    Z = replay_slopes(encoding, newdata, [every_slope or wanted for wanted in include])
-    return _Rows(X, shift, codes, Z)
-
-
-def _weights(design: Design | None, encoding: Encoding, newdata: object) -> Floats | float:
-    """Prior weights of the rows of the fit, or of new ones."""
-    if newdata is not None:
-        return replay_weights(encoding, newdata)
-    return 1.0 if design is None or design.weights is None else design.weights
+    return NewRows(
+        design.X, design.offset, codes, design.Z, weights=design.weights, index=design.labels
+    )
 
 
 # ------------------------------------------------------------------ numbers
 
 
-def _center(rows: _Rows, names: tuple[str, ...], estimate: AnyEstimate) -> Floats:
+def center_of(rows: NewRows, names: tuple[str, ...], estimate: AnyEstimate) -> Floats:
     """``offset + X beta + Z b``; columns dropped for rank, and unknown levels, contribute 0."""
     beta = np.zeros(len(names))
     beta[columns_kept(names, estimate.A.names)] = estimate.beta
@@ -302,7 +264,7 @@ def _random_part(codes: Codes, Z: Floats, b: Floats) -> Floats:
 
 
 def _variance(
-    rows: _Rows,
+    rows: NewRows,
     X: Floats,
     estimate: Estimate,
     include: Sequence[bool],
@@ -317,7 +279,7 @@ def _variance(
     return estimate.sigma**2 * known + _draws(rows, estimate, include)
 
 
-def _draws(rows: _Rows, estimate: Estimate, wanted: Sequence[bool]) -> Floats:
+def _draws(rows: NewRows, estimate: Estimate, wanted: Sequence[bool]) -> Floats:
     """``sum of z'Sigma z`` over the wanted terms of which a row has no known level."""
     total = np.zeros(len(rows.X))
     parts = zip(rows.codes, rows.Z, estimate.covariances, wanted, strict=True)

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from interlace.design import frame
-from interlace.design.recipe import require_rows
-from interlace.design.sides import expression, names_in
+from interlace.design.newdata import replay
+from interlace.design.reads import columns_of
+from interlace.design.recipe import recipe_of, require_rows
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import broom_names
 from interlace.inference.information import variance_errors
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level, normal_reach
-from interlace.model.predict import predict
+from interlace.model.predict import center_of, predict
 from interlace.sums.terms import Floats, ReTerm
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
@@ -269,18 +270,27 @@ def augment(result: TestedModel, newdata: object = None) -> object:
     1    258.70   1.0   273.33  -14.63
     """
     if newdata is not None:
-        fitted = {".fitted": True, ".fixed": False}
-        new = {
-            name: np.asarray(predict(result.design, result.estimate, newdata, re))
-            for name, re in fitted.items()
-        }
-        return frame.extended(newdata, None, None, new)
+        return frame.extended(newdata, None, None, _predicted(result, newdata))
     new = _statistics(result)
     if result.data is None:
         labels = require_rows(result.design, "augment").labels
         return pd.DataFrame({**_rows_held(result), **new}, index=labels)
     kept = require_rows(result.design, "augment").kept
-    return frame.extended(result.data, columns_used(result), kept, new)
+    table, options = frame.open_table(result.data), result.options
+    beside = (options.weights, options.offset)
+    read = set(columns_of(result.formula, table, result.encoding.context, beside=beside))
+    return frame.extended(result.data, [n for n in table.names if n in read], kept, new)
+
+
+def _predicted(result: TestedModel, newdata: object) -> dict[str, Floats]:
+    """Predictions of new rows with and without the random effects."""
+    encoding, estimate = recipe_of(result.design, result.estimate.A).encoding, result.estimate
+    rows = replay(encoding, newdata)
+    fixed = rows.with_levels([False] * len(rows.codes))
+    return {
+        name: center_of(own, encoding.fixed.names, estimate)
+        for name, own in ((".fitted", rows), (".fixed", fixed))
+    }
 
 
 def _statistics(result: TestedModel) -> dict[str, Floats]:
@@ -302,17 +312,6 @@ def _statistics(result: TestedModel) -> dict[str, Floats]:
         ".weights": w,
         ".wtres": weighted,
     }
-
-
-def columns_used(result: TestedModel) -> list[str]:
-    """Columns of the data that the model reads, in the order of the data."""
-    formula = result.formula
-    texts = [expression(formula.response), formula.fixed, *map(expression, formula.offset)]
-    texts += [term.expr for term in formula.random]
-    used = {name for text in texts for name in names_in(text)[0]}
-    used |= {name for term in formula.random for name in term.group}
-    used |= {a for a in (result.options.weights, result.options.offset) if isinstance(a, str)}
-    return [name for name in frame.open_table(result.data).names if name in used]
 
 
 def _rows_held(result: TestedModel) -> dict[str, object]:

@@ -15,14 +15,14 @@ from formulaic.parser.types import Factor
 
 from interlace.design import frame, keys
 from interlace.design.design import Encoding, column_of
-from interlace.design.encode import columns_read
 from interlace.design.frame import Column
-from interlace.design.newdata import replay_fixed
+from interlace.design.newdata import replay
+from interlace.design.reads import columns_of
 from interlace.design.recipe import require_rows
 from interlace.design.sides import model_terms, names_in, side_of
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
-from interlace.model.predict import included, predicted
+from interlace.model.predict import center_of, included
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
@@ -158,12 +158,12 @@ class MarginalModel(ModelAbstract):  # type: ignore[misc]
         result: FittedModel = self.model
         encoding, estimate = result.encoding, result.estimate
         rows, offset = self._rows(newdata), self._offset(newdata)
-        X, shift = replay_fixed(encoding, rows, offset=offset)
-        kept = columns_kept(encoding.fixed.names, estimate.A.names)
+        new = replay(encoding, rows, offset=offset, levels=self._include)
+        X = new.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
+        shift = new.offset
         if any(self._include):
-            total = predicted(encoding, estimate, rows, self._include, offset=offset)
-            shift = total - X[:, kept] @ estimate.beta
-        return np.column_stack((X[:, kept], shift)) if self._shifted else X[:, kept]
+            shift = center_of(new, encoding.fixed.names, estimate) - X @ estimate.beta
+        return X if shift is None or not self._shifted else np.column_stack((X, shift))
 
     def get_predict(self, params: Floats, newdata: Floats) -> Any:
         """Predictions for rows that :meth:`get_exog` has encoded."""
@@ -214,14 +214,13 @@ def _no_formula(newdata: object) -> None:
 def _predictors(result: FittedModel) -> list[str]:
     """Columns that a prediction without random effects reads, an offset's last."""
     encoding = result.encoding
-    table = frame.open_table(result.data)
-    texts = [encoding.fixed.text, *(side.text for side in encoding.offset)]
-    names = columns_read(texts, table, encoding.context)
-    if encoding.offset_column is not None:
-        names.append(encoding.offset_column)
-    if encoding.offset_array:
-        names.append(_OFFSET)
-    return list(dict.fromkeys(names))
+    return columns_of(
+        result.formula,
+        frame.open_table(result.data),
+        encoding.context,
+        parts=("fixed", "offset"),
+        beside=(encoding.offset_column, _OFFSET if encoding.offset_array else None),
+    )
 
 
 def _columns(result: FittedModel, predictors: list[str], include: list[bool]) -> dict[str, Column]:
@@ -234,8 +233,9 @@ def _columns(result: FittedModel, predictors: list[str], include: list[bool]) ->
     formula, options, kept = result.formula, result.options, design.kept
     table = frame.open_table(result.data)
     columns: dict[str, Column] = {formula.response: design.y}
-    groups = dict.fromkeys(name for term in formula.random for name in term.group)
-    slopes = columns_read((t.expr for t in formula.random), table, result.encoding.context)
+    context = result.encoding.context
+    groups = columns_of(formula, table, context, parts=("groups",))
+    slopes = columns_of(formula, table, context, parts=("slopes",))
     others = [n for n in [*groups, *slopes] if any(include) or n not in _RESERVED]
     if isinstance(options.weights, str):
         others.append(options.weights)

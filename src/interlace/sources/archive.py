@@ -8,9 +8,10 @@ from pathlib import Path
 from formulaic.errors import FormulaicError
 
 from interlace.covariance.templates import STRUCTURES
-from interlace.design.design import Encoding, sides_of
+from interlace.design.design import Encoding
 from interlace.design.formula import MixedFormula, RandomTerm, parse
 from interlace.design.groups import Grouping
+from interlace.design.reads import sides_of
 from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError
 from interlace.sources.allowed import refuse_code

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from interlace.design import frame
 from interlace.design.complete import MISSING
-from interlace.design.design import Design, assemble, refuse_unidentifiable, saturated, sides_of
-from interlace.design.encode import columns_read
+from interlace.design.design import Design, assemble, refuse_unidentifiable, saturated
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Levels
 from interlace.design.levels import declared_orders
+from interlace.design.reads import columns_of
 from interlace.design.recipe import Recipe, recipe_of
 from interlace.errors import InterlaceError, choose
 from interlace.sources.opening import open_source
@@ -91,8 +91,7 @@ def cross_products(
     if source is not None:
         return read(spec, source, weights, offset, missing, progress, whole=False)
     design = assemble(spec, data, weights=weights, offset=offset, missing=missing, whole=False)
-    names = columns_read(sides_of(spec), frame.open_table(data), None)
-    names += [name for term in spec.random for name in term.group]
+    names = columns_of(spec, frame.open_table(data))
     return of_design(design, declared_orders(data, names))
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from interlace.design import keys
-from interlace.design.design import Encoding, sides_of
+from interlace.design.design import Encoding
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import Grouping
+from interlace.design.reads import sides_of
 from interlace.design.recipe import recipe_of
 from interlace.sums.cells import Cells
 from interlace.sums.crossprod import CrossProducts

@@ -11,10 +11,10 @@ import numpy as np
 
 from interlace.design import frame
 from interlace.design.complete import complete_rows, missing_text
-from interlace.design.design import Design, refuse_constant, sides_of
-from interlace.design.encode import columns_read
+from interlace.design.design import Design, refuse_constant
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import Table
+from interlace.design.reads import columns_of, sides_of
 from interlace.design.recipe import Recipe
 from interlace.design.sides import model_terms
 from interlace.errors import InterlaceError
@@ -108,16 +108,14 @@ def _request(
     """Columns and sides to read; refuses names and transforms that cannot be used."""
     table = Table(source.names, 0, lambda name: np.empty(0), source.title)
     sides = sides_of(formula)
-    wanted = columns_read(sides, table, None)
+    wanted = columns_of(formula, table, beside=(weights, offset))
     moments = moments_wanted(sides, source.names, None)
-    wanted += [name for term in formula.random for name in term.group]
-    wanted += [name for name in (weights, offset) if name is not None]
     frame.pick(table, wanted)
     if source.check is not None:
         source.check(wanted)
     groups = tuple(dict.fromkeys(term.group for term in formula.random))
     return Request(
-        columns=tuple(dict.fromkeys(wanted)),
+        columns=tuple(wanted),
         sides=tuple(sides),
         groups=groups,
         moments=moments,

@@ -15,14 +15,14 @@ from interlace.design.design import (
     build,
     offset_of,
     refuse_unidentifiable,
-    sides_of,
     slopes_for,
     weights_of,
 )
-from interlace.design.encode import Columns, Context, Encoded, Side, encode, replay
+from interlace.design.encode import Columns, Context, Encoded, Side, encode, replay_side
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import Codes, Column, Levels
 from interlace.design.groups import Grouping
+from interlace.design.reads import sides_of
 from interlace.design.sides import expression
 from interlace.errors import InterlaceError
 from interlace.sources.recode import Recoder
@@ -72,7 +72,7 @@ class Blueprint:
     def design(self, rows: CompleteRows, title: str) -> Design:
         """The design of other rows."""
         encoded = {
-            text: Encoded(side, replay(side, rows.columns, rows.n, self.context))
+            text: Encoded(side, replay_side(side, rows.columns, rows.n, self.context))
             for text, side in self.sides.items()
         }
         refuse_nonfinite(encoded.values(), rows, title)
@@ -115,7 +115,7 @@ def plan_of(
     for one in encoded.values():
         restate(one.side, scan.moments)
     encoded = {
-        text: replace(one, matrix=replay(one.side, rows.columns, rows.n, context))
+        text: replace(one, matrix=replay_side(one.side, rows.columns, rows.n, context))
         for text, one in encoded.items()
     }
     refuse_nonfinite(encoded.values(), rows)
@@ -209,7 +209,7 @@ def _refuse_dependence_on_rows(
         return
     half = np.arange(n)[::-2]
     part = {name: column[half] for name, column in columns.items()}
-    again: Floats = replay(encoded.side, part, len(half), context)
+    again: Floats = replay_side(encoded.side, part, len(half), context)
     gap = np.abs(again - encoded.matrix[half]).max(axis=0)
     size = np.abs(encoded.matrix).max(axis=0)
     for name, wrong in zip(encoded.side.names, gap > _SAME * size, strict=True):

@@ -13,7 +13,7 @@ from formulaic.transforms import TRANSFORMS
 
 from interlace.design.complete import complete_rows
 from interlace.design.design import Encoding
-from interlace.design.encode import replay
+from interlace.design.encode import replay_side
 from interlace.design.frame import Column, Levels, open_table
 from interlace.design.sides import model_terms, names_in
 from interlace.sums.terms import Floats
@@ -53,7 +53,7 @@ class Variables:
         sizes = [len(column) for column in columns.values()] or [1]
         table = open_table(dict(columns) or {"": np.zeros(1)}, title="the grid")
         rows = complete_rows({name: table.read(name) for name in columns}, table)
-        return replay(self.encoding.fixed, rows.columns, sizes[0], self.encoding.context)
+        return replay_side(self.encoding.fixed, rows.columns, sizes[0], self.encoding.context)
 
 
 def variables_of(encoding: Encoding) -> Variables:
