@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ from interlace.estimation import basins
 from interlace.estimation.basins import elsewhere, raised, suspect
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import estimate_theta
+from interlace.estimation.moments import moment_start
 from interlace.estimation.optimize import minimize
+from interlace.estimation.search import Outcome
 from interlace.sums.crossprod import cross_products
 from random_models import RandomModel, random_model
 
@@ -108,12 +111,38 @@ def test_starts_are_far_from_singular_and_known_minima_are_left() -> None:
     zero = [np.zeros((2, 2))]
     assert suspect([term], zero)
     starts = list(elsewhere([term], zero, [np.eye(2)]))
-    assert len(starts) == 3 and not any(suspect([term], start) for start in starts)
+    assert len(starts) == 4 and not any(suspect([term], start) for start in starts)
     assert_allclose(raised(np.diag([2.0, 0.0]), 0.1), np.diag([2.0, 0.1]))
     best = minimize(criterion, criterion.pack(starts[1]))
     near = criterion(best.x + 1e-2)
     assert basins._known([term], [best], best.x + 1e-2, near, 1e-3)
     assert not basins._known([term], [best], best.x + 1e-2, near, 50.0)
+
+
+def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None:
+    """Two regular minima here, of which a search from moments finds the higher."""
+    criterion = criterion_of(random_model(1411))
+    first = minimize(criterion, criterion.pack(moment_start(criterion)))
+    templates = criterion.unpack(first.x)
+    terms = criterion.A.terms
+    assert not suspect(terms, templates)
+    assert basins.doubted(terms, templates, first.point.newton_matrix)
+    found = estimate_theta(criterion)
+    assert found.value < first.point.value - 0.01
+    assert found.convergence.n_basins == 2 and found.convergence.doubtful
+
+
+def test_a_lower_value_is_not_left_for_a_higher_one_that_converged() -> None:
+    criterion = Criterion(cross_products(assemble(parse(SLOPES), two_minima())), True)
+    starts = elsewhere(criterion.A.terms, [np.zeros((2, 2))], [np.eye(2)])
+    best = min(
+        (minimize(criterion, criterion.pack(s)) for s in starts), key=lambda m: m.point.value
+    )
+    higher = minimize(criterion, np.zeros(2))
+    stuck = replace(best, outcome=Outcome.STUCK)
+    assert higher.point.value > best.point.value + 1e-3
+    assert basins._better(stuck, higher) and not basins._better(higher, stuck)
+    assert basins._better(best, stuck) and not basins._better(stuck, best)
 
 
 # ------------------------------------------------------------------ random models

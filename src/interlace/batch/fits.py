@@ -16,7 +16,7 @@ from interlace.batch.factor import derivatives, factorize
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import elsewhere, raised, searched_again, suspect
+from interlace.estimation.basins import SAME, doubted, elsewhere, raised, searched_again
 from interlace.estimation.criterion import Criterion, Evaluation, solved
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
@@ -151,16 +151,15 @@ def optima(
     packed = shape.packed(dict(enumerate(start)))
     found = minimize_many(problem, packed, gain_tolerance=gain_tolerance)
     templates = list(shape.unpacked(found.x).values())
-    rows = np.flatnonzero(found.converged & suspect(shape.terms, templates))
+    rows = np.flatnonzero(found.converged & doubted(shape.terms, templates, found.newton))
     if len(rows):
         part = problem.take(rows)
         units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
         units = [U[rows] if U.ndim == 3 else U for U in units]
         for again in elsewhere(shape.terms, [T[rows] for T in templates], units):
             there = shape.packed(dict(enumerate(again)))
-            found = found.or_lower(
-                minimize_many(part, there, gain_tolerance=gain_tolerance), rows, LOWER
-            )
+            other = minimize_many(part, there, gain_tolerance=gain_tolerance)
+            found = found.or_lower(other, rows, LOWER).unsettled(other, rows, SAME)
     for i in found.failures:
         best = _minimum_alone(alone, i, packed[i], gain_tolerance)
         if best is not None:

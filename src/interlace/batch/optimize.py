@@ -80,6 +80,7 @@ class Minima:
     further: Floats
     value: Floats
     gradient: Floats
+    newton: Floats
     predicted_gain: Floats
     n_evaluations: NDArray[np.intp]
     outcome: NDArray[np.intp]
@@ -103,6 +104,7 @@ class Minima:
             _with(self.further, where, other.further[better]),
             _with(self.value, where, other.value[better]),
             _with(self.gradient, where, other.gradient[better]),
+            _with(self.newton, where, other.newton[better]),
             _with(self.predicted_gain, where, other.predicted_gain[better]),
             n,
             _with(self.outcome, where, other.outcome[better]),
@@ -115,12 +117,23 @@ class Minima:
             np.zeros((1, len(found.x))),
             np.array([found.point.value]),
             found.gradient[None],
+            found.point.newton_matrix[None],
             np.array([found.predicted_gain]),
             np.array([found.n_evaluations]),
             np.array([int(found.outcome)]),
         )
         lost = replace(self, value=_with(self.value, np.array([i]), np.array([np.inf])))
         return lost.or_lower(one, np.array([i]), 0.0)
+
+    def unsettled(self, other: Minima, rows: Index, margin: float) -> Minima:
+        """The same, stuck where others came lower for some replicates, but did not converge."""
+        lower = ~other.converged & (other.value < self.value[rows] - margin)
+        stuck = np.full(lower.sum(), int(Outcome.STUCK))
+        return replace(
+            self,
+            value=_with(self.value, rows[lower], other.value[lower]),
+            outcome=_with(self.outcome, rows[lower], stuck),
+        )
 
     @property
     def failures(self) -> dict[int, str]:
@@ -215,6 +228,7 @@ def minimize_many(
         np.zeros((B, c)),
         np.empty(B),
         np.empty((B, c)),
+        np.zeros((B, c, c)),
         np.empty(B),
         np.empty(B, dtype=np.intp),
         np.empty(B, dtype=np.intp),
@@ -396,6 +410,7 @@ def _record(
     out.x[rows] = search.x[done]
     out.value[rows] = search.points.value[done]
     out.gradient[rows] = search.points.gradient[done]
+    out.newton[rows] = search.points.newton[done]
     out.predicted_gain[rows] = gain[done]
     out.n_evaluations[rows] = search.n[done]
     out.outcome[rows] = outcome[done]

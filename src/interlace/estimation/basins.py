@@ -3,7 +3,8 @@
 A criterion is even in every variance's square root, so that a zero is stationary, and where a
 template is singular a better minimum may lie apart.  There, and where a standard deviation is near
 zero, searches start again from templates that are far from singular; one that runs into a minimum
-known already is left.  Regular minima are not searched again.
+known already is left.  Small models are searched again where a standard deviation might as well
+be zero, too; other regular minima are not.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from interlace.sums.terms import ReTerm, pack, places
 # Standard deviations over sigma and per root mean square below which a template counts as near a
 # singular one: of terms whose effects vary together or are one, and of others.
 _NEAR, _NEAR_ALONE = 1e-3, 0.03
-# What zeros are raised to, and multiples of the identity to start from.  Those take the most steps
-# where there are many entries, and are left out there; where all terms are single variances they
-# have found nothing that the others did not.
-_RAISED, _MULTIPLES, _MANY = 1.0, (10.0, 0.3), 16
+# A direction without which the criterion rises by less than this might as well be zero; few random
+# effects, of which another minimum is not unlikely and costs little to look for.
+_WEAK, _FEW = 2.0, 300
+# What zeros are raised to, what is left of the least value, a multiple of the identity to start
+# from, and its diagonal where columns or terms differ: large in some and small in others.  Those
+# take the most steps where there are many entries, and are left out there; where all terms are
+# single variances they have found nothing that the others did not.
+_RAISED, _LOWERED, _FAR, _LARGE, _SMALL, _MANY = 1.0, 0.1, 10.0, 10.0, 0.1, 16
 # A search has run into a known minimum where its value is what the quadratic model there says, to
 # this share, and little is left to gain.
 _LIKE, _LITTLE = 0.5, 5.0
 # Minima of values that differ by less are one.
-_SAME = 1e-6
+SAME = 1e-6
 
 
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
@@ -43,10 +48,32 @@ def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
     return np.asarray(np.any(near, axis=0))
 
 
+def doubted(terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats) -> Mask:
+    """Whether minima are searched again, ``(...)``; ``newton`` (..., c, c) at ``templates``."""
+    found = suspect(terms, templates)
+    size = sum(t.template.size for t in terms)
+    if len(terms) < size <= _MANY and sum(t.q for t in terms) <= _FEW:
+        found = found | _weak(terms, templates, newton)
+    return found
+
+
+def _weak(terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats) -> Mask:
+    """Whether the quadratic model says that a singular value of a template might be zero."""
+    found = np.zeros(newton.shape[:-2], dtype=bool)
+    for t, own, T in zip(terms, places(terms), templates, strict=True):
+        U, s, Vt = np.linalg.svd(T)
+        for i in range(t.k):
+            part = s[..., i, None, None] * U[..., :, i, None] * Vt[..., None, i, :]
+            away = t.template.pack(T) - t.template.pack(T - part)
+            rise = 0.5 * (away[..., None, :] @ newton[..., own, own] @ away[..., :, None])
+            found |= rise[..., 0, 0] < _WEAK
+    return found
+
+
 def elsewhere(
     terms: Sequence[ReTerm], templates: Sequence[Floats], units: Sequence[Floats]
 ) -> Iterator[list[Floats]]:
-    """Templates to start from: where a minimum was found, its zeros raised, and far from it.
+    """Templates to start from: a minimum's with zeros raised or the least lowered, and far from it.
 
     ``templates`` (..., k, k) are those of the minimum and ``units`` (k, k) the identity in the
     user's units (lme4's start), both in the working basis; multiples are those of the identity
@@ -57,11 +84,27 @@ def elsewhere(
         [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)],
     ]
     if len(terms) < sum(t.template.size for t in terms) <= _MANY:
-        for size in _MULTIPLES:
-            starts.append([np.broadcast_to(size * np.eye(T.shape[-1]), T.shape) for T in templates])
+        starts.append([_lowered(T) for T in templates])
+        starts += [
+            [
+                np.broadcast_to(np.diag(d), T.shape)
+                for d, T in zip(diagonals, templates, strict=True)
+            ]
+            for diagonals in _contrasts([t.k for t in terms])
+        ]
     for i, start in enumerate(starts):
-        if not any(_equal(start, earlier) for earlier in starts[:i]):
+        if not any(_equal(start, earlier) for earlier in (templates, *starts[:i])):
             yield start
+
+
+def _contrasts(sizes: Sequence[int]) -> Iterator[list[Floats]]:
+    """Diagonals: all far from zero, unlike within the terms, and one term unlike the others."""
+    yield [np.full(k, _FAR) for k in sizes]
+    yield [np.geomspace(_SMALL, _LARGE, k) for k in sizes]
+    yield [np.geomspace(_LARGE, _SMALL, k) for k in sizes]
+    if len(sizes) > 1:
+        for j in range(len(sizes)):
+            yield [np.full(k, _LARGE if i == j else _SMALL) for i, k in enumerate(sizes)]
 
 
 def _equal(start: Sequence[Floats], other: Sequence[Floats]) -> bool:
@@ -80,16 +123,25 @@ def raised(T: Floats, floor: float) -> Floats:
     return np.asarray((U * np.maximum(s, floor)[..., None, :]) @ Vt)
 
 
+def _lowered(T: Floats) -> Floats:
+    """Templates ``(..., k, k)`` with a least singular value of a tenth."""
+    U, s, Vt = np.linalg.svd(T)
+    share = np.where(np.arange(s.shape[-1]) == s.shape[-1] - 1, _LOWERED, 1.0)
+    return np.asarray((U * (s * share)[..., None, :]) @ Vt)
+
+
 @dataclass(frozen=True, eq=False)
 class Searched:
     """The best minimum, with the evaluations of all searches.
 
-    ``n_basins`` different minima were seen from ``n_starts`` starts.
+    ``n_basins`` different minima were seen from ``n_starts`` starts; ``confirmed`` where all of
+    these led to the one that is returned.
     """
 
     found: Minimum[Evaluation]
     n_basins: int
     n_starts: int
+    confirmed: bool
 
 
 def searched_again(
@@ -102,8 +154,8 @@ def searched_again(
     """The best minimum of a criterion: ``first``, or one that starts elsewhere find."""
     terms = criterion.A.terms
     templates = criterion.unpack(first.x)
-    if first.converged and not suspect(terms, templates):
-        return Searched(first, 1, 1)
+    if first.converged and not doubted(terms, templates, first.point.newton_matrix):
+        return Searched(first, 1, 1, True)
     seen, n, starts = [first], first.n_evaluations, 1
     units = criterion.working([np.eye(t.k) for t in terms])
     for start in elsewhere(terms, templates, units):
@@ -120,14 +172,23 @@ def searched_again(
         n, starts = n + found.n_evaluations, starts + 1
         if found.outcome is Outcome.KNOWN:
             continue
-        if all(abs(found.point.value - other.point.value) > _SAME for other in seen):
+        if all(abs(found.point.value - other.point.value) > SAME for other in seen):
             seen.append(found)
     best = first
     for found in seen:
-        if found.converged and (not best.converged or below(found.point.value, best.point.value)):
-            best = found
+        best = found if _better(found, best) else best
     minima = sum(found.converged for found in seen)
-    return Searched(replace(best, n_evaluations=n), max(minima, 1), starts)
+    best = replace(best, n_evaluations=n)
+    return Searched(best, max(minima, 1), starts, len(seen) == 1 and first.converged)
+
+
+def _better(found: Minimum[Evaluation], best: Minimum[Evaluation]) -> bool:
+    """Whether a minimum is to be taken: the lower one; of two as low, the one that converged."""
+    if found.converged == best.converged:
+        return below(found.point.value, best.point.value)
+    if found.converged:
+        return not found.point.value > best.point.value + SAME
+    return bool(found.point.value < best.point.value - SAME)
 
 
 def below(value: float, other: float) -> bool:

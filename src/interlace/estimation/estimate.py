@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.estimation.basins import searched_again
+from interlace.estimation.basins import Searched, searched_again
 from interlace.estimation.changeover import (
     MOST_PROBES,
     DearerError,
@@ -79,7 +79,10 @@ class Convergence:
     n_basins
         Different minima that were seen; the lowest is taken.
     n_starts
-        Starts from which they were looked for: one, unless a variance is zero or near it.
+        Starts from which they were looked for: one, unless a variance is zero or might as well be.
+    doubtful
+        Whether one of these led elsewhere, or the lowest value is not one of a search that ended: a
+        lower one may exist.
     """
 
     converged: bool
@@ -96,6 +99,7 @@ class Convergence:
     statistical_error: Floats | None = None
     n_basins: int = 1
     n_starts: int = 1
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,8 +249,7 @@ def estimate_theta(
     with threads_for(criterion.rows_at_once):
         first = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
         best = searched_again(criterion, first, watch=watch)
-    certificate = _certificate(best.found, best.n_basins, best.n_starts)
-    return _estimate(criterion, best.found, certificate)
+    return _estimate(criterion, best.found, _certificate_of(best))
 
 
 def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
@@ -256,7 +259,17 @@ def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
     return criterion.working(split_theta(criterion.A.terms, theta0))
 
 
-def _certificate(found: Minimum[Evaluation], basins: int = 1, starts: int = 1) -> Convergence:
+def _certificate_of(best: Searched) -> Convergence:
+    """What the optimiser says of its end, and the other searches of theirs."""
+    return replace(
+        _certificate(best.found),
+        n_basins=best.n_basins,
+        n_starts=best.n_starts,
+        doubtful=not best.confirmed,
+    )
+
+
+def _certificate(found: Minimum[Evaluation]) -> Convergence:
     """What the optimiser says of its end."""
     return Convergence(
         converged=found.converged,
@@ -265,8 +278,6 @@ def _certificate(found: Minimum[Evaluation], basins: int = 1, starts: int = 1) -
         newton_eigenvalues=found.eigenvalues,
         predicted_gain=found.predicted_gain,
         n_evaluations=found.n_evaluations,
-        n_basins=basins,
-        n_starts=starts,
     )
 
 

@@ -196,6 +196,11 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
             f"{result.convergence.n_basins} minima of the criterion were seen, of which this is "
             f"the lowest; there may be lower ones"
         )
+    elif result.convergence.doubtful:
+        notes.append(
+            "Doubtful optimum: a search for it did not end, or ended elsewhere; there may be a "
+            "lower one"
+        )
     return tuple(notes)
 
 
