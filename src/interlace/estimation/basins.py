@@ -25,7 +25,7 @@ from interlace.sums.terms import ReTerm, pack, places
 _NEAR, _NEAR_ALONE = 1e-3, 0.03
 # A direction without which the criterion rises by less than this might as well be zero; few random
 # effects, of which another minimum is not unlikely and costs little to look for.
-_WEAK, _FEW = 2.0, 300
+_WEAK, _FEW = 2.0, 40
 # What zeros are raised to, what is left of the least value, a multiple of the identity to start
 # from, and its diagonal where columns or terms differ: large in some and small in others.  Those
 # take the most steps where there are many entries, and are left out there; where all terms are
