@@ -20,12 +20,15 @@ from interlace.solver.blocks import inner
 from interlace.solver.equations import Equations, Exact, Solved
 from interlace.solver.exact import Factor, TermDerivatives
 from interlace.solver.probes import inflation
+from interlace.solver.sharp import SharpFactor
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack
 
 # Entries of a template, per root mean square of their column, that count as zero: the criterion is
 # even in them, so that a change of this size is below its rounding error.
 _ZERO = 1e-7
+# Share of ``y'y`` below which too few digits of ``r2`` are known from sums.
+LOST = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +157,10 @@ class Evaluation:
 
         Value and gradient are estimated from the same probes by two different formulas.  The
         gradient's error is known; that of the value is taken to change by as much of itself as the
-        templates do.
+        templates do.  Without probes they are off by rounding alone, see :attr:`rounding`.
         """
         if not self.factor.chance.m:
-            return 0.0
+            return self.rounding
         sizes = [
             float(np.linalg.norm(step)),
             *(float(np.abs(T).max()) for T in self.factor.templates),
@@ -165,6 +168,23 @@ class Evaluation:
         change = self.value_error * min(1.0, sizes[0] / max(min(sizes[1:]), 1e-3))
         along = float(step @ self.gradient_covariance @ step)
         return 3.0 * (float(np.sqrt(max(along, 0.0))) + change)
+
+    @property
+    def share_left(self) -> float:
+        """The residual sum of squares as a share of that of the response."""
+        return self.factor.r2 / float(self.criterion.A.vv[-1, -1])
+
+    @property
+    def rounding(self) -> float:
+        """How far the value is off because ``r2`` is a difference of sums of the size of ``y'y``.
+
+        Zero where most digits are known.
+        """
+        share = self.share_left
+        if share > LOST:
+            return 0.0
+        lost = np.sqrt(share) if isinstance(self.factor, SharpFactor) else share
+        return float(4.0 * self.criterion.nu * np.finfo(np.float64).eps / lost)
 
     @property
     def value_error(self) -> float:

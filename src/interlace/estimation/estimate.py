@@ -224,7 +224,7 @@ class Estimate:
         flat = int((eigenvalues <= floor).sum())
         turns = sum(t.template.size - t.n_theta for t in self.A.terms)
         clear = flat <= turns and not self.is_singular
-        if clear or isinstance(self.criterion.equations, Iterative):
+        if clear or not isinstance(self.criterion.equations, Exact):
             return determined(self.A.terms)
         return undetermined(self.evaluation)
 
@@ -247,9 +247,10 @@ def estimate_theta(
     if isinstance(criterion.equations, Iterative):
         return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
     with threads_for(criterion.rows_at_once):
-        first = minimize(criterion, criterion.pack(_start(criterion, theta0)), watch=watch)
+        start = criterion.pack(_start(criterion, theta0))
+        first = minimize(criterion, start, watch=watch, doubt=Evaluation.doubt)
         best = searched_again(criterion, first, watch=watch)
-    return _estimate(criterion, best.found, _certificate_of(best))
+    return _estimate(criterion, best.found, certificate_of(best))
 
 
 def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
@@ -259,7 +260,7 @@ def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
     return criterion.working(split_theta(criterion.A.terms, theta0))
 
 
-def _certificate_of(best: Searched) -> Convergence:
+def certificate_of(best: Searched) -> Convergence:
     """What the optimiser says of its end, and the other searches of theirs."""
     return replace(
         _certificate(best.found),

@@ -190,7 +190,7 @@ def _shift(curvature: Floats, slope: Floats, radius: Floats) -> Floats:
     if not far.any():
         return shift
     curvature, slope = curvature[far], slope[far]
-    radius = np.broadcast_to(radius, far.shape)[far]
+    radius = np.maximum(np.broadcast_to(radius, far.shape)[far], 1e-300)
     low, high = np.zeros(len(slope)), length(slope) / radius
     for _ in range(60):
         open_ = high - low >= 1e-3 * high  # none goes on because another one does

@@ -23,7 +23,14 @@ from interlace.errors import (
     warn,
 )
 from interlace.estimation.criterion import Criterion
-from interlace.estimation.estimate import Estimate, estimate_theta
+from interlace.estimation.estimate import Estimate, Watch, estimate_theta
+from interlace.estimation.sharpen import (
+    LostError,
+    can_sharpen,
+    is_doubtful,
+    sharpened,
+    until_lost,
+)
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
 from interlace.model.undetermined import in_words
@@ -33,6 +40,12 @@ from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products, with_response
 from interlace.sums.terms import Floats
+
+# The way out where residuals are lost in sums of squares.
+_NEARER = (
+    "subtract a round value of every group from the response, or fit a data frame, whose rows are "
+    "held, with fewer levels"
+)
 
 
 def fit_model(options: Options, data: object) -> FittedModel:
@@ -152,21 +165,47 @@ def _fitted(
             f"model is small enough for it"
         )
     criterion = Criterion(A, options.method == "REML", solver)
-    try:
-        with watcher(options.progress) as watch:
-            estimate = estimate_theta(
-                criterion, theta0=theta0, mc_tolerance=options.mc_tolerance, watch=watch
-            )
-    except np.linalg.LinAlgError as error:
-        raise InterlaceError(
-            "the random effects leave no residual variance: the model reproduces the response "
-            "(a grouping factor, or several together, may tell every row apart); leave out a term"
-        ) from error
+    with watcher(options.progress) as watch:
+        try:
+            estimate = _searched(design, criterion, options, theta0, watch)
+        except np.linalg.LinAlgError as error:
+            raise InterlaceError(
+                "the random effects leave no residual variance: the model reproduces the response "
+                "(a grouping factor, or several together, may tell every row apart; leave out a "
+                "term), or what it leaves is lost in sums of squares: if so, " + _NEARER
+            ) from error
     _warn(estimate)
     if estimate.undetermined:
         what = in_words(estimate.undetermined, A.terms, recipe_of(design, A).encoding)
         warn(what, UndeterminedWarning)
     return FittedModel(recipe_of(design, A).encoding.formula, design, estimate, options, data)
+
+
+def _searched(
+    design: Design | None,
+    criterion: Criterion,
+    options: Options,
+    theta0: Floats | None,
+    watch: Watch | None,
+) -> Estimate:
+    """The optimum from the sums; from the rows where sums have lost the residuals."""
+    A, mc = criterion.A, options.mc_tolerance
+    if design is not None and can_sharpen(A):
+        try:
+            return estimate_theta(
+                criterion, theta0=theta0, mc_tolerance=mc, watch=until_lost(watch)
+            )
+        except (LostError, np.linalg.LinAlgError):
+            return sharpened(design, A, reml=criterion.reml, watch=watch)
+    estimate = estimate_theta(criterion, theta0=theta0, mc_tolerance=mc, watch=watch)
+    if is_doubtful(estimate):
+        warn(
+            f"{estimate.evaluation.share_left:.0e} of the response's sum of squares is residual: "
+            "such a small difference of sums of squares has few digits, and so have the variances "
+            f"of this fit; {_NEARER}",
+            ConvergenceWarning,
+        )
+    return estimate
 
 
 def _warn_of_columns(A: CrossProducts, encoding: Encoding) -> None:

@@ -1,4 +1,4 @@
-"""The solver of the mixed-model equations as one value: exact, or iterative with random probes.
+"""The solver of the mixed-model equations as one value: exact, iterative, or from a triangle.
 
 Either is laid out for cross-products (:meth:`on`), which fills in numbers alone where only these
 have changed, and then solves at any templates (:meth:`at`).  What comes out follows one protocol,
@@ -19,6 +19,7 @@ from interlace.solver.layout import Layout
 from interlace.solver.places import same_pairs
 from interlace.solver.plan import Plan, chain_with_most
 from interlace.solver.probes import Chance, Probes
+from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -201,4 +202,4 @@ class Iterative:
         return replace(self, probes=replace(self.probes, count=count))
 
 
-Equations = Exact | Iterative
+Equations = Exact | Iterative | Sharp
