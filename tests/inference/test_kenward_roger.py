@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, MODELS, Dense, at_templates, design, random_templates
-from interlace.design.design import Design
+from interlace.design.design import Design, assemble
+from interlace.design.formula import parse
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.inference.kenward_roger import KenwardRoger, directions, scaled_f
@@ -60,7 +61,7 @@ def test_equals_model_comparison(name: str) -> None:
     case, result = cases.load_case(name), fitted(name)
     golden = cases.load_golden(name, "inference")["reml"]["kr_modcomp"]
     formula = cases.python_formula(golden["reduced"], polynomial=name == "cake_poly")
-    kept = cross_products(interlace.design.assemble(interlace.formula.parse(formula), case.data))
+    kept = cross_products(assemble(parse(formula), case.data))
     dropped = [i for i, n in enumerate(result.fe_params.index) if n not in kept.names]
     test = KenwardRoger(result.estimate).f_test(np.eye(len(result.fe_params))[dropped])
     stats = golden["stats"]

@@ -15,9 +15,10 @@ from numpy.testing import assert_allclose
 import interlace
 from dense import FORMULAS, MODELS, design, frame
 from interlace import datasets
+from interlace.design.simpler import is_levels
 from interlace.estimation.criterion import Criterion
 from interlace.inference.ranova import linear_value, ranova
-from interlace.inference.slopes import constant_combination, droppable, is_levels
+from interlace.inference.slopes import constant_combination, droppable
 from interlace.sums.crossprod import CrossProducts, cross_products, drop_term, select_columns
 from interlace.sums.terms import split_theta
 from reference import cases

@@ -165,7 +165,7 @@ def nothing_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the exact solver was used")
 
-    monkeypatch.setattr(interlace.estimation.criterion, "make_plan", refuse)
+    monkeypatch.setattr(interlace.solver.plan, "make_plan", refuse)
 
 
 @pytest.mark.parametrize("design", FORMULAS)
