@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
 from interlace.estimation.criterion import Criterion
 from interlace.solver.blocks import multiply
@@ -65,7 +65,7 @@ def _squared_norm(criterion: Criterion, i: int, j: int) -> float:
     return float(squares - 2.0 * (Bi * image).sum() / A.n + fixed / A.n**2)
 
 
-def _cross(criterion: Criterion, i: int, j: int) -> Floats | csr_matrix:
+def _cross(criterion: Criterion, i: int, j: int) -> Floats | csr_matrix | csc_matrix:
     """``Z_i' Z_j``, as the exact solver holds it already."""
     A, equations = criterion.A, criterion.equations
     if isinstance(equations, Exact):

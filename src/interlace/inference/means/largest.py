@@ -149,7 +149,7 @@ def _range_series(k: int) -> Floats:
         inside = np.maximum(ndtr(z) - ndtr(z - _WIDTH * (x + 1.0)), 0.0)
         return np.asarray(k * _WIDTH * (weights @ (density * inside ** (k - 1))))
 
-    return np.asarray(np.polynomial.chebyshev.chebinterpolate(within, _TERMS), dtype=np.float64)
+    return np.asarray(np.polynomial.Chebyshev.interpolate(within, _TERMS).coef, dtype=np.float64)
 
 
 def range_bound(probability: float, k: int, df: float) -> float:
