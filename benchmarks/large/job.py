@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +207,11 @@ def _fit(
 
 def _evaluation_seconds(result: interlace.CrossedLMEResult) -> float:
     """Seconds of the criterion with gradient and Newton matrix at the optimum: the quickest."""
-    criterion, theta = result.estimate.criterion.with_probes(PROBES), result.theta
+    from interlace.solver.equations import Iterative
+
+    fitted, theta = result.estimate.criterion, result.theta
+    assert isinstance(fitted.equations, Iterative)
+    criterion = replace(fitted, solver=fitted.equations.with_probes(PROBES))
     seconds: list[float] = []
     while len(seconds) < FEWEST or (sum(seconds) < EVALUATING and len(seconds) < MOST):
         with _clock() as clock:

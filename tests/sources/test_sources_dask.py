@@ -237,7 +237,9 @@ def test_messages_name_the_partition(client, sleep, here):
     data = sleep.assign(Days=sleep["Days"].where(sleep.index != 130, np.inf))
     with (
         dask.config.set(scheduler="synchronous" if here else None),
-        pytest.raises(InterlaceError, match="'Days' is infinite in row 40 of partition 2 of the D"),
+        pytest.raises(
+            InterlaceError, match="'Days' is infinite in row 130 of partition 2 of the D"
+        ),
     ):
         interlace.fit(FORMULA, dd.from_pandas(data, npartitions=4))
 
