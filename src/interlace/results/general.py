@@ -113,7 +113,7 @@ class CrossedGLMMResult(TestedGeneralModel):
         ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
         ... )
         >>> round(result.update(link="probit").llf, 2)
-        -91.88
+        -92.58
         """
         return as_result(type(self), updated(self, formula, data, changes))
 
