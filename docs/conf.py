@@ -72,6 +72,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
     ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
     ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
+    ("py:class", r"(interlace\..*\.)?(Arguments|Cluster|Family|Link|M|Names)"),
 ]
 
 # ---------------------------------------------------------------- looks
@@ -105,11 +106,16 @@ def short_references(app: Sphinx, page: nodes.document, name: str) -> None:
             text.parent.replace(text, nodes.Text(short))
 
 
+# What the verbs of a result take: users have the result.
+PARTS = {"FittedModel": "CrossedLMEResult", "TestedModel": "CrossedLMEResult"}
+
+
 def public_name(
     app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.TextElement
 ) -> nodes.Element | None:
     """References to a function by the module it is written in lead to its public name."""
     last = node["reftarget"].rpartition(".")[2]
+    last = PARTS.get(last, last)
     if node.get("refdomain") != "py" or last not in interlace.__all__:
         return None
     domain, target = env.domains["py"], f"interlace.{last}"

@@ -233,7 +233,7 @@ class EstimatedMeans:
         Returns
         -------
         DataFrame
-            :attr:`table` with a column ``letters``; ``a`` goes to the first mean of a group.
+            ``table`` with a column ``letters``; ``a`` goes to the first mean of a group.
             Means that cannot be estimated have none.
 
         Examples
