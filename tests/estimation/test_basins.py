@@ -110,7 +110,7 @@ def test_starts_are_far_from_singular_and_known_minima_are_left() -> None:
     (term,) = criterion.A.terms
     zero = [np.zeros((2, 2))]
     assert suspect([term], zero)
-    starts = list(elsewhere([term], zero, [np.eye(2)]))
+    starts = list(elsewhere([term], zero, np.zeros((2, 2)), [np.eye(2)]))
     assert len(starts) == 4 and not any(suspect([term], start) for start in starts)
     assert_allclose(raised(np.diag([2.0, 0.0]), 0.1), np.diag([2.0, 0.1]))
     best = minimize(criterion, criterion.pack(starts[1]))
@@ -126,7 +126,9 @@ def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None
     templates = criterion.unpack(first.x)
     terms = criterion.A.terms
     assert not suspect(terms, templates)
-    assert basins.doubted(terms, templates, first.point.newton_matrix)
+    assert basins.doubted(
+        terms, templates, first.point.newton_matrix, np.asarray(first.n_evaluations)
+    )
     found = estimate_theta(criterion)
     assert found.value < first.point.value - 0.01
     assert found.convergence.n_basins == 2 and found.convergence.doubtful
@@ -134,7 +136,7 @@ def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None
 
 def test_a_lower_value_is_not_left_for_a_higher_one_that_converged() -> None:
     criterion = Criterion(cross_products(assemble(parse(SLOPES), two_minima())), True)
-    starts = elsewhere(criterion.A.terms, [np.zeros((2, 2))], [np.eye(2)])
+    starts = elsewhere(criterion.A.terms, [np.zeros((2, 2))], np.zeros((2, 2)), [np.eye(2)])
     best = min(
         (minimize(criterion, criterion.pack(s)) for s in starts), key=lambda m: m.point.value
     )
@@ -164,29 +166,45 @@ def other_starts(criterion: Criterion, seed: int) -> list[np.ndarray]:
     return [criterion.pack(start) for start in (units, far, *drawn)]
 
 
-def lower_elsewhere(model: RandomModel) -> float:
-    """By how much another start finds a lower value than the fit does."""
+def lower_elsewhere(model: RandomModel) -> tuple[float, bool]:
+    """By how much another start finds a lower value than the fit does, and whether it is sure."""
     criterion = criterion_of(model)
-    best = estimate_theta(criterion).value
+    best = estimate_theta(criterion)
     found = [minimize(criterion, start) for start in other_starts(criterion, model.seed)]
-    return best - min((one.point.value for one in found if one.converged), default=best)
+    lowest = min((one.point.value for one in found if one.converged), default=best.value)
+    sure = best.convergence.converged and not best.convergence.doubtful
+    return best.value - lowest, sure
 
 
-@pytest.mark.slow
-def test_other_starts_find_nothing_better_on_random_models() -> None:
-    """At most 1 in 1,000."""
-    tried, worse = 0, []
-    for seed in range(1200):
+def beaten(seeds: range) -> tuple[int, list[str], list[str]]:
+    """Models tried, those with a lower value elsewhere, and of these the ones that do not say so."""
+    tried, worse, silent = 0, [], []
+    for seed in seeds:
         model = random_model(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                gap = lower_elsewhere(model)
-            except (interlace.InterlaceError, np.linalg.LinAlgError):
-                continue  # refused, or no residual variance
+        try:
+            gap, sure = lower_elsewhere(model)
+        except (interlace.InterlaceError, np.linalg.LinAlgError):
+            continue  # refused, or no residual variance
         tried += 1
         if gap > 1e-6:
             worse.append(f"{model}: {gap:.3g}")
+            silent += [str(model)] * sure
+    return tried, worse, silent
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_starts_find_nothing_better_on_a_few_random_models() -> None:
+    assert beaten(range(3000, 3012))[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("first", [0, 700_000])
+def test_other_starts_find_nothing_better_on_random_models(first: int) -> None:
+    """At most 1 in 1,000, and such a fit is reported as doubtful."""
+    tried, worse, silent = beaten(range(first, first + 1200))
+    print(f"seeds {first} to {first + 1199}: {tried} models", f"{len(worse)} beaten", sep=", ")
+    print(*worse, sep="\n")
     assert tried >= 1000
-    print(f"{tried} models, {len(worse)} with a lower value elsewhere", *worse, sep="\n")
     assert len(worse) <= tried / 1000, "\n".join(worse)
+    assert silent == []

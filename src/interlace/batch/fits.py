@@ -16,12 +16,12 @@ from interlace.batch.factor import derivatives, factorize
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import SAME, doubted, elsewhere, raised, searched_again
+from interlace.estimation.basins import doubted, elsewhere, raised, searched_again
 from interlace.estimation.criterion import Criterion, Evaluation, solved
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
 from interlace.estimation.optimize import Minimum, minimize
-from interlace.estimation.search import LOWER, Mask
+from interlace.estimation.search import LOWER, SAME, Mask
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm, split_theta
@@ -151,13 +151,15 @@ def optima(
     packed = shape.packed(dict(enumerate(start)))
     found = minimize_many(problem, packed, gain_tolerance=gain_tolerance)
     templates = list(shape.unpacked(found.x).values())
-    rows = np.flatnonzero(found.converged & doubted(shape.terms, templates, found.newton))
+    again = doubted(shape.terms, templates, found.newton, found.n_evaluations)
+    rows = np.flatnonzero(found.converged & again)
     if len(rows):
         part = problem.take(rows)
         units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
         units = [U[rows] if U.ndim == 3 else U for U in units]
-        for again in elsewhere(shape.terms, [T[rows] for T in templates], units):
-            there = shape.packed(dict(enumerate(again)))
+        minima = [T[rows] for T in templates]
+        for templates in elsewhere(shape.terms, minima, found.newton[rows], units):
+            there = shape.packed(dict(enumerate(templates)))
             other = minimize_many(part, there, gain_tolerance=gain_tolerance)
             found = found.or_lower(other, rows, LOWER).unsettled(other, rows, SAME)
     for i in found.failures:

@@ -2,9 +2,12 @@
 
 A criterion is even in every variance's square root, so that a zero is stationary, and where a
 template is singular a better minimum may lie apart.  There, and where a standard deviation is near
-zero, searches start again from templates that are far from singular; one that runs into a minimum
-known already is left.  Small models are searched again where a standard deviation might as well
-be zero, too; other regular minima are not.
+zero, searches start again from templates that are far from singular, and from one without what
+might as well be zero; one that runs into a minimum known already is left.  Small models are
+searched again where a standard deviation might as well be zero, too, and where the way from the
+moments was long: near the truth of much data they are close and the criterion is a parabola, so
+that a few steps lead from the one to the minimum, and no other is in sight.  Other regular minima
+are not searched again.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interlace.covariance.templates import Floats, Template
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
-from interlace.estimation.search import LOWER, Mask, Outcome
+from interlace.estimation.search import LOWER, SAME, Mask, Outcome
 from interlace.sums.terms import ReTerm, pack, places
 
 # Standard deviations over sigma and per root mean square below which a template counts as near a
@@ -26,6 +30,8 @@ _NEAR, _NEAR_ALONE = 1e-3, 0.03
 # A direction without which the criterion rises by less than this might as well be zero; few random
 # effects, of which another minimum is not unlikely and costs little to look for.
 _WEAK, _FEW = 2.0, 40
+# Evaluations after which a search of these was long: half of the regular ones take 8 or fewer.
+_LONG = 10
 # What zeros are raised to, what is left of the least value, a multiple of the identity to start
 # from, and its diagonal where columns or terms differ: large in some and small in others.  Those
 # take the most steps where there are many entries, and are left out there; where all terms are
@@ -34,8 +40,6 @@ _RAISED, _LOWERED, _FAR, _LARGE, _SMALL, _MANY = 1.0, 0.1, 10.0, 10.0, 0.1, 16
 # A search has run into a known minimum where its value is what the quadratic model there says, to
 # this share, and little is left to gain.
 _LIKE, _LITTLE = 0.5, 5.0
-# Minima of values that differ by less are one.
-SAME = 1e-6
 
 
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
@@ -48,41 +52,60 @@ def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
     return np.asarray(np.any(near, axis=0))
 
 
-def doubted(terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats) -> Mask:
-    """Whether minima are searched again, ``(...)``; ``newton`` (..., c, c) at ``templates``."""
+def doubted(
+    terms: Sequence[ReTerm],
+    templates: Sequence[Floats],
+    newton: Floats,
+    n_evaluations: NDArray[np.intp],
+) -> Mask:
+    """Whether minima are searched again, ``(...)``.
+
+    ``newton`` (..., c, c) is that at ``templates``, ``n_evaluations`` (...) led there.
+    """
     found = suspect(terms, templates)
     size = sum(t.template.size for t in terms)
     if len(terms) < size <= _MANY and sum(t.q for t in terms) <= _FEW:
-        found = found | _weak(terms, templates, newton)
+        found = found | (n_evaluations > _LONG) | _weak(terms, templates, newton)
     return found
 
 
 def _weak(terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats) -> Mask:
     """Whether the quadratic model says that a singular value of a template might be zero."""
     found = np.zeros(newton.shape[:-2], dtype=bool)
-    for t, own, T in zip(terms, places(terms), templates, strict=True):
-        U, s, Vt = np.linalg.svd(T)
-        for i in range(t.k):
-            part = s[..., i, None, None] * U[..., :, i, None] * Vt[..., None, i, :]
-            away = t.template.pack(T) - t.template.pack(T - part)
-            rise = 0.5 * (away[..., None, :] @ newton[..., own, own] @ away[..., :, None])
-            found |= rise[..., 0, 0] < _WEAK
+    for one in _rises(terms, templates, newton):
+        found |= (one < _WEAK).any(axis=-1)
     return found
 
 
+def _rises(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats
+) -> Iterator[Floats]:
+    """Per term ``(..., k)``: rise of the quadratic model where a singular value becomes zero."""
+    for t, own, T in zip(terms, places(terms), templates, strict=True):
+        U, s, Vt = np.linalg.svd(T)
+        parts = s[..., None, None] * U.swapaxes(-1, -2)[..., None] * Vt[..., None, :]
+        away = t.template.pack(parts)
+        yield 0.5 * ((away @ newton[..., own, own]) * away).sum(axis=-1)
+
+
 def elsewhere(
-    terms: Sequence[ReTerm], templates: Sequence[Floats], units: Sequence[Floats]
+    terms: Sequence[ReTerm],
+    templates: Sequence[Floats],
+    newton: Floats,
+    units: Sequence[Floats],
 ) -> Iterator[list[Floats]]:
     """Templates to start from: a minimum's with zeros raised or the least lowered, and far from it.
 
-    ``templates`` (..., k, k) are those of the minimum and ``units`` (k, k) the identity in the
-    user's units (lme4's start), both in the working basis; multiples are those of the identity
-    there, so that no unit matters.
+    ``templates`` (..., k, k) are those of the minimum, with ``newton`` (..., c, c), and ``units``
+    (k, k) the identity in the user's units (lme4's start), all in the working basis; multiples are
+    those of the identity there, so that no unit matters.
     """
     starts = [
         [raised(T, _RAISED) for T in templates],
         [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)],
     ]
+    if sum(t.q for t in terms) <= _FEW:
+        starts.append(_without_weak(terms, templates, newton))
     if len(terms) < sum(t.template.size for t in terms) <= _MANY:
         starts.append([_lowered(T) for T in templates])
         starts += [
@@ -123,6 +146,18 @@ def raised(T: Floats, floor: float) -> Floats:
     return np.asarray((U * np.maximum(s, floor)[..., None, :]) @ Vt)
 
 
+def _without_weak(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats
+) -> list[Floats]:
+    """Templates with zeros where the quadratic model says that these might as well be."""
+    found = []
+    for T, rise in zip(templates, _rises(terms, templates, newton), strict=True):
+        U, s, Vt = np.linalg.svd(T)
+        kept = np.where(rise < _WEAK, 0.0, s)
+        found.append(np.asarray((U * kept[..., None, :]) @ Vt))
+    return found
+
+
 def _lowered(T: Floats) -> Floats:
     """Templates ``(..., k, k)`` with a least singular value of a tenth."""
     U, s, Vt = np.linalg.svd(T)
@@ -154,17 +189,20 @@ def searched_again(
     """The best minimum of a criterion: ``first``, or one that starts elsewhere find."""
     terms = criterion.A.terms
     templates = criterion.unpack(first.x)
-    if first.converged and not doubted(terms, templates, first.point.newton_matrix):
+    newton = first.point.newton_matrix
+    count = np.asarray(first.n_evaluations)
+    if first.converged and not doubted(terms, templates, newton, count):
         return Searched(first, 1, 1, True)
     seen, n, starts = [first], first.n_evaluations, 1
     units = criterion.working([np.eye(t.k) for t in terms])
-    for start in elsewhere(terms, templates, units):
+    for start in elsewhere(terms, templates, newton, units):
         try:
             found = minimize(
                 criterion,
                 pack(terms, start),
                 gain_tolerance=gain_tolerance,
                 watch=_later(watch, n),
+                doubt=Evaluation.doubt,
                 leave=lambda x, point, gain: _known(terms, seen, x, point, gain),
             )
         except np.linalg.LinAlgError:

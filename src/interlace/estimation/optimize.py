@@ -29,6 +29,7 @@ from interlace.estimation.search import (
     Step,
     bounds,
     length,
+    lost,
     model_of,
     next_radius,
     secant,
@@ -191,12 +192,15 @@ def _moved(
 ) -> tuple[_Search[P], Outcome | None]:
     """The next point, by shorter and shorter steps; or why there is none."""
     x, point, radius, n = search.x, search.point, search.radius, search.n
+    seen = 0.0
     while n < max_evaluations:
         move, promised = model.step(radius)
         trial = search.function(x + move)
         n += 1
         step = Step(length(move), promised, np.asarray(point.value - trial.value))
         unsure = 0.0 if doubt is None else doubt(point, move)
+        if promised < LOWER and np.isfinite(trial.value):
+            seen = max(seen, abs(float(step.actual - promised)))
         found = int(verdict(model.gain, step, limit, unsure))
         if found == SHRINKS:
             radius = 0.25 * float(step.length)
@@ -213,6 +217,8 @@ def _moved(
             )
             return moved, None
         else:
+            if found == Outcome.STUCK and lost(model.gain, np.asarray(seen)):
+                found = Outcome.NEGLIGIBLE
             return replace(search, n=n), Outcome(found)
     return replace(search, n=n), Outcome.EXHAUSTED
 

@@ -27,6 +27,8 @@ SHORT = 1e-5
 AWAY, LOWER = (0.3, 0.1, 0.03, 0.01, 0.003), 1e-8
 # A predicted gain that an evaluation failed to find counts as rounding error below this.
 _NEGLIGIBLE = 1e-10
+# Values are wanted to this accuracy: where two of them differ by less, they are one.
+SAME = 1e-6
 # Slopes and curvatures of a flat function, over the rounding error of its values.
 _ROUNDING = 50.0
 # Radius of the region of trust below which no step is tried.
@@ -233,6 +235,15 @@ def verdict(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> NDA
     failed = np.where(gain < limit.negligible, int(Outcome.NEGLIGIBLE), failed)
     ended = np.where(none, int(Outcome.CONVERGED), int(Outcome.STUCK))
     return np.where(good, np.where(worse, ended, MOVES), failed)
+
+
+def lost(gain: Floats, seen: Floats) -> Mask:
+    """Whether a search that is stuck has nothing left to gain but rounding errors.
+
+    ``seen`` is the largest error of steps that promised next to nothing: what is promised is less,
+    and the value is right to ``SAME`` nevertheless.
+    """
+    return np.asarray((gain <= seen) & (seen <= SAME))
 
 
 def trustworthy(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> Mask:

@@ -192,11 +192,12 @@ def _searched(
     A, mc = criterion.A, options.mc_tolerance
     if design is not None and can_sharpen(A):
         try:
-            return estimate_theta(
+            estimate = estimate_theta(
                 criterion, theta0=theta0, mc_tolerance=mc, watch=until_lost(watch)
             )
         except (LostError, np.linalg.LinAlgError):
             return sharpened(design, A, reml=criterion.reml, watch=watch)
+        return estimate if estimate.convergence.converged else _clearer(estimate, design, watch)
     estimate = estimate_theta(criterion, theta0=theta0, mc_tolerance=mc, watch=watch)
     if is_doubtful(estimate):
         warn(
@@ -206,6 +207,13 @@ def _searched(
             ConvergenceWarning,
         )
     return estimate
+
+
+def _clearer(estimate: Estimate, rows: Design, watch: Watch | None) -> Estimate:
+    """The optimum from the rows, if that is found, of a fit whose search did not end."""
+    criterion = estimate.criterion
+    sharp = sharpened(rows, criterion.A, reml=criterion.reml, watch=watch)
+    return sharp if sharp.convergence.converged else estimate
 
 
 def _warn_of_columns(A: CrossProducts, encoding: Encoding) -> None:
