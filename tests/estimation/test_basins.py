@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -177,7 +176,7 @@ def lower_elsewhere(model: RandomModel) -> tuple[float, bool]:
 
 
 def beaten(seeds: range) -> tuple[int, list[str], list[str]]:
-    """Models tried, those with a lower value elsewhere, and of these the ones that do not say so."""
+    """Models tried, those with a lower value elsewhere, and those of them that do not say so."""
     tried, worse, silent = 0, [], []
     for seed in seeds:
         model = random_model(seed)
