@@ -279,10 +279,18 @@ class GeneralEstimate:
 
 
 def estimate_general(
-    problem: Problem, approximation: Approximation, *, watch: Watch | None = None
+    problem: Problem,
+    approximation: Approximation,
+    *,
+    near: GeneralEstimate | None = None,
+    watch: Watch | None = None,
 ) -> GeneralEstimate:
-    """Minimise the criterion over templates, fixed effects and auxiliary coefficients together."""
-    at, u = _begun(problem, approximation)
+    """Minimise the criterion over templates, fixed effects and auxiliary coefficients together.
+
+    The search starts at the optimum ``near``, of another response for the same rows, unless that is
+    singular, where every criterion is stationary.
+    """
+    at, u = _near(problem, approximation, near) or _begun(problem, approximation)
     start, free = problem.pack(*at), moving(problem, approximation)
     search = Search(problem, approximation, u, start, free)
     found = minimize(search, start[free], gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
@@ -314,6 +322,15 @@ def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:
         for term, own in zip(problem.rows.terms, places(problem.rows.terms), strict=True):
             free[own] = term.template.pack(np.tri(term.k)) != 0.0
     return free
+
+
+def _near(
+    problem: Problem, approximation: Approximation, near: GeneralEstimate | None
+) -> tuple[Parameters, list[Floats]] | None:
+    """The optimum of another response, if it has a likelihood and is no stationary point."""
+    if near is None or near.is_singular or approximation(problem, near.at, near.u) is None:
+        return None
+    return near.at, near.u
 
 
 def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, list[Floats]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -83,6 +83,10 @@ class Problem:
         found = self.family.slope(self.y, self.trials, eta, omega)
         return found if self.weights is None else Slope(*(self.weights * part for part in found))
 
+    def responding(self, y: Floats) -> Problem:
+        """The same rows with another response."""
+        return replace(self, y=y, constant=_constant(self.family, y, self.trials, self.weights))
+
     def penalty(self, beta: Floats) -> float:
         """What the prior on the fixed effects adds to the criterion."""
         return 0.0 if self.precision is None else float(beta @ self.precision @ beta)
@@ -101,7 +105,6 @@ def problem_of(
     """A problem with one auxiliary coefficient, if the family has an auxiliary predictor."""
     n = rows.n
     trials = np.ones(n) if trials is None else trials
-    constants = family.constant(y, trials)
     return Problem(
         family=family,
         rows=rows,
@@ -110,9 +113,15 @@ def problem_of(
         weights=weights,
         offset=np.zeros(n) if offset is None else offset,
         G=np.ones((n, 1 if family.auxiliary else 0)),
-        constant=float(constants.sum() if weights is None else weights @ constants),
+        constant=_constant(family, y, trials, weights),
         precision=precision,
     )
+
+
+def _constant(family: Family, y: Floats, trials: Floats, weights: Floats | None) -> float:
+    """What the response alone adds to the log-likelihood."""
+    constants = family.constant(y, trials)
+    return float(constants.sum() if weights is None else weights @ constants)
 
 
 def unit_of(family: Family, y: Floats, trials: Floats) -> float:

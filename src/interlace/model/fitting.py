@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from interlace.design.design import Design, Encoding, assemble, refuse_constant
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
-from interlace.design.labels import aligned, are_positions, as_series, row_name
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import (
     ConvergenceWarning,
@@ -33,6 +32,7 @@ from interlace.estimation.sharpen import (
 )
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
+from interlace.model.responses import new_response
 from interlace.model.undetermined import in_words
 from interlace.solver.choose import SOLVERS, choose_solver
 from interlace.solver.equations import Iterative
@@ -88,36 +88,11 @@ def _from_source(spec: MixedFormula, data: object, options: Options) -> CrossPro
 def refit(result: FittedModel, y: ArrayLike) -> FittedModel:
     """Fit the model of a result to another response for the same rows; see its method ``refit``."""
     held = require_rows(result.design, "refit")
-    used = _of_rows_used(y, held)
-    try:
-        response = np.asarray(used, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InterlaceError(f"the new response must be numbers: {error}") from error
-    if response.shape != (result.nobs,):
-        raise InterlaceError(
-            f"the new response has shape {response.shape}, but the model was fitted to "
-            f"{result.nobs} rows: pass one value for each row used"
-        )
-    if not np.isfinite(response).all():
-        row = int(np.argmax(~np.isfinite(response)))
-        name = row_name(held.index, int(np.flatnonzero(held.kept)[row]))
-        raise InterlaceError(f"the new response is {response[row]} in {name}")
+    response = new_response(y, held)
     design = replace(held, y=response)
     refuse_constant(design.response, "the new response")
     A = with_response(result.estimate.A, design, response)
     return _fitted(design, A, result.options, None)
-
-
-def _of_rows_used(y: ArrayLike, held: Design) -> ArrayLike:
-    """A response of the rows used; one with an index is brought into their order by it."""
-    series = as_series(y)
-    if series is None or series.index.equals(held.labels):
-        return y
-    if held.index is None and are_positions(series.index) and len(series) == len(held.y):
-        return y
-    if held.index is not None and series.index.equals(held.index):
-        return series[held.kept]
-    return aligned(series, "y", held.labels, "the data")
 
 
 def update(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from interlace.design.design import Encoding
+from interlace.design.design import Design, Encoding
 from interlace.design.formula import parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
@@ -37,7 +37,8 @@ from interlace.glmm.separation import (
 from interlace.glmm.working import Working, working_rows
 from interlace.machine.progress import watcher
 from interlace.model.fitted import Labelled, Options, as_kept, read_only
-from interlace.model.outcomes import Outcome, read_outcome
+from interlace.model.outcomes import Outcome, read_outcome, with_response
+from interlace.model.responses import new_response
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
@@ -118,11 +119,7 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     outcome = read_outcome(spec, data, options, family)
     problem = _problem(outcome, options, family)
     approximation = _approximation(options, problem)
-    for group in pure_groups(problem):
-        raise InterlaceError(
-            f"every level of '{group}' is all 0 or all 1: its variance has no finite estimate; "
-            f"merge levels, or leave '{group}' out"
-        )
+    _refuse_pure(problem)
     if problem.rows.dropped:
         warn(
             f"the fixed effects are rank deficient; dropped: {', '.join(problem.rows.dropped)}",
@@ -148,6 +145,36 @@ def updated(
     if source is None:
         raise InterlaceError("the result no longer holds its data (it was unpickled): pass data=")
     return fit_general(replace(model.options, **wanted), source)  # type: ignore[arg-type]
+
+
+def refitted(model: FittedGeneralModel, y: ArrayLike) -> FittedGeneralModel:
+    """Fit the model to another response for the same rows; see the method ``refit``."""
+    held = require_rows(model.design, "refit")
+    outcome, estimate = re_estimated(model, new_response(y, held))
+    found = FittedGeneralModel(model.formula, outcome, estimate, model.options, None)
+    _warn(found)
+    return found
+
+
+def re_estimated(model: FittedGeneralModel, y: Floats) -> tuple[Design, GeneralEstimate]:
+    """Rows with another response ``y`` (n,), and the estimate for it, sought from the fit's."""
+    problem, held = model.estimate.problem, require_rows(model.design, "refit")
+    trials = None if model.options.trials is None else problem.trials
+    name = model.formula.response
+    outcome = with_response(y, held, trials, model.options, model.family, name)
+    new = problem.responding(outcome.y)
+    _refuse_pure(new)
+    approximation = model.estimate.approximation
+    return outcome.design, estimate_general(new, approximation, near=model.estimate)
+
+
+def _refuse_pure(problem: Problem) -> None:
+    """Refuse grouping factors whose levels are each all 0 or all 1."""
+    for group in pure_groups(problem):
+        raise InterlaceError(
+            f"every level of '{group}' is all 0 or all 1: its variance has no finite estimate; "
+            f"merge levels, or leave '{group}' out"
+        )
 
 
 def separation_of(estimate: GeneralEstimate) -> tuple[Separated, ...]:

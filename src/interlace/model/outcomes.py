@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ from interlace.design.formula import MixedFormula
 from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
 from interlace.model.fitted import Options
+from interlace.model.responses import called
 from interlace.sums.terms import Floats
 
 _COUNTS = ("poisson", "negative-binomial")
@@ -49,13 +51,29 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     _check_terms(design, family)
     refuse_saturated(design.X)
     trials = _trials(extra["trials"], rows)
-    y = _CHECKS[family.name](design.y, trials, _Place(formula.response, options, rows, family))
+    place = _Place(formula.response, options, partial(rows.name, title="the data"), family)
+    y = _CHECKS[family.name](design.y, trials, place)
+    offset = _exposed(design.offset, extra["exposure"], rows)
+    return _outcome(replace(design, offset=offset), y, trials)
+
+
+def with_response(
+    y: Floats, held: Design, trials: Floats | None, options: Options, family: Family, name: str
+) -> Outcome:
+    """The rows used with another response, checked in the same way.
+
+    Raises
+    ------
+    InterlaceError
+        A response that the family cannot have.
+    """
+    place = _Place(name, options, partial(called, held=held), family)
+    return _outcome(held, _CHECKS[family.name](y, trials, place), trials)
+
+
+def _outcome(design: Design, y: Floats, trials: Floats | None) -> Outcome:
     proportions = y if trials is None else y / trials
-    return Outcome(
-        replace(design, y=proportions, offset=_exposed(design.offset, extra["exposure"], rows)),
-        y,
-        trials,
-    )
+    return Outcome(replace(design, y=proportions), y, trials)
 
 
 def _check_arguments(options: Options, family: Family) -> None:
@@ -95,12 +113,12 @@ class _Place:
 
     name: str
     options: Options
-    rows: CompleteRows
+    called: Callable[[int], str]
     family: Family
 
     def row(self, bad: NDArray[np.bool_]) -> str:
         """The first row at fault, as the data counts them."""
-        return self.rows.name(int(np.argmax(bad)), "the data")
+        return self.called(int(np.argmax(bad)))
 
     def refuse(self, y: Floats, bad: NDArray[np.bool_], why: str) -> None:
         """Refuse a response with values at fault."""

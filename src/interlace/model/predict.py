@@ -152,7 +152,7 @@ def predict(
     encoding = recipe_of(design, estimate.A).encoding
     new_observation = interval == "prediction"
     if newdata is None:
-        rows = _rows_used(require_rows(design, "predict without newdata"), include)
+        rows = rows_used(require_rows(design, "predict without newdata"), include)
     else:
         rows = replay(
             encoding,
@@ -171,14 +171,14 @@ def predict(
     variance = _variance(rows, X, estimate, include, fixed_only)
     if new_observation:
         w = 1.0 if rows.weights is None else rows.weights
-        variance += estimate.sigma**2 / w + _draws(rows, estimate, [not one for one in include])
+        variance += estimate.sigma**2 / w + draws(rows, estimate, [not one for one in include])
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
     return _table(center, variance, rows.index, df, level if interval else None)
 
 
 def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Floats:
     """Predictions for the rows used, ``(n,)``, with the random terms marked in ``include``."""
-    return center_of(_rows_used(design, include), design.names, estimate)
+    return center_of(rows_used(design, include), design.names, estimate)
 
 
 def predicted(
@@ -227,7 +227,7 @@ def _check(interval: str | None, level: float) -> None:
 # ------------------------------------------------------------------ rows
 
 
-def _rows_used(design: Design, include: Sequence[bool]) -> NewRows:
+def rows_used(design: Design, include: Sequence[bool]) -> NewRows:
     """The rows of the fit."""
     codes = [
         own if wanted else np.full(len(own), -1)
@@ -276,10 +276,10 @@ def _variance(
         return _forms(X, V)
     made = in_basis(estimate.A.basis, rows.codes, rows.Z, X)
     known = quadratic_forms(estimate.evaluation.dense(_ERRORS, _INSTEAD), made)
-    return estimate.sigma**2 * known + _draws(rows, estimate, include)
+    return estimate.sigma**2 * known + draws(rows, estimate, include)
 
 
-def _draws(rows: NewRows, estimate: Estimate, wanted: Sequence[bool]) -> Floats:
+def draws(rows: NewRows, estimate: AnyEstimate, wanted: Sequence[bool]) -> Floats:
     """``sum of z'Sigma z`` over the wanted terms of which a row has no known level."""
     total = np.zeros(len(rows.X))
     parts = zip(rows.codes, rows.Z, estimate.covariances, wanted, strict=True)

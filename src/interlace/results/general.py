@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never, Self, TypeVar
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING, Never
 
 from interlace import reporting
-from interlace.inference.general import TestedGeneralModel
 from interlace.model.fitted import Options
-from interlace.model.generalised import FittedGeneralModel, fit_general, updated
-from interlace.model.respond import predict_mean
+from interlace.model.generalised import fit_general
+from interlace.results.general_responses import GeneralResponses, as_result
 from interlace.results.result import CrossedLMEResult
 
 if TYPE_CHECKING:
@@ -21,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(TestedGeneralModel):
+class CrossedGLMMResult(GeneralResponses):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
@@ -52,78 +47,12 @@ class CrossedGLMMResult(TestedGeneralModel):
     (-1.3985, -92.0263)
     """
 
-    def predict(
-        self,
-        newdata: object = None,
-        include_re: bool | str | Iterable[str] = True,
-        *,
-        type: str = "response",
-        offset: ArrayLike | None = None,
-    ) -> NDArray[np.float64]:
-        """Expected response, or its linear predictor, with or without the random effects.
-
-        Parameters
-        ----------
-        newdata
-            A frame of ``m`` rows; ``None`` for the rows used in the fit.
-        include_re
-            ``True`` adds all random effects, ``False`` none, a name or names those of some
-            grouping factors.  A level that is new, or missing, contributes 0.
-        type
-            ``"response"`` for means (proportions if binomial), ``"link"`` for linear predictors.
-        offset
-            ``(m,)`` values, if the model was fitted with an array as offset.
-
-        Returns
-        -------
-        ndarray
-            ``(m,)``; NaN where a column of the fixed side or left of a bar is missing.
-
-        Raises
-        ------
-        InterlaceError
-            A column is absent from ``newdata``, a category was not seen in fitting, or an unknown
-            type.
-
-        Notes
-        -----
-        The mean given random effects of zero (``include_re=False``) is not the mean of the
-        population, unless the link is the identity.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> cbpp = interlace.datasets.load("cbpp")
-        >>> result = interlace.fit(
-        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
-        ... )
-        >>> result.predict({"period": ["1", "4"], "herd": ["1", "5"]}).round(4).tolist()
-        [0.3082, 0.0404]
-        """
-        return predict_mean(self, newdata, include_re, type=type, offset=offset)
-
-    def update(self, formula: str | None = None, data: object = None, **changes: object) -> Self:
-        """Fit again with another formula, other data, or other arguments of :func:`interlace.fit`.
-
-        Examples
-        --------
-        >>> import interlace
-        >>> cbpp = interlace.datasets.load("cbpp")
-        >>> result = interlace.fit(
-        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
-        ... )
-        >>> round(result.update(link="probit").llf, 2)
-        -92.58
-        """
-        return as_result(type(self), updated(self, formula, data, changes))
-
     def __getattr__(self, name: str) -> Never:
         """Say of a verb of linear models that it is one."""
         if not name.startswith("_") and hasattr(CrossedLMEResult, name):
             raise AttributeError(
-                f"{name!r} is there for linear models only: a result of family="
-                f"{self.options.family!r} answers fe_params, coef_table(), conf_int(), "
-                f"variance_components, random_effects, predict(), update() and summary()"
+                f"{name!r} is there for linear models only, and this is one of family="
+                f"{self.family.name!r}: dir(result) lists what it answers"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -136,14 +65,6 @@ class CrossedGLMMResult(TestedGeneralModel):
             f"<CrossedGLMMResult {self.formula} | {self.family.name}, {self.link.name} link, "
             f"{self.nobs} rows, log-likelihood {self.llf:.4f}>"
         )
-
-
-R = TypeVar("R", bound=FittedGeneralModel)
-
-
-def as_result(kind: type[R], model: FittedGeneralModel) -> R:
-    """The same fit as an object that has all verbs."""
-    return kind(model.formula, model.design, model.estimate, model.options, model.held)
 
 
 def fit_result(options: Options, data: object) -> CrossedGLMMResult:

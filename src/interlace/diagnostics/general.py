@@ -1,0 +1,84 @@
+"""Residuals of generalised models, by six definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from interlace.errors import InterlaceError, choose
+from interlace.glmm.laws import Law
+from interlace.model.drawn import draw_one, law_at
+from interlace.model.generalised import FittedGeneralModel
+from interlace.model.simulate import Seed, blocks, seed_sequence
+from interlace.sums.terms import Floats
+
+TYPES = ("response", "pearson", "deviance", "working", "quantile", "simulated")
+# Probabilities nearer to 0 than any that a normal quantile can be told for.
+_TINY = 1e-300
+
+
+def residuals(
+    model: FittedGeneralModel,
+    type: str = "response",
+    *,
+    include_re: bool | None = None,
+    nsim: int = 250,
+    seed: Seed = 0,
+) -> Floats:
+    """Residuals of the rows used, ``(n,)``; see the method ``residuals``."""
+    choose("type", type, TYPES, one_of=True)
+    if include_re is not None and type != "simulated":
+        raise InterlaceError(
+            f"include_re is for type='simulated': residuals of type={type!r} are given the modes"
+        )
+    if type == "simulated":
+        return simulated_ranks(model, bool(include_re), nsim, seed)
+    law, y = law_at(model, model.estimate.eta), model.estimate.problem.y
+    if type == "quantile":
+        return quantile_residuals(law, y, np.random.default_rng(seed_sequence(seed)))
+    if type == "response":
+        return np.array(model.resid)
+    if type == "working":
+        return np.asarray(model.resid / model.link.mean(model.estimate.eta).d1)
+    w = prior_weights(model)
+    if type == "pearson":
+        return np.asarray(model.resid * np.sqrt(w * law.trials / law.unit_variance))
+    return np.asarray(np.sign(model.resid) * np.sqrt(w * law.deviance(y)))
+
+
+def prior_weights(model: FittedGeneralModel) -> Floats:
+    """Weights of the rows in the likelihood, trials not counted."""
+    weights = model.estimate.problem.weights
+    return np.ones(model.nobs) if weights is None else weights
+
+
+def quantile_residuals(law: Law, y: Floats, rng: np.random.Generator) -> Floats:
+    """Normal quantiles of the law's distribution function at the response.
+
+    Where the response is a count, at a random point of its step (Dunn and Smyth 1996, Journal of
+    Computational and Graphical Statistics 5, 236-244).
+    """
+    low, high = law.cdf(y), law.sf(y)
+    if law.support == "counts":
+        share = rng.random(len(y))
+        below, above = law.cdf(y - 1.0), law.sf(y - 1.0)
+        low, high = below + share * (low - below), high + (1.0 - share) * (above - high)
+    tail = ndtri(np.maximum(np.minimum(low, high), _TINY))
+    return np.where(low < high, tail, -tail)
+
+
+def simulated_ranks(model: FittedGeneralModel, include_re: bool, nsim: int, seed: Seed) -> Floats:
+    """Ranks of the response among simulated ones, ties at random, over ``nsim + 1``."""
+    if not isinstance(nsim, int | np.integer) or nsim < 1:
+        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
+    root = seed_sequence(seed)
+    y = model.estimate.problem.y
+    below, ties = np.zeros(len(y)), np.zeros(len(y))
+    for block in blocks(root, int(nsim)):
+        rng = block.rng
+        for _ in range(block.size):
+            drawn = draw_one(model, rng, include_re=include_re)
+            below += drawn < y
+            ties += drawn == y
+    share = np.random.default_rng(root).random(len(y))
+    return np.asarray((below + share * (ties + 1.0)) / (nsim + 1.0))

@@ -1,0 +1,63 @@
+"""New responses from a fitted generalised model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interlace.design.recipe import require_rows
+from interlace.errors import InterlaceError
+from interlace.glmm.laws import Law, law_of
+from interlace.glmm.links import all_inside
+from interlace.model.generalised import FittedGeneralModel
+from interlace.model.simulate import Seed, blocks
+from interlace.sums.terms import Floats
+
+
+def law_at(model: FittedGeneralModel, eta: Floats) -> Law:
+    """The law of the rows used at linear predictors ``eta``.
+
+    Raises
+    ------
+    InterlaceError
+        The link has bounds, and they are outside.
+    """
+    link = model.link
+    if not all_inside(link, eta):
+        row = int(np.argmax(~link.inside(eta)))
+        raise InterlaceError(
+            f"link={link.name!r} gives no mean for a linear predictor of {eta[row]:.3g} (row "
+            f"{row}), which random effects drawn from the model lead to: keep the modes "
+            f"(include_re=True), or use a link without bounds"
+        )
+    mean = np.asarray(link.mean(eta).value)
+    return law_of(model.family, mean, model.estimate.problem.trials, model.dispersion)
+
+
+def simulate_general(
+    model: FittedGeneralModel, nsim: int = 1, seed: Seed = None, include_re: bool = False
+) -> Floats:
+    """New responses for the rows used, ``(n, nsim)``; see the method ``simulate``.
+
+    A column depends on the seed and its number, not on ``nsim``.
+    """
+    require_rows(model.design, "simulate")
+    if not isinstance(nsim, int | np.integer) or nsim < 1:
+        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
+    drawn = np.empty((model.nobs, nsim))
+    for block in blocks(seed, int(nsim)):
+        rng = block.rng
+        for i in range(block.columns.start, block.columns.stop):
+            drawn[:, i] = draw_one(model, rng, include_re=bool(include_re))
+    return drawn
+
+
+def draw_one(
+    model: FittedGeneralModel, rng: np.random.Generator, *, include_re: bool = False
+) -> Floats:
+    """One new response of the rows used, ``(n,)``: of counts if binomial."""
+    if include_re:
+        return law_at(model, model.estimate.eta).draw(rng)
+    problem, at = model.estimate.problem, model.estimate.at
+    terms = problem.rows.terms
+    b = [rng.standard_normal((t.l, t.k)) @ T.T for t, T in zip(terms, at.templates, strict=True)]
+    return law_at(model, problem.fixed_part(at.beta) + problem.rows.image(b)).draw(rng)

@@ -1,0 +1,238 @@
+"""Responses of a generalised model predicted, simulated, resampled, and replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from interlace.diagnostics.general import residuals
+from interlace.inference.general import TestedGeneralModel
+from interlace.model.drawn import simulate_general
+from interlace.model.generalised import FittedGeneralModel, refitted, updated
+from interlace.model.respond import predict_general
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralResponses(TestedGeneralModel):
+    """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
+
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        type: str = "response",
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+        trials: ArrayLike | None = None,
+        new_levels: str = "zero",
+        se: bool = False,
+        interval: str | None = None,
+        level: float = 0.95,
+    ) -> NDArray[np.float64] | pd.DataFrame:
+        """Expected response, or its linear predictor, and how well it is known.
+
+        Parameters
+        ----------
+        newdata
+            A frame of ``m`` rows; ``None`` for the rows used in the fit.
+        include_re
+            ``True`` adds all random effects, ``False`` none, a name or names those of some
+            grouping factors.  A level that is new, or missing, contributes 0.  ``"integrated"``
+            averages the mean over the random effects, those of new groups.
+        type
+            ``"response"`` for means (proportions if binomial), ``"link"`` for linear predictors.
+        offset, exposure, trials
+            ``(m,)`` values of new rows in place of the columns that the fit named; needed if it was
+            given arrays.  Trials matter for intervals of new observations only.
+        new_levels
+            ``"raise"`` refuses rows of a new or missing level.
+        se
+            Add the standard error; of means by the delta method.
+        interval
+            ``"confidence"``: of the mean, normal on the scale of the link; the errors of all
+            parameters and modes are counted together, a new level adds its variance.
+            ``"prediction"``: of a new observation (a proportion if binomial): quantiles of its
+            predictive distribution, in which random effects not included are drawn anew.
+        level
+            Coverage of the interval.
+
+        Returns
+        -------
+        ndarray or DataFrame
+            ``(m,)``; with ``se`` or ``interval`` a frame with the columns ``prediction, se`` and
+            ``lower, upper``.  NaN where a column of the fixed side or left of a bar is missing.
+
+        Raises
+        ------
+        InterlaceError
+            A column is absent from ``newdata``, a category was not seen in fitting, a level is new
+            (``new_levels="raise"``), an unknown type or interval, a level outside (0, 1).
+
+        Notes
+        -----
+        The mean given random effects of zero (``include_re=False``) is that of a typical group, not
+        of the population, unless the link is the identity.
+
+        The variance of a linear predictor is ``z'C z + J V J'``: ``C`` the conditional covariance
+        of the random effects, ``V`` the covariance of all parameters, those of the variances too,
+        and ``J`` the derivatives of the predictor at the modes in them (glmmTMB's).  A dispersion
+        is taken as known by ``"prediction"``.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> result.predict({"period": ["1", "4"], "herd": ["1", "5"]}).round(4).tolist()
+        [0.3082, 0.0404]
+        >>> new = {"period": ["1", "4"], "herd": ["1", "new"], "size": [10, 10]}
+        >>> result.predict(new, interval="prediction").round(3)
+           prediction     se  lower  upper
+        0       0.308  0.169    0.0    0.7
+        1       0.072  0.103    0.0    0.4
+        """
+        return predict_general(
+            self,
+            newdata,
+            include_re,
+            type=type,
+            offset=offset,
+            exposure=exposure,
+            trials=trials,
+            new_levels=new_levels,
+            se=se,
+            interval=interval,
+            level=level,
+        )
+
+    def residuals(
+        self,
+        type: str = "response",
+        *,
+        include_re: bool | None = None,
+        nsim: int = 250,
+        seed: int | np.random.Generator | None = 0,
+    ) -> NDArray[np.float64]:
+        """Residuals of the rows used, ``(nobs,)``, by six definitions.
+
+        Parameters
+        ----------
+        type
+            ``"response"``: :attr:`resid`, those of proportions if binomial.  ``"pearson"``: over
+            the root of the variance function (a dispersion that multiplies it left out, as in R),
+            times the root of the weights.  ``"deviance"``: signed roots of what each row adds to
+            the deviance.  ``"working"``: over the derivative of the mean in the linear predictor.
+            ``"quantile"``: normal if the model is right, given the random effects (Dunn and Smyth
+            1996).  ``"simulated"``: uniform if the model is right, the rank of the response among
+            simulated ones, ties at random (as in the package DHARMa).
+        include_re
+            For ``"simulated"``: ``True`` keeps the modes of the random effects, by default they are
+            drawn anew.
+        nsim
+            For ``"simulated"``: how many responses.
+        seed
+            For ``"quantile"`` and ``"simulated"``, which are drawn.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown type.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> ticks = interlace.datasets.load("grouseticks")
+        >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson")
+        >>> result.residuals("pearson")[:3].round(2).tolist()
+        [-0.74, -0.74, -0.73]
+        >>> bool(abs(result.residuals("quantile").mean()) < 0.2)
+        True
+        """
+        return residuals(self, type, include_re=include_re, nsim=nsim, seed=seed)
+
+    def simulate(
+        self,
+        nsim: int = 1,
+        seed: int | np.random.Generator | None = None,
+        include_re: bool = False,
+    ) -> NDArray[np.float64]:
+        """New responses drawn from the fitted model, ``(nobs, nsim)``; counts if binomial.
+
+        Parameters
+        ----------
+        nsim
+            Number of responses.
+        seed
+            Seed or generator.  A column depends on its number and the seed, not on ``nsim``.
+        include_re
+            ``False`` draws new random effects, ``True`` keeps the modes.
+
+        Notes
+        -----
+        ``weights`` multiply the log-likelihood of a row, and say nothing of how it is drawn.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> result.simulate(3, seed=1).shape
+        (56, 3)
+        """
+        return simulate_general(self, nsim, seed, include_re=include_re)
+
+    def refit(self, y: ArrayLike) -> Self:
+        """Fit the same model to another response ``y`` (nobs,) for the rows used.
+
+        A Series is aligned by its index with the data that was fitted.  The search starts at this
+        fit.  A binomial response holds counts or proportions, as in the fit.
+
+        Raises
+        ------
+        InterlaceError
+            ``y`` has another length, or values that the family cannot have.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> round(result.refit(cbpp["incidence"]).llf, 4)
+        -92.0263
+        """
+        return as_result(type(self), refitted(self, y))
+
+    def update(self, formula: str | None = None, data: object = None, **changes: object) -> Self:
+        """Fit again with another formula, other data, or other arguments of :func:`interlace.fit`.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> round(result.update(link="probit").llf, 2)
+        -92.58
+        """
+        return as_result(type(self), updated(self, formula, data, changes))
+
+
+R = TypeVar("R", bound=FittedGeneralModel)
+
+
+def as_result(kind: type[R], model: FittedGeneralModel) -> R:
+    """The same fit as an object that has all verbs."""
+    return kind(model.formula, model.design, model.estimate, model.options, model.held)
