@@ -51,8 +51,8 @@ class CrossedGLMMResult(GeneralResponses):
         """Say of a verb of linear models that it is one."""
         if not name.startswith("_") and hasattr(CrossedLMEResult, name):
             raise AttributeError(
-                f"{name!r} is there for linear models only, and this is one of family="
-                f"{self.family.name!r}: dir(result) lists what it answers"
+                f"{name!r} is there for linear models only: a result of family="
+                f"{self.family.name!r} answers what dir(result) lists"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

@@ -96,8 +96,8 @@ class GeneralResponses(TestedGeneralModel):
         >>> new = {"period": ["1", "4"], "herd": ["1", "new"], "size": [10, 10]}
         >>> result.predict(new, interval="prediction").round(3)
            prediction     se  lower  upper
-        0       0.308  0.169    0.0    0.7
-        1       0.072  0.103    0.0    0.4
+        0       0.308  0.165    0.0    0.7
+        1       0.048  0.088    0.0    0.3
         """
         return predict_general(
             self,
@@ -152,7 +152,7 @@ class GeneralResponses(TestedGeneralModel):
         >>> ticks = interlace.datasets.load("grouseticks")
         >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson")
         >>> result.residuals("pearson")[:3].round(2).tolist()
-        [-0.74, -0.74, -0.73]
+        [-0.63, -0.63, -0.75]
         >>> bool(abs(result.residuals("quantile").mean()) < 0.2)
         True
         """
