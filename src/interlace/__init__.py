@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from interlace.reporting import compare
     from interlace.results import CrossedGLMMResult
+    from interlace.results.planned import power
 
 __version__ = "0.1.0"
 
@@ -86,12 +87,21 @@ __all__ = [
     "plot_resid",
     "plot_scale_location",
     "plot_shrinkage",
+    "power",
     "rvc",
 ]
 
 
 # Where the rest of what is public is found, on first use: a fit needs none of it.
-_LATER = ("results", "reporting", "diagnostics", "many.fit_many", "many.fits", "plots")
+_LATER = (
+    "results",
+    "results.planned",
+    "reporting",
+    "diagnostics",
+    "many.fit_many",
+    "many.fits",
+    "plots",
+)
 
 
 def __getattr__(name: str) -> object:

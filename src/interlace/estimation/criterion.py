@@ -26,7 +26,7 @@ from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split
 
 # Entries of a template, per root mean square of their column, that count as zero: the criterion is
 # even in them, so that a change of this size is below its rounding error.
-_ZERO = 1e-7
+ZERO_SIZE = 1e-7
 # Share of ``y'y`` below which too few digits of ``r2`` are known from sums.
 LOST = 1e-7
 
@@ -274,7 +274,7 @@ def solved(A: Floats, B: Floats) -> Floats:
 def reported_theta(terms: Sequence[ReTerm], basis: Basis, templates: Sequence[Floats]) -> Floats:
     """The canonical ``theta``, in the user's units, of working templates."""
     users = [
-        t.template.canonical(size[:, None] * (B @ T), floor=_ZERO) / size[:, None]
+        t.template.canonical(size[:, None] * (B @ T), floor=ZERO_SIZE) / size[:, None]
         for t, B, T, size in zip(
             terms, basis.random, templates, basis.root_mean_squares, strict=True
         )

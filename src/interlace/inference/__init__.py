@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from interlace.inference import compare as compare
     from interlace.inference import intervals as intervals
     from interlace.inference import means as means
+    from interlace.inference import power as power
     from interlace.inference import ranova as ranova
     from interlace.inference import robust as robust
     from interlace.inference import tables as tables
@@ -17,6 +18,7 @@ _CHAPTERS = (
     "compare",
     "intervals",
     "means",
+    "power",
     "ranova",
     "robust",
     "tables",

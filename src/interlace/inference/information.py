@@ -15,11 +15,16 @@ import numpy as np
 from interlace.estimation.criterion import Criterion, Evaluation, solved
 from interlace.estimation.estimate import Estimate
 from interlace.machine.threads import threads_for
+from interlace.solver.equations import Exact
+from interlace.solver.solve import projected_square
+from interlace.solver.traces import projected_traces
 from interlace.sums.terms import Floats, ReTerm, join_theta, split_theta
 
 # Distance of the differences, in units of the distance over which the gradient bends: the
 # second-order error is then below 1e-7 and the rounding error smaller.
 _STEP = 1e-4
+# Up to so many parameters two evaluations for each take no longer than traces of products of two.
+_FEW = 6
 # Eigenvalues of the information, scaled to a unit diagonal, that count as zero; and diagonal
 # entries per squared bending distance.
 _FLAT = 1e-8
@@ -68,7 +73,11 @@ def observed_information(estimate: Estimate) -> Floats:
     H[size, size] = 4.0 * criterion.nu / sigma**2
     H[:size, size] = H[size, :size] = -2.0 / sigma * _relative_slope(criterion.at_theta(theta))
     with threads_for(criterion.rows_at_once):
-        profiled = _profiled_information(criterion, theta)
+        differences = (
+            len(theta) <= _FEW or not criterion.reml or not isinstance(criterion.solver, Exact)
+        )
+        second = _profiled_information if differences else traced_information
+        profiled = second(criterion, theta)
     H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
     return H
 
@@ -174,6 +183,42 @@ def _bending(criterion: Criterion, theta: Floats) -> Floats:
         )
     ]
     return join_theta(A.terms, found)
+
+
+def traced_information(criterion: Criterion, theta: Floats) -> Floats:
+    """Second derivatives of the profiled REML criterion, from their formula.
+
+    With ``V_r`` the derivative of ``Omega`` by ``theta_r`` they are ``tr(P V_rs) - tr(P V_r P V_s)
+    + rate y'P (2 V_r P V_s - V_rs) P y - rate^2 / nu (y'P V_r P y) (y'P V_s P y)``, and the
+    ``rate`` is ``nu / r2``.
+    """
+    at, terms = criterion.at_theta(theta), criterion.A.terms
+    factor, rate = at.dense("second derivatives need"), criterion.nu / at.factor.r2
+    moved = [_moved(t, B) for t, B in zip(terms, criterion.A.basis.random, strict=True)]
+    E = [D @ T.T + T @ D.swapaxes(1, 2) for D, T in zip(moved, at.factor.templates, strict=True)]
+    e = [f.e for f in at.factor.effects]
+    _, traces = projected_traces(factor, E)
+    places = _positions(terms)
+    shifts = [np.zeros((*one.shape, len(theta))) for one in e]
+    for h, own, one, directions in zip(shifts, places, e, E, strict=True):
+        h[..., own] = np.einsum("rab,lb->lar", directions, one)
+    q = np.concatenate([np.einsum("la,rab,lb->r", x, d, x) for x, d in zip(e, E, strict=True)])
+    H = (
+        2.0 * rate * projected_square(factor, shifts)
+        - traces
+        - rate**2 / criterion.nu * q[:, None] * q
+    )
+    for own, D, gamma in zip(places, moved, at.variance_gradients, strict=True):
+        H[own, own] += 2.0 * np.einsum("rab,ac,scb->rs", D, gamma, D)
+    return np.asarray(0.5 * (H + H.T), dtype=np.float64)
+
+
+def _moved(term: ReTerm, basis: Floats) -> Floats:
+    """Derivative of a working template by every entry of its ``theta``, ``(n_theta, k, k)``."""
+    units = np.zeros((term.n_theta, term.k, term.k))
+    for unit, a, b in zip(units, *term.free_index, strict=True):
+        unit[a, b] = 1.0
+    return solved(basis, units)
 
 
 # ------------------------------------------------------------------ the delta method

@@ -1,0 +1,188 @@
+"""Power by simulation: designs of all sizes, replicates in tasks, shares of significant tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import betaincinv
+
+from interlace.design.design import Design, assemble, column_of
+from interlace.design.formula import MixedFormula
+from interlace.design.frame import Column, open_table, pick
+from interlace.design.reads import Part, columns_of
+from interlace.errors import InterlaceError, choose
+from interlace.inference.power.asked import Asked, tests_asked
+from interlace.inference.power.sizes import Sizes, combinations, resized
+from interlace.inference.power.study import Study, run, tasks
+from interlace.inference.power.truth import Truth
+from interlace.machine.parallel import in_order, n_workers
+from interlace.machine.progress import counter
+from interlace.model.confidence import check_level
+from interlace.model.fitted import DDF, FittedModel
+from interlace.model.simulate import Seed, seed_sequence
+from interlace.sums.terms import Floats
+
+# Name of the column that stands in for the response.
+RESPONSE = "interlace_response"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a power analysis is run."""
+
+    n: int = 1000
+    ddf: str = "satterthwaite"
+    level: float = 0.95
+    seed: Seed = None
+    progress: bool | None = None
+    n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        if not isinstance(self.n, int | np.integer) or self.n < 1:
+            raise InterlaceError(f"n must be a positive whole number, not {self.n!r}")
+        choose("ddf", self.ddf, DDF, one_of=True)
+        check_level(self.level)
+        jobs = self.n_jobs
+        if not isinstance(jobs, int | np.integer) or (jobs < 1 and jobs != -1):
+            raise InterlaceError(f"n_jobs must be a positive integer or -1, not {jobs!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """Columns from which designs of any size are made, and how the model reads them."""
+
+    formula: MixedFormula
+    columns: Mapping[str, Column]
+    extra: Mapping[str, str | None]
+    missing: str = "drop"
+    context: Mapping[str, object] | None = None
+
+    @property
+    def factors(self) -> list[str]:
+        """Grouping columns."""
+        return list(dict.fromkeys(name for term in self.formula.random for name in term.group))
+
+    def design(self, sizes: Mapping[str, int]) -> Design:
+        """The rows of a design of the given sizes; noise stands in for the response."""
+        columns, _ = resized(self.columns, self.factors, sizes) if sizes else (self.columns, None)
+        n = len(next(iter(columns.values())))
+        noise = np.random.default_rng(0).standard_normal(n)
+        return assemble(
+            self.formula,
+            {**columns, RESPONSE: noise},
+            missing=self.missing,
+            context=self.context,
+            weights=self.extra["weights"],
+            offset=self.extra["offset"],
+        )
+
+
+def template_of(result: FittedModel) -> Template:
+    """Rows used by a fit, as columns."""
+    design, data = result.design, result.data
+    if design is None or data is None:
+        raise InterlaceError(
+            "power simulates responses for the rows of the fit, and the result does not hold its "
+            "data (it was unpickled, or fitted part by part): use interlace.power() with a design"
+        )
+    given = {"weights": result.options.weights, "offset": result.options.offset}
+    kept = np.flatnonzero(design.kept)
+    found = _template(result.formula, data, given, design.encoding.context)
+    columns = {name: column[kept] for name, column in found.columns.items()}
+    return Template(found.formula, columns, found.extra, context=found.context)
+
+
+def template_from(
+    formula: MixedFormula, design: object, weights: object = None, offset: object = None
+) -> Template:
+    """Columns of a design that has no response yet."""
+    return _template(formula, design, {"weights": weights, "offset": offset}, None)
+
+
+def _template(
+    formula: MixedFormula,
+    data: object,
+    given: Mapping[str, object],
+    context: Mapping[str, object] | None,
+) -> Template:
+    table = open_table(data)
+    spec = MixedFormula(RESPONSE, formula.fixed, formula.random, formula.offset)
+    parts: tuple[Part, ...] = ("fixed", "offset", "slopes", "groups")
+    names = columns_of(spec, table, context, parts=parts, beside=given.values())
+    columns = pick(table, names)
+    extra: dict[str, str | None] = {}
+    for argument, values in given.items():
+        extra[argument] = values if isinstance(values, str) else None
+        if values is not None and not isinstance(values, str):
+            extra[argument] = f"interlace_{argument}"
+            columns[f"interlace_{argument}"] = column_of(argument, values, table)  # type: ignore[arg-type]
+    return Template(spec, columns, extra, context=context)
+
+
+def simulated(
+    template: Template, truth: Truth, asked: Asked, sizes: Sizes | None, plan: Plan, *, reml: bool
+) -> pd.DataFrame:
+    """Power of every test at every size; see :class:`interlace.results.planned.Power`."""
+    if plan.ddf == "kenward-roger" and not reml:
+        raise InterlaceError("ddf='kenward-roger' corrects fits by REML: use method='REML'")
+    wanted = list(combinations(sizes, template.factors))
+    studies = [_study(template, truth, asked, one, plan, reml) for one in wanted]
+    root = seed_sequence(plan.seed)
+    seeds = [
+        np.random.SeedSequence([*root.generate_state(4).tolist(), i]) for i in range(len(wanted))
+    ]
+    rows: list[dict[str, object]] = []
+    with counter(plan.n * len(wanted), plan.progress, what="power", unit="fits") as advance:
+        for one, study, seed in zip(wanted, studies, seeds, strict=True):
+            p = np.concatenate(list(_p_values(study, plan, seed, advance)))
+            rows += _rows(study, p, one, plan)
+    return pd.DataFrame(rows)
+
+
+def _study(
+    template: Template, truth: Truth, asked: Asked, sizes: Mapping[str, int], plan: Plan, reml: bool
+) -> Study:
+    """The design of one size, with its tests."""
+    design = template.design(sizes)
+    study = Study(design, truth, (), plan.ddf, reml)
+    names = study.shared.A.names
+    return Study(design, truth, tests_asked(asked, design, names), plan.ddf, reml)
+
+
+def _p_values(
+    study: Study, plan: Plan, seed: np.random.SeedSequence, advance: Callable[[int], None]
+) -> Iterator[Floats]:
+    todo = list(tasks(study, plan.n, seed))
+    for found in in_order(run, todo, n_workers(plan.n_jobs, len(todo))):
+        advance(len(found))
+        yield found
+
+
+def _rows(
+    study: Study, p: Floats, sizes: Mapping[str, int], plan: Plan
+) -> Iterator[dict[str, object]]:
+    """Shares of significant replicates with exact binomial intervals; failures count against."""
+    for test, found in zip(study.tests, p.T, strict=True):
+        hits, n = int((found < 1.0 - plan.level).sum()), len(found)
+        lower, upper = binomial_interval(hits, n, plan.level)
+        yield {
+            "test": test.label,
+            **sizes,
+            "power": hits / n,
+            "lower": lower,
+            "upper": upper,
+            "n": n,
+            "n_failed": int(np.isnan(found).sum()),
+        }
+
+
+def binomial_interval(hits: int, n: int, level: float) -> tuple[float, float]:
+    """Exact limits of a share (Clopper and Pearson, 1934, Biometrika 26, 404-413)."""
+    tail = (1.0 - level) / 2.0
+    lower = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
+    upper = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1.0 - tail))
+    return lower, upper
