@@ -17,11 +17,12 @@ from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
 from interlace.estimation.basins import doubted, elsewhere, raised, searched_again
-from interlace.estimation.criterion import Criterion, Evaluation, solved
+from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import LOWER, SAME, Mask
+from interlace.solver.blocks import solved
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm, split_theta

@@ -204,7 +204,7 @@ class _Search:
             None if self.correction is None else self.correction[keep],
         )
 
-    def models(self, limit: Bounds) -> Model:
+    def models(self, limit: Bounds[Floats]) -> Model[Floats]:
         """The quadratic models around the points, as corrected."""
         newton = self.points.newton
         if self.correction is not None:
@@ -269,7 +269,7 @@ def _begin(out: Minima, problem: Problem, start: Floats, radius: float) -> _Sear
 
 def _settled(
     out: Minima, search: _Search, gain_tolerance: float, max_evaluations: int, correct: Secant
-) -> tuple[_Search, Model, Bounds]:
+) -> tuple[_Search, Model[Floats], Bounds[Floats]]:
     """Models at all points, less those of the replicates that need no further step."""
     while True:
         limit = bounds(search.points.value, search.x.shape[1], gain_tolerance)
@@ -283,7 +283,9 @@ def _settled(
             return search, models.take(going), limit.take(going)
 
 
-def _corrected(search: _Search, limit: Bounds, correct: Secant) -> tuple[_Search, Model]:
+def _corrected(
+    search: _Search, limit: Bounds[Floats], correct: Secant
+) -> tuple[_Search, Model[Floats]]:
     """The models, and what they take from the last steps where these were slow."""
     models, last = search.models(limit), search.last
     missing = models.gain > correct.slow * last.gain
@@ -304,7 +306,7 @@ def _corrected(search: _Search, limit: Bounds, correct: Secant) -> tuple[_Search
 
 
 def _advance(
-    out: Minima, search: _Search, models: Model, limit: Bounds, correct: Secant
+    out: Minima, search: _Search, models: Model[Floats], limit: Bounds[Floats], correct: Secant
 ) -> _Search:
     """One trial step of every replicate."""
     moves, promised = models.step(search.radius)
@@ -346,7 +348,11 @@ def _choose(which: Mask, first: Points, second: Points) -> Points:
 
 
 def _ended(
-    out: Minima, search: _Search, models: Model, limit: Bounds, verdicts: NDArray[np.intp]
+    out: Minima,
+    search: _Search,
+    models: Model[Floats],
+    limit: Bounds[Floats],
+    verdicts: NDArray[np.intp],
 ) -> _Search:
     """Write down the replicates that have ended; those on a saddle step off instead."""
     done = verdicts >= 0
@@ -360,11 +366,13 @@ def _ended(
     return search.take(~done)
 
 
-def _step_off(search: _Search, models: Model, limit: Bounds, found: Mask) -> tuple[_Search, Mask]:
+def _step_off(
+    search: _Search, models: Model[Floats], limit: Bounds[Floats], found: Mask
+) -> tuple[_Search, Mask]:
     """Try to leave along negative curvature, with shorter and shorter steps; who did."""
     left = np.zeros(len(found), dtype=bool)
     if search.correction is not None:
-        models = model_of(search.points.gradient, search.points.newton)
+        models = model_of(search.points.gradient, search.points.newton, np.zeros(len(found)))
     saddle = found & models.escapable(limit.noise)
     if not saddle.any():
         return search, left

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from interlace.estimation.likelihood import criterion_value, degrees, residual_variance
-from interlace.solver.blocks import inner
+from interlace.solver.blocks import inner, solved
 from interlace.solver.equations import Equations, Exact, Solved
 from interlace.solver.exact import Factor, TermDerivatives
 from interlace.solver.probes import inflation
@@ -264,11 +264,6 @@ class Evaluation:
         ):
             information[own, own] += t.template.second_order(gamma)
         return information
-
-
-def solved(A: Floats, B: Floats) -> Floats:
-    """``A^-1 B``."""
-    return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
 
 
 def reported_theta(terms: Sequence[ReTerm], basis: Basis, templates: Sequence[Floats]) -> Floats:

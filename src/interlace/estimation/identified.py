@@ -15,8 +15,9 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from interlace.covariance.templates import Floats
-from interlace.estimation.criterion import Evaluation, solved
+from interlace.estimation.criterion import Evaluation
 from interlace.estimation.search import FLAT, Mask
+from interlace.solver.blocks import solved
 from interlace.sums.terms import ReTerm, places
 
 # Relative curvature below which a direction may be flat, as long as the optimum is not polished.

@@ -104,11 +104,11 @@ class _Search(Generic[P]):
     last: tuple[Floats, Floats, float] | None = None
     slow: int = 0
 
-    def limits(self, gain_tolerance: float) -> Bounds:
+    def limits(self, gain_tolerance: float) -> Bounds[float]:
         """What counts as no gain here."""
         return bounds(self.point.value, len(self.x), gain_tolerance)
 
-    def model(self, limit: Bounds) -> Model:
+    def model(self, limit: Bounds[float]) -> Model[float]:
         """The quadratic model around the point, as corrected."""
         newton = self.point.newton_matrix
         if self.correction is not None:
@@ -163,7 +163,9 @@ def minimize(
             return _minimum(search, model, outcome)
 
 
-def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Search[P], Model]:
+def _corrected(
+    search: _Search[P], limit: Bounds[float], correct: Secant
+) -> tuple[_Search[P], Model[float]]:
     """The model, and what it takes from the last steps where they were slow."""
     model = search.model(limit)
     if search.last is None:
@@ -184,8 +186,8 @@ def _corrected(search: _Search[P], limit: Bounds, correct: Secant) -> tuple[_Sea
 
 def _moved(
     search: _Search[P],
-    model: Model,
-    limit: Bounds,
+    model: Model[float],
+    limit: Bounds[float],
     max_evaluations: int,
     correct: Secant,
     doubt: Callable[[P, Floats], float] | None,
@@ -197,33 +199,35 @@ def _moved(
         move, promised = model.step(radius)
         trial = search.function(x + move)
         n += 1
-        step = Step(length(move), promised, np.asarray(point.value - trial.value))
+        step = Step(float(length(move)), float(promised), point.value - trial.value)
         unsure = 0.0 if doubt is None else doubt(point, move)
+        gain = float(model.gain)
         if promised < LOWER and np.isfinite(trial.value):
-            seen = max(seen, abs(float(step.actual - promised)))
-        found = int(verdict(model.gain, step, limit, unsure))
+            seen = max(seen, abs(step.actual - step.promised))
+        found = verdict(gain, step, limit, unsure)
         if found == SHRINKS:
-            radius = 0.25 * float(step.length)
+            radius = 0.25 * step.length
         elif found == MOVES:
-            gain = float(model.gain)
             moved = replace(
                 search,
                 x=x + move,
                 point=trial,
                 n=n,
-                radius=float(next_radius(np.asarray(radius), step, unsure)),
-                trusted=bool(trustworthy(model.gain, step, limit, unsure)),
+                radius=float(next_radius(radius, step, unsure)),
+                trusted=bool(trustworthy(gain, step, limit, unsure)),
                 last=(move, point.gradient, gain) if gain < correct.small else None,
             )
             return moved, None
         else:
-            if found == Outcome.STUCK and lost(model.gain, np.asarray(seen)):
+            if found == Outcome.STUCK and lost(gain, seen):
                 found = Outcome.NEGLIGIBLE
             return replace(search, n=n), Outcome(found)
     return replace(search, n=n), Outcome.EXHAUSTED
 
 
-def _step_off(search: _Search[P], model: Model, limit: Bounds) -> tuple[_Search[P], bool]:
+def _step_off(
+    search: _Search[P], model: Model[float], limit: Bounds[float]
+) -> tuple[_Search[P], bool]:
     """Try to leave along negative curvature, with shorter and shorter steps; whether it did."""
     if search.correction is not None:
         model = model_of(search.point.gradient, search.point.newton_matrix)
@@ -238,7 +242,7 @@ def _step_off(search: _Search[P], model: Model, limit: Bounds) -> tuple[_Search[
     return replace(search, n=search.n + len(AWAY)), False
 
 
-def _minimum(search: _Search[P], model: Model, outcome: Outcome) -> Minimum[P]:
+def _minimum(search: _Search[P], model: Model[float], outcome: Outcome) -> Minimum[P]:
     """Certificate at the point reached; the eigenvalues are those without any correction."""
     values = model.eigenvalues
     if search.correction is not None:

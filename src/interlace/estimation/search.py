@@ -1,8 +1,8 @@
 """Rules of the trust-region Newton search, as functions of numbers: of one function or of many.
 
 :mod:`interlace.estimation.optimize` searches for the minimum of one function,
-:mod:`interlace.batch.optimize` for those of many at once.  Both decide by what stands here.  Arrays
-have any axes in front, one for many functions and none for one.
+:mod:`interlace.batch.optimize` for those of many at once.  Both decide by what stands here: by
+floats for one function, by arrays with an axis in front for many.
 
 Every decision has a margin over rounding errors: a gain that is too small to be told from them
 ends a search whichever way the last digits fall.
@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Generic, TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+# A number of one function, or an array of those of many.
+Numbers = TypeVar("Numbers", float, Floats)
 
 # Relative size below which an eigenvalue of the Newton matrix counts as flat.
 FLAT = 1e-7
@@ -85,36 +88,55 @@ class Secant:
 SECANT = Secant()
 
 
+# ------------------------------------------------------------------ one number, or many
+
+
+def pick(where: bool | Mask, one: float | Floats, other: float | Floats) -> float | Floats:
+    """``one`` where a condition holds, ``other`` elsewhere."""
+    if isinstance(where, np.ndarray):
+        return np.where(where, one, other)
+    return one if where else other
+
+
+def _larger(one: float, other: Numbers) -> Numbers:
+    """The larger of two numbers."""
+    return np.maximum(one, other) if isinstance(other, np.ndarray) else max(one, other)
+
+
+def _beside(numbers: float | Floats) -> float | Floats:
+    """Numbers of functions beside those of their variables, ``(..., 1)``."""
+    return numbers[..., None] if isinstance(numbers, np.ndarray) else numbers
+
+
 @dataclass(frozen=True, eq=False)
-class Bounds:
+class Bounds(Generic[Numbers]):
     """Gains that count as none: predicted, and predicted but not found; and rounding errors."""
 
-    tolerance: Floats
-    negligible: Floats
-    noise: Floats
+    tolerance: Numbers
+    negligible: Numbers
+    noise: Numbers
 
-    def take(self, which: Mask) -> Bounds:
+    def take(self: Bounds[Floats], which: Mask) -> Bounds[Floats]:
         """Those of some functions."""
         return Bounds(self.tolerance[which], self.negligible[which], self.noise[which])
 
 
-def bounds(value: ArrayLike, size: int, gain_tolerance: float) -> Bounds:
+def bounds(value: Numbers, size: int, gain_tolerance: float) -> Bounds[Numbers]:
     """Bounds at a value of a function of ``size`` variables.
 
     A negligible gain is well above both the tolerance and the rounding error, so that a gain near
     the one or the other converges on either side.
     """
-    noise = 4e-16 * (np.abs(value) + size)
-    tolerance = np.maximum(gain_tolerance, 10.0 * noise)
-    negligible = np.maximum(100.0 * noise, max(_NEGLIGIBLE, min(10.0 * gain_tolerance, 1e-8)))
-    return Bounds(tolerance, negligible, noise)
+    noise = 4e-16 * (abs(value) + size)
+    least = max(_NEGLIGIBLE, min(10.0 * gain_tolerance, 1e-8))
+    return Bounds(_larger(gain_tolerance, 10.0 * noise), _larger(least, 100.0 * noise), noise)
 
 
 # ------------------------------------------------------------------ the model around a point
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Generic[Numbers]):
     """Quadratic model around a point, in the eigenvectors of the Newton matrix.
 
     Curvature enters by absolute value, so that saddles are left rather than approached; directions
@@ -126,9 +148,9 @@ class Model:
     vectors: Floats
     slope: Floats
     live: Mask
-    gain: Floats
+    gain: Numbers
 
-    def take(self, which: Mask) -> Model:
+    def take(self: Model[Floats], which: Mask) -> Model[Floats]:
         """Those of some functions."""
         return Model(
             self.eigenvalues[which],
@@ -138,11 +160,14 @@ class Model:
             self.gain[which],
         )
 
-    def step(self, radius: ArrayLike) -> tuple[Floats, Floats]:
+    def step(self, radius: Numbers) -> tuple[Floats, Numbers]:
         """Step inside the radius and the reduction that the model promises for it."""
         curvature = np.where(self.live, np.abs(self.eigenvalues), 1.0)
         slope = np.where(self.live, self.slope, 0.0)
-        s = -slope / (curvature + _shift(curvature, slope, np.asarray(radius))[..., None])
+        s = -slope / np.maximum(curvature, 1e-300)
+        far = np.asarray(~(length(s) <= radius))
+        if far.any():
+            s = -slope / (curvature + _shift(curvature, slope, np.asarray(radius), far)[..., None])
         promised = -(self.slope * s + 0.5 * self.eigenvalues * s**2).sum(axis=-1)
         return turned(self.vectors, s), promised
 
@@ -155,28 +180,31 @@ class Model:
             self.vectors, np.where(curved, -self.slope, 0.0) / np.where(curved, size, 1.0)
         )
 
-    def escapable(self, noise: Floats) -> Mask:
+    def escapable(self, noise: Numbers) -> Mask:
         """Whether the first eigenvector is a direction of negative curvature."""
         largest = np.abs(self.eigenvalues).max(axis=-1, initial=0.0)
         lowest = self.eigenvalues.min(axis=-1, initial=0.0)
         return np.asarray(lowest < -np.maximum(1e-5 * largest, noise))
 
 
-def model_of(gradient: Floats, newton: Floats, noise: ArrayLike = 0.0) -> Model:
+def model_of(
+    gradient: Floats,
+    newton: Floats,
+    noise: Numbers = 0.0,  # type: ignore[assignment]
+) -> Model[Numbers]:
     """Eigen-decomposition of the Newton matrix, live directions and promised gain.
 
     Where neither slope nor any curvature can be told from ``noise``, no direction is live.
     """
     values, vectors = np.linalg.eigh(newton)
     slope = (gradient[..., None, :] @ vectors)[..., 0, :]
-    curvature = np.abs(values)
-    largest = curvature.max(axis=-1, initial=0.0)[..., None]
-    steep = np.abs(slope) > 1e-6 * np.sqrt(np.maximum(largest, 1e-300))
-    rounding = _ROUNDING * np.asarray(noise)[..., None]
-    nothing = (largest <= rounding) & (np.abs(slope) <= rounding)
-    live = ((curvature > FLAT * largest) | steep) & ~nothing
-    safe = np.where(live, np.maximum(curvature, FLAT * largest), 1.0)
-    gain = np.where(live, 0.5 * slope**2 / safe, 0.0).sum(axis=-1)
+    curvature, steepness = np.abs(values), np.abs(slope)
+    largest = np.maximum.reduce(curvature, axis=-1, initial=0.0, keepdims=True)
+    flat, rounding = FLAT * largest, _ROUNDING * _beside(noise)
+    live = (curvature > flat) | (steepness > 1e-6 * np.sqrt(np.maximum(largest, 1e-300)))
+    live &= ~((largest <= rounding) & (steepness <= rounding))
+    safe = np.where(live, np.maximum(curvature, flat), 1.0)
+    gain = 0.5 * np.add.reduce(np.where(live, slope**2 / safe, 0.0), axis=-1)
     return Model(values, vectors, slope, live, gain)
 
 
@@ -185,12 +213,12 @@ def turned(vectors: Floats, s: Floats) -> Floats:
     return np.asarray((vectors @ s[..., None])[..., 0])
 
 
-def _shift(curvature: Floats, slope: Floats, radius: Floats) -> Floats:
-    """Smallest shift >= 0 of the curvature that keeps the step inside the radius."""
+def _shift(curvature: Floats, slope: Floats, radius: Floats, far: Mask) -> Floats:
+    """Smallest shift >= 0 of the curvature that keeps the step inside the radius.
+
+    It is zero but for the functions whose step is too ``far``.
+    """
     shift = np.zeros(slope.shape[:-1])
-    far = np.asarray(~(length(slope / np.maximum(curvature, 1e-300)) <= radius))
-    if not far.any():
-        return shift
     curvature, slope = curvature[far], slope[far]
     radius = np.maximum(np.broadcast_to(radius, far.shape)[far], 1e-300)
     low, high = np.zeros(len(slope)), length(slope) / radius
@@ -214,51 +242,64 @@ def length(s: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Generic[Numbers]):
     """A step tried: its length, what the model promised for it and what came of it."""
 
-    length: Floats
-    promised: Floats
-    actual: Floats
+    length: Numbers
+    promised: Numbers
+    actual: Numbers
 
 
-def verdict(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> NDArray[np.intp]:
+@overload
+def verdict(gain: float, step: Step[float], limit: Bounds[float], unsure: float = 0.0) -> int: ...
+@overload
+def verdict(
+    gain: Floats, step: Step[Floats], limit: Bounds[Floats], unsure: float = 0.0
+) -> NDArray[np.intp]: ...
+def verdict(
+    gain: float | Floats,
+    step: Step[float] | Step[Floats],
+    limit: Bounds[float] | Bounds[Floats],
+    unsure: float = 0.0,
+) -> float | Floats | NDArray[np.intp]:
     """``MOVES``, ``SHRINKS``, or the :class:`Outcome` that ends the search.
 
     ``unsure`` is how far the difference of the values may be off.
     """
     none = gain < limit.tolerance
-    good = none | (step.actual > 0.05 * step.promised - unsure)
-    good |= np.abs(step.promised) < 10.0 * limit.noise
-    worse = ~(step.actual >= -limit.tolerance - unsure)
-    failed = np.where(0.25 * step.length < _SHORTEST, int(Outcome.STUCK), SHRINKS)
-    failed = np.where(gain < limit.negligible, int(Outcome.NEGLIGIBLE), failed)
-    ended = np.where(none, int(Outcome.CONVERGED), int(Outcome.STUCK))
-    return np.where(good, np.where(worse, ended, MOVES), failed)
+    expected: float | Floats = 0.05 * step.promised - unsure
+    good = none | (step.actual > expected) | (abs(step.promised) < 10.0 * limit.noise)
+    better = step.actual >= -limit.tolerance - unsure
+    failed = pick(0.25 * step.length < _SHORTEST, Outcome.STUCK, SHRINKS)
+    failed = pick(gain < limit.negligible, Outcome.NEGLIGIBLE, failed)
+    ended = pick(none, Outcome.CONVERGED, Outcome.STUCK)
+    return pick(good, pick(better, MOVES, ended), failed)
 
 
-def lost(gain: Floats, seen: Floats) -> Mask:
+def lost(gain: Numbers, seen: Numbers) -> bool | Mask:
     """Whether a search that is stuck has nothing left to gain but rounding errors.
 
     ``seen`` is the largest error of steps that promised next to nothing: what is promised is less,
     and the value is right to ``SAME`` nevertheless.
     """
-    return np.asarray((gain <= seen) & (seen <= SAME))
+    return (gain <= seen) & (seen <= SAME)
 
 
-def trustworthy(gain: Floats, step: Step, limit: Bounds, unsure: float = 0.0) -> Mask:
+def trustworthy(
+    gain: Numbers, step: Step[Numbers], limit: Bounds[Numbers], unsure: float = 0.0
+) -> bool | Mask:
     """Whether the step was short and went as predicted: a stop at its end is confirmed."""
-    missed = np.abs(step.actual - step.promised)
-    kept = missed <= 0.5 * np.abs(step.promised) + limit.tolerance + unsure
-    return np.asarray((gain < SHORT) & kept)
+    missed = abs(step.actual - step.promised)
+    kept = missed <= 0.5 * abs(step.promised) + limit.tolerance + unsure
+    return (gain < SHORT) & kept
 
 
-def next_radius(radius: Floats, step: Step, unsure: float = 0.0) -> Floats:
+def next_radius(radius: Numbers, step: Step[Numbers], unsure: float = 0.0) -> float | Floats:
     """Grow after good steps that reached the boundary, shrink after poor ones."""
     actual = step.actual + unsure
     far = (actual > 0.75 * step.promised) & (step.length > 0.8 * radius)
-    grown = np.where(far, 2.5 * radius, radius)
-    return np.where(actual < 0.25 * step.promised, 0.5 * step.length, grown)
+    grown = pick(far, 2.5 * radius, radius)
+    return pick(actual < 0.25 * step.promised, 0.5 * step.length, grown)
 
 
 # ------------------------------------------------------------------ corrections of the model

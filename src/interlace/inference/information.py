@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from interlace.estimation.criterion import Criterion, Evaluation, solved
+from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import Estimate
 from interlace.machine.threads import threads_for
+from interlace.solver.blocks import solved
 from interlace.solver.equations import Exact
 from interlace.solver.solve import projected_square
 from interlace.solver.traces import projected_traces

@@ -76,10 +76,30 @@ def inner(A: Floats, B: Floats) -> Floats:
     return A.reshape(rows, A.shape[2]).T @ B.reshape(rows, B.shape[2])
 
 
+def by_column(A: Floats) -> Floats:
+    """Blocks ``(l, k, j)`` side by side, ``(k, l j)``.
+
+    Times :func:`by_row` of others they are :func:`sum_product`.
+    """
+    l, k, j = A.shape
+    return A.transpose(1, 0, 2).reshape(k, l * j)
+
+
+def by_row(B: Floats) -> Floats:
+    """Blocks ``(l, j, m)`` one below the other, ``(l j, m)``."""
+    return B.reshape(B.shape[0] * B.shape[1], B.shape[2])
+
+
 def sum_product(A: Floats, B: Floats) -> Floats:
     """``sum over l of A[l] @ B[l]``, ``(l, k, j) x (l, j, m) -> (k, m)``."""
-    l, k, j = A.shape
-    return A.transpose(1, 0, 2).reshape(k, l * j) @ B.reshape(l * j, B.shape[2])
+    return by_column(A) @ by_row(B)
+
+
+def solved(A: Floats, B: Floats) -> Floats:
+    """``A^-1 B``."""
+    if A.shape == (1, 1):
+        return B / float(A[0, 0])
+    return np.asarray(np.linalg.solve(A, B), dtype=np.float64)
 
 
 def spd_inverse(D: Floats) -> tuple[Floats, float]:
@@ -116,7 +136,7 @@ def _inverse_of_pairs(D: Floats) -> tuple[Floats, float]:
     inverse[:, 1, 1] = 1.0 / second
     inverse[:, 0, 1] = inverse[:, 1, 0] = -ratio / second
     inverse[:, 0, 0] = 1.0 / first + ratio**2 / second
-    return inverse, float(np.log(first).sum() + np.log(second).sum())
+    return inverse, float(np.log(first * second).sum())
 
 
 def outer_by_column(a: Floats, b: Floats) -> Floats:

@@ -22,19 +22,21 @@ from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 from interlace.solver.blocks import (
+    by_column,
+    by_row,
     congruence,
     from_upper,
     identity,
     inner,
     multiply,
     rows_times,
+    solved,
     spd_inverse,
-    sum_product,
 )
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.probes import CERTAIN, Chance
-from interlace.solver.scaled import level_blocks, mirror_blocks, scale_columns, scale_rows
+from interlace.solver.scaled import diagonal_blocks, mirror_blocks, scale_columns, scale_rows
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.sums.crossprod import CrossProducts, group_sums
 from interlace.sums.terms import Floats
@@ -125,7 +127,7 @@ class Factor:
         terms follow from it.
         """
         found: dict[int, tuple[Floats, Floats]] = {}
-        Sv = dsymm(1.0, self.S.T, v, lower=1)
+        Sv = dsymm(1.0, self.S.T, v, lower=1) if self.plan.dense else v
         for j in self.plan.dense:
             term, a = self.A.terms[j], self.plan.offsets[j]
             shape = (term.l, term.k, v.shape[1])
@@ -172,20 +174,20 @@ class Factor:
         size = m - 1 if fixed else plan.q_dense
         L = self.L.copy(order="F")
         L[size:] = 0.0
-        rest = np.arange(size, m)
-        L[rest, rest] = 1.0
+        for i in range(size, m):
+            L[i, i] = 1.0
         lower, info = dpotri(L, lower=1, overwrite_c=1)
         if info:
             raise np.linalg.LinAlgError(f"pivot {info} of {m} is zero")
         C: Floats = lower.T
-        C[rest, rest] = 0.0
-        dense_tails = all(isinstance(plan.tails[s], DenseTail) for s in plan.chain)
+        for i in range(size, m):
+            C[i, i] = 0.0
         ill = self.ill_conditioned
-        if dense_tails or ill:
+        if not plan.pattern.tails or ill:
             C = from_upper(C)
         else:
             mirror_blocks(self.A, plan, C)
-        well = {j: C[level_blocks(self.A, plan, j)] for j in plan.dense if j not in ill}
+        well = {j: diagonal_blocks(self.A, plan, j, C) for j in plan.dense if j not in ill}
         transposed = [T.T for T in self.templates]
         scale_columns(self.A, plan, transposed, C)
         rows = {
@@ -212,18 +214,19 @@ class Factor:
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
         term, T = self.A.terms[j], self.templates[j]
-        pick = level_blocks(self.A, self.plan, j)
         if j not in self.ill_conditioned:
-            W = np.linalg.solve(T.T, term.l * np.eye(term.k) - unscaled.sum(axis=0))
-            PZZ = np.linalg.solve(T.T, W.T).T
+            W = solved(T.T, term.l * identity(term.k) - unscaled.sum(axis=0))
+            PZZ = solved(T.T, W.T).T
         else:
             a = self.plan.offsets[j]
             S_rows = self.complete[a : a + term.q]
             blocks = S_rows.reshape(term.l, term.k, -1)
             W = np.tensordot(blocks, unscaled, axes=((0, 2), (0, 2)))
             SC = (S_rows @ C).reshape(term.l, term.k, -1)
-            PZZ = self.complete[pick].sum(axis=0) - np.tensordot(SC, blocks, ((0, 2), (0, 2)))
-        return TermDerivatives(W, 0.5 * (PZZ + PZZ.T), C[pick])
+            own = diagonal_blocks(self.A, self.plan, j, self.complete).sum(axis=0)
+            PZZ = own - np.tensordot(SC, blocks, ((0, 2), (0, 2)))
+        own = diagonal_blocks(self.A, self.plan, j, C)
+        return TermDerivatives(W, 0.5 * (PZZ + PZZ.T), own)
 
     @cached_property
     def ill_conditioned(self) -> frozenset[int]:
@@ -257,9 +260,9 @@ class Factor:
                 blocks[s, t] = -multiply(step.K, Q)
         k = step.N.shape[1]
         E = identity(k) - multiply(step.N, step.K)
-        EY = multiply(E, Y)
-        W = sum_product(step.N, step.TD) - sum_product(EY, step.TD)
-        PZZ = sum_product(E, step.N) - sum_product(EY, _transposed(E))
+        rest = by_column(step.N - multiply(E, Y))  # E N = N E'
+        W = rest @ by_row(step.TD)
+        PZZ = rest @ by_row(_transposed(E))
         return TermDerivatives(W, PZZ, blocks[s, s])
 
     def _sandwich(
@@ -317,7 +320,8 @@ class Factor:
         """``[b; beta] = C~ [random; fixed]``, see :func:`interlace.solver.solve.solve`."""
         plan, terms = self.plan, self.A.terms
         c, q = random[0].shape[2], plan.q_dense
-        reduced, half = self.forward(random, np.zeros((self.A.p, c)) if fixed is None else fixed)
+        fixed_part = np.zeros((self.A.p, c)) if fixed is None else fixed
+        reduced, _, half = self.forward(random, fixed_part)
         half[q if fixed is None else -1 :] = 0.0
         values = np.array(dtrtrs(self.L, half, lower=1, trans=1)[0])
         scale_rows(self.A, plan, self.templates, values)
@@ -347,7 +351,7 @@ class Factor:
         B = np.empty((sizes[-1], sizes[-1]))
         for h, r, part in zip(H, rhs, columns, strict=True):
             B[part] = inner(h, r)
-        XZH = [inner(zv[..., :-1], h) for zv, h in zip(self.A.zv, H, strict=True)]
+        XZH = [inner(zv, h)[:-1] for zv, h in zip(self.A.zv, H, strict=True)]
         return B - self.explained(rhs, np.concatenate(XZH, axis=1))
 
     def gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
@@ -364,31 +368,33 @@ class Factor:
 
     def explained(self, random: Sequence[Floats], fixed: Floats) -> Floats:
         """``c' C~ c`` for right-hand sides ``c``: ``random`` (l, k, c) a term, ``fixed`` (p, c)."""
-        total = np.zeros((fixed.shape[1], fixed.shape[1]))
-        reduced, half = self.forward(random, fixed)
-        for s in self.plan.chain:
-            Kr = multiply(self.steps[s].K, reduced[s])
+        reduced, solved_for, half = self.forward(random, fixed)
+        total: Floats = half[:-1].T @ half[:-1]
+        for s, Kr in solved_for.items():
             total += inner(reduced[s], Kr)
-        return total + np.asarray(half[:-1].T @ half[:-1], dtype=np.float64)
+        return total
 
-    def forward(self, random: Sequence[Floats], fixed: Floats) -> tuple[list[Floats], Floats]:
-        """Right-hand sides after elimination, per term, and ``L^-1`` times the remainder's.
+    def forward(
+        self, random: Sequence[Floats], fixed: Floats
+    ) -> tuple[list[Floats], dict[int, Floats], Floats]:
+        """Right-hand sides ``r`` after elimination, ``K r``, and ``L^-1`` times the remainder's.
 
-        Arguments as for :meth:`explained`; the first part is of use for the chain alone.
+        Arguments as for :meth:`explained`; the first part is of use for the chain alone, of which
+        the second is.
         """
         plan, c = self.plan, fixed.shape[1]
         dense = [random[j].reshape(-1, c) for j in plan.dense]
         rest = np.concatenate([*dense, fixed, np.zeros((1, c))])
-        reduced = list(random)
+        reduced, found = list(random), dict[int, Floats]()
         for s in plan.chain:
             step = self.steps[s]
-            Kr = multiply(step.K, reduced[s])
+            found[s] = Kr = multiply(step.K, reduced[s])
             rest = rest - step.tail.adjoint(Kr)
             for t, link in step.links.items():
                 share = multiply(_transposed(link.R), Kr)
                 reduced[t] = reduced[t] - _scatter(link, share, self.A, t)
         scale_rows(self.A, plan, [T.T for T in self.templates], rest)
-        return reduced, np.asarray(dtrtrs(self.L, rest, lower=1)[0], dtype=np.float64)
+        return reduced, found, np.asarray(dtrtrs(self.L, rest, lower=1)[0], dtype=np.float64)
 
 
 def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Factor:
@@ -412,8 +418,9 @@ def factorize(A: CrossProducts, plan: Plan, templates: Sequence[Floats]) -> Fact
         k = len(T)
         inverse, logs = spd_inverse(congruence(N[s], T) + identity(k))
         logdet += logs
-        K = congruence(inverse, T.T)
-        TD = _transposed(rows_times(inverse, np.ascontiguousarray(T.T)))
+        T_transposed = np.ascontiguousarray(T.T)
+        TD = _transposed(rows_times(inverse, T_transposed))
+        K = rows_times(TD, T_transposed)
         steps[s] = Eliminated(N[s], K, TD, links[s], tails[s])
         G = tails[s].gram(K)
         S = np.subtract(S, G, out=G)
@@ -451,6 +458,7 @@ def _factor_remainder(
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")
     pivots = L.diagonal()
+    logs = np.log(pivots[:-1])
     return Factor(
         A,
         plan,
@@ -458,8 +466,8 @@ def _factor_remainder(
         steps,
         S,
         L,
-        logdet + 2.0 * float(np.log(pivots[:q]).sum()),
-        2.0 * float(np.log(pivots[q:-1]).sum()),
+        logdet + 2.0 * float(logs[:q].sum()),
+        2.0 * float(logs[q:].sum()),
         check_left(float(pivots[-1] ** 2), float(A.vv[-1, -1])),
     )
 

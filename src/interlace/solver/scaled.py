@@ -41,6 +41,14 @@ def level_blocks(A: CrossProducts, plan: Plan, j: int) -> tuple[NDArray[np.intp]
     return index[:, :, None], index[:, None, :]
 
 
+def diagonal_blocks(A: CrossProducts, plan: Plan, j: int, M: Floats) -> Floats:
+    """The diagonal blocks of a dense term in ``M``, a copy ``(l, k, k)``."""
+    term, a = A.terms[j], plan.offsets[j]
+    if term.k == 1:
+        return M.diagonal()[a : a + term.l].reshape(term.l, 1, 1).copy()
+    return M[level_blocks(A, plan, j)]
+
+
 def mirror_blocks(A: CrossProducts, plan: Plan, M: Floats) -> None:
     """Complete the diagonal blocks of the dense terms from their upper triangles, in place."""
     for j in plan.dense:
