@@ -59,6 +59,10 @@ class Approximation(Protocol):
         """The criterion at parameters; ``None`` where there is no likelihood."""
         ...
 
+    def beside(self, point: Evaluation, to: Parameters) -> Evaluation | None:
+        """The criterion a tiny step away from a point; ``None`` where there is no likelihood."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class _Impossible:
@@ -145,6 +149,8 @@ class GeneralEstimate:
         Second derivatives of the criterion in the packed parameters.
     convergence, n_steps
         The certificate, and the steps taken in the searches for modes.
+    optimum
+        The criterion there as the search left it; ``None`` after unpickling.
     """
 
     problem: Problem
@@ -154,10 +160,12 @@ class GeneralEstimate:
     hessian: Floats
     convergence: Convergence
     n_steps: int
+    optimum: Evaluation | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        state = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return state | {"optimum": None}
 
     @property
     def A(self) -> Working:
@@ -177,7 +185,7 @@ class GeneralEstimate:
     @cached_property
     def evaluation(self) -> Evaluation:
         """The criterion at the optimum."""
-        found = self.approximation(self.problem, self.at, self.u)
+        found = self.optimum or self.approximation(self.problem, self.at, self.u)
         assert found is not None
         return found
 
@@ -297,7 +305,7 @@ def estimate_general(
     point = found.point.point if isinstance(found.point, _Part) else found.point
     assert isinstance(point, Evaluation)
     x = search.full(found.x)
-    hessian = differenced(problem, approximation, x, point)
+    hessian = differenced(approximation, x, point)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
@@ -308,6 +316,7 @@ def estimate_general(
             found, point.gradient, hessian, upright(problem, point.at, approximation)
         ),
         n_steps=search.n_steps,
+        optimum=point,
     )
 
 
@@ -358,9 +367,7 @@ def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, 
     )
 
 
-def differenced(
-    problem: Problem, approximation: Approximation, x: Floats, point: Evaluation
-) -> Floats:
+def differenced(approximation: Approximation, x: Floats, point: Evaluation) -> Floats:
     """Second derivatives by forward differences of the exact gradient, modes predicted.
 
     A step that leaves the link's domain is taken backwards.
@@ -368,8 +375,7 @@ def differenced(
     columns = []
     for h in _STEP * np.eye(len(x)):
         for step in (h, -h):
-            to = problem.unpack(x + step)
-            moved = approximation(problem, to, point.predicted(to))
+            moved = approximation.beside(point, point.problem.unpack(x + step))
             if moved is not None:
                 columns.append((moved.gradient - point.gradient) / step.sum())
                 break

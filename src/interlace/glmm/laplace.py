@@ -26,10 +26,10 @@ from itertools import pairwise
 import numpy as np
 
 from interlace.glmm.families import Slope
-from interlace.glmm.mode import Mode, find_mode
+from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.exact import Factor, TermDerivatives
+from interlace.solver.exact import Factor, Inverse, TermDerivatives
 from interlace.sums.terms import Floats, pack, places
 
 
@@ -74,12 +74,19 @@ class Evaluation:
     @cached_property
     def derivatives(self) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives, per term."""
-        return self.factor.derivatives(reml=False)
+        return self.factor.derivatives_from(self.inverse)
+
+    @cached_property
+    def inverse(self) -> Inverse:
+        """``C~`` on what the equations leave after elimination."""
+        return self.factor.inverse(fixed=False)
 
     @cached_property
     def leverages(self) -> Floats:
         """``z'C~z`` of every row: the conditional variance of its ``z'b``."""
-        return self.problem.rows.leverages(self.factor)
+        first = self.factor.plan.chain[0]
+        blocks = self.derivatives[first].C
+        return self.problem.rows.own.forms(self.factor, self.inverse[0], blocks)
 
     @cached_property
     def moved(self) -> tuple[Floats, Floats]:
@@ -185,11 +192,29 @@ class Evaluation:
         r = curve.W * (rows.X @ (to.beta - self.at.beta) + rows.image(db))
         if problem.G.shape[1]:
             r = r - self.slope.g * (problem.G @ (to.gamma - self.at.gamma))
-        left = r - curve.W * rows.image(applied(self.factor, rows.sums(r)))
-        return [
-            u + v - z @ T
-            for u, v, z, T in zip(self.u, s, rows.sums(left), self.at.templates, strict=True)
-        ]
+        return [u + d for u, d in zip(self.u, self._answer(s, r), strict=True)]
+
+    def _answer(self, s: Sequence[Floats], r: Floats) -> list[Floats]:
+        """``s - Lambda'Z'(r - W Z C~ Z'r)``: how spherical effects answer to a change."""
+        rows = self.problem.rows
+        left = r - self.mode.curve.W * rows.image(applied(self.factor, rows.sums(r)))
+        return [v - z @ T for v, z, T in zip(s, rows.sums(left), self.at.templates, strict=True)]
+
+    def mode_beside(self, to: Parameters) -> Mode | None:
+        """The mode at parameters a tiny step away: predicted, and corrected with this factor.
+
+        ``None`` if it lies outside the link's domain.
+        """
+        problem, rows = self.problem, self.problem.rows
+        omega, fixed = problem.omega(to.gamma), problem.fixed_part(to.beta)
+        near = mode_at(problem, to, self.predicted(to), omega, fixed)
+        if near is None:
+            return None
+        parts = zip(rows.sums(near.curve.g), to.templates, near.u, strict=True)
+        missing = [e @ T - u for e, T, u in parts]
+        db = [r @ T.T for r, T in zip(missing, self.at.templates, strict=True)]
+        du = self._answer(missing, self.mode.curve.W * rows.image(db))
+        return mode_at(problem, to, [u + d for u, d in zip(near.u, du, strict=True)], omega, fixed)
 
 
 @dataclass(frozen=True)
@@ -202,10 +227,18 @@ class Laplace:
         """See :func:`evaluate`."""
         return evaluate(problem, at, start)
 
+    def beside(self, point: Evaluation, to: Parameters) -> Evaluation | None:
+        """The criterion a tiny step away from a point."""
+        return evaluation_at(point.problem, to, point.mode_beside(to))
+
 
 def evaluate(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Evaluation | None:
     """The criterion at parameters, the mode sought from ``start``; ``None`` where it has none."""
-    mode = find_mode(problem, at, start)
+    return evaluation_at(problem, at, find_mode(problem, at, start))
+
+
+def evaluation_at(problem: Problem, at: Parameters, mode: Mode | None) -> Evaluation | None:
+    """The criterion at parameters and their mode; ``None`` where it has none."""
     if mode is None:
         return None
     try:

@@ -45,7 +45,7 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
     ``None`` if the parameters give no likelihood, or none of the steps lowers the deviance.
     """
     omega, fixed = problem.omega(at.gamma), problem.fixed_part(at.beta)
-    mode = _at(problem, at, start, omega, fixed) or _at(
+    mode = mode_at(problem, at, start, omega, fixed) or mode_at(
         problem, at, [0.0 * u for u in start], omega, fixed
     )
     for n in range(1, _STEPS):
@@ -54,7 +54,7 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
         factor, W = safe_factor(problem, mode.curve, at.templates)
         if factor is None:
             return None
-        target, decrement = _newton(problem, at, mode, factor, W)
+        target, decrement = _newton(problem, at, mode, factor, W, fixed)
         moved = _shortened(problem, mode, target, omega, n)
         if decrement < TOLERANCE:
             return moved or mode
@@ -75,7 +75,7 @@ def safe_factor(
     return None, floor
 
 
-def _at(
+def mode_at(
     problem: Problem,
     at: Parameters,
     u: Sequence[Floats],
@@ -96,11 +96,11 @@ def _state(problem: Problem, u: list[Floats], eta: Floats, omega: Floats, n: int
 
 
 def _newton(
-    problem: Problem, at: Parameters, mode: Mode, factor: Factor, W: Floats
+    problem: Problem, at: Parameters, mode: Mode, factor: Factor, W: Floats, fixed: Floats
 ) -> tuple[tuple[list[Floats], Floats], float]:
     """Full step ``(du, deta)``, and its squared length."""
     rows = problem.rows
-    Zb = mode.eta - problem.fixed_part(at.beta)
+    Zb = mode.eta - fixed
     b = applied(factor, rows.sums(mode.curve.g + W * Zb))
     deta = rows.image(b) - Zb
     back = rows.sums(mode.curve.g - W * deta)

@@ -13,6 +13,9 @@ from interlace.glmm.families import Curve, Family, Slope
 from interlace.glmm.working import Working
 from interlace.sums.terms import Floats, pack, unpack
 
+# Rows at a time, so that what a family computes on the way stays in the cache.
+_ROWS = 1 << 13
+
 
 class Parameters(NamedTuple):
     """Working templates, fixed effects in the working basis, and auxiliary coefficients."""
@@ -75,8 +78,21 @@ class Problem:
 
     def curve(self, eta: Floats, omega: Floats) -> Curve:
         """The log-likelihood of every row and its derivatives in ``eta``."""
-        found = self.family.curve(self.y, self.trials, eta, omega)
-        return found if self.weights is None else Curve(*(self.weights * part for part in found))
+        n = len(eta)
+        if n <= _ROWS:
+            return self._curve(slice(None), eta, omega)
+        found = np.empty((len(Curve._fields), n))
+        for start in range(0, n, _ROWS):
+            part = slice(start, start + _ROWS)
+            for row, values in zip(found, self._curve(part, eta, omega), strict=True):
+                row[part] = values
+        return Curve(*found)
+
+    def _curve(self, part: slice, eta: Floats, omega: Floats) -> Curve:
+        found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[part])
+        if self.weights is None:
+            return found
+        return Curve(*(self.weights[part] * values for values in found))
 
     def slope(self, eta: Floats, omega: Floats) -> Slope:
         """Derivatives in ``omega``."""

@@ -25,7 +25,7 @@ from scipy.linalg import block_diag
 from scipy.special import logsumexp, softmax
 
 from interlace.errors import InterlaceError
-from interlace.glmm.laplace import Evaluation, evaluate
+from interlace.glmm.laplace import Evaluation, evaluate, evaluation_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.sums.cells import Codes
 from interlace.sums.terms import Floats, pack
@@ -43,7 +43,14 @@ class Quadrature:
 
     def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
         """The criterion at parameters; ``None`` where there is no likelihood."""
-        found = evaluate(problem, at, start)
+        return self._over(evaluate(problem, at, start))
+
+    def beside(self, point: Evaluation, to: Parameters) -> Evaluation | None:
+        """The criterion a tiny step away from a point."""
+        return self._over(evaluation_at(point.problem, to, point.mode_beside(to)))
+
+    def _over(self, found: Evaluation | None) -> Evaluation | None:
+        """Quadrature around a mode."""
         if found is None:
             return None
         exact = QuadratureEvaluation(found.problem, found.at, found.mode, found.factor, self.nodes)

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from interlace.solver.exact import Factor, factorize
-from interlace.solver.plan import make_plan
-from interlace.solver.rows import quadratic_forms
+from interlace.solver.own import OwnRows
+from interlace.solver.plan import Plan, make_plan, refill
 from interlace.solver.solve import solve
 from interlace.sums.cells import Cells, Codes, indexed_pairs
 from interlace.sums.columns import Pool, working_columns, working_random
@@ -47,6 +47,10 @@ class Working:
     Z: tuple[Floats | None, ...]
     fixed: Floats
     random: tuple[Floats, ...]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is derived is computed again when asked for."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @cached_property
     def basis(self) -> Basis:
@@ -138,6 +142,11 @@ class Working:
                     total[:, a, b] = np.bincount(index, weights=product, minlength=size)
         return total
 
+    @cached_property
+    def plan(self) -> Plan:
+        """Order of elimination, laid out once: it does not depend on weights."""
+        return make_plan(self.cross_products(np.ones(self.n)))
+
     def factor(self, W: Floats, templates: Sequence[Floats]) -> Factor:
         """The equations ``Lambda'Z'WZ Lambda + I`` of the random effects, factored.
 
@@ -148,23 +157,17 @@ class Working:
         """
         A = self.cross_products(W)
         with np.errstate(invalid="ignore", divide="ignore"):
-            factor = factorize(A, make_plan(A), templates)
+            factor = factorize(A, refill(self.plan, A), templates)
         if not np.isfinite(factor.logdet_u):
             raise np.linalg.LinAlgError("an eliminated level is not positive definite")
         return factor
 
-    def leverages(self, factor: Factor) -> Floats:
-        """``z_i' C~ z_i`` of every row, ``(n,)``."""
-        if len(self.terms) == 1:
-            K, Z = factor.steps[0].K[self.codes[0]], self.Z[0]
-            return K[:, 0, 0] if Z is None else np.einsum("ni,nij,nj->n", Z, K, Z)
-        return quadratic_forms(factor, self.rows, fixed=False)
-
     @cached_property
-    def rows(self) -> WorkingRows:
-        """The random part of the rows, for :mod:`interlace.solver.rows`."""
-        Z = tuple(np.ones((self.n, 1)) if z is None else z for z in self.Z)
-        return WorkingRows(self.codes, Z, np.zeros((self.n, 0)))
+    def own(self) -> OwnRows:
+        """The random part of the rows against the inverse of the equations."""
+        one = np.broadcast_to(1.0, (self.n, 1))
+        Z = tuple(one if z is None else z for z in self.Z)
+        return OwnRows(WorkingRows(self.codes, Z, np.zeros((self.n, 0))), self.plan)
 
 
 def applied(factor: Factor, random: Sequence[Floats]) -> list[Floats]:

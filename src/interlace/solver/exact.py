@@ -44,6 +44,9 @@ from interlace.sums.terms import Floats
 # Templates with singular values above this may be divided by; others take the longer way.
 _WELL_CONDITIONED = 1e-3
 
+# See :meth:`Factor.inverse`.
+Inverse = tuple[Floats, dict[int, Floats]]
+
 
 @dataclass(frozen=True, eq=False)
 class Eliminated:
@@ -154,7 +157,11 @@ class Factor:
 
     def derivatives(self, *, reml: bool) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives with respect to every template."""
-        C, unscaled = self._inverse(fixed=reml)
+        return self.derivatives_from(self.inverse(fixed=reml))
+
+    def derivatives_from(self, inverse: Inverse) -> tuple[TermDerivatives, ...]:
+        """:meth:`derivatives` from :meth:`inverse`, for whom needs that for more."""
+        C, unscaled = inverse
         found = {j: self._dense_derivatives(j, C, unscaled[j]) for j in self.plan.dense}
         blocks: dict[tuple[int, int], Floats] = {}
         rows: dict[int, Floats] = {}
@@ -162,7 +169,7 @@ class Factor:
             found[s] = self._chain_derivatives(s, C, blocks, rows)
         return tuple(found[j] for j in range(len(self.A.terms)))
 
-    def _inverse(self, *, fixed: bool) -> tuple[Floats, dict[int, Floats]]:
+    def inverse(self, *, fixed: bool) -> Inverse:
         """``C~ = Lambda C Lambda'`` on the remainder, and ``C`` itself on each dense term.
 
         ``C`` is the inverse of the u-and-X block, or of the u-block alone, and zero elsewhere.  Of
@@ -208,11 +215,11 @@ class Factor:
         With ``fixed=False`` that of the random effects given ``beta``: zero in ``X``.  Always zero
         in ``y``.
         """
-        C, _ = self._inverse(fixed=fixed)
+        C, _ = self.inverse(fixed=fixed)
         return from_upper(C)
 
     def _dense_derivatives(self, j: int, C: Floats, unscaled: Floats) -> TermDerivatives:
-        """Derivatives for a term of the remainder; ``unscaled`` from :meth:`_inverse`."""
+        """Derivatives for a term of the remainder; ``unscaled`` from :meth:`inverse`."""
         term, T = self.A.terms[j], self.templates[j]
         if j not in self.ill_conditioned:
             W = solved(T.T, term.l * identity(term.k) - unscaled.sum(axis=0))

@@ -119,7 +119,7 @@ def set_forms(factor: Factor, rows: WorkingRows, C: Floats) -> Floats:
     zK = multiply(Z[:, None, :], step.K[codes])
     G = np.zeros((len(Z), len(C)))
     G[:, plan.q_dense : -1] = rows.X
-    index, values = _dense_entries(plan, rows, np.arange(len(Z)))
+    index, values = dense_entries(plan, rows, np.arange(len(Z)))
     G[np.arange(len(Z))[:, None], index] = values
     levels, which = np.unique(codes, return_inverse=True)
     G -= multiply(zK, _tail_rows(step.tail, levels)[which])[:, 0]
@@ -302,7 +302,7 @@ def _forms(
     fixed = slice(plan.q_dense, -1)
     X = rows.X[members]
     z = np.concatenate([rows.Z[s][members] for s in plan.chain], axis=1)
-    index, values = _dense_entries(plan, rows, members)
+    index, values = dense_entries(plan, rows, members)
     zB = np.einsum("rk,rkl->rl", z, B[local])
     total = np.einsum("rl,rl->r", zB, z) + np.einsum("rp,rp->r", X @ C[fixed, fixed], X)
     among = C[index[:, :, None], index[:, None, :]]
@@ -315,7 +315,7 @@ def _forms(
     return np.asarray(total, dtype=np.float64)
 
 
-def _dense_entries(plan: Plan, rows: WorkingRows, members: Codes) -> tuple[Codes, Floats]:
+def dense_entries(plan: Plan, rows: WorkingRows, members: Codes) -> tuple[Codes, Floats]:
     """Places in the remainder, and values, of the entries of the dense terms: ``(r, s)`` each."""
     index = [np.zeros((len(members), 0), dtype=np.intp)]
     values = [np.zeros((len(members), 0))]

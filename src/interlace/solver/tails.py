@@ -174,7 +174,7 @@ class TailPattern:
         k = self.k
         left = [np.ascontiguousarray(values[:, i]) for i in range(k)]
         products = np.empty((k * k, len(self.second)))
-        for part, out in _pieces(self.partners):
+        for part, out in pieces(self.partners):
             second = self.second[out]
             for i in range(k):
                 first = np.repeat(left[i][part], self.partners[part])
@@ -219,7 +219,7 @@ def _list_pairs(
     position = columns.astype(np.int32)
     second, pairs = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
     before = np.cumsum(partners) - partners
-    for part, out in _pieces(partners):
+    for part, out in pieces(partners):
         count = partners[part]
         listed = np.arange(out.start, out.stop)
         listed -= np.repeat(before[part] - np.arange(part.start, part.stop), count)
@@ -228,7 +228,7 @@ def _list_pairs(
     return second, pairs
 
 
-def _pieces(partners: Codes) -> Iterator[tuple[slice, slice]]:
+def pieces(partners: Codes) -> Iterator[tuple[slice, slice]]:
     """Slices of entries, and of their pairs, small enough for the cache."""
     ends = np.cumsum(partners)
     total = int(ends[-1]) if len(ends) else 0
