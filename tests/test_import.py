@@ -1,4 +1,4 @@
-"""What ``import interlace`` loads: what a fit needs, and no more."""
+"""What ``import interlace`` loads: next to nothing; and ``fit``: what it needs, and no more."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ import pytest
 
 import interlace
 
+HEAVY = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "formulaic",
+    "narwhals",
+    "pyarrow",
+    "polars",
+    "duckdb",
+    "dask",
+    "psutil",
+    "concurrent.futures",
+    "multiprocessing",
+)
 COSTLY = ("scipy.interpolate", "scipy.optimize", "scipy.stats", "plotnine", "matplotlib")
 LATER = (
     "interlace.plots",
@@ -31,6 +45,27 @@ def loaded_by(statement: str) -> set[str]:
 def test_what_a_fit_does_not_need_is_not_loaded() -> None:
     loaded = loaded_by("import interlace")
     assert not loaded.intersection((*COSTLY, *LATER))
+
+
+def test_the_import_opens_the_errors_alone() -> None:
+    loaded = loaded_by("import interlace\nfrom interlace import InterlaceError\ndir(interlace)")
+    assert not loaded.intersection(HEAVY)
+    own = {name for name in loaded if name.split(".")[0] == "interlace"}
+    assert own == {"interlace", "interlace.errors"}
+
+
+def test_a_fit_opens_what_it_needs() -> None:
+    loaded = loaded_by("from interlace import fit, datasets")
+    assert "interlace.door" in loaded
+    assert not loaded.intersection((*COSTLY, *LATER, "polars", "duckdb", "dask", "patsy"))
+
+
+@pytest.mark.parametrize("name", sorted(set(interlace.__all__) - {"families", "datasets"}))
+def test_every_name_is_found_without_the_others(name: str) -> None:
+    """No module of the same name stands in its place, in whichever order they are opened."""
+    found = getattr(interlace, name)
+    assert callable(found) and found.__name__ in (name, f"{name}_models")
+    assert f"interlace.{name}" not in sys.modules
 
 
 def test_what_is_public_is_there_on_first_use() -> None:

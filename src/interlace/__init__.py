@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from interlace import datasets
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -12,13 +11,9 @@ from interlace.errors import (
     SingularFitWarning,
     UndeterminedWarning,
 )
-from interlace.fit import fit
-from interlace.results import CrossedLMEResult
-from interlace.sources import cross_products
-from interlace.sums.crossprod import CrossProducts
 
 if TYPE_CHECKING:
-    from interlace import families
+    from interlace import datasets, families
     from interlace.diagnostics import (
         cooks_distance,
         covratio,
@@ -31,6 +26,7 @@ if TYPE_CHECKING:
         n_influential,
         rvc,
     )
+    from interlace.door import fit
     from interlace.inference.compare import anova_models as anova
     from interlace.many.fit_many import fit_many
     from interlace.many.fits import ManyFits
@@ -46,8 +42,10 @@ if TYPE_CHECKING:
         plot_shrinkage,
     )
     from interlace.reporting import compare
-    from interlace.results import CrossedGLMMResult
+    from interlace.results import CrossedGLMMResult, CrossedLMEResult
     from interlace.results.planned import power
+    from interlace.sources import cross_products
+    from interlace.sums.crossprod import CrossProducts
 
 __version__ = "0.1.0"
 
@@ -92,27 +90,51 @@ __all__ = [
 ]
 
 
-# Where the rest of what is public is found, on first use: a fit needs none of it.
-_LATER = (
-    "results",
-    "results.planned",
-    "reporting",
-    "diagnostics",
-    "many.fit_many",
-    "many.fits",
-    "plots",
-)
+# Where what is public is found, on first use: numpy, pandas and scipy are not opened before.
+_FOUND_IN = {
+    "door": ("fit",),
+    "results": ("CrossedGLMMResult", "CrossedLMEResult"),
+    "results.planned": ("power",),
+    "sources": ("cross_products",),
+    "sums.crossprod": ("CrossProducts",),
+    "many.fit_many": ("fit_many",),
+    "many.fits": ("ManyFits",),
+    "reporting": ("compare",),
+    "diagnostics": (
+        "cooks_distance",
+        "covratio",
+        "covtrace",
+        "hlm_augment",
+        "hlm_influence",
+        "hlm_resid",
+        "leverage",
+        "mdffits",
+        "n_influential",
+        "rvc",
+    ),
+    "plots": (
+        "dotplot_diag",
+        "plot_coef",
+        "plot_influence",
+        "plot_profile",
+        "plot_qq",
+        "plot_ranef",
+        "plot_resid",
+        "plot_scale_location",
+        "plot_shrinkage",
+    ),
+}
+_PLACES = {name: place for place, names in _FOUND_IN.items() for name in names}
+_MODULES = ("datasets", "diagnostics", "families", "many")
 
 
 def __getattr__(name: str) -> object:
     """What is public and not here yet."""
     if name == "anova":
         return import_module("interlace.inference.compare").anova_models
-    for place in _LATER if name in __all__ else ():
-        found = vars(import_module(f"interlace.{place}"))
-        if name in found or name in found.get("__all__", ()):
-            return getattr(import_module(f"interlace.{place}"), name)
-    if name in ("diagnostics", "families", "many"):
+    if name in _PLACES:
+        return getattr(import_module(f"interlace.{_PLACES[name]}"), name)
+    if name in _MODULES:
         return import_module(f"interlace.{name}")
     raise AttributeError(f"module 'interlace' has no attribute {name!r}")
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from interlace.batch.fits import Refits
 from interlace.batch.refits import Responses, SharedDesign
-from interlace.estimation.criterion import ZERO_SIZE, solved
+from interlace.estimation.criterion import ZERO_SIZE
+from interlace.solver.blocks import solved
 from interlace.sums.terms import Floats, ReTerm
 
 # As for single fits.
