@@ -200,6 +200,15 @@ class Evaluation:
         left = r - self.mode.curve.W * rows.image(applied(self.factor, rows.sums(r)))
         return [v - z @ T for v, z, T in zip(s, rows.sums(left), self.at.templates, strict=True)]
 
+    def _slope_beside(self, to: Parameters, u: Sequence[Floats], fixed: Floats) -> Floats:
+        """``g`` of every row at spherical effects a tiny step away, by its series."""
+        problem, curve = self.problem, self.mode.curve
+        eta = fixed + problem.rows.image([v @ T.T for v, T in zip(u, to.templates, strict=True)])
+        if (to.gamma != self.at.gamma).any():
+            return problem.curve(eta, problem.omega(to.gamma)).g
+        delta = eta - self.mode.eta
+        return curve.g - delta * (curve.W + 0.5 * curve.dW * delta)
+
     def mode_beside(self, to: Parameters) -> Mode | None:
         """The mode at parameters a tiny step away: predicted, and corrected with this factor.
 
@@ -207,14 +216,13 @@ class Evaluation:
         """
         problem, rows = self.problem, self.problem.rows
         omega, fixed = problem.omega(to.gamma), problem.fixed_part(to.beta)
-        near = mode_at(problem, to, self.predicted(to), omega, fixed)
-        if near is None:
-            return None
-        parts = zip(rows.sums(near.curve.g), to.templates, near.u, strict=True)
+        near = self.predicted(to)
+        g = self._slope_beside(to, near, fixed)
+        parts = zip(rows.sums(g), to.templates, near, strict=True)
         missing = [e @ T - u for e, T, u in parts]
         db = [r @ T.T for r, T in zip(missing, self.at.templates, strict=True)]
         du = self._answer(missing, self.mode.curve.W * rows.image(db))
-        return mode_at(problem, to, [u + d for u, d in zip(near.u, du, strict=True)], omega, fixed)
+        return mode_at(problem, to, [u + d for u, d in zip(near, du, strict=True)], omega, fixed)
 
 
 @dataclass(frozen=True)

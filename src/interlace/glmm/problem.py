@@ -81,18 +81,24 @@ class Problem:
         n = len(eta)
         if n <= _ROWS:
             return self._curve(slice(None), eta, omega)
-        found = np.empty((len(Curve._fields), n))
+        found, expected, shared = np.empty((4, n)), np.empty(n), False
         for start in range(0, n, _ROWS):
             part = slice(start, start + _ROWS)
-            for row, values in zip(found, self._curve(part, eta, omega), strict=True):
-                row[part] = values
-        return Curve(*found)
+            values = self._curve(part, eta, omega)
+            found[0, part], found[1, part], found[2, part], found[3, part] = values[:4]
+            shared = values.expected is values.W  # in all rows of a family, or in none
+            if not shared:
+                expected[part] = values.expected
+        return Curve(*found, found[2] if shared else expected)
 
     def _curve(self, part: slice, eta: Floats, omega: Floats) -> Curve:
         found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[part])
         if self.weights is None:
             return found
-        return Curve(*(self.weights[part] * values for values in found))
+        l, g, W, dW, expected = found
+        w = self.weights[part]
+        weighted = w * W
+        return Curve(w * l, w * g, weighted, w * dW, weighted if expected is W else w * expected)
 
     def slope(self, eta: Floats, omega: Floats) -> Slope:
         """Derivatives in ``omega``."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from interlace.errors import InterlaceError
+from interlace.glmm.families import Curve
 from interlace.glmm.laplace import zeros
 from interlace.glmm.links import all_inside
 from interlace.glmm.mode import safe_factor
@@ -15,6 +19,8 @@ from interlace.sums.terms import Floats
 
 # Fisher scoring steps of the generalised linear model, and joint steps with random effects.
 _SCORING, _JOINT = 8, 2
+# Rows that are enough for the former.
+_ENOUGH = 50_000
 # Bounds on the first standard deviation of an effect, on the scale of the linear predictor.
 _LOWEST, _HIGHEST = 0.1, 1.5
 
@@ -24,16 +30,44 @@ def start_of(problem: Problem, *, joint: bool = True) -> tuple[Parameters, list[
 
     Without ``joint`` those of the model without random effects, and zeros.
     """
+    beta, gamma = _without_random_effects(thinned(problem))
+    curve = problem.curve(problem.fixed_part(beta), problem.omega(gamma))
+    at = Parameters(_moments(problem, curve), beta, gamma)
+    return _joint(problem, at, curve) if joint else (at, zeros(problem))
+
+
+def thinned(problem: Problem) -> Problem:
+    """The problem on some of its rows, drawn at random, where there are very many."""
+    rows, n = problem.rows, problem.rows.n
+    if n <= 2 * _ENOUGH:
+        return problem
+    some = np.random.default_rng(0).integers(0, n, _ENOUGH)
+    return replace(
+        problem,
+        rows=replace(
+            rows,
+            X=rows.X[some],
+            Z=tuple(None if Z is None else Z[some] for Z in rows.Z),
+            codes=tuple(codes[some] for codes in rows.codes),
+        ),
+        y=problem.y[some],
+        trials=problem.trials[some],
+        weights=None if problem.weights is None else problem.weights[some],
+        offset=problem.offset[some],
+        G=problem.G[some],
+    )
+
+
+def _without_random_effects(problem: Problem) -> tuple[Floats, Floats]:
+    """Fixed effects and auxiliary coefficients of the generalised linear model."""
     beta = _least_squares(problem)
-    omega = np.zeros(problem.G.shape[1])
+    gamma = np.zeros(problem.G.shape[1])
     for _ in range(_SCORING):
-        omega = _spread(problem, beta)
-        beta, gain = _scored(problem, beta, omega)
+        gamma = _spread(problem, beta)
+        beta, gain = _scored(problem, beta, gamma)
         if gain < 1e-3:
             break
-    templates = _moments(problem, beta, omega)
-    at = Parameters(templates, beta, omega)
-    return _joint(problem, at) if joint else (at, zeros(problem))
+    return beta, gamma
 
 
 def _least_squares(problem: Problem) -> Floats:
@@ -86,12 +120,11 @@ def _scored(problem: Problem, beta: Floats, gamma: Floats) -> tuple[Floats, floa
     return beta, 0.0
 
 
-def _moments(problem: Problem, beta: Floats, gamma: Floats) -> list[Floats]:
+def _moments(problem: Problem, curve: Curve) -> list[Floats]:
     """Templates ``c I``: the excess of ``|Z'g|^2`` over its expectation without random effects.
 
     With variance ``c^2`` in the working basis, ``E |Z'g|^2 = tr N + c^2 tr N^2``, ``N = Z'WZ``.
     """
-    curve = problem.curve(problem.fixed_part(beta), problem.omega(gamma))
     A = problem.rows.cross_products(curve.expected)
     found = []
     for term, e, N in zip(problem.rows.terms, problem.rows.sums(curve.g), A.zz, strict=True):
@@ -101,30 +134,29 @@ def _moments(problem: Problem, beta: Floats, gamma: Floats) -> list[Floats]:
     return found
 
 
-def _joint(problem: Problem, at: Parameters) -> tuple[Parameters, list[Floats]]:
+def _joint(problem: Problem, at: Parameters, curve: Curve) -> tuple[Parameters, list[Floats]]:
     """A few Newton steps in the random and the fixed effects together, templates held."""
     beta, u = at.beta, zeros(problem)
     omega = problem.omega(at.gamma)
     eta = problem.fixed_part(beta)
     for _ in range(_JOINT):
-        new = _joint_step(problem, Parameters(at.templates, beta, at.gamma), eta)
+        new = _joint_step(problem, at.templates, eta, curve)
         if new is None or not all_inside(problem.family.link, new[2]):
             break
-        curve = problem.curve(new[2], omega)
-        before = problem.curve(eta, omega).l.sum() - 0.5 * sum((v**2).sum() for v in u)
-        if curve.l.sum() - 0.5 * sum((v**2).sum() for v in new[1]) < before:
+        after = problem.curve(new[2], omega)
+        before = curve.l.sum() - 0.5 * sum((v**2).sum() for v in u)
+        if after.l.sum() - 0.5 * sum((v**2).sum() for v in new[1]) < before:
             break
-        beta, u, eta = new
+        (beta, u, eta), curve = new, after
     return Parameters(at.templates, beta, at.gamma), u
 
 
 def _joint_step(
-    problem: Problem, at: Parameters, eta: Floats
+    problem: Problem, templates: Sequence[Floats], eta: Floats, curve: Curve
 ) -> tuple[Floats, list[Floats], Floats] | None:
     """Fixed effects, spherical effects and predictor after one step of the joint equations."""
     rows = problem.rows
-    curve = problem.curve(eta, problem.omega(at.gamma))
-    factor, W = safe_factor(problem, curve, at.templates)
+    factor, W = safe_factor(problem, curve, templates)
     if factor is None:
         return None
     zeta = curve.g + W * (eta - problem.offset)
@@ -142,7 +174,7 @@ def _joint_step(
     b = [v - c @ beta for v, c in zip(b, images, strict=True)]
     new = problem.fixed_part(beta) + rows.image(b)
     back = rows.sums(curve.g - W * (new - eta))
-    return beta, [s @ T for s, T in zip(back, at.templates, strict=True)], new
+    return beta, [s @ T for s, T in zip(back, templates, strict=True)], new
 
 
 def _solution(A: Floats, y: Floats) -> Floats:
