@@ -150,7 +150,8 @@ class GeneralEstimate:
     convergence, n_steps
         The certificate, and the steps taken in the searches for modes.
     optimum
-        The criterion there as the search left it; ``None`` after unpickling.
+        The criterion there as the search left it, of rows added up where many share a pattern;
+        ``None`` after unpickling.
     """
 
     problem: Problem
@@ -184,15 +185,22 @@ class GeneralEstimate:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The criterion at the optimum."""
-        found = self.optimum or self.approximation(self.problem, self.at, self.u)
+        """The criterion at the optimum, of single rows."""
+        if self.optimum is not None and self.optimum.problem is self.problem:
+            return self.optimum
+        found = self.approximation(self.problem, self.at, self.u)
         assert found is not None
         return found
+
+    @property
+    def summed(self) -> Evaluation:
+        """The criterion at the optimum, of rows or of sums over rows."""
+        return self.evaluation if self.optimum is None else self.optimum
 
     @cached_property
     def value(self) -> float:
         """Minus twice the log-likelihood at the optimum, without the penalty of a prior."""
-        return self.evaluation.value - self.problem.penalty(self.at.beta)
+        return self.summed.value - self.problem.penalty(self.at.beta)
 
     @cached_property
     def theta(self) -> Floats:
@@ -257,13 +265,14 @@ class GeneralEstimate:
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
         """Conditional covariances of the random effects given all parameters: ``(l, k, k)``."""
-        parts = zip(self.evaluation.derivatives, self.A.random, strict=True)
+        parts = zip(self.summed.derivatives, self.A.random, strict=True)
         return tuple(B @ d.C @ B.T for d, B in parts)
 
-    @property
+    @cached_property
     def eta(self) -> Floats:
         """Linear predictor of every row at the modes."""
-        return self.evaluation.mode.eta
+        b = [u @ T.T for u, T in zip(self.u, self.at.templates, strict=True)]
+        return self.problem.fixed_part(self.at.beta) + self.A.image(b)
 
     @cached_property
     def singular_groups(self) -> tuple[str, ...]:
@@ -298,9 +307,10 @@ def estimate_general(
     The search starts at the optimum ``near``, of another response for the same rows, unless that is
     singular, where every criterion is stationary.
     """
-    at, u = _near(problem, approximation, near) or _begun(problem, approximation)
-    start, free = problem.pack(*at), moving(problem, approximation)
-    search = Search(problem, approximation, u, start, free)
+    summed = problem.collapsed()
+    at, u = _near(summed, approximation, near) or _begun(summed, approximation)
+    start, free = summed.pack(*at), moving(summed, approximation)
+    search = Search(summed, approximation, u, start, free)
     found = minimize(search, start[free], gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
     point = found.point.point if isinstance(found.point, _Part) else found.point
     assert isinstance(point, Evaluation)
@@ -313,7 +323,7 @@ def estimate_general(
         u=point.u,
         hessian=hessian,
         convergence=_certificate(
-            found, point.gradient, hessian, upright(problem, point.at, approximation)
+            found, point.gradient, hessian, upright(summed, point.at, approximation)
         ),
         n_steps=search.n_steps,
         optimum=point,

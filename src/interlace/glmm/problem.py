@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from interlace.glmm.families import Curve, Family, Slope
+from interlace.glmm.patterns import refined
 from interlace.glmm.working import Working
+from interlace.sums.cells import Codes
 from interlace.sums.terms import Floats, pack, unpack
 
 # Rows at a time, so that what a family computes on the way stays in the cache.
@@ -108,6 +110,44 @@ class Problem:
     def responding(self, y: Floats) -> Problem:
         """The same rows with another response."""
         return replace(self, y=y, constant=_constant(self.family, y, self.trials, self.weights))
+
+    def some(self, rows: Codes) -> Problem:
+        """The problem on some of the rows; the constant stays that of all."""
+        return replace(
+            self,
+            rows=self.rows.some(rows),
+            y=self.y[rows],
+            trials=self.trials[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            offset=self.offset[rows],
+            G=self.G[rows],
+        )
+
+    def collapsed(self) -> Problem:
+        """The same likelihood of rows added up by pattern, where patterns are few."""
+        name, found = self.family.name, self.rows.patterns
+        exposed = name == "poisson" and self.family.link.name == "log"
+        others = [] if exposed else [self.offset]
+        if name not in ("binomial", "poisson"):
+            others.append(self.y)
+        found = None if found is None else refined(found, [*others, *self.G.T])
+        if found is None:
+            return self
+        some, w = self.some(found.first), self.weights
+        total = found.sums(w)
+        y = self.y if w is None else w * self.y
+        if name == "binomial":
+            trials = found.sums(self.trials if w is None else w * self.trials)
+            return replace(some, y=found.sums(y), trials=trials, weights=None)
+        if not exposed:
+            mean = some.y if name != "poisson" else found.sums(y) / total
+            return replace(some, y=mean, weights=total)
+        top = float(self.offset.max())
+        exposure = np.exp(self.offset - top)
+        offset = top + np.log(found.sums(exposure if w is None else w * exposure))
+        counts = found.sums(y)
+        constant = self.constant + float(y @ self.offset - counts @ offset)
+        return replace(some, y=counts, weights=None, offset=offset, constant=constant)
 
     def penalty(self, beta: Floats) -> float:
         """What the prior on the fixed effects adds to the criterion."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -38,24 +37,11 @@ def start_of(problem: Problem, *, joint: bool = True) -> tuple[Parameters, list[
 
 def thinned(problem: Problem) -> Problem:
     """The problem on some of its rows, drawn at random, where there are very many."""
-    rows, n = problem.rows, problem.rows.n
+    n = problem.rows.n
     if n <= 2 * _ENOUGH:
         return problem
     some = np.random.default_rng(0).integers(0, n, _ENOUGH)
-    return replace(
-        problem,
-        rows=replace(
-            rows,
-            X=rows.X[some],
-            Z=tuple(None if Z is None else Z[some] for Z in rows.Z),
-            codes=tuple(codes[some] for codes in rows.codes),
-        ),
-        y=problem.y[some],
-        trials=problem.trials[some],
-        weights=None if problem.weights is None else problem.weights[some],
-        offset=problem.offset[some],
-        G=problem.G[some],
-    )
+    return problem.some(some)
 
 
 def _without_random_effects(problem: Problem) -> tuple[Floats, Floats]:

@@ -7,11 +7,13 @@ derivatives as right-hand sides.  A row may have a negative weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
+from interlace.glmm.patterns import Patterns, found_patterns
 from interlace.solver.exact import Factor, factorize
 from interlace.solver.own import OwnRows
 from interlace.solver.plan import Plan, make_plan, refill
@@ -37,6 +39,8 @@ class Working:
         Working columns, ``(n, p)`` and per term ``(n, k)``, or ``None`` for a column of ones.
     fixed, random
         Maps ``(p, p)`` and ``(k, k)`` from the user's columns kept to the working ones.
+    patterns
+        Rows that share levels and columns, where many do.
     """
 
     names: tuple[str, ...]
@@ -47,6 +51,7 @@ class Working:
     Z: tuple[Floats | None, ...]
     fixed: Floats
     random: tuple[Floats, ...]
+    patterns: Patterns | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
@@ -66,6 +71,16 @@ class Working:
     def p(self) -> int:
         """Fixed effects."""
         return len(self.fixed)
+
+    def some(self, rows: Codes) -> Working:
+        """Some of the rows, or some repeatedly."""
+        return replace(
+            self,
+            codes=tuple(codes[rows] for codes in self.codes),
+            X=self.X[rows],
+            Z=tuple(None if Z is None else Z[rows] for Z in self.Z),
+            patterns=None,
+        )
 
     # -------------------------------------------------------------- products with Z
 
@@ -201,6 +216,7 @@ def working_rows(design: Rows, unit: float = 1.0) -> Working:
         ),
         fixed=fixed.shift @ fixed.finish * unit,
         random=tuple(b.shift @ b.finish * unit for b in blocks),
+        patterns=found_patterns(design.codes, chain(design.X.T, *(Z.T for Z in design.Z))),
     )
 
 
