@@ -8,11 +8,16 @@ from functools import cached_property
 
 import pandas as pd
 
-from interlace.errors import InterlaceError
+from interlace.errors import choose
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
+from interlace.inference.bootstrap.general import bootstrap_general
+from interlace.inference.intervals import wald_intervals
 from interlace.inference.tested import Coefficients
+from interlace.model.confidence import coverage_of
 from interlace.model.generalised import FittedGeneralModel
+
+METHODS = ("wald", "bootstrap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,25 +31,34 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
 
     def conf_int(
         self,
-        level: float = 0.95,
+        level: float | None = None,
         method: str = "wald",
         parm: str | Sequence[str] | None = None,
+        *,
+        alpha: float | None = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
     ) -> pd.DataFrame:
-        """Wald intervals of the coefficients, on the scale of the link.
+        """Confidence intervals, of coefficients on the scale of the link.
 
         Parameters
         ----------
         level
-            Coverage.
+            Coverage, 0.95 by default.
         method
-            ``"wald"``.
+            ``"wald"``: of the fixed effects.  ``"bootstrap"``: percentiles of a parametric
+            bootstrap, of the parameters of the random effects and the family too.
         parm
-            Names of the coefficients wanted; all by default.
+            Names of the parameters wanted; all by default.
+        alpha
+            ``1 - level``, as statsmodels calls it.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
 
         Returns
         -------
         DataFrame
-            By coefficient; the columns are the two tail probabilities.
+            By parameter; the columns are the two tail probabilities.
 
         Raises
         ------
@@ -62,11 +76,9 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
                    0.025  0.975
         Intercept -1.854 -0.943
         """
-        if method != "wald":
-            raise InterlaceError(f"method must be 'wald', not {method!r}")
-        table = self.coef_table(level=level)
-        names = list(table.index)
-        wanted = list(selected(names, parm, len(names)))
-        tail = (1.0 - level) / 2.0
-        limits = table.loc[wanted, ["lower", "upper"]]
-        return limits.set_axis([f"{tail:.6g}", f"{1.0 - tail:.6g}"], axis=1)
+        coverage = coverage_of(level, alpha)
+        choose("method", method, METHODS)
+        if method == "bootstrap":
+            found = bootstrap_general(self, n_bootstrap, seed=seed).conf_int(coverage)
+            return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]
+        return wald_intervals(self.estimate, self._reference(None), coverage, parm)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interlace.estimation.estimate import Estimate
     from interlace.inference.tested import TestedModel
     from interlace.inference.wald import Reference
+    from interlace.model.optimum import AnyEstimate
 
 METHODS = ("wald", "profile", "bootstrap")
 
@@ -41,17 +42,17 @@ def conf_int(
     if method == "bootstrap":
         found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
         return found.loc[list(selected(list(found.index), parm, result.estimate.A.p))]
-    return wald_intervals(result, reference(), level, parm)
+    return wald_intervals(result.estimate, reference(), level, parm)
 
 
 def wald_intervals(
-    result: TestedModel,
+    estimate: AnyEstimate,
     reference: Reference,
     level: float,
     parm: str | Sequence[str] | None,
 ) -> pd.DataFrame:
     """Estimates less and plus a quantile times the standard error."""
-    table = coefficient_table(result.estimate, reference, level=level)
+    table = coefficient_table(estimate, reference, level=level)
     wanted = selected(list(table.index), parm, len(table))
     return table.loc[list(wanted), ["lower", "upper"]].set_axis(tails(level), axis=1)
 

@@ -43,6 +43,9 @@ from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
+# Families whose dispersion multiplies the variance function.
+DISPERSED = ("gaussian", "gamma", "inverse-gaussian")
+
 
 @dataclass(frozen=True, eq=False)
 class FittedGeneralModel(Labelled[GeneralEstimate]):
@@ -77,7 +80,7 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
         InterlaceError
             The family has none.
         """
-        if self.family.name not in ("gaussian", "gamma", "inverse-gaussian"):
+        if self.family.name not in DISPERSED:
             raise InterlaceError(
                 f"family={self.family.name!r} has no scale: its variance follows from the mean"
                 f"{' and dispersion' if self.family.auxiliary else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,21 @@ from interlace.design import frame
 from interlace.design.newdata import replay
 from interlace.design.reads import columns_of
 from interlace.design.recipe import recipe_of, require_rows
+from interlace.diagnostics.general import prior_weights, residuals
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
+from interlace.estimation.estimate import Estimate
 from interlace.estimation.parameters import broom_names
+from interlace.glmm.estimate import GeneralEstimate
+from interlace.glmm.leverage import Leverage
+from interlace.inference.general_errors import general_errors
 from interlace.inference.information import variance_errors
-from interlace.inference.tested import TestedModel
+from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level, normal_reach
+from interlace.model.fitted import FittedModel
+from interlace.model.generalised import DISPERSED, FittedGeneralModel
 from interlace.model.predict import center_of, predict
+from interlace.model.respond import predict_general
 from interlace.sums.terms import Floats, ReTerm
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
@@ -38,12 +47,13 @@ Row = dict[str, object]
 
 
 def tidy(
-    result: TestedModel,
+    result: Coefficients[Any],
     effects: str | Iterable[str] = "fixed",
     *,
     ddf: str | None = None,
     conf_int: bool = False,
     conf_level: float = 0.95,
+    exponentiate: bool = False,
 ) -> pd.DataFrame:
     """Estimates of a model, one a row, in broom.mixed's columns.
 
@@ -62,6 +72,9 @@ def tidy(
         by the normal distribution.
     conf_level
         Level of the intervals.
+    exponentiate
+        Exponentials of coefficients and their limits: odds ratios with a logit link, rate ratios
+        with a log link.  Their standard errors are by the delta method; tests do not change.
 
     Returns
     -------
@@ -92,7 +105,7 @@ def tidy(
     check_level(conf_level, "conf_level")
     wanted = _wanted(effects)
     parts = {
-        "fixed": lambda: _fixed(result.coef_table(ddf, conf_level)),
+        "fixed": lambda: _fixed(result.coef_table(ddf, conf_level), exponentiate),
         "ran_pars": lambda: _ran_pars(result),
         "ran_vals": lambda: _ran_vals(result, conf_level),
     }
@@ -115,28 +128,43 @@ def _wanted(effects: str | Iterable[str]) -> list[str]:
     return wanted
 
 
-def _fixed(table: pd.DataFrame) -> pd.DataFrame:
+def _fixed(table: pd.DataFrame, exponentiate: bool) -> pd.DataFrame:
     names = {"se": "std.error", "p": "p.value", "lower": "conf.low", "upper": "conf.high"}
+    if exponentiate:
+        table = exponentiated(table)
     found = table.rename(columns=names).rename_axis("term").reset_index()
     return found.assign(effect="fixed")
 
 
-def _ran_pars(result: TestedModel) -> pd.DataFrame:
+def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of coefficients with their exponentials; errors by the delta method."""
+    new = {name: np.exp(table[name]) for name in ("estimate", "lower", "upper")}
+    return table.assign(**new, se=new["estimate"] * table["se"])
+
+
+def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
-    errors = variance_errors(result.estimate)
-    open_ = result.estimate.undetermined
+    estimate = result.estimate
+    if isinstance(estimate, Estimate):
+        errors, open_ = variance_errors(estimate), estimate.undetermined
+        entries, pairs = list(open_.entries), list(open_.correlations)
+        last = {"term": "sd__Observation", "estimate": estimate.sigma, "std.error": errors.sigma}
+    else:
+        errors = general_errors(estimate)
+        entries = pairs = [np.zeros((t.k, t.k), dtype=bool) for t in estimate.A.terms]
+        name, value = estimate.family.auxiliary, estimate.auxiliary
+        last = {"term": name, "estimate": value, "std.error": errors.scale} if name else {}
     rows = [
         {"group": term.group, **row}
         for j, term in _in_formula_order(result)
         for row in _parameters(
             term,
-            np.where(open_.entries[j], np.nan, result.estimate.covariances[j]),
-            np.where(np.diag(open_.entries[j]), np.nan, errors.sds[j]),
-            np.where(open_.correlations[j], np.nan, errors.correlations[j]),
+            np.where(entries[j], np.nan, estimate.covariances[j]),
+            np.where(np.diag(entries[j]), np.nan, errors.sds[j]),
+            np.where(pairs[j], np.nan, errors.correlations[j]),
         )
     ]
-    sigma = {"estimate": result.estimate.sigma, "std.error": errors.sigma}
-    rows.append({"group": "Residual", "term": "sd__Observation", **sigma})
+    rows += [{"group": "Residual", **last}] if last else []
     return pd.DataFrame(rows).assign(effect="ran_pars")
 
 
@@ -156,7 +184,7 @@ def _parameters(
             }
 
 
-def _ran_vals(result: TestedModel, level: float) -> pd.DataFrame:
+def _ran_vals(result: Coefficients[Any], level: float) -> pd.DataFrame:
     """Conditional modes, level by level within each column of each term."""
     estimate = result.estimate
     reach = normal_reach(level)
@@ -179,7 +207,7 @@ def _ran_vals(result: TestedModel, level: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _in_formula_order(result: TestedModel) -> list[tuple[int, ReTerm]]:
+def _in_formula_order(result: Coefficients[Any]) -> list[tuple[int, ReTerm]]:
     """Positions and terms, grouping factors in the order of the formula."""
     keys = list(result.ngroups)
     terms = result.estimate.A.terms
@@ -187,7 +215,7 @@ def _in_formula_order(result: TestedModel) -> list[tuple[int, ReTerm]]:
     return [(j, terms[j]) for j in order]
 
 
-def glance(result: TestedModel) -> pd.DataFrame:
+def glance(result: Coefficients[Any]) -> pd.DataFrame:
     """One row about a model, in broom.mixed's columns.
 
     Returns
@@ -195,8 +223,11 @@ def glance(result: TestedModel) -> pd.DataFrame:
     DataFrame
         ``nobs, sigma, logLik, AIC, BIC, REMLcrit, df.residual``; ``deviance`` in place of
         ``REMLcrit`` for ML.  ``df.residual`` is rows less parameters, those of the variances
-        included.  After a fit by the iterative solver also ``solver, logLik.error`` (Monte-Carlo
-        standard error; AIC and BIC have twice that) ``, n_probes, n_iterations``.
+        included.  Of a generalised model ``sigma`` is the root of a dispersion that multiplies the
+        variance, 1 without one, and ``deviance`` the sum of squared deviance residuals; its family,
+        link and auxiliary parameter follow.  After a fit by the iterative solver also
+        ``solver, logLik.error`` (Monte-Carlo standard error; AIC and BIC have twice that)
+        ``, n_probes, n_iterations``.
 
     Examples
     --------
@@ -208,13 +239,16 @@ def glance(result: TestedModel) -> pd.DataFrame:
     """
     row: Row = {
         "nobs": result.nobs,
-        "sigma": result.estimate.sigma,
+        "sigma": np.sqrt(_scale(result.estimate)),
         "logLik": result.llf,
         "AIC": result.aic,
         "BIC": result.bic,
-        "REMLcrit" if result.method == "REML" else "deviance": result.criterion,
+        "REMLcrit" if result.method == "REML" else "deviance": _deviance(result),
         "df.residual": result.nobs - result.nparams,
     }
+    if isinstance(result, FittedGeneralModel):
+        row |= {"family": result.family.name, "link": result.link.name}
+        row |= {result.family.auxiliary: result.dispersion} if result.family.auxiliary else {}
     found = result.convergence
     if found.criterion_error is not None:
         row |= {
@@ -226,10 +260,25 @@ def glance(result: TestedModel) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
+def _scale(estimate: Estimate | GeneralEstimate) -> float:
+    """Residual variance, or the dispersion that takes its place."""
+    if isinstance(estimate, Estimate):
+        return estimate.sigma**2
+    multiplies = estimate.family.name in DISPERSED and estimate.auxiliary is not None
+    return estimate.auxiliary if multiplies and estimate.auxiliary else 1.0
+
+
+def _deviance(result: Coefficients[Any]) -> float:
+    """The criterion, or the deviance of a generalised model."""
+    if isinstance(result, FittedGeneralModel):
+        return float((residuals(result, "deviance") ** 2).sum())
+    return result.criterion
+
+
 # ------------------------------------------------------------------ rows
 
 
-def augment(result: TestedModel, newdata: object = None) -> object:
+def augment(result: Coefficients[Any], newdata: object = None) -> object:
     """The rows of a model with its predictions and residuals, in broom.mixed's columns.
 
     Parameters
@@ -247,6 +296,8 @@ def augment(result: TestedModel, newdata: object = None) -> object:
         used in the fit, the columns that the model reads and the rows it used, and ``.fitted,
         .resid, .hat, .cooksd, .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.
         A result that no longer holds its data gives the response and the grouping factors.
+        Of a generalised model ``.fitted, .mu, .fixed`` and ``.resid`` are means (proportions if
+        binomial), and ``.eta, .pearson, .deviance`` stand for what has weights.
 
     Raises
     ------
@@ -277,13 +328,17 @@ def augment(result: TestedModel, newdata: object = None) -> object:
         return pd.DataFrame({**_rows_held(result), **new}, index=labels)
     kept = require_rows(result.design, "augment").kept
     table, options = frame.open_table(result.data), result.options
-    beside = (options.weights, options.offset)
-    read = set(columns_of(result.formula, table, result.encoding.context, beside=beside))
+    beside = (options.weights, options.offset, options.trials, options.exposure)
+    context = require_rows(result.design, "augment").encoding.context
+    read = set(columns_of(result.formula, table, context, beside=beside))
     return frame.extended(result.data, [n for n in table.names if n in read], kept, new)
 
 
-def _predicted(result: TestedModel, newdata: object) -> dict[str, Floats]:
+def _predicted(result: Coefficients[Any], newdata: object) -> dict[str, Floats]:
     """Predictions of new rows with and without the random effects."""
+    if isinstance(result, FittedGeneralModel):
+        asked = ((".fitted", True), (".fixed", False))
+        return {name: np.asarray(predict_general(result, newdata, re)) for name, re in asked}
     encoding, estimate = recipe_of(result.design, result.estimate.A).encoding, result.estimate
     rows = replay(encoding, newdata)
     fixed = rows.with_levels([False] * len(rows.codes))
@@ -293,7 +348,34 @@ def _predicted(result: TestedModel, newdata: object) -> dict[str, Floats]:
     }
 
 
-def _statistics(result: TestedModel) -> dict[str, Floats]:
+def _statistics(result: Coefficients[Any]) -> dict[str, Floats]:
+    """What a model says of its rows."""
+    if isinstance(result, FittedGeneralModel):
+        return _of_general(result)
+    assert isinstance(result, FittedModel)
+    return _of_linear(result)
+
+
+def _of_general(result: FittedGeneralModel) -> dict[str, Floats]:
+    estimate, pearson = result.estimate, residuals(result, "pearson")
+    hat = Leverage(estimate.evaluation).overall
+    sigma = float(np.sqrt(_scale(estimate)))
+    return {
+        ".fitted": result.fittedvalues,
+        ".resid": result.resid,
+        ".hat": hat,
+        ".cooksd": hat_cooks(hat, pearson, sigma=sigma, p=estimate.A.p),
+        ".fixed": np.asarray(predict_general(result, include_re=False)),
+        ".mu": result.fittedvalues,
+        ".eta": estimate.eta.copy(),
+        ".offset": estimate.problem.offset.copy(),
+        ".weights": prior_weights(result) * estimate.problem.trials,
+        ".pearson": pearson,
+        ".deviance": residuals(result, "deviance"),
+    }
+
+
+def _of_linear(result: FittedModel) -> dict[str, Floats]:
     design, estimate = require_rows(result.design, "augment"), result.estimate
     one = np.ones(result.nobs)
     w = one if design.weights is None else design.weights
@@ -314,7 +396,7 @@ def _statistics(result: TestedModel) -> dict[str, Floats]:
     }
 
 
-def _rows_held(result: TestedModel) -> dict[str, object]:
+def _rows_held(result: Coefficients[Any]) -> dict[str, object]:
     """The response and the levels of the grouping factors."""
     design = require_rows(result.design, "augment")
     groups = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interlace.reporting.summary import Summary, fixed_table, random_table
+from interlace.errors import InterlaceError
+from interlace.reporting.broom import exponentiated
+from interlace.reporting.summary import Summary, Table, aligned, fixed_table, random_table
 
 if TYPE_CHECKING:
     from interlace.inference.general import TestedGeneralModel
@@ -20,15 +22,34 @@ _DISPERSION = {
     "inverse-gaussian": "Dispersion phi (variance phi mu^3)",
     "gaussian": "Residual variance",
 }
+# What exponentials of coefficients are, by family and link, or by link.
+_RATIOS = {
+    ("", "logit"): "Odds ratios",
+    ("", "cloglog"): "Hazard ratios",
+    ("binomial", "log"): "Risk ratios",
+    ("poisson", "log"): "Rate ratios",
+    ("negative-binomial", "log"): "Rate ratios",
+    ("", "log"): "Ratios of means",
+}
 
 
-def summarize_general(result: TestedGeneralModel) -> Summary:
-    """Collect the tables of a generalised model."""
+def summarize_general(result: TestedGeneralModel, *, ratios: bool = False) -> Summary:
+    """Collect the tables of a generalised model; with ``ratios`` exponentials of coefficients too.
+
+    Raises
+    ------
+    InterlaceError
+        Exponentials of coefficients mean nothing with the link.
+    """
     family = result.family
     return Summary(
         title=f"Generalised linear mixed model: {family.name}, {family.link.name} link",
         facts=_facts(result),
-        tables=(random_table(result.variance_components, None), fixed_table(result)),
+        tables=(
+            random_table(result.variance_components, None),
+            fixed_table(result),
+            *([_ratios(result)] if ratios else []),
+        ),
         notes=_notes(result),
     )
 
@@ -51,6 +72,22 @@ def _facts(result: TestedGeneralModel) -> tuple[tuple[str, str], ...]:
         facts.append((label, f"{result.dispersion:.6g}"))
     facts.append(("Optimiser", f"{state}, {convergence.n_evaluations} evaluations"))
     return tuple(facts)
+
+
+def _ratios(result: TestedGeneralModel) -> Table:
+    """Exponentials of the coefficients but the intercept, with their intervals."""
+    link = result.link.name
+    title = _RATIOS.get((result.family.name, link)) or _RATIOS.get(("", link))
+    if title is None:
+        raise InterlaceError(
+            f"ratios need a logit, cloglog or log link: exponentials of coefficients mean nothing "
+            f"with link={link!r}"
+        )
+    table = exponentiated(result.coef_table())
+    table = table[table.index != "Intercept"]
+    columns = (aligned(table[name].to_numpy()) for name in ("estimate", "lower", "upper"))
+    rows = tuple(zip(map(str, table.index), *columns, strict=True))
+    return Table(title, ("", "Ratio", "[0.025", "0.975]"), rows, labels=1)
 
 
 def _notes(result: TestedGeneralModel) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def random_table(components: Mapping[str, float | pd.DataFrame], residual: float
     widest = max(len(frame) for frame in frames.values())
     left = [] if residual is None else [residual]
     variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), left])
-    numbers = list(zip(_aligned(variances), _aligned(np.sqrt(variances)), strict=True))
+    numbers = list(zip(aligned(variances), aligned(np.sqrt(variances)), strict=True))
     rows: list[Row] = []
     for key, frame in frames.items():
         correlations = _correlations(frame.to_numpy())
@@ -139,13 +139,13 @@ def fixed_table(result: TestedModel | TestedGeneralModel) -> Table:
     letter = "z" if large else "t"
     columns = {
         "": [str(name) for name in result.fe_params.index],
-        "Estimate": _aligned(result.fe_params.to_numpy()),
-        "Std. error": _aligned(result.fe_bse.to_numpy()),
+        "Estimate": aligned(result.fe_params.to_numpy()),
+        "Std. error": aligned(result.fe_bse.to_numpy()),
         **({} if large else {"df": [f"{df:.2f}" for df in result.fe_df]}),
         letter: [f"{t:.3f}" for t in result.fe_tvalues],
         f"P>|{letter}|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
-        "[0.025": _aligned(interval[:, 0]),
-        "0.975]": _aligned(interval[:, 1]),
+        "[0.025": aligned(interval[:, 0]),
+        "0.975]": aligned(interval[:, 1]),
     }
     rows = tuple(zip(*columns.values(), strict=True))
     return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
@@ -204,7 +204,7 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _aligned(values: Floats) -> list[str]:
+def aligned(values: Floats) -> list[str]:
     """One column of numbers with the same decimals, six digits of the largest; a dash for NaN."""
     sizes = np.abs(values[~np.isnan(values)])
     largest = float(sizes.max(initial=0.0))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
-from interlace import reporting
 from interlace.model.fitted import Options
 from interlace.model.generalised import fit_general
+from interlace.results.general_reports import GeneralReports
 from interlace.results.general_responses import GeneralResponses, as_result
 from interlace.results.result import CrossedLMEResult
 
-if TYPE_CHECKING:
-    from interlace.reporting.summary import Summary
-
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(GeneralResponses):
+class CrossedGLMMResult(GeneralReports, GeneralResponses):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
@@ -55,10 +52,6 @@ class CrossedGLMMResult(GeneralResponses):
                 f"{self.family.name!r} answers what dir(result) lists"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def summary(self) -> Summary:
-        """Tables of the fit; ``str()`` gives text, notebooks show HTML."""
-        return reporting.summarize_general(self)
 
     def __repr__(self) -> str:
         return (

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.diagnostics.general import residuals
+from interlace.inference.bootstrap.general import bootstrap_general
 from interlace.inference.general import TestedGeneralModel
 from interlace.model.drawn import simulate_general
 from interlace.model.generalised import FittedGeneralModel, refitted, updated
 from interlace.model.respond import predict_general
+
+if TYPE_CHECKING:
+    from interlace.inference.bootstrap.replicates import BootstrapResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +194,71 @@ class GeneralResponses(TestedGeneralModel):
         (56, 3)
         """
         return simulate_general(self, nsim, seed, include_re=include_re)
+
+    def bootstrap(
+        self,
+        n: int = 1000,
+        kind: str = "parametric",
+        *,
+        seed: int | None = None,
+        statistic: Callable[[Self], object] | None = None,
+        group: str | None = None,
+        n_jobs: int = 1,
+        progress: bool | None = None,
+    ) -> BootstrapResult:
+        """Parametric bootstrap of the parameters, or of any statistic of the fit.
+
+        Parameters
+        ----------
+        n
+            Replicates: responses simulated from the fit with new random effects, each fitted from
+            the fit's optimum.
+        kind
+            ``"parametric"``; there are no residuals to draw from.
+        seed
+            Replicates depend on it and on their number alone, whatever ``n`` and ``n_jobs``.
+        statistic
+            A function of a result that returns a number, an array or a Series; ``None`` for fixed
+            effects, standard deviations, correlations, and the dispersion, size or precision.
+        group
+            Not used by ``"parametric"``.
+        n_jobs
+            Processes; -1 for as many as there are cores.
+        progress
+            As in :func:`interlace.fit`.
+
+        Returns
+        -------
+        BootstrapResult
+            ``replicates, estimate, se, bias, conf_int(level, method)``, and the numbers of
+            replicates that failed (with their messages) or were singular.
+
+        Raises
+        ------
+        InterlaceError
+            Another kind, or fewer than 2 replicates.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> boot = result.bootstrap(20, seed=1)
+        >>> boot.replicates.shape, boot.n_failed
+        ((20, 5), 0)
+        """
+        return bootstrap_general(
+            self,
+            n,
+            kind,
+            seed=seed,
+            statistic=statistic,
+            group=group,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
 
     def refit(self, y: ArrayLike) -> Self:
         """Fit the same model to another response ``y`` (nobs,) for the rows used.

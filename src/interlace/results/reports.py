@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from interlace import reporting
 from interlace.errors import warn
-from interlace.inference.tested import TestedModel
+from interlace.estimation.estimate import Estimate
+from interlace.inference.tested import Coefficients, TestedModel
+from interlace.model.fitted import E
 
 if TYPE_CHECKING:
     from interlace.plots.style import Figure
@@ -21,16 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Reports(TestedModel):
-    """Tables and figures of a fitted model; a chapter of a result."""
-
-    def summary(self) -> Summary:
-        """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        return reporting.summarize(self)
-
-    def _repr_html_(self) -> str:
-        """The summary, for notebooks."""
-        return self.summary()._repr_html_()
+class Tables(Coefficients[E]):
+    """Tidy tables of a fitted model of any family; a chapter of a result."""
 
     def tidy(
         self,
@@ -39,6 +33,7 @@ class Reports(TestedModel):
         ddf: str | None = None,
         conf_int: bool = False,
         conf_level: float = 0.95,
+        exponentiate: bool = False,
     ) -> pd.DataFrame:
         """Estimates as a frame with broom.mixed's columns.
 
@@ -51,6 +46,9 @@ class Reports(TestedModel):
             Tests of the fixed effects, as in :meth:`coef_table`.
         conf_int, conf_level
             Add ``conf.low`` and ``conf.high``.
+        exponentiate
+            Exponentials of coefficients and limits: odds ratios with a logit link, rate ratios with
+            a log link; errors by the delta method.
 
         Examples
         --------
@@ -64,12 +62,20 @@ class Reports(TestedModel):
         2   Subject             sd__Days     5.922
         3  Residual      sd__Observation    25.592
         """
-        return reporting.tidy(self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level)
+        return reporting.tidy(
+            self,
+            effects,
+            ddf=ddf,
+            conf_int=conf_int,
+            conf_level=conf_level,
+            exponentiate=exponentiate,
+        )
 
     def glance(self) -> pd.DataFrame:
         """One row that describes the fit, with broom.mixed's columns.
 
-        ``nobs, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, and ``df.residual``.
+        ``nobs, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, and ``df.residual``; of a
+        generalised model also ``family``, ``link`` and the dispersion, size or precision.
         """
         return reporting.glance(self)
 
@@ -87,7 +93,8 @@ class Reports(TestedModel):
             Of the kind that was fitted (after a fit by the iterative solver for ``newdata`` only,
             as it has no leverages): the columns used, then ``.fitted, .resid, .hat, .cooksd,
             .fixed, .mu, .offset, .sqrtXwt, .sqrtrwt, .weights, .wtres``.  ``.cooksd`` is lme4's, a
-            function of residual and hat value.
+            function of residual and hat value.  Of a generalised model fitted values and residuals
+            are means, and ``.eta, .pearson, .deviance`` stand for what has weights.
 
         Examples
         --------
@@ -100,6 +107,19 @@ class Reports(TestedModel):
         1     308   302.66  0.10
         """
         return reporting.augment(self, newdata)
+
+
+@dataclass(frozen=True, eq=False)
+class Reports(Tables[Estimate], TestedModel):
+    """Tables and figures of a fitted linear model; a chapter of a result."""
+
+    def summary(self) -> Summary:
+        """Tables of the fit; prints as text, shows as HTML in notebooks."""
+        return reporting.summarize(self)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return self.summary()._repr_html_()
 
     def plot(self, *, level: float = 0.95) -> Figure:
         """The four pictures a reviewer wants to see.

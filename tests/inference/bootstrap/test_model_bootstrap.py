@@ -25,9 +25,9 @@ from interlace.inference.bootstrap.resample import (
     BootstrapResult,
     _Parameters,
     _runner,
-    _Statistic,
     bootstrap,
 )
+from interlace.inference.bootstrap.running import Statistic
 from interlace.inference.bootstrap.samplers import (
     Residual,
     WildClusters,
@@ -137,7 +137,7 @@ def test_processes_change_nothing(kind: str, n: int) -> None:
 def test_work_can_be_sent_to_another_process(kind: str, statistic: object) -> None:
     """What another process does is pickled."""
     result = sleep()
-    reader = _Parameters(result) if statistic is None else _Statistic(result, _days)
+    reader = _Parameters(result) if statistic is None else Statistic(result, _days)
     run = _runner(result, result.design, kind, None, reader)
     copy = pickle.loads(pickle.dumps(run))
     task = list(blocks(3, 4))

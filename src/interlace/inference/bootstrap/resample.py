@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from interlace.batch.fits import Refits, fit_stacked, worth_a_batch
 from interlace.batch.refits import Refitter, side_by_side, weighted_columns
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
-from interlace.errors import ConvergenceWarning, InterlaceError, choose, warn
+from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.inference.bootstrap.cases import Cases, cases
 from interlace.inference.bootstrap.replicates import BootstrapResult
+from interlace.inference.bootstrap.running import Chunk, Fit, OneByOne, Statistic, check, replicated
 from interlace.inference.bootstrap.samplers import Parametric, Residual, reflated, wild
-from interlace.machine.parallel import in_order, n_workers
-from interlace.machine.progress import counter
 from interlace.model.fitted import FittedModel
 from interlace.model.simulate import (
     Block,
     Seed,
     Simulator,
-    blocks,
     expected,
-    seed_sequence,
 )
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
@@ -129,45 +124,11 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
-    _check(n, kind, statistic, group, n_jobs)
-    root = seed_sequence(seed)
-    reader = _Parameters(result) if statistic is None else _Statistic(result, statistic)
+    check(n, kind, statistic, group, n_jobs)
+    reader = _Parameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
     run = _runner(result, design, kind, group, reader)
-    tasks = list(_grouped(blocks(root, n), run.blocks_each))
-    workers = n_workers(n_jobs, len(tasks) // run.tasks_each)
-    with counter(n, progress, what="bootstrap", unit="replicates") as advance:
-        chunks = []
-        for chunk in in_order(run, tasks, workers):
-            chunks.append(chunk)
-            advance(len(chunk.values))
-    found = _collected(chunks, original, kind, n, root)
-    _warn(found)
-    return found
-
-
-def _check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int) -> None:
-    """Refuse arguments that are out of range."""
-    if not isinstance(n, int | np.integer) or n < 2:
-        raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
-    choose("kind", kind, KINDS)
-    if statistic is not None and not callable(statistic):
-        raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
-    if group is not None and kind != "cases":
-        raise InterlaceError(f"group= says what kind='cases' draws; kind={kind!r} takes none")
-    if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
-        raise InterlaceError(f"n_jobs must be a positive integer or -1, not {n_jobs!r}")
-
-
-def _warn(found: BootstrapResult) -> None:
-    """Say that replicates failed."""
-    if found.failures:
-        first = min(found.failures)
-        warn(
-            f"{found.n_failed} of {found.n} replicates failed and are left out (see failures); "
-            f"number {first}: {found.failures[first]}",
-            ConvergenceWarning,
-        )
+    return replicated(run, original, kind, n, seed=seed, n_jobs=n_jobs, progress=progress)
 
 
 # ------------------------------------------------------------------ what is read off a replicate
@@ -204,73 +165,7 @@ class _Parameters:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Statistic(Generic[M]):
-    """A function of the user's."""
-
-    result: M
-    function: Callable[[M], object]
-
-    @cached_property
-    def original(self) -> pd.Series:
-        """Labelled values of the fit itself."""
-        return _labelled(self.function(self.result))
-
-    @property
-    def names(self) -> list[str]:
-        return [str(name) for name in self.original.index]
-
-    @property
-    def estimate(self) -> Floats:
-        """Values of the fit itself."""
-        return self.original.to_numpy()
-
-    def read(self, design: Design, estimate: Estimate) -> Floats:
-        """Values of one replicate."""
-        one = replace(self.result, design=design, estimate=estimate, held=None)
-        values = _labelled(self.function(one))
-        if not values.index.equals(self.original.index):
-            raise InterlaceError(
-                f"the statistic of a replicate has {len(values)} values "
-                f"({_few(values.index)}), that of the fit {len(self.original)} "
-                f"({_few(self.original.index)})"
-            )
-        return values.to_numpy()
-
-
-def _labelled(value: object) -> pd.Series:
-    """The value of a statistic as a Series of numbers."""
-    if isinstance(value, pd.Series):
-        found = value
-    else:
-        array = np.asarray(value)
-        if array.ndim > 1 or array.dtype.kind not in "biuf":
-            raise InterlaceError(
-                f"the statistic must return a number, a flat array of numbers or a Series, "
-                f"not {value!r}"
-            )
-        names = ["statistic"] if array.ndim == 0 else [f"statistic[{i}]" for i in range(len(array))]
-        found = pd.Series(np.atleast_1d(array), index=names)
-    return found.astype(np.float64)
-
-
-def _few(index: pd.Index) -> str:
-    """The first labels."""
-    labels = [str(label) for label in index[:4]]
-    return ", ".join(labels) + (", ..." if len(index) > 4 else "")
-
-
 # ------------------------------------------------------------------ replicates
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """Consecutive replicates from number ``start``: values ``(B, P)``, flags, and failures."""
-
-    start: int
-    values: Floats
-    singular: NDArray[np.bool_]
-    errors: Mapping[int, str]
 
 
 class _Sampler(Protocol):
@@ -289,11 +184,11 @@ class _Together:
     blocks_each = _TASK
     tasks_each = _TASKS_EACH
 
-    def __call__(self, task: Sequence[Block]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> Chunk:
         products = self.refitter.rows.responses
         drawn = [products(self.sampler.deviations(block.rng, block.size)) for block in task]
         fits = self.refitter.refit(side_by_side(drawn))
-        return _Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
+        return Chunk(task[0].columns.start, self.reader.table(fits), fits.singular, fits.errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +201,7 @@ class _CasesTogether:
     blocks_each = _CASES_TASK
     tasks_each = 1
 
-    def __call__(self, task: Sequence[Block]) -> _Chunk:
+    def __call__(self, task: Sequence[Block]) -> Chunk:
         uniform = np.concatenate([b.rng.random((b.size, self.cases.n_draws)) for b in task])
         values = np.full((len(uniform), len(self.reader.names)), np.nan)
         singular = np.zeros(len(uniform), dtype=bool)
@@ -324,39 +219,7 @@ class _CasesTogether:
             where = np.array(list(criteria))
             values[where], singular[where] = self.reader.table(fits), fits.singular
             errors |= {int(where[i]): why for i, why in fits.errors.items()}
-        return _Chunk(task[0].columns.start, values, singular, errors)
-
-
-Fit = Callable[[int], tuple[Design, Estimate]]
-
-
-@dataclass(frozen=True, eq=False)
-class _OneByOne(Generic[M]):
-    """Replicates fitted one after the other: ``fits`` makes those of a block, by position."""
-
-    fits: Callable[[Block], Fit]
-    reader: _Parameters | _Statistic[M]
-    blocks_each = 1
-    tasks_each = 1
-
-    def __call__(self, task: Sequence[Block]) -> _Chunk:
-        (block,) = task
-        fit = self.fits(block)
-        values = np.full((block.size, len(self.reader.names)), np.nan)
-        singular = np.zeros(block.size, dtype=bool)
-        errors: dict[int, str] = {}
-        for i in range(block.size):
-            try:
-                design, estimate = fit(i)
-                if not estimate.convergence.converged:
-                    raise InterlaceError(f"no convergence: {estimate.convergence.message}")
-                values[i] = self.reader.read(design, estimate)
-                singular[i] = estimate.is_singular
-            except InterlaceError as error:
-                errors[i] = str(error)
-            except np.linalg.LinAlgError as error:
-                errors[i] = f"the random effects leave no residual variance ({error})"
-        return _Chunk(block.columns.start, values, singular, errors)
+        return Chunk(task[0].columns.start, values, singular, errors)
 
 
 def _runner(
@@ -364,8 +227,8 @@ def _runner(
     design: Design,
     kind: str,
     group: str | None,
-    reader: _Parameters | _Statistic[M],
-) -> _Together | _CasesTogether | _OneByOne[M]:
+    reader: _Parameters | Statistic[M],
+) -> _Together | _CasesTogether | OneByOne[Estimate]:
     """How the replicates of a kind are made."""
     estimate = result.estimate
     groups = _groups(result)
@@ -375,7 +238,7 @@ def _runner(
         drawer = cases(design, estimate.A.names, groups, group)
         if isinstance(reader, _Parameters) and worth_a_batch(estimate.A, own_rows=True):
             return _CasesTogether(drawer, refitter, reader)
-        return _OneByOne(_CaseFits(drawer, refitter), reader)
+        return OneByOne(_CaseFits(drawer, refitter), reader)
     sampler: _Sampler
     if kind == "parametric":
         sampler = Parametric(Simulator(design, estimate))
@@ -385,7 +248,7 @@ def _runner(
         sampler = wild(design, estimate, refitter.rows, groups)
     if refitter.batched and isinstance(reader, _Parameters):
         return _Together(refitter, sampler, reader)
-    return _OneByOne(_ResponseFits(design, refitter, sampler), reader)
+    return OneByOne(_ResponseFits(design, refitter, sampler), reader)
 
 
 def _groups(result: FittedModel) -> dict[str, Codes]:
@@ -403,7 +266,7 @@ class _ResponseFits:
     refitter: Refitter
     sampler: _Sampler
 
-    def __call__(self, block: Block) -> Fit:
+    def __call__(self, block: Block) -> Fit[Estimate]:
         design, refitter = self.design, self.refitter
         mean = expected(design, refitter.estimate)
         deviations = self.sampler.deviations(block.rng, block.size)
@@ -422,7 +285,7 @@ class _CaseFits:
     cases: Cases
     refitter: Refitter
 
-    def __call__(self, block: Block) -> Fit:
+    def __call__(self, block: Block) -> Fit[Estimate]:
         criterion = self.refitter.estimate.criterion
         theta0 = criterion.theta(self.refitter.start)
         uniform = block.rng.random((block.size, self.cases.n_draws))
@@ -434,33 +297,3 @@ class _CaseFits:
             )
 
         return fit
-
-
-# ------------------------------------------------------------------ the whole
-
-
-def _grouped(items: Iterator[Block], size: int) -> Iterator[list[Block]]:
-    """Consecutive blocks in lists of ``size``."""
-    while task := list(islice(items, size)):
-        yield task
-
-
-def _collected(
-    chunks: Sequence[_Chunk],
-    original: pd.Series,
-    kind: str,
-    n: int,
-    root: np.random.SeedSequence,
-) -> BootstrapResult:
-    """All chunks as one result."""
-    failures = {c.start + i: message for c in chunks for i, message in c.errors.items()}
-    values = pd.DataFrame(np.concatenate([c.values for c in chunks]), columns=original.index)
-    return BootstrapResult(
-        replicates=values.drop(index=list(failures)),
-        estimate=original,
-        kind=kind,
-        n=n,
-        n_singular=int(sum(c.singular.sum() for c in chunks)),
-        failures=failures,
-        entropy=root.entropy,
-    )

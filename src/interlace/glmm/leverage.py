@@ -1,0 +1,58 @@
+"""Leverages at the mode: how much each response determines its own linear predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from interlace.glmm.laplace import Evaluation
+from interlace.solver.solve import solve
+from interlace.sums.terms import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Leverage:
+    """The equations of fixed and random effects at the working weights of the mode.
+
+    Variance parameters are held; random and fixed effects move together, as in a linear model of
+    the working response.
+    """
+
+    evaluation: Evaluation
+
+    @cached_property
+    def directions(self) -> Floats:
+        """``X - Z C~ Z'W X``: how linear predictors move with fixed effects, ``(n, p)``."""
+        found, rows = self.evaluation, self.evaluation.problem.rows
+        sides = rows.block_sums(found.mode.curve.W[:, None] * rows.X)
+        images, _ = solve(found.factor, sides)
+        moved = [rows.image([b[:, :, i] for b in images]) for i in range(rows.p)]
+        return rows.X - np.stack(moved, axis=1) if moved else rows.X
+
+    @cached_property
+    def vcov(self) -> Floats:
+        """Inverse information of the fixed effects, ``(X'PX)^-1``, in the working basis."""
+        found = self.evaluation
+        WD = found.mode.curve.W[:, None] * self.directions
+        information = found.problem.rows.X.T @ WD
+        if found.problem.precision is not None:
+            information = information + found.problem.precision
+        return np.asarray(np.linalg.inv(0.5 * (information + information.T)))
+
+    @cached_property
+    def random(self) -> Floats:
+        """``W z'C~z``: the part of the random effects given the fixed ones, ``(n,)``."""
+        return self.evaluation.mode.curve.W * self.evaluation.leverages
+
+    @cached_property
+    def fixed(self) -> Floats:
+        """The part that the fixed effects add, ``(n,)``."""
+        D = self.directions
+        return np.asarray(self.evaluation.mode.curve.W * np.einsum("np,pq,nq->n", D, self.vcov, D))
+
+    @property
+    def overall(self) -> Floats:
+        """Both together: the diagonal of the hat matrix of the working response, ``(n,)``."""
+        return self.random + self.fixed

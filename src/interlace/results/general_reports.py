@@ -1,0 +1,56 @@
+"""Tables of a generalised model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interlace import reporting
+from interlace.glmm.estimate import GeneralEstimate
+from interlace.inference.general import TestedGeneralModel
+from interlace.results.reports import Tables
+
+if TYPE_CHECKING:
+    from interlace.reporting.summary import Summary
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralReports(Tables[GeneralEstimate], TestedGeneralModel):
+    """Tables of a generalised model; a chapter of a result."""
+
+    def summary(self, *, ratios: bool = False) -> Summary:
+        """Tables of the fit; prints as text, shows as HTML in notebooks.
+
+        Parameters
+        ----------
+        ratios
+            Add a table of the exponentials of the coefficients: odds ratios with a logit link, rate
+            ratios of counts with a log link, and so on.
+
+        Raises
+        ------
+        InterlaceError
+            Exponentials of coefficients mean nothing with the link.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> print(str(result.summary(ratios=True)).split("Odds ratios")[1])
+        <BLANKLINE>
+        -----------------------------------------
+                        Ratio    [0.025    0.975]
+        -----------------------------------------
+        period[T.2]  0.370711  0.203246  0.676160
+        period[T.3]  0.323462  0.170526  0.613561
+        period[T.4]  0.205910  0.089093  0.475896
+        -----------------------------------------
+        """
+        return reporting.summarize_general(self, ratios=ratios)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return self.summary()._repr_html_()
