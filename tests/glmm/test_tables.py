@@ -92,7 +92,7 @@ def test_augment_after_pickling_and_the_columns_that_a_fit_reads():
     result = fitted(0)
     assert {"size", "incidence", "herd", "period"} <= set(result.augment().columns)
     again = pickle.loads(pickle.dumps(result)).augment()
-    np.testing.assert_array_equal(again[".fitted"], result.fittedvalues)
+    np.testing.assert_allclose(again[".fitted"], result.fittedvalues)
 
 
 @pytest.mark.parametrize(
