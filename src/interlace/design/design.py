@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ from interlace.design.labels import aligned, as_series, labels_of
 from interlace.design.reads import columns_of, sides_of
 from interlace.design.sides import expression
 from interlace.errors import InterlaceError, choose
-from interlace.sums.rows import Rows
+from interlace.sums.rows import Rows, is_ones
 from interlace.sums.terms import ReTerm
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -229,13 +230,14 @@ def build(
     order, backwards = listed_by_lme4(formula.random, levels, widths)
     random = [formula.random[i] for i in order]
     slopes = [encoded[term.expr] for term in random]
-    terms = map(_term, random, slopes, [found[term.group][0] for term in random])
+    groups = tuple(found[term.group][0] for term in random)
+    terms = map(_term, random, slopes, groups, repeat(backwards))
     offset = offset_of(offsets, rows.columns, extra["offset"])
     return Design(
         y=(respond or _response)(formula, encoded[expression(formula.response)]),
         X=fixed.matrix,
         names=fixed.side.names,
-        terms=tuple(replace(term, backwards=backwards) for term in terms),
+        terms=tuple(terms),
         codes=tuple(found[term.group][1] for term in random),
         Z=tuple(slopes_for(one, fixed) for one in slopes),
         weights=weights_of(rows, extra["weights"]),
@@ -247,7 +249,7 @@ def build(
             fixed=fixed.side,
             offset=tuple(one.side for one in offsets),
             slopes=tuple(one.side for one in slopes),
-            groups=tuple(found[term.group][0] for term in random),
+            groups=groups,
             offset_column=extra["offset"] if isinstance(extra["offset"], str) else None,
             offset_array=not isinstance(extra["offset"], str | None),
             weights_column=extra["weights"] if isinstance(extra["weights"], str) else None,
@@ -287,15 +289,17 @@ def refuse_constant(response: Floats, what: str) -> None:
 def slopes_for(encoded: Encoded, fixed: Encoded) -> Floats:
     """Columns left of a bar: ones without memory of their own, or those of the fixed side."""
     if encoded.side.names == ("Intercept",):
-        return np.broadcast_to(1.0, encoded.matrix.shape)
+        ones = is_ones(encoded.matrix)
+        return encoded.matrix if ones else np.broadcast_to(1.0, encoded.matrix.shape)
     return fixed.matrix if encoded.side.names == fixed.side.names else encoded.matrix
 
 
-def _term(term: RandomTerm, encoded: Encoded, group: Grouping) -> ReTerm:
+def _term(term: RandomTerm, encoded: Encoded, group: Grouping, backwards: bool) -> ReTerm:
     columns = encoded.side.names
     if not columns:
         raise InterlaceError(f"'{term.expr}' of the random term {term.label} gives no column")
-    return ReTerm(term.key, columns, group.labels, term.template(len(columns)))
+    template = term.template(len(columns))
+    return ReTerm(term.key, columns, group.labels, template, backwards)
 
 
 def offset_of(

@@ -89,7 +89,8 @@ def _nestings(random: Sequence[RandomTerm]) -> list[list[int]]:
     runs: list[list[int]] = []
     for i, term in enumerate(random):
         outer = random[i - 1] if i else None
-        if outer is not None and replace(term, group=term.group[:-1]) == outer:
+        inside = outer is not None and term.group[:-1] == outer.group
+        if inside and replace(term, group=term.group[:-1]) == outer:
             runs[-1].append(i)
         else:
             runs.append([i])

@@ -154,7 +154,7 @@ def missing(column: Column) -> Mask | None:
         if column.dtype.kind == "f":  # a Float64 or an Arrow column can hold NaN beside NA
             mask = mask | np.isnan(column.to_numpy(dtype=np.float64, na_value=np.nan))
     elif column.dtype.kind in "iub" or (
-        column.dtype.kind == "f" and np.isfinite(cast(NDArray[np.float64], column)).all()
+        column.dtype.kind == "f" and np.isfinite(cast("NDArray[np.float64]", column)).all()
     ):
         return None
     else:
@@ -166,7 +166,7 @@ def first_infinite(column: Column) -> int | None:
     """Row of the first infinite value of a plain column, ``None`` without one."""
     if not isinstance(column, np.ndarray) or column.dtype.kind != "f":
         return None
-    finite = np.isfinite(cast(NDArray[np.float64], column))
+    finite = np.isfinite(cast("NDArray[np.float64]", column))
     return None if finite.all() else int(np.argmin(finite))
 
 
@@ -239,7 +239,7 @@ def factorize(column: Column) -> tuple[Codes, Levels]:
     if isinstance(column, np.ndarray) and column.dtype.kind in "iub" and len(column):
         low, high = int(column.min()), int(column.max())
         if high - low < 4 * len(column) + 1024:
-            return _factorize_range(cast(NDArray[np.integer], column), low, high)
+            return _factorize_range(cast("NDArray[np.integer]", column), low, high)
     codes, levels = pd.factorize(pd.Index(column), sort=True)
     return codes.astype(np.intp, copy=False), np.asarray(levels)
 
@@ -283,7 +283,7 @@ def _distinct(column: Column) -> tuple[Codes, Levels]:
         column = column.astype(object)
     elif not _is_text(column):
         return factorize(column)
-    codes, values = pd.factorize(cast(NDArray[np.generic], column))
+    codes, values = pd.factorize(cast("NDArray[np.generic]", column))
     return codes.astype(np.intp, copy=False), _held(values)
 
 
@@ -321,13 +321,14 @@ def _factorize_range(
 
 
 def _used_categories(column: pd.Categorical[Any]) -> pd.Categorical[Any]:
-    k = len(column.categories)
-    used = np.bincount(column.codes[column.codes >= 0], minlength=k) > 0
+    codes = column.codes
+    counts = np.bincount(codes + 1, minlength=len(column.categories) + 1)  # the first: missing
+    used = counts[1:] > 0
     if used.all():
         return column
     renumbered = np.append(np.cumsum(used) - 1, -1)  # the last entry serves the code -1
     return pd.Categorical.from_codes(
-        renumbered[column.codes], categories=column.categories[used], ordered=column.ordered
+        renumbered[codes], categories=column.categories[used], ordered=column.ordered
     )
 
 

@@ -176,7 +176,7 @@ def _whole(values: Levels) -> Levels | None:
         return values.astype(np.int64 if int(values.max(initial=0)) < 2**63 else np.uint64)
     if values.dtype.kind != "f":
         return None
-    floats = cast(NDArray[np.float64], values)
+    floats = cast("NDArray[np.float64]", values)
     if not (np.abs(floats) < 2.0**63).all() or (np.floor(floats) != floats).any():
         return None
     return floats.astype(np.int64)
@@ -188,7 +188,7 @@ def _floats(values: Levels) -> Levels | None:
         if values.dtype.itemsize >= 8:
             return values.astype(np.float64)
         # the text of a whole number may be rounded, and its value is exact as it is
-        part = np.floor(cast(NDArray[np.float64], values)) != values
+        part = np.floor(cast("NDArray[np.float64]", values)) != values
         exact = values.astype(np.float64)
         exact[part] = values[part].astype(str).astype(np.float64)
         return exact

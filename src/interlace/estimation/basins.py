@@ -45,11 +45,17 @@ _LIKE, _LITTLE = 0.5, 5.0
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
     """Whether working templates ``(..., k, k)`` are singular or near it, ``(...)``."""
     near = [
-        np.linalg.svd(T, compute_uv=False)[..., -1]
-        < (_NEAR if t.correlated or t.k == 1 else _NEAR_ALONE)
+        _least(T) < (_NEAR if t.correlated or t.k == 1 else _NEAR_ALONE)
         for t, T in zip(terms, templates, strict=True)
     ]
-    return np.asarray(np.any(near, axis=0))
+    return np.asarray(np.logical_or.reduce(near))
+
+
+def _least(T: Floats) -> Floats:
+    """Least singular value of templates ``(..., k, k)``, ``(...)``."""
+    if T.shape[-1] == 1:
+        return np.abs(T[..., 0, 0])
+    return np.linalg.svd(T, compute_uv=False)[..., -1]
 
 
 def doubted(

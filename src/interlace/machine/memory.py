@@ -10,8 +10,9 @@ import psutil
 
 # Share of what is free that one task may plan with.
 _SHARE = 0.8
-# Seconds for which a reading holds: all decisions of one fit are made from one.
-_HOLDS = 0.1
+# Seconds for which a reading holds: all decisions of one fit are made from one, which takes as long
+# as a fifth of a small fit.
+_HOLDS = 1.0
 
 
 def memory_limit() -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
@@ -143,7 +144,7 @@ def refill(plan: Plan, A: CrossProducts) -> Plan:
 def _pattern(A: CrossProducts, chain: tuple[int, ...], sparse: bool) -> Pattern:
     """Places of all numbers, for a chain with its (single) tail sparse or dense."""
     dense = tuple(sorted(set(range(len(A.terms))) - set(chain), key=lambda j: -A.terms[j].q))
-    starts = np.cumsum([0, *(A.terms[j].q for j in dense)]).tolist()
+    starts = list(accumulate((A.terms[j].q for j in dense), initial=0))
     at = replace(A, cells=located(A.cells))
     links = {
         (s, t): (cells.cols, positions_of(cells.values))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
-from interlace.sums.terms import Floats, ReTerm
+from interlace.sums.terms import Floats, ReTerm, inverse
 
 # A column counts as dependent when less than this share of its norm is left after the columns
 # before it are projected out (R's value for least squares).
@@ -101,8 +101,11 @@ class Pool:
         """Cross-products of the columns at ``index``."""
         low, high = min(index, default=0), max(index, default=-1) + 1
         part = self.table[low:high]
+        gram: Floats = part @ part.T
+        if index == tuple(range(low, high)):
+            return gram
         where = np.array(index, dtype=np.intp) - low
-        return (part @ part.T)[where[:, None], where]
+        return gram[where[:, None], where]
 
     def counted(self, a: int, b: int) -> bool:
         """Whether the product of columns ``a`` and ``b`` is 1 in every row."""
@@ -168,8 +171,9 @@ def working_random(pool: Pool, Z: Floats, term: ReTerm) -> Block:
         if kept.all():
             return block
     index = tuple(pool.add(column) for column in Z.T)
-    squares = np.diag(pool.gram(index)) / pool.n
-    return Block(index, np.eye(term.k), np.diag(1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))))
+    squares = pool.gram(index).diagonal() / pool.n
+    finish = np.diag(1.0 / np.sqrt(np.where(squares > 0, squares, 1.0)))
+    return Block(index, np.eye(term.k), finish)
 
 
 def _independent(pool: Pool, M: Floats) -> Independent:
@@ -202,7 +206,7 @@ def _orthonormal(pool: Pool, M: Floats) -> Independent:
     varies = norms > 1e-13 * np.sqrt(total) * largest
     R = _triangular(gram / (norms[:, None] * norms)) if varies.all() else None
     if R is not None:
-        finish = np.linalg.inv(R) * (np.sqrt(pool.n) / norms[:, None])
+        finish = inverse(R) * (np.sqrt(pool.n) / norms[:, None])
         return Block(index, C, finish), varies, constant
     rows = pool.rows(index)[:, varies] / norms[varies]
     Q, R, independent = gram_schmidt(rows)
@@ -228,6 +232,8 @@ def _means(M: Floats, w: Floats | None) -> Floats:
 
 def _triangular(gram: Floats) -> Floats | None:
     """Upper Cholesky factor of a Gram matrix of unit columns, or None if digits were lost in it."""
+    if len(gram) == 1:
+        return np.sqrt(gram)
     try:
         R = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
     except np.linalg.LinAlgError:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 
 from interlace.sums.cells import Codes
-from interlace.sums.terms import Floats, ReTerm
+from interlace.sums.terms import Floats, ReTerm, inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Basis:
     @cached_property
     def root_mean_squares(self) -> tuple[Floats, ...]:
         """Root mean square of every column of ``Z_j``, weighted, ``(k_j,)`` each."""
-        return tuple(np.sqrt((np.linalg.inv(B) ** 2).sum(axis=0)) for B in self.random)
+        return tuple(np.sqrt((inverse(B) ** 2).sum(axis=0)) for B in self.random)
 
     @property
     def response_scale(self) -> float:

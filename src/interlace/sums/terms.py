@@ -94,10 +94,18 @@ class ReTerm:
         return template[self.free_index]
 
 
+def inverse(M: Floats) -> Floats:
+    """``M^-1`` of a small square matrix."""
+    if M.shape == (1, 1):
+        return 1.0 / M
+    return np.asarray(np.linalg.inv(M), dtype=np.float64)
+
+
 def split_theta(terms: Sequence[ReTerm], theta: Floats) -> list[Floats]:
     """Templates of all terms from one stacked ``theta``."""
-    ends = np.cumsum([term.n_theta for term in terms])
-    parts = np.split(np.asarray(theta, dtype=np.float64), ends[:-1])
+    values = np.asarray(theta, dtype=np.float64)
+    ends = accumulate((term.n_theta for term in terms), initial=0)
+    parts = [values[start:stop] for start, stop in pairwise(ends)]
     return [term.lower(part) for term, part in zip(terms, parts, strict=True)]
 
 
