@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from interlace.door import fit
     from interlace.inference.compare import anova_models as anova
+    from interlace.inference.pooled import pool
     from interlace.many.fit_many import fit_many
     from interlace.many.fits import ManyFits
     from interlace.plots import (
@@ -85,6 +86,7 @@ __all__ = [
     "plot_resid",
     "plot_scale_location",
     "plot_shrinkage",
+    "pool",
     "power",
     "rvc",
 ]
@@ -97,6 +99,7 @@ _FOUND_IN = {
     "results.planned": ("power",),
     "sources": ("cross_products",),
     "sums.crossprod": ("CrossProducts",),
+    "inference.pooled": ("pool",),
     "many.fit_many": ("fit_many",),
     "many.fits": ("ManyFits",),
     "reporting": ("compare",),

@@ -6,21 +6,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from interlace.inference import bootstrap as bootstrap
     from interlace.inference import compare as compare
+    from interlace.inference import conditional as conditional
     from interlace.inference import intervals as intervals
     from interlace.inference import means as means
     from interlace.inference import power as power
     from interlace.inference import ranova as ranova
     from interlace.inference import robust as robust
+    from interlace.inference import standardized as standardized
+    from interlace.inference import step as step
     from interlace.inference import tables as tables
 
 _CHAPTERS = (
     "bootstrap",
     "compare",
+    "conditional",
     "intervals",
     "means",
     "power",
     "ranova",
     "robust",
+    "standardized",
+    "step",
     "tables",
 )
 

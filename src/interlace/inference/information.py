@@ -73,14 +73,22 @@ def observed_information(estimate: Estimate) -> Floats:
     H = np.empty((size + 1, size + 1))
     H[size, size] = 4.0 * criterion.nu / sigma**2
     H[:size, size] = H[size, :size] = -2.0 / sigma * _relative_slope(criterion.at_theta(theta))
-    with threads_for(criterion.rows_at_once):
-        differences = (
-            len(theta) <= _FEW or not criterion.reml or not isinstance(criterion.solver, Exact)
-        )
-        second = _profiled_information if differences else traced_information
-        profiled = second(criterion, theta)
+    profiled = profiled_information(criterion, theta)
     H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
     return H
+
+
+def profiled_information(criterion: Criterion, theta: Floats) -> Floats:
+    """Second derivatives by theta of the criterion with sigma profiled out, ``(c, c)``."""
+    with threads_for(criterion.rows_at_once):
+        if len(theta) <= _FEW or not criterion.reml or not isinstance(criterion.solver, Exact):
+            return _profiled_information(criterion, theta)
+        return traced_information(criterion, theta)
+
+
+def theta_inverse(criterion: Criterion, theta: Floats, H: Floats) -> Floats:
+    """Generalised inverse of second derivatives by theta, flat directions left out."""
+    return unit_inverse(H, floor=_FLAT / _bending(criterion, theta) ** 2)
 
 
 def vcov_theta(estimate: Estimate) -> Floats:
@@ -195,7 +203,7 @@ def traced_information(criterion: Criterion, theta: Floats) -> Floats:
     """
     at, terms = criterion.at_theta(theta), criterion.A.terms
     factor, rate = at.dense("second derivatives need"), criterion.nu / at.factor.r2
-    moved = [_moved(t, B) for t, B in zip(terms, criterion.A.basis.random, strict=True)]
+    moved = [moves(t, B) for t, B in zip(terms, criterion.A.basis.random, strict=True)]
     E = [D @ T.T + T @ D.swapaxes(1, 2) for D, T in zip(moved, at.factor.templates, strict=True)]
     e = [f.e for f in at.factor.effects]
     _, traces = projected_traces(factor, E)
@@ -214,7 +222,7 @@ def traced_information(criterion: Criterion, theta: Floats) -> Floats:
     return np.asarray(0.5 * (H + H.T), dtype=np.float64)
 
 
-def _moved(term: ReTerm, basis: Floats) -> Floats:
+def moves(term: ReTerm, basis: Floats) -> Floats:
     """Derivative of a working template by every entry of its ``theta``, ``(n_theta, k, k)``."""
     units = np.zeros((term.n_theta, term.k, term.k))
     for unit, a, b in zip(units, *term.free_index, strict=True):

@@ -166,6 +166,51 @@ class Labelled(Generic[E]):
         covariances = self.estimate.b_cov
         return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])
 
+    def coef(self, group: str | None = None) -> pd.DataFrame:
+        """Coefficients of every level: fixed effects plus random effects.
+
+        Parameters
+        ----------
+        group
+            Grouping factor; may be left out where there is one.
+
+        Returns
+        -------
+        DataFrame
+            By level of the factor: all fixed effects, those with a random effect of the same name
+            with that added, then random effects that no fixed effect has.  As ``coef()`` in R.
+
+        Raises
+        ------
+        InterlaceError
+            No such factor, or several and none named.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.coef("Subject").head(2).round(2)
+                 Intercept   Days
+        Subject
+        308         253.66  19.67
+        309         211.01   1.85
+        """
+        effects = self.random_effects
+        known = ", ".join(effects)
+        if group is None and len(effects) > 1:
+            raise InterlaceError(f"name the grouping factor whose coefficients you want: {known}")
+        key = next(iter(effects)) if group is None else group
+        if key not in effects:
+            raise InterlaceError(f"the model has no grouping factor {key!r}; it has {known}")
+        random = effects[key]
+        frame = random.to_frame("Intercept") if isinstance(random, pd.Series) else random
+        fixed = self.fe_params
+        table = pd.DataFrame({n: np.full(len(frame), v) for n, v in fixed.items()}, frame.index)
+        for name in frame.columns:
+            table[name] = frame[name] + (fixed[name] if name in fixed.index else 0.0)
+        return table
+
     def _by_level(self, blocks: list[Floats]) -> dict[str, pd.Series | pd.DataFrame]:
         """Blocks ``(l, k)`` per term as a Series or frame per grouping key."""
         found: dict[str, pd.Series | pd.DataFrame] = {}

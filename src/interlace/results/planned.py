@@ -73,7 +73,7 @@ class Power:
         >>> power = result.power("Days", 200, sizes={"Subject": [4, 8, 12]}, seed=1)
         >>> power.smallest(0.8)[["test", "Subject"]]
            test  Subject
-        0  Days        8
+        0  Days        4
         """
         check_level(power, "power")
         if not self.sizes:
@@ -196,7 +196,7 @@ class Planned(TestedModel):
         >>> power.table[["test", "Subject", "power", "n_failed"]].round(2)
            test  Subject  power  n_failed
         0  Days       18   0.67         0
-        1  Days       36   0.93         0
+        1  Days       36   0.96         0
         """
         ways = inference.power.simulate
         plan = ways.Plan(n, ddf or self.options.ddf, level, seed, progress, n_jobs)
@@ -267,7 +267,7 @@ def power(
     ...                         {"subject": 0.6}, 1.0, "x", 500, seed=1)
     >>> found.table[["test", "power"]].round(2)
       test  power
-    0    x   0.77
+    0    x   0.75
     """
     choose("method", method, METHODS)
     ways = inference.power.simulate
