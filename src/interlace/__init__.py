@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         plot_shrinkage,
     )
     from interlace.reporting import compare
-    from interlace.results import CrossedGLMMResult, CrossedLMEResult
+    from interlace.results import CrossedGLMMResult, CrossedLMEResult, StructuredLMEResult
     from interlace.results.planned import power
     from interlace.sources import cross_products
     from interlace.sums.crossprod import CrossProducts
@@ -60,6 +60,7 @@ __all__ = [
     "RankDeficiencyWarning",
     "SeparationWarning",
     "SingularFitWarning",
+    "StructuredLMEResult",
     "UndeterminedWarning",
     "anova",
     "compare",
@@ -95,7 +96,7 @@ __all__ = [
 # Where what is public is found, on first use: numpy, pandas and scipy are not opened before.
 _FOUND_IN = {
     "door": ("fit",),
-    "results": ("CrossedGLMMResult", "CrossedLMEResult"),
+    "results": ("CrossedGLMMResult", "CrossedLMEResult", "StructuredLMEResult"),
     "results.planned": ("power",),
     "sources": ("cross_products",),
     "sums.crossprod": ("CrossProducts",),

@@ -17,7 +17,7 @@ from interlace.solver.choose import Solver
 
 if TYPE_CHECKING:
     from interlace.glmm.families import Family
-    from interlace.results import CrossedGLMMResult
+    from interlace.results import CrossedGLMMResult, StructuredLMEResult
 
 
 class Arguments(TypedDict, total=False):
@@ -48,8 +48,18 @@ def fit(  # type: ignore[overload-overlap]
     *,
     family: Literal["gaussian"] = "gaussian",
     link: None = None,
+    residual: None = None,
     **arguments: Unpack[Arguments],
 ) -> CrossedLMEResult: ...
+@overload
+def fit(
+    formula: str,
+    data: object,
+    groups: str | Sequence[str] | None = None,
+    *,
+    residual: str,
+    **arguments: Unpack[Arguments],
+) -> StructuredLMEResult: ...
 @overload
 def fit(
     formula: str,
@@ -91,7 +101,8 @@ def fit(
     exposure: str | ArrayLike | None = None,
     quadrature: int = 1,
     fixed_prior: float | None = None,
-) -> CrossedLMEResult | CrossedGLMMResult:
+    residual: str | None = None,
+) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult:
     """Fit a linear or generalised linear mixed model with crossed or nested random effects.
 
     Parameters
@@ -149,10 +160,17 @@ def fit(
     fixed_prior
         Standard deviation of a normal prior on every coefficient but the intercept, for responses
         that leave some without a finite estimate; none by default.
+    residual
+        Covariance of the residuals of a subject, ``"us(visit | subject)"``: the model has no random
+        effects then.  Structures over visits (a factor, or whole numbers, in order) are ``us``
+        (any), ``toep``, ``ar1``, ``cs`` and ``ad`` with one variance, ``toeph``, ``ar1h``, ``csh``,
+        ``adh`` and ``diag`` with one for every visit; over numeric times ``car1``, ``sp_exp`` and
+        ``sp_gau``.  ``by=arm`` gives every arm a covariance of its own.  ``ddf`` may then also be
+        ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.
 
     Returns
     -------
-    CrossedLMEResult or CrossedGLMMResult
+    CrossedLMEResult, CrossedGLMMResult or StructuredLMEResult
 
     Raises
     ------
@@ -203,11 +221,25 @@ def fit(
         exposure=exposure,
         quadrature=quadrature,
         fixed_prior=fixed_prior,
+        residual=residual,
     )
+    if residual is not None:
+        _refuse_residual(options, linear=linear)
+        return results.structured.fit_result(options, data)
     if not linear:
         return results.general.fit_result(options, data)
     _refuse_generalised(options)
     return as_kind(CrossedLMEResult, fit_model(options, data))
+
+
+def _refuse_residual(options: Options, *, linear: bool) -> None:
+    """Refuse a residual structure of a generalised model."""
+    if not linear:
+        raise InterlaceError(
+            f"residual= is for Gaussian responses, not family={options.family!r} with "
+            f"link={options.link!r}: leave it out"
+        )
+    _refuse_generalised(options)
 
 
 def _refuse_generalised(options: Options) -> None:

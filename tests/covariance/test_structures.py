@@ -79,14 +79,14 @@ def test_natural_derivatives_are_those_of_the_search_in_other_coordinates(
 ) -> None:
     structure = made(name, k)
     x = point(structure, 3)
-    first, second = structure.natural(x)
+    natural = structure.natural(x)
+    first, second, turn = natural.first, natural.second, natural.turn
     J = structure.jacobian(x).reshape(k * k, -1)
-    turn = np.linalg.lstsq(first.reshape(k * k, -1), J, rcond=None)[0]  # d psi / d x
     np.testing.assert_allclose(first.reshape(k * k, -1) @ turn, J, atol=1e-9 * np.abs(J).max())
     if structure.linear:
         return
     # Along x, d2 Sigma = second[dpsi, dpsi] + first[d2psi]: first differences of `first` tell.
-    moved = difference(lambda z: structure.natural(z)[0], x)
+    moved = difference(lambda z: structure.natural(z).first, x)
     known = np.einsum("ijab,bc->ijac", second, turn)
     np.testing.assert_allclose(known, moved, atol=1e-7 * max(np.abs(moved).max(), 1.0))
 

@@ -31,6 +31,18 @@ from interlace.covariance.templates import Floats, Map, Places
 _LEAST = 1e-2
 
 
+@dataclass(frozen=True, eq=False)
+class Natural:
+    """Derivatives of ``Sigma`` by natural parameters, and of these by the free numbers.
+
+    ``(k, k, c)``, ``(k, k, c, c)`` and ``(c, c)``.
+    """
+
+    first: Floats
+    second: Floats
+    turn: Floats
+
+
 class Structure(Map, Protocol):
     """The covariance of ``k`` visits as a function of ``size`` free numbers."""
 
@@ -52,16 +64,19 @@ class Structure(Map, Protocol):
         """Free numbers near a covariance matrix."""
         ...
 
-    def reported(self, xi: Floats) -> tuple[Floats, Floats]:
-        """Standard deviations and correlations, ``(m,)``, and their Jacobian ``(m, size)``."""
+    def reported(self, xi: Floats, unit: float = 1.0) -> tuple[Floats, Floats]:
+        """Standard deviations and correlations, ``(m,)``, and their Jacobian ``(m, size)``.
+
+        ``unit`` multiplies standard deviations.
+        """
         ...
 
     def names(self, labels: Sequence[str]) -> list[str]:
         """Of what is reported, given the labels of the visits."""
         ...
 
-    def natural(self, xi: Floats) -> tuple[Floats, Floats]:
-        """Derivatives of ``Sigma`` by natural parameters, ``(k, k, c)`` and ``(k, k, c, c)``."""
+    def natural(self, xi: Floats) -> Natural:
+        """Derivatives of ``Sigma`` by natural parameters."""
         ...
 
 
@@ -105,19 +120,22 @@ class Unstructured:
     def start(self, S: Floats) -> Floats:
         return np.asarray(np.linalg.cholesky(regular(S))[self._places])
 
-    def reported(self, xi: Floats) -> tuple[Floats, Floats]:
+    def reported(self, xi: Floats, unit: float = 1.0) -> tuple[Floats, Floats]:
         columns, rows = np.triu_indices(self.k)  # column by column, as templates are listed
-        return entries_of(self(xi), self.jacobian(xi), rows, columns)
+        values, J = entries_of(self(xi), self.jacobian(xi), rows, columns)
+        scale = np.where(rows == columns, unit, 1.0)
+        return scale * values, scale[:, None] * J
 
     def names(self, labels: Sequence[str]) -> list[str]:
         pairs = [(a, b) for a in range(self.k) for b in range(a, self.k)]
         return [f"sd_{labels[a]}" if a == b else f"cor_{labels[b]}.{labels[a]}" for a, b in pairs]
 
-    def natural(self, xi: Floats) -> tuple[Floats, Floats]:
+    def natural(self, xi: Floats) -> Natural:
         a, b = self._places
         found = np.zeros((self.k, self.k, self.size))
         found[a, b, np.arange(self.size)] = found[b, a, np.arange(self.size)] = 1.0
-        return found, np.zeros((self.k, self.k, 0, 0))
+        second = np.zeros((self.k, self.k, self.size, self.size))
+        return Natural(found, second, self.jacobian(xi)[a, b])
 
 
 @dataclass(frozen=True)
@@ -173,21 +191,21 @@ class Scaled:
         r = self.correlation.start(S / np.sqrt(np.outer(v, v)))
         return self.chart.inverse(np.append(v.mean() if self.homogeneous else v, r))
 
-    def reported(self, xi: Floats) -> tuple[Floats, Floats]:
+    def reported(self, xi: Floats, unit: float = 1.0) -> tuple[Floats, Floats]:
         psi, J = self.chart(xi), self.chart.jacobian(xi)
         own = slice(0, self.variances)
-        values, found = psi.copy(), J.copy()
-        values[own] = np.sqrt(psi[own])
-        found[own] = J[own] / (2.0 * values[own][:, None])
+        values, found, sd = psi.copy(), J.copy(), np.sqrt(psi[own])
+        values[own] = unit * sd
+        found[own] = unit * J[own] / (2.0 * sd[:, None])
         return values, found
 
     def names(self, labels: Sequence[str]) -> list[str]:
         sds = ["sd"] if self.homogeneous else [f"sd_{label}" for label in labels]
         return [*sds, *self.correlation.names(labels)]
 
-    def natural(self, xi: Floats) -> tuple[Floats, Floats]:
+    def natural(self, xi: Floats) -> Natural:
         psi = self.chart(xi)
-        return self._first(psi), self._second(psi)
+        return Natural(self._first(psi), self._second(psi), self.chart.jacobian(xi))
 
     # -------------------------------------------------------------- by psi
 

@@ -129,6 +129,7 @@ def parse(
     *,
     groups: str | Sequence[str] | None = None,
     random: str | Sequence[str] | None = None,
+    fixed_alone: bool = False,
 ) -> MixedFormula:
     """Read a mixed-model formula.
 
@@ -140,6 +141,8 @@ def parse(
         Grouping columns that get a random intercept each; ``"a:b"`` and ``"a/b"`` as in a formula.
     random
         More random terms, ``"(1 + x | g)"``.
+    fixed_alone
+        Whether a formula without any random term is one, too.
 
     Returns
     -------
@@ -162,7 +165,14 @@ def parse(
     """
     if not isinstance(formula, str):
         raise InterlaceError(f"the formula must be text, not {type(formula).__name__}")
-    return _parse(formula, _texts("groups", groups), _texts("random", random))
+    parsed = _parse(formula, _texts("groups", groups), _texts("random", random))
+    if not parsed.random and not fixed_alone:
+        text = re.sub(r"\s", " ", formula).strip()
+        raise InterlaceError(
+            f"the formula '{text}' has no random term: add one in parentheses, such as (1 | g) or "
+            "(1 + x | g), or pass groups='g'"
+        )
+    return parsed
 
 
 # Sides of the formula -----------------------------------------------------------------------------
@@ -190,11 +200,6 @@ def _parse(formula: str, groups: tuple[str, ...], random: tuple[str, ...]) -> Mi
         ),
         offset=right.offset,
     )
-    if not parsed.random:
-        raise InterlaceError(
-            f"the formula '{source.text.strip()}' has no random term: add one in parentheses, "
-            "such as (1 | g) or (1 + x | g), or pass groups='g'"
-        )
     _refuse_repeated(parsed.random)
     _refuse_response_as_predictor(parsed, source, tilde)
     return parsed

@@ -25,7 +25,7 @@ from interlace.estimation.identified import (
     undetermined,
 )
 from interlace.estimation.moments import moment_start
-from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.optimize import Minimum, P, minimize
 from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Equations, Exact, Iterative
@@ -263,14 +263,14 @@ def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
 def certificate_of(best: Searched) -> Convergence:
     """What the optimiser says of its end, and the other searches of theirs."""
     return replace(
-        _certificate(best.found),
+        certificate(best.found),
         n_basins=best.n_basins,
         n_starts=best.n_starts,
         doubtful=not best.confirmed,
     )
 
 
-def _certificate(found: Minimum[Evaluation]) -> Convergence:
+def certificate(found: Minimum[P]) -> Convergence:
     """What the optimiser says of its end."""
     return Convergence(
         converged=found.converged,
@@ -324,7 +324,7 @@ def _estimate_iteratively(
         criterion = replace(criterion, solver=equations.with_probes(more))
     factor = found.point.factor
     convergence = replace(
-        _certificate(found),
+        certificate(found),
         n_evaluations=evaluations,
         solver="iterative",
         monte_carlo_error=error,

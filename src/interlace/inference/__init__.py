@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from interlace.inference import robust as robust
     from interlace.inference import standardized as standardized
     from interlace.inference import step as step
+    from interlace.inference import structured as structured
     from interlace.inference import tables as tables
 
 _CHAPTERS = (
@@ -27,6 +28,7 @@ _CHAPTERS = (
     "robust",
     "standardized",
     "step",
+    "structured",
     "tables",
 )
 

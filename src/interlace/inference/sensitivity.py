@@ -8,15 +8,23 @@ and Kenward and Roger's approximations are made of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimation.estimate import Estimate
+from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
 
-def working_contrasts(estimate: Estimate, L: Floats) -> Floats:
+class Summed(Protocol):
+    """What follows from cross-products."""
+
+    @property
+    def A(self) -> CrossProducts: ...
+
+
+def working_contrasts(estimate: Summed, L: Floats) -> Floats:
     """Rows of ``L`` (c, p), in the user's basis, for the working fixed effects.
 
     Raises

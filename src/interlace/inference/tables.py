@@ -19,11 +19,11 @@ from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
 from interlace.model.confidence import check_level, reach
 from interlace.model.fitted import DDF, Ddf
-from interlace.model.optimum import AnyEstimate
+from interlace.model.optimum import AnyEstimate, SummedEstimate
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
-    from interlace.model.fitted import FittedModel
+    from interlace.model.fitted import Labelled
 
 REFERENCES: Mapping[Ddf, Callable[[Estimate], Reference]] = {
     "normal": Normal,
@@ -157,16 +157,26 @@ def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
     return f"{text.removeprefix(' + ').strip()} = {right:.6g}"
 
 
-def anova_table(model: FittedModel, reference: Reference, *, type: int | str = 3) -> pd.DataFrame:
-    """Test of every fixed term; see the method ``anova``."""
+def anova_table(
+    model: Labelled[SummedEstimate],
+    reference: Reference,
+    *,
+    type: int | str = 3,
+    scale: float | None = None,
+) -> pd.DataFrame:
+    """Test of every fixed term; see the method ``anova``.
+
+    Without a ``scale`` there are no sums of squares.
+    """
     A = model.estimate.A
     part = part_of_sums(model.encoding, A) if model.design is None else part_of_rows(model.design)
     hypotheses: Mapping[str, Floats] = term_hypotheses(part, A.names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
-    rows = [_anova_row(test, model.scale) for test in tests.values()]
+    rows = [_anova_row(test, 1.0 if scale is None else scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]
     table = pd.DataFrame(rows, index=pd.Index(tests, name="term"), columns=columns)
-    return table.astype({name: int if name == "num_df" else float for name in columns})
+    table = table.astype({name: int if name == "num_df" else float for name in columns})
+    return table if scale is not None else table.drop(columns=columns[:2])
 
 
 def _anova_row(test: FTest, scale: float) -> tuple[float, ...]:

@@ -43,8 +43,12 @@ class Coefficients(Labelled[E]):
             )
         name = self.options.ddf if ddf is None else ddf
         if name not in self._references:
-            self._references[name] = inference.tables.reference(self.estimate, name)
+            self._references[name] = self._named(name)
         return self._references[name]
+
+    def _named(self, ddf: str) -> Reference:
+        """The reference of a name."""
+        return inference.tables.reference(self.estimate, ddf)
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
         """A cluster-robust reference."""
@@ -359,4 +363,4 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         recipe            2    42.0   0.25
         temperature       5   220.0  20.51
         """
-        return inference.tables.anova_table(self, self._reference(ddf), type=type)
+        return inference.tables.anova_table(self, self._reference(ddf), type=type, scale=self.scale)

@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from interlace.glmm.families import Family
 
 Method = Literal["REML", "ML"]
-Ddf = Literal["normal", "satterthwaite", "kenward-roger"]
+Ddf = Literal[
+    "normal",
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+]
 METHODS: tuple[Method, ...] = get_args(Method)
-DDF: tuple[Ddf, ...] = get_args(Ddf)
+# Of models with a residual structure, and of all others.
+STRUCTURED_DDF: tuple[Ddf, ...] = get_args(Ddf)
+DDF: tuple[Ddf, ...] = STRUCTURED_DDF[:3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +64,7 @@ class Options:
     exposure: str | ArrayLike | None = None
     quadrature: int = 1
     fixed_prior: float | None = None
+    residual: str | None = None
 
 
 def as_kept(options: Options) -> Options:
@@ -65,7 +75,7 @@ def as_kept(options: Options) -> Options:
     return replace(options, **kept) if kept else options
 
 
-E = TypeVar("E", bound=AnyEstimate)
+E = TypeVar("E", bound=AnyEstimate, covariant=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +92,11 @@ class Labelled(Generic[E]):
     def data(self) -> object:
         """The data that the model was fitted to, as they were then; ``None`` if not held."""
         return kept_frame(self.held)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded."""
+        return require_rows(self.design, "encoding").encoding
 
     def __post_init__(self) -> None:
         """Rows that a result holds are written to by nobody."""

@@ -65,6 +65,11 @@ def fit_model(options: Options, data: object) -> FittedModel:
 def _check(options: Options) -> None:
     """Refuse options that no data could be fitted with."""
     choose("method", options.method, METHODS)
+    if options.residual is not None:
+        raise InterlaceError(
+            f"residual={options.residual!r} makes a model of another kind: fit it with "
+            "interlace.fit"
+        )
     choose("ddf", options.ddf, DDF)
     if options.ddf == "kenward-roger" and options.method == "ML":
         raise InterlaceError(

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.design.design import Design, Encoding
+from interlace.design.design import Design
 from interlace.design.formula import parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
@@ -91,11 +91,6 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
     def n_dropped(self) -> int:
         """Rows left out for missing values."""
         return require_rows(self.design, "n_dropped").n_dropped
-
-    @property
-    def encoding(self) -> Encoding:
-        """How rows are encoded."""
-        return require_rows(self.design, "encoding").encoding
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from interlace.estimation.estimate import Convergence
+from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm
 
 
@@ -48,3 +49,10 @@ class AnyEstimate(Protocol):
     def is_singular(self) -> bool: ...
     @property
     def n_family(self) -> int: ...
+
+
+class SummedEstimate(AnyEstimate, Protocol):
+    """An optimum of a model that is linear in its rows: their cross-products are known."""
+
+    @property
+    def A(self) -> CrossProducts: ...

@@ -181,6 +181,33 @@ def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Fl
     return center_of(rows_used(design, include), design.names, estimate)
 
 
+def expected(
+    design: Design | None,
+    encoding: Encoding,
+    estimate: AnyEstimate,
+    newdata: object = None,
+    *,
+    offset: ArrayLike | None = None,
+    se: bool = False,
+    interval: str | None = None,
+    level: float = 0.95,
+    reference: Reference,
+) -> Floats | pd.DataFrame:
+    """:func:`predict` for a model without random effects, of the expected response alone."""
+    choose("interval", interval, (None, "confidence"))
+    check_level(level)
+    if newdata is None:
+        rows = rows_used(require_rows(design, "predict without newdata"), [])
+    else:
+        rows = replay(encoding, newdata, offset=offset, levels=[])
+    center = center_of(rows, encoding.fixed.names, estimate)
+    if not se and interval is None:
+        return center
+    X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
+    variance, df = _forms(X, reference.vcov), _df(reference, X)
+    return _table(center, variance, rows.index, df, level if interval else None)
+
+
 def predicted(
     encoding: Encoding,
     estimate: AnyEstimate,

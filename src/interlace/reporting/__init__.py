@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from interlace.reporting.general import summarize_general
     from interlace.reporting.models import compare
     from interlace.reporting.singular import SingularReport, singular_report
+    from interlace.reporting.structured import (
+        glance_structured,
+        summarize_structured,
+        tidy_structured,
+    )
     from interlace.reporting.summary import summarize
 
 __all__ = [
@@ -18,15 +23,18 @@ __all__ = [
     "augment",
     "compare",
     "glance",
+    "glance_structured",
     "icc",
     "r2",
     "singular_report",
     "summarize",
     "summarize_general",
+    "summarize_structured",
     "tidy",
+    "tidy_structured",
 ]
 
-_LATER = ("broom", "explained", "general", "models", "singular", "summary")
+_LATER = ("broom", "explained", "general", "models", "singular", "structured", "summary")
 
 
 def __getattr__(name: str) -> object:

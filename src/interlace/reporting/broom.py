@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,20 +103,25 @@ def tidy(
     3  Residual      sd__Observation   25.5918
     """
     check_level(conf_level, "conf_level")
-    wanted = _wanted(effects)
+    wanted = wanted_effects(effects)
     parts = {
-        "fixed": lambda: _fixed(result.coef_table(ddf, conf_level), exponentiate),
+        "fixed": lambda: fixed_rows(result.coef_table(ddf, conf_level), exponentiate),
         "ran_pars": lambda: _ran_pars(result),
         "ran_vals": lambda: _ran_vals(result, conf_level),
     }
-    frames = [parts[kind]() for kind in wanted]
+    return joined([parts[kind]() for kind in wanted], conf_int=conf_int)
+
+
+def joined(frames: Sequence[pd.DataFrame], *, conf_int: bool) -> pd.DataFrame:
+    """Tables of several kinds of effects as one, in broom.mixed's columns."""
     columns = [c for c in _COLUMNS if any(c in f for f in frames)]
     if not conf_int:
         columns = [c for c in columns if not c.startswith("conf.")]
     return pd.concat([f.reindex(columns=columns) for f in frames], ignore_index=True)
 
 
-def _wanted(effects: str | Iterable[str]) -> list[str]:
+def wanted_effects(effects: str | Iterable[str]) -> list[str]:
+    """Kinds of effects that are asked for, checked."""
     named = [effects] if isinstance(effects, str) else list(effects)
     wanted = list(EFFECTS) if named == ["all"] else list(dict.fromkeys(named))
     for name in wanted:
@@ -128,7 +133,8 @@ def _wanted(effects: str | Iterable[str]) -> list[str]:
     return wanted
 
 
-def _fixed(table: pd.DataFrame, exponentiate: bool) -> pd.DataFrame:
+def fixed_rows(table: pd.DataFrame, exponentiate: bool = False) -> pd.DataFrame:
+    """A table of coefficients in broom.mixed's columns."""
     names = {"se": "std.error", "p": "p.value", "lower": "conf.low", "upper": "conf.high"}
     if exponentiate:
         table = exponentiated(table)

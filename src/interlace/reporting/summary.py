@@ -16,6 +16,7 @@ from interlace.model.undetermined import in_words
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
+    from interlace.inference.correlated import TestedStructuredModel
     from interlace.inference.general import TestedGeneralModel
     from interlace.inference.tested import TestedModel
 
@@ -26,6 +27,9 @@ _METHODS: Mapping[Ddf, str] = {
     "normal": "",
     "satterthwaite": " (degrees of freedom by Satterthwaite)",
     "kenward-roger": " (standard errors and degrees of freedom by Kenward and Roger)",
+    "kenward-roger-linear": " (standard errors and df by Kenward and Roger, linear)",
+    "between-within": " (degrees of freedom between and within subjects)",
+    "residual": " (residual degrees of freedom)",
 }
 
 
@@ -101,11 +105,11 @@ def random_table(components: Mapping[str, float | pd.DataFrame], residual: float
     numbers = list(zip(aligned(variances), aligned(np.sqrt(variances)), strict=True))
     rows: list[Row] = []
     for key, frame in frames.items():
-        correlations = _correlations(frame.to_numpy())
+        above = correlations(frame.to_numpy())
         for i, name in enumerate(frame.index):
             label = (key if i == 0 else "", str(name))
             blank = ("",) * (widest - 1 - i)
-            rows.append((*label, *numbers[len(rows)], *correlations[i], *blank))
+            rows.append((*label, *numbers[len(rows)], *above[i], *blank))
     if residual is not None:
         rows.append(("Residual", "", *numbers[-1], *("",) * (widest - 1)))
     correlation = ("Corr.", *("",) * (widest - 2)) if widest > 1 else ()
@@ -117,7 +121,7 @@ def _one(variance: float) -> pd.DataFrame:
     return pd.DataFrame([[variance]], index=["Intercept"], columns=["Intercept"])
 
 
-def _correlations(covariance: Floats) -> list[Row]:
+def correlations(covariance: Floats) -> list[Row]:
     """Per row, correlations with the rows above; empty where a variance is zero, a dash for NaN."""
     sd = np.sqrt(np.diag(covariance))
     return [
@@ -132,7 +136,7 @@ def _correlation(covariance: float, scale: float) -> str:
     return f"{covariance / scale:.3f}" if scale > 0 else ""
 
 
-def fixed_table(result: TestedModel | TestedGeneralModel) -> Table:
+def fixed_table(result: TestedModel | TestedGeneralModel | TestedStructuredModel) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
     interval = result.fe_conf_int.to_numpy()
     large = np.isinf(result.fe_df).all()

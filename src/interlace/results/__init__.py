@@ -8,17 +8,21 @@ from interlace.results.result import CrossedLMEResult
 if TYPE_CHECKING:
     from interlace.results import estimated as estimated
     from interlace.results import general as general
+    from interlace.results import structured as structured
     from interlace.results.general import CrossedGLMMResult
+    from interlace.results.structured import StructuredLMEResult
 
-__all__ = ["CrossedGLMMResult", "CrossedLMEResult"]
+__all__ = ["CrossedGLMMResult", "CrossedLMEResult", "StructuredLMEResult"]
 
-_CHAPTERS = ("estimated", "general")
+_CHAPTERS = ("estimated", "general", "structured")
+# Results by the chapter that has them.
+_RESULTS = {"CrossedGLMMResult": "general", "StructuredLMEResult": "structured"}
 
 
 def __getattr__(name: str) -> object:
     """A chapter, opened on first use: a fit of a linear model needs none of them."""
-    if name == "CrossedGLMMResult":
-        return import_module("interlace.results.general").CrossedGLMMResult
+    if name in _RESULTS:
+        return getattr(import_module(f"interlace.results.{_RESULTS[name]}"), name)
     if name in _CHAPTERS:
         return import_module(f"interlace.results.{name}")
     raise AttributeError(f"module 'interlace.results' has no attribute {name!r}")

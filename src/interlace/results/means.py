@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from interlace import inference, results
 from interlace.errors import InterlaceError
-from interlace.inference.tested import TestedModel
+from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level
+from interlace.model.optimum import SummedEstimate
 
 if TYPE_CHECKING:
     from interlace.inference.means.grid import Grid
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from interlace.inference.means.specs import Names
     from interlace.results.estimated import EstimatedMeans
 
+S = TypeVar("S", bound=SummedEstimate, covariant=True)
 TYPES = ("link", "response")
 # Step to both sides of the mean for slopes, in standard deviations.
 _STEP = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Means(TestedModel):
+class Means(Coefficients[S]):
     """Means and slopes of the fixed effects; a chapter of a result."""
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interlace.estimation.estimate import Estimate
 from interlace.results.means import Means
 from interlace.results.planned import Planned
 from interlace.results.reports import Reports
@@ -13,7 +14,7 @@ from interlace.results.variances import Variances
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedLMEResult(Means, Planned, Reports, Responses, Selection, Variances):
+class CrossedLMEResult(Means[Estimate], Planned, Reports, Responses, Selection, Variances):
     """A fitted linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

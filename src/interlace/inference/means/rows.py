@@ -16,7 +16,8 @@ import numpy as np
 from interlace.design import frame
 from interlace.design.frame import Codes, Column, Levels
 from interlace.inference.means.variables import Variables, combinations, level_column
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
+from interlace.model.optimum import SummedEstimate
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
@@ -30,7 +31,7 @@ _MOST_PRODUCTS, _MOST_CELLS = 3000, 3000
 class Seen:
     """The rows behind a fit, held or not, as far as means need them."""
 
-    model: FittedModel
+    model: Labelled[SummedEstimate]
     variables: Variables
 
     @property

@@ -12,6 +12,9 @@ _REFERENCES = {
     "normal": "Normal distribution, no degrees of freedom",
     "satterthwaite": "Degrees of freedom by Satterthwaite",
     "kenward-roger": "Standard errors and degrees of freedom by Kenward and Roger",
+    "kenward-roger-linear": "Standard errors and degrees of freedom by Kenward and Roger (linear)",
+    "between-within": "Degrees of freedom between and within subjects",
+    "residual": "Degrees of freedom of the residuals",
 }
 
 

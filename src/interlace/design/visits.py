@@ -1,0 +1,334 @@
+"""``residual="us(visit | subject, by=arm)"``: read as text, and found in the rows of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from interlace.covariance.structures import HETEROGENEOUS, OF_TIMES, STRUCTURES, Structure
+from interlace.design import frame, keys
+from interlace.design.complete import CompleteRows
+from interlace.design.frame import Codes, Levels
+from interlace.design.groups import group_rows
+from interlace.errors import InterlaceError, listed
+from interlace.sums.patterns import Visits
+
+# Structures for which the order of the visits does not matter.
+_ANY_ORDER = ("us", "cs", "csh", "diag", "id")
+# Visits, or different times, at most.
+_MOST = 200
+_CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+_NAME = re.compile(r"\s*(?:`([^`]+)`|([\w.]+))\s*")
+_OPTIONS = ("by", "hom")
+
+
+@dataclass(frozen=True)
+class ResidualTerm:
+    """One ``structure(visit | subject, by=group)``.
+
+    Parameters
+    ----------
+    structure
+        Its name, ``hom=`` taken into account.
+    visit
+        Column of the visits, or of the times.
+    subject
+        Columns whose combinations are the subjects.
+    by
+        Column of the groups that have a covariance of their own.
+    """
+
+    structure: str
+    visit: str
+    subject: tuple[str, ...]
+    by: str | None = None
+
+    def __str__(self) -> str:
+        by = "" if self.by is None else f", by={_quoted(self.by)}"
+        subject = ":".join(map(_quoted, self.subject))
+        return f"{self.structure}({_quoted(self.visit)} | {subject}{by})"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns read, each once."""
+        by = () if self.by is None else (self.by,)
+        return tuple(dict.fromkeys((self.visit, *self.subject, *by)))
+
+    def of(self, labels: Levels) -> Structure:
+        """The structure over visits with these labels."""
+        times = labels.astype(np.float64) if self.structure in OF_TIMES else np.arange(len(labels))
+        return STRUCTURES[self.structure](tuple(times.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Rows on the grid of visits: their places, and the labels of these."""
+
+    at: Visits
+    labels: Levels
+    groups: Levels | None
+
+
+# ------------------------------------------------------------------ text
+
+
+def parse_residual(text: object) -> ResidualTerm:
+    """Read the argument ``residual=`` of a fit.
+
+    Raises
+    ------
+    InterlaceError
+        It is no such text; the message says what is wrong with it.
+
+    Examples
+    --------
+    >>> print(parse_residual("cs(visit | id, by=arm, hom=False)"))
+    csh(visit | id, by=arm)
+    """
+    if not isinstance(text, str):
+        raise InterlaceError(f"residual must be text such as 'us(visit | subject)', not {text!r}")
+    if "*" in text:
+        raise InterlaceError(
+            f"residual={text!r}: products of a correlation and a variance function are not "
+            "built yet; heterogeneous structures such as 'ar1h' have a variance for every visit"
+        )
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise InterlaceError(
+            f"residual={text!r} must be a structure over visits within subjects, such as "
+            "'us(visit | subject)'"
+        )
+    name, inside = match[1], match[2]
+    _refuse_structure(name)
+    place, *rest = inside.split(",")
+    if place.count("|") != 1:
+        raise InterlaceError(f"residual={text!r} needs one bar: '{name}(visit | subject)'")
+    visit, subject = place.split("|")
+    if "/" in subject:
+        raise InterlaceError(
+            f"residual={text!r}: '/' does not nest here; a covariance for every group is asked "
+            "for by 'by=', as in 'us(visit | subject, by=arm)'"
+        )
+    options = _options(text, rest)
+    return ResidualTerm(
+        structure=_structure(text, name, options.get("hom")),
+        visit=_column(text, visit),
+        subject=tuple(_column(text, part) for part in subject.split(":")),
+        by=_column(text, options["by"]) if "by" in options else None,
+    )
+
+
+def _refuse_structure(name: str) -> None:
+    known = [s for s in STRUCTURES if s != "id"]
+    if name in ("varident", "varpower", "varexp"):
+        raise InterlaceError(
+            f"the residual structure {name!r} is not built yet: 'diag(visit | subject)' has a "
+            "variance for every visit"
+        )
+    if name not in known:
+        raise InterlaceError(
+            f"unknown residual structure {name!r}: choose one of {', '.join(known)}"
+        )
+
+
+def _options(text: str, parts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or name.strip() not in _OPTIONS or name.strip() in found:
+            raise InterlaceError(
+                f"residual={text!r}: after the subject there may be by=column and hom=True or "
+                f"hom=False, each once, not {part.strip()!r}"
+            )
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _structure(text: str, name: str, hom: str | None) -> str:
+    """The name of a structure with equal variances, or with one for every visit."""
+    if hom is None:
+        return name
+    if hom not in ("True", "False"):
+        raise InterlaceError(f"residual={text!r}: hom must be True or False, not {hom}")
+    if hom == "True":
+        equal = {name: name for name in (*HETEROGENEOUS, *OF_TIMES)} | {"diag": "id"}
+        found = equal.get(name)
+    else:
+        found = None if name in OF_TIMES else HETEROGENEOUS.get(name, name)
+    if found is None:
+        raise InterlaceError(f"residual={text!r}: {name!r} cannot have hom={hom}")
+    return found
+
+
+def _column(text: str, part: str) -> str:
+    match = _NAME.fullmatch(part)
+    if match is None:
+        raise InterlaceError(
+            f"residual={text!r}: {part.strip()!r} is not the name of a column (names with other "
+            "characters stand between backticks)"
+        )
+    return str(match[1] or match[2])
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[\w.]+", name) else f"`{name}`"
+
+
+# ------------------------------------------------------------------ rows
+
+
+def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
+    """Places of the rows used.
+
+    Raises
+    ------
+    InterlaceError
+        Visits that have no order, times that are not numbers, two rows of a subject at one visit, a
+        subject in two groups; the message names the rows.
+    """
+    codes, labels = _visits(term, rows)
+    subjects, of_row = group_rows(term.subject, rows.columns)
+    _refuse_repeated(term, rows, of_row, codes, labels, subjects.labels)
+    groups: Codes = np.zeros(rows.n, dtype=np.intp)
+    names: Levels | None = None
+    if term.by is not None:
+        groups, names = frame.factorize(rows.columns[term.by])
+        _refuse_split(term, rows, of_row, groups, names, subjects.labels)
+    count = 1 if names is None else len(names)
+    at = Visits(of_row, codes, groups, len(subjects.cells), len(labels), count)
+    _refuse_empty(term, at, labels)
+    return Grid(at, labels, names)
+
+
+def _visits(term: ResidualTerm, rows: CompleteRows) -> tuple[Codes, Levels]:
+    """Positions of the visits of the rows, and their labels in order."""
+    column = rows.columns[term.visit]
+    if term.structure in OF_TIMES:
+        if not frame.is_numeric(column) or column.dtype.kind == "b":
+            raise InterlaceError(
+                f"the times '{term.visit}' of {term.structure} must be numbers, but hold "
+                f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
+                "them, or take 'ar1' over visits in order"
+            )
+    elif not isinstance(column, pd.Categorical):
+        _refuse_unordered(term, rows)
+    codes, labels = frame.factorize(column)
+    if len(labels) < 2:
+        raise InterlaceError(
+            f"'{term.visit}' has one value ({labels.tolist()[0]!r}): residuals of a subject are "
+            "correlated over two visits at least"
+        )
+    if len(labels) > _MOST:
+        raise InterlaceError(
+            f"'{term.visit}' has {len(labels):,} different values: structures are built for at "
+            f"most {_MOST} visits or times that subjects share; round the times"
+        )
+    if isinstance(column, pd.Categorical) and not column.ordered:
+        _refuse_order_of_text(term, labels)
+    return codes, labels
+
+
+def _refuse_unordered(term: ResidualTerm, rows: CompleteRows) -> None:
+    """Refuse visits that are neither categories nor whole numbers."""
+    column = rows.columns[term.visit]
+    way_out = (
+        "make it a categorical in the order of the visits, or take 'car1', 'sp_exp' or 'sp_gau' "
+        "for times"
+    )
+    if not frame.is_numeric(column):
+        raise InterlaceError(
+            f"the visits '{term.visit}' hold {frame.kind(column)} ({rows.name(0, 'the data')}): "
+            f"{way_out}"
+        )
+    values = np.asarray(column, dtype=np.float64)
+    uneven = values % 1.0 != 0.0
+    if uneven.any():
+        row = int(np.argmax(uneven))
+        raise InterlaceError(
+            f"the visits '{term.visit}' must be a factor or whole numbers, but "
+            f"{rows.name(row, 'the data')} has {values[row]:g}: {way_out}"
+        )
+
+
+def _refuse_order_of_text(term: ResidualTerm, labels: Levels) -> None:
+    """Refuse text whose order as text is not that of the numbers in it."""
+    if term.structure in _ANY_ORDER or not keys.has_text(labels):
+        return
+    texts = [str(label) for label in labels.tolist()]
+    meant = sorted(texts, key=_by_numbers)
+    if texts == sorted(texts) and meant != texts:
+        raise InterlaceError(
+            f"the visits '{term.visit}' are text, in the order {listed(texts[:4])}, and "
+            f"{term.structure} needs theirs: make the column an ordered categorical"
+        )
+
+
+def _by_numbers(text: str) -> list[tuple[int, object]]:
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def _refuse_repeated(
+    term: ResidualTerm,
+    rows: CompleteRows,
+    subjects: Codes,
+    visits: Codes,
+    labels: Levels,
+    names: Levels,
+) -> None:
+    """Refuse two rows of one subject at one visit."""
+    place = subjects * len(labels) + visits
+    order = np.argsort(place, kind="stable")
+    twice = np.flatnonzero(np.diff(place[order]) == 0)
+    if len(twice):
+        one, other = int(order[twice[0]]), int(order[twice[0] + 1])
+        raise InterlaceError(
+            f"the subject {names.tolist()[subjects[one]]!r} has two rows at "
+            f"{term.visit} = {labels.tolist()[visits[one]]!r}: {rows.name(one, 'the data')} and "
+            f"{rows.name(other, 'the data')}"
+            f"{'' if len(twice) == 1 else f', and there are {len(twice) - 1:,} more such pairs'}; "
+            "keep one of them, or name the columns that tell subjects apart (id:site)"
+        )
+
+
+def _refuse_split(
+    term: ResidualTerm,
+    rows: CompleteRows,
+    subjects: Codes,
+    groups: Codes,
+    labels: Levels,
+    names: Levels,
+) -> None:
+    """Refuse a subject in two groups."""
+    first = first_rows(subjects)
+    other = np.flatnonzero(groups != groups[first[subjects]])
+    if len(other):
+        row = int(other[0])
+        start = int(first[subjects[row]])
+        raise InterlaceError(
+            f"the subject {names.tolist()[subjects[row]]!r} is in two groups of "
+            f"by={term.by}: {labels.tolist()[groups[start]]!r} in "
+            f"{rows.name(start, 'the data')} and {labels.tolist()[groups[row]]!r} in "
+            f"{rows.name(row, 'the data')}"
+        )
+
+
+def _refuse_empty(term: ResidualTerm, at: Visits, labels: Levels) -> None:
+    """Refuse subjects that all have one row: nothing tells their correlation."""
+    if at.n_subjects == len(at.subjects) and term.structure not in ("diag", "id"):
+        raise InterlaceError(
+            f"every subject of '{':'.join(term.subject)}' has one row: nothing tells how the "
+            "residuals of a subject are correlated"
+        )
+
+
+def first_rows(subjects: Codes) -> NDArray[np.intp]:
+    """Row of every subject that comes first, ``(l,)``."""
+    first = np.full(int(subjects.max()) + 1, len(subjects), dtype=np.intp)
+    np.minimum.at(first, subjects, np.arange(len(subjects)))
+    return first

@@ -1,0 +1,101 @@
+"""Coefficients of a model with a residual structure: tables, tests and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from interlace import inference
+from interlace.errors import InterlaceError
+from interlace.estimation.residual import StructuredEstimate
+from interlace.inference.tested import Coefficients
+from interlace.model.confidence import coverage_of
+from interlace.model.structured import FittedStructuredModel
+
+if TYPE_CHECKING:
+    from interlace.inference.robust.clusters import Cluster
+    from interlace.inference.wald import Reference
+
+
+@dataclass(frozen=True, eq=False)
+class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredModel):
+    """Coefficients with tables, tests and intervals: a chapter of ``StructuredLMEResult``."""
+
+    def _named(self, ddf: str) -> Reference:
+        """The reference of a name."""
+        return inference.structured.reference(self.estimate, ddf, self.between)
+
+    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+        """A cluster-robust reference."""
+        raise InterlaceError(
+            f"robust={kind!r} is not built yet for models with residual=: leave it out"
+        )
+
+    @property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
+
+    def conf_int(
+        self,
+        level: float | None = None,
+        method: str = "wald",
+        parm: str | Sequence[str] | None = None,
+        *,
+        alpha: float | None = None,
+        ddf: str | None = None,
+    ) -> pd.DataFrame:
+        """Wald intervals of the coefficients.
+
+        Parameters
+        ----------
+        level
+            Coverage, 0.95 by default.
+        method
+            ``"wald"``.
+        parm
+            Names of the coefficients wanted; all by default.
+        alpha
+            ``1 - level``, as statsmodels calls it.
+        ddf
+            As in :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            By coefficient; the columns are the two tail probabilities.
+
+        Raises
+        ------
+        InterlaceError
+            A level outside (0, 1), an unknown method or coefficient.
+        """
+        coverage = coverage_of(level, alpha)
+        if method != "wald":
+            raise InterlaceError(
+                f"method must be 'wald', not {method!r}: profiles and the bootstrap are not built "
+                "yet for models with residual="
+            )
+        return inference.intervals.wald_intervals(
+            self.estimate, self._reference(ddf), coverage, parm
+        )
+
+    def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:
+        """F test of every fixed term.
+
+        Parameters
+        ----------
+        type
+            1, 2 or 3, as in :meth:`interlace.CrossedLMEResult.anova`.
+        ddf
+            As in :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            By term: ``num_df, den_df, F, p``.
+        """
+        return inference.tables.anova_table(self, self._reference(ddf), type=type)

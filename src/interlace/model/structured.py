@@ -1,0 +1,250 @@
+"""A fitted model with a residual structure: options and data to it, and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from interlace.design import keys
+from interlace.design.design import read_design, refuse_constant, refuse_saturated
+from interlace.design.formula import parse
+from interlace.design.kept import kept_frame
+from interlace.design.recipe import require_rows
+from interlace.design.visits import Grid, ResidualTerm, first_rows, grid_of, parse_residual
+from interlace.errors import (
+    ConvergenceWarning,
+    InterlaceError,
+    RankDeficiencyWarning,
+    choose,
+    warn,
+)
+from interlace.estimation.residual import StructuredEstimate, estimate_structured
+from interlace.estimation.structured import StructuredCriterion
+from interlace.machine.progress import watcher
+from interlace.model.fitted import (
+    METHODS,
+    STRUCTURED_DDF,
+    Labelled,
+    Options,
+    as_kept,
+    read_only,
+)
+from interlace.model.predict import fitted
+from interlace.sources.opening import open_source
+from interlace.sums.crossprod import CrossProducts, cross_products
+from interlace.sums.patterns import patterns
+from interlace.sums.rows import Rows
+from interlace.sums.terms import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FittedStructuredModel(Labelled[StructuredEstimate]):
+    """Estimates of a linear model with a residual structure under their public names.
+
+    ``residual`` is the structure as it was read, ``grid`` where the rows stand on it.
+    """
+
+    residual: ResidualTerm | None = None
+    grid: Grid | None = None
+
+    @property
+    def _grid(self) -> Grid:
+        assert self.grid is not None
+        return self.grid
+
+    @property
+    def _residual(self) -> ResidualTerm:
+        assert self.residual is not None
+        return self.residual
+
+    @property
+    def scale(self) -> float:
+        """Residual variance, where it is the same at all visits and in all groups.
+
+        Raises
+        ------
+        InterlaceError
+            There are several.
+        """
+        if self.estimate.criterion.structure.homogeneous and self._grid.groups is None:
+            return float(self.estimate.residual_covariances[0, 0, 0])
+        raise InterlaceError(
+            f"{self._residual} has several residual variances, and no one scale: see "
+            "residual_covariance"
+        )
+
+    @property
+    def residual_covariance(self) -> pd.DataFrame | dict[object, pd.DataFrame]:
+        """Covariance of a subject's residuals by visit; a frame for each group of ``by=``."""
+        labels = pd.Index(self._grid.labels, name=self._residual.visit)
+        frames = [
+            pd.DataFrame(S, index=labels, columns=labels)
+            for S in self.estimate.residual_covariances
+        ]
+        if self._grid.groups is None:
+            return frames[0]
+        return dict(zip(self._grid.groups.tolist(), frames, strict=True))
+
+    @cached_property
+    def _parameters(self) -> tuple[Floats, Floats]:
+        """Values of the reported parameters, and their covariance."""
+        values, covariance = self.estimate.parameters()
+        return np.concatenate(values), covariance
+
+    @property
+    def residual_parameters(self) -> pd.DataFrame:
+        """Standard deviations and correlations of the structure: ``estimate`` and ``se``.
+
+        By name; by group and name where there is a covariance for every group.
+        """
+        values, covariance = self._parameters
+        columns = {"estimate": values, "se": np.sqrt(np.diag(covariance))}
+        return pd.DataFrame(columns, index=self._parameter_index)
+
+    @property
+    def vcov_residual(self) -> pd.DataFrame:
+        """Covariance of :attr:`residual_parameters`."""
+        index = self._parameter_index
+        return pd.DataFrame(self._parameters[1], index=index, columns=index)
+
+    @property
+    def _parameter_index(self) -> pd.Index:
+        labels = keys.texts(self._grid.labels)
+        names = self.estimate.criterion.structure.names(labels)
+        if self._grid.groups is None:
+            return pd.Index(names, name="parameter")
+        groups = self._grid.groups.tolist()
+        return pd.MultiIndex.from_product([groups, names], names=[self._residual.by, "parameter"])
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Subjects."""
+        return {":".join(self._residual.subject): self._grid.at.n_subjects}
+
+    @property
+    def bic_subjects(self) -> float:
+        """``criterion + nparams log(subjects)``: BIC with subjects in place of rows."""
+        return self.criterion + self.nparams * float(np.log(self._grid.at.n_subjects))
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return require_rows(self.design, "n_dropped").n_dropped
+
+    @cached_property
+    def fittedvalues(self) -> NDArray[np.float64]:
+        """Expected responses of the rows used, ``(nobs,)``."""
+        return read_only(fitted(require_rows(self.design, "fittedvalues"), self.estimate, []))
+
+    @cached_property
+    def resid(self) -> NDArray[np.float64]:
+        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
+    @cached_property
+    def normalized_resid(self) -> NDArray[np.float64]:
+        """Residuals without correlation and with variance 1, ``(nobs,)``.
+
+        Every one less what the earlier visits of its subject say of it, over the standard deviation
+        that is left: ``L^-1 r`` with the Cholesky factor ``L`` of the subject's covariance.
+        """
+        design, P = require_rows(self.design, "normalized_resid"), self.estimate.criterion.patterns
+        at, roots = self._grid.at, self.estimate.evaluation.roots
+        assert roots is not None
+        r = np.zeros((at.n_subjects, at.n_visits))
+        r[at.subjects, at.visits] = design.root_weights * self.resid / self.estimate.unit
+        rows = roots[P.of_subject[at.subjects], at.visits]
+        return read_only(np.einsum("nj,nj->n", rows, r[at.subjects]))
+
+    def between(self) -> NDArray[np.bool_]:
+        """Which coefficients are of columns that are constant within every subject."""
+        design = require_rows(self.design, "ddf='between-within'")
+        X, subjects = design.fixed(self.estimate.A.names), self._grid.at.subjects
+        return np.asarray((X[first_rows(subjects)[subjects]] == X).all(axis=0))
+
+
+# ------------------------------------------------------------------ fitting
+
+
+def fit_structured(options: Options, data: object) -> FittedStructuredModel:
+    """Fit a model with a residual structure; see :func:`interlace.fit`."""
+    options, data = as_kept(options), kept_frame(data)
+    _check(options, data)
+    term = parse_residual(options.residual)
+    spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
+    if spec.random:
+        raise InterlaceError(
+            f"residual='{term}' beside random effects ({spec.random[0].label}) is not built yet: "
+            "leave the random effects out (an unstructured covariance has room for any effects of "
+            "the subject), or leave residual= out"
+        )
+    beside = {f"residual {i}": name for i, name in enumerate(term.columns)}
+    extra = {"weights": options.weights, "offset": options.offset, **beside}
+    design, rows = read_design(spec, data, extra, options.missing, None)
+    refuse_constant(design.response, f"the response '{spec.response}'")
+    refuse_saturated(design.X)
+    grid = grid_of(term, rows)
+    criterion = criterion_of(design, grid, term, reml=options.method == "REML")
+    if criterion.A.dropped:
+        dropped = ", ".join(criterion.A.dropped)
+        warn(f"the fixed effects are rank deficient; dropped: {dropped}", RankDeficiencyWarning)
+    with watcher(options.progress) as watch:
+        estimate = estimate_structured(criterion, watch=watch)
+    if not estimate.convergence.converged:
+        warn(
+            f"the fit did not converge: {estimate.convergence.message}; a structure with fewer "
+            "parameters may be all that the data can tell",
+            ConvergenceWarning,
+        )
+    return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
+
+
+def criterion_of(rows: Rows, grid: Grid, term: ResidualTerm, *, reml: bool) -> StructuredCriterion:
+    """One pass over the rows: cross-products, and sums by pattern in the same basis."""
+    A = cross_products(rows)
+    columns = np.column_stack([rows.fixed(A.names), rows.response]) @ A.basis.fixed
+    sums = patterns(grid.at, rows.weighted(columns))
+    return StructuredCriterion(A, sums, term.of(grid.labels), reml)
+
+
+def _check(options: Options, data: object) -> None:
+    """Refuse options that a model with a residual structure does not have."""
+    choose("method", options.method, METHODS)
+    choose("ddf", options.ddf, STRUCTURED_DDF, one_of=True)
+    if options.ddf.startswith("kenward-roger") and options.method == "ML":
+        raise InterlaceError(
+            f"ddf={options.ddf!r} corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
+        )
+    if options.solver not in ("auto", "exact"):
+        raise InterlaceError("models with residual= are fitted by solver='exact': leave solver out")
+    if options.theta0 is not None:
+        raise InterlaceError("theta0 is of random effects, which residual= does not have yet")
+    if isinstance(data, CrossProducts) or open_source(data) is not None:
+        raise InterlaceError(
+            "residual= needs the rows of every subject together, which cross-products and sources "
+            "read part by part do not keep yet: pass a data frame"
+        )
+
+
+def updated(
+    model: FittedStructuredModel, formula: str | None, data: object, changes: Mapping[str, object]
+) -> FittedStructuredModel:
+    """Fit again with some options changed; see the method ``update``."""
+    wanted = dict(changes) | ({} if formula is None else {"formula": formula})
+    known = [f.name for f in fields(Options)]
+    for name in wanted:
+        if name not in known:
+            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
+    if "residual" in wanted and wanted["residual"] is None:
+        raise InterlaceError(
+            "update(residual=None) would be a model of another kind: fit it with interlace.fit"
+        )
+    source = model.data if data is None else data
+    if source is None:
+        raise InterlaceError("the result no longer holds its data (it was unpickled): pass data=")
+    return fit_structured(replace(model.options, **wanted), source)  # type: ignore[arg-type]

@@ -1,0 +1,126 @@
+"""The summary and the tidy tables of a model with a residual structure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from interlace.model.confidence import check_level
+from interlace.reporting.broom import fixed_rows, joined, wanted_effects
+from interlace.reporting.summary import Row, Summary, Table, aligned, correlations, fixed_table
+
+if TYPE_CHECKING:
+    from interlace.inference.correlated import TestedStructuredModel
+
+
+def summarize_structured(result: TestedStructuredModel) -> Summary:
+    """Collect the tables of a model with a residual structure."""
+    return Summary(
+        title=f"Linear model with correlated residuals fitted by {result.method}",
+        facts=_facts(result),
+        tables=(*_covariance_tables(result), fixed_table(result)),
+        notes=_notes(result),
+    )
+
+
+def _facts(result: TestedStructuredModel) -> tuple[tuple[str, str], ...]:
+    criterion = "REML criterion" if result.method == "REML" else "-2 log-likelihood"
+    dropped = f" ({result.n_dropped:,} dropped: missing values)" if result.n_dropped else ""
+    convergence = result.convergence
+    state = "converged" if convergence.converged else f"NOT converged: {convergence.message}"
+    return (
+        ("Formula", str(result.formula)),
+        ("Residuals", str(result.residual)),
+        ("Observations", f"{result.nobs:,}{dropped}"),
+        ("Subjects", ", ".join(f"{size:,}" for size in result.ngroups.values())),
+        (criterion, f"{result.criterion:.4f}"),
+        ("Log-likelihood", f"{result.llf:.4f}"),
+        ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
+        ("BIC by subjects", f"{result.bic_subjects:.2f}"),
+        ("Optimiser", f"{state}, {convergence.n_evaluations} evaluations"),
+    )
+
+
+def _covariance_tables(result: TestedStructuredModel) -> list[Table]:
+    """Variances, standard deviations and correlations by visit, a table a group."""
+    found = result.residual_covariance
+    if isinstance(found, pd.DataFrame):
+        return [_covariance_table("Residual covariance by visit", found)]
+    by = "" if result.residual is None else f"{result.residual.by} = "
+    return [
+        _covariance_table(f"Residual covariance by visit, {by}{group}", frame)
+        for group, frame in found.items()
+    ]
+
+
+def _covariance_table(title: str, frame: pd.DataFrame) -> Table:
+    variances, k = np.diag(frame), len(frame)
+    numbers = zip(aligned(variances), aligned(np.sqrt(variances)), strict=True)
+    above = correlations(frame.to_numpy())
+    rows: list[Row] = [
+        (str(name), *own, *above[i], *("",) * (k - 1 - i))
+        for i, (name, own) in enumerate(zip(frame.index, numbers, strict=True))
+    ]
+    header = ("Visit", "Variance", "Std. dev.", "Corr.", *("",) * (k - 2))
+    return Table(title, header, tuple(rows), labels=1)
+
+
+def _notes(result: TestedStructuredModel) -> tuple[str, ...]:
+    if not result.estimate.A.dropped:
+        return ()
+    dropped = ", ".join(result.estimate.A.dropped)
+    return (f"Dropped as linearly dependent on earlier columns: {dropped}",)
+
+
+# ------------------------------------------------------------------ tidy
+
+
+def tidy_structured(
+    result: TestedStructuredModel,
+    effects: str | Iterable[str] = "fixed",
+    *,
+    ddf: str | None = None,
+    conf_int: bool = False,
+    conf_level: float = 0.95,
+) -> pd.DataFrame:
+    """Estimates of a model, one a row, in broom.mixed's columns; see the method ``tidy``."""
+    check_level(conf_level, "conf_level")
+    parts = {
+        "fixed": lambda: fixed_rows(result.coef_table(ddf, conf_level)),
+        "ran_pars": lambda: _parameters(result),
+        "ran_vals": lambda: pd.DataFrame(),
+    }
+    return joined([parts[kind]() for kind in wanted_effects(effects)], conf_int=conf_int)
+
+
+def _parameters(result: TestedStructuredModel) -> pd.DataFrame:
+    """Parameters of the residual structure."""
+    table = result.residual_parameters
+    names = table.index.get_level_values("parameter")
+    groups: object = "Residual"
+    if isinstance(table.index, pd.MultiIndex):
+        groups = [f"Residual {group}" for group in table.index.get_level_values(0)]
+    columns = {
+        "effect": "ran_pars",
+        "group": groups,
+        "term": names,
+        "estimate": table["estimate"].to_numpy(),
+        "std.error": table["se"].to_numpy(),
+    }
+    return pd.DataFrame(columns)
+
+
+def glance_structured(result: TestedStructuredModel) -> pd.DataFrame:
+    """One row about a model, in broom.mixed's columns."""
+    row = {
+        "nobs": result.nobs,
+        "logLik": result.llf,
+        "AIC": result.aic,
+        "BIC": result.bic,
+        "REMLcrit" if result.method == "REML" else "deviance": result.criterion,
+        "df.residual": result.nobs - result.nparams,
+    }
+    return pd.DataFrame([row])
