@@ -54,54 +54,79 @@ class Recipe:
             return None
         for difference in _differences(self.encoding, other.encoding):
             raise InterlaceError(f"cross-products cannot be added: {difference}")
-        a, b = self.encoding, other.encoding
-        orders = _orders(self.orders, other.orders)
-        random = a.formula.random
-        at = [[_position(e, term.expr, term.group) for term in random] for e in (a, b)]
-        groups = {
-            term.group: _union(a.groups[i], b.groups[j], orders)
-            for term, i, j in zip(random, *at, strict=True)
-        }
-        fixed = _joined_sides(a.fixed, b.fixed, orders)
-        slopes = [_joined_sides(a.slopes[i], b.slopes[j], orders) for i, j in zip(*at, strict=True)]
+        pair = _matched(self, other)
         if within:
-            _refuse_more(groups.values(), [(a.fixed, fixed.side)])
-        sizes = [len(groups[term.group][0].cells) for term in random]
-        widths = [len(one.side.names) for one in slopes]
-        order, backwards = listed_by_lme4(random, sizes, widths)
-        found = [groups[random[i].group] for i in order]
-        terms = [
-            replace(
-                left[at[0][i]],
-                columns=slopes[i].side.names,
-                template=STRUCTURES[left[at[0][i]].template.name](widths[i]),
-                levels=group.labels,
-                backwards=backwards,
-            )
-            for i, (group, _, _) in zip(order, found, strict=True)
-        ]
-        encoding = replace(
-            a,
-            fixed=fixed.side,
-            slopes=tuple(slopes[i].side for i in order),
-            groups=tuple(group for group, _, _ in found),
-        )
+            _refuse_more(pair.groups, [(self.encoding.fixed, pair.fixed.side)])
         n_dropped = self.n_dropped + (-1 if within else 1) * other.n_dropped
-        shares = [
-            Share(
-                names=e.fixed.names,
-                fixed=(fixed.left, fixed.right)[k],
-                random=tuple(
-                    (at[k][i], (first, second)[k])
-                    for i, (_, first, second) in zip(order, found, strict=True)
-                ),
-                slopes=tuple((slopes[i].left, slopes[i].right)[k] for i in order),
+        recipe = Recipe(pair.encoding, max(n_dropped, 0), pair.orders)
+        names = [recipe.encoding.fixed.names for recipe in (self, other)]
+        shares = [pair.share(k, own) for k, own in enumerate(names)]
+        return Joint(recipe, pair.fixed.side.names, pair.terms(left), *shares)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two encodings brought together: sides, groups and slopes on the levels of both.
+
+    ``at[k]`` has the positions of the random terms in encoding ``k``, in the order in which they
+    are listed in the joint one; ``groups`` the codes of its levels in either.
+    """
+
+    encoding: Encoding
+    orders: dict[str, Levels]
+    fixed: Widened
+    at: tuple[list[int], list[int]]
+    groups: list[tuple[Grouping, Codes, Codes]]
+    slopes: list[Widened]
+    backwards: bool
+
+    def terms(self, left: Sequence[ReTerm]) -> tuple[ReTerm, ...]:
+        """The random terms, with the structures of those of the first."""
+        return tuple(
+            replace(
+                left[i],
+                columns=slope.side.names,
+                template=STRUCTURES[left[i].template.name](len(slope.side.names)),
+                levels=group.labels,
+                backwards=self.backwards,
             )
-            for k, e in enumerate((a, b))
-        ]
-        return Joint(
-            Recipe(encoding, max(n_dropped, 0), orders), fixed.side.names, tuple(terms), *shares
+            for i, slope, (group, _, _) in zip(self.at[0], self.slopes, self.groups, strict=True)
         )
+
+    def share(self, k: int, names: tuple[str, ...]) -> Share:
+        """Where the columns ``names`` and the levels of encoding ``k`` are in the joint one."""
+        return Share(
+            names=names,
+            fixed=(self.fixed.left, self.fixed.right)[k],
+            random=tuple(
+                (i, codes[k]) for i, (_, *codes) in zip(self.at[k], self.groups, strict=True)
+            ),
+            slopes=tuple((slope.left, slope.right)[k] for slope in self.slopes),
+        )
+
+
+def _matched(one: Recipe, two: Recipe) -> _Pair:
+    """Two encodings of one formula on the levels of both."""
+    a, b = one.encoding, two.encoding
+    orders, random = _orders(one.orders, two.orders), a.formula.random
+    at = [[_position(e, term.expr, term.group) for term in random] for e in (a, b)]
+    groups = {
+        term.group: _union(a.groups[i], b.groups[j], orders)
+        for term, i, j in zip(random, *at, strict=True)
+    }
+    slopes = [_joined_sides(a.slopes[i], b.slopes[j], orders) for i, j in zip(*at, strict=True)]
+    sizes = [len(groups[term.group][0].cells) for term in random]
+    order, backwards = listed_by_lme4(random, sizes, [len(one.side.names) for one in slopes])
+    listed = [groups[random[i].group] for i in order]
+    fixed = _joined_sides(a.fixed, b.fixed, orders)
+    encoding = replace(
+        a,
+        fixed=fixed.side,
+        slopes=tuple(slopes[i].side for i in order),
+        groups=tuple(group for group, _, _ in listed),
+    )
+    places = [at[0][i] for i in order], [at[1][i] for i in order]
+    return _Pair(encoding, orders, fixed, places, listed, [slopes[i] for i in order], backwards)
 
 
 def recipe_of(design: Design | None, A: CrossProducts) -> Recipe:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interlace.design import frame
+from interlace.design import foreign, frame
 from interlace.design.newdata import replay
 from interlace.design.reads import columns_of
 from interlace.design.recipe import recipe_of, require_rows
@@ -327,7 +327,7 @@ def augment(result: Coefficients[Any], newdata: object = None) -> object:
     1    258.70   1.0   273.33  -14.63
     """
     if newdata is not None:
-        return frame.extended(newdata, None, None, _predicted(result, newdata))
+        return foreign.extended(newdata, None, None, _predicted(result, newdata))
     new = _statistics(result)
     if result.data is None:
         labels = require_rows(result.design, "augment").labels
@@ -337,7 +337,7 @@ def augment(result: Coefficients[Any], newdata: object = None) -> object:
     beside = (options.weights, options.offset, options.trials, options.exposure)
     context = require_rows(result.design, "augment").encoding.context
     read = set(columns_of(result.formula, table, context, beside=beside))
-    return frame.extended(result.data, [n for n in table.names if n in read], kept, new)
+    return foreign.extended(result.data, [n for n in table.names if n in read], kept, new)
 
 
 def _predicted(result: Coefficients[Any], newdata: object) -> dict[str, Floats]:
