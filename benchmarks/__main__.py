@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks import growth, report, startup
+from benchmarks.general import GENERAL
 from benchmarks.inference.runner import run_task
 from benchmarks.inference.tasks import TASKS, Task
 from benchmarks.problems import PROBLEMS, Problem
@@ -16,6 +17,7 @@ from benchmarks.runner import Plan, run_problem
 from benchmarks.worker_process import PEERS, Machine, Peer
 
 EXTRAS = ("startup", "growth")
+ALL = (*PROBLEMS, *GENERAL)
 KINDS = tuple(dict.fromkeys(task.kind for task in TASKS))
 TASK_THREADS = (1, 2)
 OPTIONAL_PEERS = ("lme4-default",)  # timed only when asked for by name
@@ -53,20 +55,22 @@ def stages(
     result: report.Report,
 ) -> Iterator[report.Report]:
     """The report, longer by one problem, task or extra each time."""
+    linear = [peer for peer in peers if not peer.general]
     for problem in chosen.problems:
         say(f"{problem.name}: {problem.formula}")
-        done = tuple(run_problem(problem, peers, plan, say))
+        own = [peer for peer in peers if peer.general == bool(problem.family)]
+        done = tuple(run_problem(problem, own, plan, say))
         result = replace(result, problems=(*result.problems, (problem, done)))
         yield result
     for task, threads in itertools.product(chosen.tasks, task_threads):
         say(f"{task.name}, threads {threads}: {task.title}")
         own_plan = replace(plan, machine=replace(plan.machine, threads=threads))
-        run = run_task(task, [peer.name for peer in peers], own_plan, say)
+        run = run_task(task, [peer.name for peer in linear], own_plan, say)
         result = replace(result, tasks=(*result.tasks, run))
         yield result
     if "startup" in chosen.extras:
         say("startup: import, and a first fit in a fresh process")
-        result = replace(result, startup=startup.measure(peers, plan.machine, runs=plan.runs))
+        result = replace(result, startup=startup.measure(linear, plan.machine, runs=plan.runs))
         yield result
     if "growth" in chosen.extras:
         say("growth: one evaluation as n grows")
@@ -81,7 +85,7 @@ def say(text: str) -> None:
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     tasks = (*KINDS, *(t.name for t in TASKS))
-    names = ", ".join([*(p.name for p in PROBLEMS), *tasks, *EXTRAS])
+    names = ", ".join([*(p.name for p in ALL), *tasks, *EXTRAS])
     out.add_argument("--problems", help=f"comma-separated names or beginnings of: {names}")
     out.add_argument("--peers", help="comma-separated: " + ", ".join(p.name for p in PEERS))
     out.add_argument("--runs", type=int, default=5, help="timed fits of each (default 5)")
@@ -111,13 +115,13 @@ def chosen_peers(text: str | None) -> list[Peer]:
 def chosen_problems(text: str | None, *, quick: bool) -> Chosen:
     """Problems, tasks and extras asked for, in the order of the tables."""
     if text is None:
-        problems = tuple(p for p in PROBLEMS if p.quick or not quick)
+        problems = tuple(p for p in ALL if p.quick or not quick)
         tasks = tuple(t for t in TASKS if t.quick or not quick)
         return Chosen(problems, tasks, EXTRAS)
-    known = [*(p.name for p in PROBLEMS), *(t.name for t in TASKS), *EXTRAS]
+    known = [*(p.name for p in ALL), *(t.name for t in TASKS), *EXTRAS]
     wanted = {name for part in text.split(",") for name in named(part, known)}
     return Chosen(
-        problems=tuple(p for p in PROBLEMS if p.name in wanted),
+        problems=tuple(p for p in ALL if p.name in wanted),
         tasks=tuple(t for t in TASKS if t.name in wanted),
         extras=tuple(e for e in EXTRAS if e in wanted),
     )

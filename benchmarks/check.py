@@ -81,7 +81,12 @@ def deviations(outcome: Outcome) -> Floats:
 
 def refereed(outcome: Outcome, stored: Stored) -> Outcome:
     """``outcome``, or a disagreement if its criterion is not that of its own variances."""
-    if outcome.status != "ok" or outcome.criterion is None or stored.n > REFEREE_ROWS:
+    if (
+        outcome.status != "ok"
+        or outcome.criterion is None
+        or stored.n > REFEREE_ROWS
+        or stored.family
+    ):
         return outcome
     gap = outcome.criterion - definition(outcome, stored)
     if abs(gap) <= REFEREE_TOLERANCE * max(1.0, abs(outcome.criterion)):

@@ -16,7 +16,8 @@ Covariances = dict[str, list[list[float]]]
 class Outcome:
     """One package on one problem.
 
-    ``seconds`` are the timed runs, ``warm_up`` the first, uncounted one. ``peak_mb`` is the highest
+    ``seconds`` are the timed runs, ``cpu_seconds`` what of the processor they and the first one
+    took, ``warm_up`` the first, uncounted one. ``peak_mb`` is the highest
     resident memory during a fit, ``before_mb`` that just before it, with the frame loaded, and
     ``process_mb`` the highest of the whole life of the process. ``values`` are the numbers of an
     inference task, by name.
@@ -29,6 +30,7 @@ class Outcome:
     status: Status = "ok"
     reason: str = ""
     seconds: tuple[float, ...] = ()
+    cpu_seconds: tuple[float, ...] = ()
     warm_up: float | None = None
     peak_mb: float | None = None
     before_mb: float | None = None
@@ -37,6 +39,7 @@ class Outcome:
     scale: float | None = None
     covariances: Covariances | None = None
     evaluations: int | None = None
+    steps: int | None = None
     excess: float | None = None
     values: dict[str, float] | None = None
     untimed: bool = False
@@ -47,6 +50,11 @@ class Outcome:
         if self.seconds:
             return statistics.median(self.seconds)
         return self.warm_up
+
+    @property
+    def cpu(self) -> float | None:
+        """The least seconds of the processor that a fit took."""
+        return min(self.cpu_seconds, default=None)
 
     def line(self) -> str:
         """One line for someone who waits."""
@@ -66,6 +74,7 @@ def extend(outcome: Outcome, reply: Reply) -> Outcome:
     return replace(
         outcome,
         seconds=(*outcome.seconds, cast(float, reply["seconds"])),
+        cpu_seconds=(*outcome.cpu_seconds, cast(float, reply["cpu_seconds"])),
         peak_mb=highest(outcome.peak_mb, reply, "peak_mb"),
         before_mb=outcome.before_mb or cast("float | None", reply["before_mb"]),
         process_mb=highest(outcome.process_mb, reply, "process_mb"),
@@ -73,6 +82,7 @@ def extend(outcome: Outcome, reply: Reply) -> Outcome:
         scale=cast(float, reply["scale"]),
         covariances=cast(Covariances, reply["covariances"]),
         evaluations=cast("int | None", reply.get("evaluations")),
+        steps=cast("int | None", reply.get("steps")),
         values=cast("dict[str, float] | None", reply.get("values")),
     )
 

@@ -55,7 +55,8 @@ class Term:
 class Problem:
     """One model and the function that makes its data.
 
-    ``tolerance`` is the largest accepted excess of a peer's criterion over the lowest one.
+    ``family`` is that of a generalised model, whose ``trials`` may be a column. ``tolerance`` is
+    the largest accepted excess of a peer's criterion over the lowest one.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Problem:
     make: Callable[[], Columns]
     tolerance: float = 1e-3
     quick: bool = False
+    family: str = ""
+    trials: str = ""
 
     @property
     def formula(self) -> str:

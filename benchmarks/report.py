@@ -130,8 +130,8 @@ def cell(outcome: Outcome | None, own: Outcome | None) -> str:
 def detail(problem: Problem, outcomes: Sequence[Outcome]) -> str:
     own = next((o for o in outcomes if o.peer == "interlace"), None)
     rows = [detail_row(outcome, own) for outcome in outcomes]
-    header = ["package", "seconds", "min - max", "runs", "ratio", "peak MB", "fit adds MB"]
-    header += ["evaluations", "criterion", "excess", "note"]
+    header = ["package", "seconds", "min - max", "runs", "ratio", "CPU", "CPU ratio", "peak MB"]
+    header += ["fit adds MB", "evaluations", "steps", "criterion", "excess", "note"]
     return f"## {problem.title}\n\n`{problem.formula}`\n\n" + table(header, rows)
 
 
@@ -146,9 +146,12 @@ def detail_row(outcome: Outcome, own: Outcome | None) -> list[str]:
         spread,
         str(len(o.seconds)),
         "" if own is None or o.median is None else cell(o, own) if o is not own else "x 1.0",
+        number(o.cpu, ".3g"),
+        "" if own is None or not own.cpu or not o.cpu else f"x {o.cpu / own.cpu:.1f}",
         number(o.peak_mb, ".0f"),
         number(added, ".0f"),
         number(o.evaluations, "d"),
+        number(o.steps, "d"),
         number(o.criterion, ".6f"),
         number(o.excess, ".1e"),
         o.reason if o.status in {"ok", "disagrees"} else f"{o.status}: {o.reason}",

@@ -22,6 +22,8 @@ class Stored:
     fixed: str
     terms: tuple[Term, ...]
     columns: Columns
+    family: str = ""
+    trials: str = ""
 
     @property
     def n(self) -> int:
@@ -58,6 +60,8 @@ def write(problem: Problem, directory: Path) -> None:
         "response": problem.response,
         "fixed": problem.fixed,
         "terms": [{"expr": t.expr, "groups": list(t.groups)} for t in problem.terms],
+        "family": problem.family,
+        "trials": problem.trials,
         "n": len(columns[problem.response]),  # type: ignore[arg-type]
         "columns": meta,
     }
@@ -69,7 +73,8 @@ def read(directory: Path) -> Stored:
     head = json.loads((directory / "problem.json").read_text(encoding="utf-8"))
     columns = {name: read_column(directory, name, meta) for name, meta in head["columns"].items()}
     terms = tuple(Term(t["expr"], tuple(t["groups"])) for t in head["terms"])
-    return Stored(head["name"], head["formula"], head["response"], head["fixed"], terms, columns)
+    parts = (head[name] for name in ("name", "formula", "response", "fixed"))
+    return Stored(*parts, terms, columns, head["family"], head["trials"])
 
 
 def read_column(

@@ -35,12 +35,14 @@ Reply = dict[str, object]
 class Peer:
     """A package to time.
 
-    ``method`` is what it is asked for: "ML" if it has no REML, or the request of a task.
+    ``method`` is what it is asked for: "ML" if it has no REML, or the request of a task. A
+    ``general`` one fits generalised models.
     """
 
     name: str
     module: str
     method: str = "REML"
+    general: bool = False
 
 
 PEERS: tuple[Peer, ...] = (
@@ -53,7 +55,23 @@ PEERS: tuple[Peer, ...] = (
     Peer("statsmodels", "statsmodels"),
     Peer("gpboost", "gpboost", method="ML"),
     Peer("gpboost-cholesky", "gpboost_cholesky", method="ML"),
+    Peer("interlace", "interlace_general", method="ML", general=True),
+    Peer("glmer", "glmer", method="ML", general=True),
+    Peer("glmer-nloptwrap", "glmer_nloptwrap", method="ML", general=True),
+    Peer("glmmTMB", "glmmtmb", method="ML", general=True),
+    Peer("mixedlm", "mixedlm_general", method="ML", general=True),
+    Peer("gpboost", "gpboost_general", method="ML", general=True),
 )
+
+# The scripts of workers in R, by the module of the peer.
+SCRIPTS = {
+    "lme4": "lme4.R",
+    "lme4_default": "lme4.R",
+    "lme4_tasks": "lme4_tasks.R",
+    "glmer": "general.R",
+    "glmer_nloptwrap": "general.R",
+    "glmmtmb": "general.R",
+}
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,12 @@ class Machine:
         return ["sh", "-c", f'ulimit -v {kilobytes} && exec "$@"', "sh", *command]
 
     def unlimited(self, peer: Peer, directory: Path) -> list[str]:
-        if peer.module.startswith("lme4"):
+        if peer.module in SCRIPTS:
             rscript = shutil.which("Rscript")
             if rscript is None:
                 raise FileNotFoundError("Rscript is not installed")
-            script = "lme4_tasks.R" if peer.module == "lme4_tasks" else "lme4.R"
-            return [rscript, str(ROOT / "benchmarks" / "peers" / script), str(directory)]
+            script = ROOT / "benchmarks" / "peers" / SCRIPTS[peer.module]
+            return [rscript, str(script), str(directory)]
         python = sys.executable if peer.name == "interlace" else self.peer_python
         return [python, "-m", "benchmarks.peers.worker", peer.module, str(directory)]
 
@@ -89,7 +107,13 @@ class Machine:
         pinned = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
         control = "default" if peer.module == "lme4_default" else "quick"
-        return {**os.environ, **pinned, "PYTHONPATH": path, "LME4_CONTROL": control}
+        return {
+            **os.environ,
+            **pinned,
+            "PYTHONPATH": path,
+            "LME4_CONTROL": control,
+            "PEER": peer.module,
+        }
 
 
 class WorkerError(Exception):

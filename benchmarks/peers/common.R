@@ -34,11 +34,13 @@ measure <- function(run) {
   reset_peak()
   before <- status_mb("VmRSS")
   start <- as.numeric(Sys.time())
+  used <- sum(proc.time()[1:2])
   value <- suppressMessages(suppressWarnings(run()))
   seconds <- as.numeric(Sys.time()) - start
+  cpu <- sum(proc.time()[1:2]) - used
   peak <- status_mb("VmHWM")
   process <- if (!is.null(peak)) max(earlier, peak)
-  list(value = value, cost = list(seconds = seconds, peak_mb = peak, before_mb = before,
+  list(value = value, cost = list(seconds = seconds, cpu_seconds = cpu, peak_mb = peak, before_mb = before,
                                   process_mb = process))
 }
 

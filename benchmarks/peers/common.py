@@ -25,13 +25,14 @@ class Answer:
     ``criterion`` is the REML criterion or -2 log-likelihood with its constants, None where the
     package only approximates it. ``covariances`` holds the random-effect covariance (k, k)
     of each term by grouping key, in the order of the term's columns. ``evaluations`` counts the
-    criterion.
+    criterion, ``steps`` those to the modes of the random effects.
     """
 
     criterion: float | None
     scale: float
     covariances: dict[str, list[list[float]]]
     evaluations: int | None = None
+    steps: int | None = None
 
 
 def square(covariance: object) -> list[list[float]]:

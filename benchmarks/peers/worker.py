@@ -28,7 +28,7 @@ def main(module: str, directory: str) -> None:
     warnings.simplefilter("ignore")
     stored = storage.read(Path(directory))
     adapter = importlib.import_module(f"benchmarks.peers.{module}")
-    send(replies, {"version": version_of(module.removesuffix("_cholesky").removesuffix("_tasks"))})
+    send(replies, {"version": version_of(package_of(module))})
     for line in sys.stdin:
         send(replies, fit(adapter, stored, method=line.strip()))
 
@@ -52,9 +52,9 @@ def fit(adapter: ModuleType, stored: storage.Stored, *, method: str) -> dict[str
         earlier = peak_mb()
         reset_peak()
         before = resident_mb()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         result = run()
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - used
     except Unsupported as reason:
         return {"unsupported": str(reason)}
     except Exception as error:  # a peer may raise anything: the table must show it
@@ -62,7 +62,14 @@ def fit(adapter: ModuleType, stored: storage.Stored, *, method: str) -> dict[str
     peak = peak_mb()
     answer = asdict(adapter.answer(result))
     memory = {"peak_mb": peak, "before_mb": before, "process_mb": max(earlier, peak)}
-    return {"seconds": seconds, **memory, **answer}
+    return {"seconds": seconds, "cpu_seconds": cpu, **memory, **answer}
+
+
+def package_of(module: str) -> str:
+    """The package of an adapter."""
+    for ending in ("_cholesky", "_tasks", "_general"):
+        module = module.removesuffix(ending)
+    return module
 
 
 def version_of(package: str) -> str:

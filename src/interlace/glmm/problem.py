@@ -91,7 +91,8 @@ class Problem:
             shared = values.expected is values.W  # in all rows of a family, or in none
             if not shared:
                 expected[part] = values.expected
-        return Curve(*found, found[2] if shared else expected)
+        l, g, W, dW = found
+        return Curve(l, g, W, dW, W if shared else expected)
 
     def _curve(self, part: slice, eta: Floats, omega: Floats) -> Curve:
         found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[part])
