@@ -47,7 +47,7 @@ def test_functions_for_linear_models(verb, result) -> None:
         verb(result)
 
 
-@pytest.mark.parametrize("name", ["r2", "ranova", "emmeans", "plot"])
+@pytest.mark.parametrize("name", ["r2", "ranova", "plot"])
 def test_methods_of_linear_models(name, result) -> None:
     with pytest.raises(AttributeError, match=f"'{name}' is there for linear models only: a result"):
         getattr(result, name)

@@ -119,6 +119,11 @@ class Labelled(Generic[E]):
         """The result itself, which does not change."""
         return self
 
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return require_rows(self.design, "n_dropped").n_dropped
+
     # -------------------------------------------------------------- fixed effects
 
     def _by_coefficient(self, values: Floats, name: str) -> pd.Series:

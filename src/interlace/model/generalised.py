@@ -87,11 +87,6 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
             )
         return self.dispersion
 
-    @property
-    def n_dropped(self) -> int:
-        """Rows left out for missing values."""
-        return require_rows(self.design, "n_dropped").n_dropped
-
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional means of the rows used, ``(nobs,)``; proportions if binomial."""

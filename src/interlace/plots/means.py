@@ -12,10 +12,15 @@ from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
 
 
 def plot_means(
-    table: pd.DataFrame, *, inner: Sequence[str], by: Sequence[str], y: str, level: float
+    table: pd.DataFrame,
+    *,
+    name: str,
+    inner: Sequence[str],
+    by: Sequence[str],
+    y: str,
+    level: float,
 ) -> p9.ggplot:
     """Means by the first factor, the others by colour, groups in panels."""
-    name = "trend" if "trend" in table else "emmean"
     table = table.dropna(subset=[name]).copy()
     if not len(table):
         raise InterlaceError("none of the means is estimable: there is nothing to draw")
@@ -48,8 +53,9 @@ def plot_means(
 
 
 def plot_contrasts(table: pd.DataFrame, *, by: Sequence[str], y: str, level: float) -> p9.ggplot:
-    """Contrasts one below the other, and a line at zero."""
-    table = table.dropna(subset=["estimate"]).copy()
+    """Contrasts one below the other, and a line at zero, or at one for ratios."""
+    name = "ratio" if "ratio" in table else "estimate"
+    table = table.dropna(subset=[name]).copy()
     if not len(table):
         raise InterlaceError("none of the contrasts is estimable: there is nothing to draw")
     names = list(dict.fromkeys(table["contrast"]))
@@ -59,8 +65,8 @@ def plot_contrasts(table: pd.DataFrame, *, by: Sequence[str], y: str, level: flo
         list(dict.fromkeys(labels[::-1])),
     )
     figure = (
-        start(table, p9.aes("estimate", "place"))
-        + p9.geom_vline(xintercept=0.0, color=GREY, size=0.4, linetype="dashed")
+        start(table, p9.aes(name, "place"))
+        + p9.geom_vline(xintercept=float(name == "ratio"), color=GREY, size=0.4, linetype="dashed")
         + p9.geom_segment(p9.aes("lower", xend="upper", yend="place"), size=0.8, color=BLUE)
         + p9.geom_point(size=2.4, color=BLUE)
     )

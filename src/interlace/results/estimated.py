@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.errors import InterlaceError
+from interlace.glmm.averages import bounded
 from interlace.inference.means.adjust import (
     Family,
     adjusted,
@@ -23,6 +24,7 @@ from interlace.inference.means.estimates import correlation, estimates
 from interlace.inference.means.grid import Grid
 from interlace.inference.means.joint import joint_tests
 from interlace.inference.means.letters import letters
+from interlace.inference.means.response import RATIOS, ratio_names
 from interlace.inference.means.said import of_contrasts, of_means, of_tests
 from interlace.inference.means.specs import Names, specified
 from interlace.inference.wald import Reference
@@ -31,6 +33,7 @@ from interlace.results.shown import as_html, as_text
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
+    from interlace.glmm.links import Link
     from interlace.plots.style import Figure
 
 # Adjustment of each scheme of contrasts unless asked, as in R's emmeans.
@@ -51,13 +54,18 @@ class EstimatedMeans:
     Attributes
     ----------
     table
-        A column a factor, then ``emmean`` (``trend`` for slopes), ``se, df, lower, upper``.
+        A column a factor, then ``emmean`` (``trend`` for slopes, ``response`` on its scale), ``se,
+        df, lower, upper``.
     functions, grid, reference
         Weights of the coefficients, the grid they come from, and what tests compare with.
     level
         Coverage of the intervals.
     notes
         What else there is to know.
+    link
+        Maps the means of a generalised model to the scale of the response, if asked for.
+    limits
+        The link on whose scale limits of means are symmetric, for means of the population.
     """
 
     functions: Functions
@@ -69,15 +77,21 @@ class EstimatedMeans:
     method: str
     response: str
     trend: str | None = None
+    link: Link | None = None
+    limits: Link | None = None
+    name: str = "emmean"
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """The means as a frame."""
         found = estimates(self.functions, self.beta, self.reference)
         half = reach(self.level, found["df"]) * found["se"]
-        name = "emmean" if self.trend is None else "trend"
-        columns = {name: found["estimate"], "se": found["se"], "df": found["df"]}
+        columns = {self.name: found["estimate"], "se": found["se"], "df": found["df"]}
         columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
+        if self.limits is not None:
+            columns |= _limits(columns, self.limits, self.name, self.level)
+        if self.link is not None:
+            columns = _mapped(columns, self.link, self.name)
         return pd.DataFrame(dict(self.functions.labels) | columns)
 
     @property
@@ -250,8 +264,7 @@ class EstimatedMeans:
         """
         pairs = self.contrasts("pairwise", adjust=adjust).table["p"].to_numpy()
         found = np.full(len(self.table), "", dtype=object)
-        name = "emmean" if self.trend is None else "trend"
-        estimate, start = self.table[name].to_numpy(), 0
+        estimate, start = self.table[self.name].to_numpy(), 0
         for group in self.functions.groups():
             k = len(group)
             upper = np.triu_indices(k, 1)
@@ -277,6 +290,7 @@ class EstimatedMeans:
 
         return plot_means(
             self.table,
+            name=self.name,
             inner=self.functions.inner,
             by=self.by,
             y=f"Mean of {self.response}" if self.trend is None else f"Slope along {self.trend}",
@@ -310,7 +324,8 @@ class Contrasts:
     ----------
     table
         ``contrast``, the columns of the groups, ``estimate, se, df, statistic, p, lower, upper``.
-        The statistic is t, or z where ``df`` is infinite.
+        The statistic is t, or z where ``df`` is infinite.  Of means of a generalised model on the
+        scale of the response ``ratio`` takes the place of ``estimate``, with a log or logit link.
     adjust
         The adjustment of ``p`` and of the intervals.
     functions
@@ -344,6 +359,41 @@ class Contrasts:
         return f"Contrasts of {self.response}"
 
 
+def _mapped(columns: dict[str, Floats], link: Link, name: str) -> dict[str, Floats]:
+    """Means, errors by the delta method, and limits on the scale of the response."""
+    eta = columns[name]
+    jet = link.mean(np.where(np.isnan(eta), 1.0, eta))
+    low, high = (
+        np.asarray(link.mean(bounded(link, columns[limit])).value) for limit in ("lower", "upper")
+    )
+    steep = np.abs(np.asarray(jet.d1) + 0.0 * eta)
+    return {
+        name: np.where(np.isnan(eta), np.nan, jet.value),
+        "se": steep * columns["se"],
+        "df": columns["df"],
+        "lower": np.minimum(low, high),
+        "upper": np.maximum(low, high),
+    }
+
+
+def _limits(columns: dict[str, Floats], link: Link, name: str, level: float) -> dict[str, Floats]:
+    """Limits of means that are symmetric on the scale of the link."""
+    eta = link.to_eta(columns[name])
+    half = reach(level, columns["df"]) * columns["se"]
+    half = half / np.abs(np.asarray(link.mean(eta).d1) + 0.0 * eta)
+    ends = [np.asarray(link.mean(bounded(link, eta + side * half)).value) for side in (-1.0, 1.0)]
+    return {"lower": np.minimum(*ends), "upper": np.maximum(*ends)}
+
+
+def _as_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Exponentials of differences, errors by the delta method."""
+    names = {"estimate": "ratio"}
+    found = table.rename(columns=names)
+    new = {name: np.exp(found[name]) for name in ("ratio", "lower", "upper")}
+    found = found.assign(**new, se=new["ratio"] * found["se"])
+    return found.assign(contrast=ratio_names(found["contrast"]))
+
+
 def _contrasts(
     means: EstimatedMeans,
     functions: Functions,
@@ -373,4 +423,12 @@ def _contrasts(
     notes = of_contrasts(functions, adjust, level, note)
     table = pd.DataFrame(labels | columns)
     response = means.response if means.trend is None else f"slopes along {means.trend}"
-    return Contrasts(table, adjust, functions, level, (*notes, *of_tests(means.method)), response)
+    notes = (*notes, *of_tests(means.method))
+    if means.link is None:
+        return Contrasts(table, adjust, functions, level, notes, response)
+    kind = RATIOS.get(means.link.name)
+    if kind is None:
+        notes = (f"Differences are on the scale of the link ({means.link.name}).", *notes)
+        return Contrasts(table, adjust, functions, level, notes, response)
+    notes = (f"{kind}: tests are of differences on the scale of the link.", *notes)
+    return Contrasts(_as_ratios(table), adjust, functions, level, notes, response)

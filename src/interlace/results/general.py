@@ -7,13 +7,14 @@ from typing import Never
 
 from interlace.model.fitted import Options
 from interlace.model.generalised import fit_general
+from interlace.results.general_means import GeneralMeans
 from interlace.results.general_reports import GeneralReports
 from interlace.results.general_responses import GeneralResponses, as_result
 from interlace.results.result import CrossedLMEResult
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(GeneralReports, GeneralResponses):
+class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from interlace import inference, results
 from interlace.errors import InterlaceError
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level
-from interlace.model.optimum import SummedEstimate
+from interlace.model.fitted import E
 
 if TYPE_CHECKING:
     from interlace.inference.means.grid import Grid
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from interlace.inference.means.specs import Names
     from interlace.results.estimated import EstimatedMeans
 
-S = TypeVar("S", bound=SummedEstimate, covariant=True)
 TYPES = ("link", "response")
 # Step to both sides of the mean for slopes, in standard deviations.
 _STEP = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Means(Coefficients[S]):
+class Means(Coefficients[E]):
     """Means and slopes of the fixed effects; a chapter of a result."""
 
     @cached_property
@@ -51,6 +50,7 @@ class Means(Coefficients[S]):
         robust: str | None = None,
         cluster: str | Sequence[str] | ArrayLike | None = None,
         type: str = "link",
+        integrate: bool = False,
         level: float = 0.95,
     ) -> EstimatedMeans:
         """Estimated marginal means (least-squares means) of factors.
@@ -74,7 +74,12 @@ class Means(Coefficients[S]):
         robust, cluster
             A cluster-robust covariance, as in :meth:`cov_params`.
         type
-            ``"link"`` or ``"response"``, which are the same for this family.
+            ``"response"`` maps the means of a generalised model to the scale of the response, those
+            of a typical group; contrasts are ratios with a log or logit link, else differences on
+            the scale of the link.  The two are the same for linear models.
+        integrate
+            Average the means of a generalised model over the random effects too, on the scale of
+            the response: those of the population, of which contrasts are differences.
         level
             Coverage of the intervals, which are not adjusted for their number.
 
@@ -120,7 +125,17 @@ class Means(Coefficients[S]):
         grid = inference.means.grid.reference_grid(self._seen, at=at)
         inner, groups = inference.means.specs.specified(specs, by, list(grid.values))
         return self._means(
-            grid, inner, groups, weights, ddf, robust, cluster, type, level, trend=None
+            grid,
+            inner,
+            groups,
+            weights,
+            ddf,
+            robust,
+            cluster,
+            type,
+            level,
+            trend=None,
+            integrate=integrate,
         )
 
     def emtrends(
@@ -245,12 +260,13 @@ class Means(Coefficients[S]):
         type: str,
         level: float,
         trend: str | None,
+        integrate: bool = False,
     ) -> EstimatedMeans:
         if type not in TYPES:
             raise InterlaceError(f"type must be 'link' or 'response', not {type!r}")
         check_level(level)
         functions = inference.means.averages.means(grid, inner, by, weights)
-        return results.estimated.EstimatedMeans(
+        found = results.estimated.EstimatedMeans(
             functions=functions,
             grid=grid,
             beta=self.estimate.beta,
@@ -262,7 +278,17 @@ class Means(Coefficients[S]):
             ),
             response=self.formula.response,
             trend=trend,
+            name="emmean" if trend is None else "trend",
         )
+        if trend is not None or (type == "link" and not integrate):
+            return found
+        return self._on_response(found, weights, integrate=integrate)
+
+    def _on_response(
+        self, found: EstimatedMeans, weights: str, *, integrate: bool
+    ) -> EstimatedMeans:
+        """Means on the scale of the response, which is that of a linear predictor."""
+        return found
 
     def _step(self, grid: Grid, var: str) -> float:
         """Distance for the slope along a number."""

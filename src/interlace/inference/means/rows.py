@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from interlace.design import frame
 from interlace.design.frame import Codes, Column, Levels
 from interlace.inference.means.variables import Variables, combinations, level_column
 from interlace.model.fitted import Labelled
-from interlace.model.optimum import SummedEstimate
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
@@ -31,7 +31,7 @@ _MOST_PRODUCTS, _MOST_CELLS = 3000, 3000
 class Seen:
     """The rows behind a fit, held or not, as far as means need them."""
 
-    model: Labelled[SummedEstimate]
+    model: Labelled[Any]
     variables: Variables
 
     @property
@@ -109,7 +109,7 @@ class Seen:
 
     @property
     def _size(self) -> int:
-        return 4 * self.model.estimate.A.p + 40
+        return int(4 * self.model.estimate.A.p + 40)
 
     @cached_property
     def _values(self) -> dict[str, Column]:
