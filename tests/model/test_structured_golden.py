@@ -22,6 +22,11 @@ DDF = {
     "Kenward-Roger-Linear": "kenward-roger-linear",
 }
 
+ROBUST = {
+    "Empirical / Satterthwaite": "CR0",
+    "Empirical-Bias-Reduced / Satterthwaite": "CR2",
+    "Empirical-Jackknife / Satterthwaite": "CR3",
+}
 # Where mmrm's standard errors are others: Kenward-Roger in its own parameters, not SAS's, and the
 # empirical ones beside residual degrees of freedom.
 OTHER_ERRORS = ("Kenward-Roger", "Residual")
@@ -66,7 +71,10 @@ def test_likelihood_coefficients_and_covariance(case: str) -> None:
 def test_degrees_of_freedom_and_standard_errors(case: str) -> None:
     result = fitted(case)
     for method, known in golden("mmrm")[case]["coefficients"].items():
-        table = result.coef_table(DDF[method])
+        if method in ROBUST:
+            table = result.coef_table(robust=ROBUST[method])
+        else:
+            table = result.coef_table(DDF[method])
         for name, tolerance in (("df", 1e-3), ("se", 1e-5)):
             if name == "se" and method in OTHER_ERRORS:
                 continue

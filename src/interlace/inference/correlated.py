@@ -29,10 +29,20 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
         return inference.structured.reference(self.estimate, ddf, self.between)
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
-        """A cluster-robust reference."""
-        raise InterlaceError(
-            f"robust={kind!r} is not built yet for models with residual=: leave it out"
-        )
+        """A reference that is robust to a wrong covariance within subjects.
+
+        Raises
+        ------
+        InterlaceError
+            Clusters other than the subjects.
+        """
+        (subject,) = self.ngroups
+        if cluster is not None and not (isinstance(cluster, str) and cluster == subject):
+            raise InterlaceError(
+                f"models with residual= are robust by subject so far: leave cluster out, or name "
+                f"{subject!r}"
+            )
+        return inference.robust.subjects.subject_reference(self.estimate, kind, ddf, self.with_rows)
 
     @property
     def fe_conf_int(self) -> pd.DataFrame:

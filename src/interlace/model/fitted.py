@@ -353,7 +353,7 @@ class FittedModel(Labelled[Estimate]):
 
 
 def require_linear(result: object, verb: str) -> None:
-    """Refuse what is no linear model: a generalised one has other residuals and other tests.
+    """Refuse what is no linear model with independent residuals, of which verbs may know no more.
 
     Raises
     ------
@@ -361,6 +361,11 @@ def require_linear(result: object, verb: str) -> None:
         The result is of another kind.
     """
     if isinstance(result, Labelled) and not isinstance(result, FittedModel):
+        if result.options.residual is not None:
+            raise InterlaceError(
+                f"{verb} is not built yet for models with residual= ({result.options.residual}): "
+                "its results have residuals, tests and intervals of their own"
+            )
         raise InterlaceError(
             f"{verb} is made for linear models, and this is a generalised one "
             f"({type(result).__name__}): its residuals and tests follow its family"

@@ -37,7 +37,7 @@ from interlace.model.fitted import (
 from interlace.model.predict import fitted
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
-from interlace.sums.patterns import patterns
+from interlace.sums.patterns import Patterns, patterns
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
 
@@ -161,6 +161,14 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         rows = roots[P.of_subject[at.subjects], at.visits]
         return read_only(np.einsum("nj,nj->n", rows, r[at.subjects]))
 
+    def with_rows(self) -> StructuredCriterion:
+        """The criterion with the rows of every subject kept."""
+        design, criterion = (
+            require_rows(self.design, "a robust covariance"),
+            self.estimate.criterion,
+        )
+        return replace(criterion, patterns=sums_of(design, self._grid, criterion.A, keep=True))
+
     def between(self) -> NDArray[np.bool_]:
         """Which coefficients are of columns that are constant within every subject."""
         design = require_rows(self.design, "ddf='between-within'")
@@ -207,9 +215,13 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
 def criterion_of(rows: Rows, grid: Grid, term: ResidualTerm, *, reml: bool) -> StructuredCriterion:
     """One pass over the rows: cross-products, and sums by pattern in the same basis."""
     A = cross_products(rows)
+    return StructuredCriterion(A, sums_of(rows, grid, A), term.of(grid.labels), reml)
+
+
+def sums_of(rows: Rows, grid: Grid, A: CrossProducts, *, keep: bool = False) -> Patterns:
+    """Sums by pattern in the basis of cross-products; see :func:`interlace.sums.patterns`."""
     columns = np.column_stack([rows.fixed(A.names), rows.response]) @ A.basis.fixed
-    sums = patterns(grid.at, rows.weighted(columns))
-    return StructuredCriterion(A, sums, term.of(grid.labels), reml)
+    return patterns(grid.at, rows.weighted(columns), keep=keep)
 
 
 def _check(options: Options, data: object) -> None:

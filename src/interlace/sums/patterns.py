@@ -121,8 +121,11 @@ class Patterns:
         return total, number
 
 
-def patterns(at: Visits, columns: Floats) -> Patterns:
-    """Sums by pattern of rows ``columns`` (n, m), weighted, of which no two are at one place."""
+def patterns(at: Visits, columns: Floats, *, keep: bool = False) -> Patterns:
+    """Sums by pattern of rows ``columns`` (n, m), weighted, of which no two are at one place.
+
+    With ``keep`` the rows of all subjects are kept, whatever their number.
+    """
     order = np.lexsort((at.visits, at.subjects))
     subjects, visits = at.subjects[order], at.visits[order]
     first = np.flatnonzero(np.diff(subjects, prepend=-1))
@@ -134,7 +137,7 @@ def patterns(at: Visits, columns: Floats) -> Patterns:
     observed = np.zeros((len(number), at.n_visits), dtype=bool)
     for i, one in enumerate(example):
         observed[i, visits[first[one] : first[one] + k[one]]] = True
-    many = number > observed.sum(axis=1) * columns.shape[1]
+    many = (number > observed.sum(axis=1) * columns.shape[1]) & (not keep)
     by_pattern = np.argsort(of_subject, kind="stable")
     members = np.split(by_pattern, np.cumsum(number)[:-1])
     summed = tuple(

@@ -19,7 +19,7 @@ def of_mmrm(found: dict) -> dict:
         "covariance": found["covariance"],
         "fixef": found["fixef"],
         "coefficients": {
-            m: {k: found["coefficients"][m][k] for k in ("se", "df")} for m in methods
+            m: {k: found["coefficients"][m][k] for k in ("se", "df")} for m in found["coefficients"]
         },
         "differences": {
             m: {

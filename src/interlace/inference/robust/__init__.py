@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interlace.inference.robust import reference as reference
+    from interlace.inference.robust import subjects as subjects
 
-_CHAPTERS = ("reference",)
+_CHAPTERS = ("reference", "subjects")
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from interlace.estimation.estimate import Estimate
 from interlace.inference.robust.clusters import Clusters, product_sums
 from interlace.inference.sensitivity import working_contrasts
 from interlace.inference.wald import FTest, wald_f
+from interlace.model.optimum import SummedEstimate
 from interlace.solver.blocks import multiply
 from interlace.solver.rows import fixed_on_random
 from interlace.sums.terms import Floats
@@ -35,6 +37,15 @@ KINDS = ("CR0", "CR1", "CR1S", "CR2", "CR3")
 
 # A cluster alone says all that is known of a direction if this share of it is left at most.
 ALONE = 1e-9
+
+
+class Rooted(Protocol):
+    """A fit, and a root ``B`` of the covariance of its working fixed effects."""
+
+    @property
+    def estimate(self) -> SummedEstimate: ...
+    @property
+    def root(self) -> Floats: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +106,12 @@ def plain_pieces(scores: Scores, clusters: Clusters, *, power: float) -> Pieces:
     """
     left, right = scores.X @ scores.root, scores.weighted @ scores.root
     sums = product_sums(clusters, right, np.column_stack((left, scores.e)))
-    u, P = sums[:, :, -1], 0.5 * (sums[:, :, :-1] + sums[:, :, :-1].transpose(0, 2, 1))
+    return pieces_of(sums[:, :, -1], sums[:, :, :-1], power=power)
+
+
+def pieces_of(u: Floats, products: Floats, *, power: float) -> Pieces:
+    """:func:`plain_pieces` from ``B' X_i' Omega_i^-1 e_i`` (m, p) and ``P_i`` (m, p, p)."""
+    P = 0.5 * (products + products.transpose(0, 2, 1))
     if power == 0.0:
         return Pieces(u, P, P)
     values, vectors = np.linalg.eigh(P)
@@ -129,12 +145,12 @@ class Robust:
     Statistics 36, 672-683).
     """
 
-    scores: Scores
+    scores: Rooted
     pieces: Pieces
     factor: float = 1.0
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> SummedEstimate:
         """The fit."""
         return self.scores.estimate
 
