@@ -286,7 +286,7 @@ def test_verbs_that_are_not_there_say_so(result: StructuredLMEResult) -> None:
         result.bootstrap(10)
     with pytest.raises(AttributeError, match="has no attribute 'bootstraps'"):
         result.bootstraps  # noqa: B018
-    with pytest.raises(InterlaceError, match=r"not built yet .* us\(AVISIT"):
+    with pytest.raises(InterlaceError, match=r"not built yet .*us\(AVISIT"):
         interlace.leverage(result)  # type: ignore[arg-type]
     with pytest.raises(InterlaceError, match="robust by subject so far"):
         result.coef_table(robust="CR2", cluster="ARMCD")
