@@ -217,14 +217,20 @@ def factorize(column: Column) -> tuple[Codes, Levels]:
         ``(l,)`` distinct values, of the type they have in Python.
     """
     if isinstance(column, pd.Categorical):
-        column = _used_categories(column)
-        return column.codes.astype(np.intp), np.asarray(column.categories)
+        return coded(_used_categories(column))
     if isinstance(column, np.ndarray) and column.dtype.kind in "iub" and len(column):
         low, high = int(column.min()), int(column.max())
         if high - low < 4 * len(column) + 1024:
             return _factorize_range(cast("NDArray[np.integer]", column), low, high)
     codes, levels = pd.factorize(pd.Index(column), sort=True)
     return codes.astype(np.intp, copy=False), np.asarray(levels)
+
+
+def coded(column: Column) -> tuple[Codes, Levels]:
+    """:func:`factorize` for a column of which all categories are known to occur."""
+    if isinstance(column, pd.Categorical):
+        return column.codes.astype(np.intp), np.asarray(column.categories)
+    return factorize(column)
 
 
 def recode(column: Column, levels: Levels | keys.Known) -> Codes:

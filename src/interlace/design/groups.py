@@ -14,6 +14,7 @@ from interlace.design.frame import (
     Column,
     Levels,
     Table,
+    coded,
     factorize,
     missing,
     recode,
@@ -50,7 +51,8 @@ class Grouping:
             return self.levels[0]
         parts = [keys.texts(levels) for levels in self.levels]
         labels = self._joined(parts)
-        if len(set(labels)) < len(labels):
+        colons = any(":" in text for texts in parts for text in texts)
+        if colons and len(set(labels)) < len(labels):
             labels = self._joined([list(map(_quoted, texts)) for texts in parts])
         return np.array(labels, object)
 
@@ -113,7 +115,7 @@ def crossed(
 
 def group_rows(names: tuple[str, ...], columns: Mapping[str, Column]) -> tuple[Grouping, Codes]:
     """Grouping factor of plain columns, and ``(n,)`` positions in its levels."""
-    found = [factorize(columns[name]) for name in names]
+    found = [coded(columns[name]) for name in names]
     return crossed(names, [levels for _, levels in found], [codes for codes, _ in found])
 
 

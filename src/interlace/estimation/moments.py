@@ -31,11 +31,13 @@ def moment_ratios(M: Floats, squares: Floats) -> Floats:
     variance a term, Rao 1972); ``squares`` (terms + 1, B) are their values for ``B`` responses, and
     the matrix is that of :func:`moment_matrix`.
     """
-    known = np.diag(M) > 1e-10 * np.diag(M).max()  # else the fixed effects hold all of the term
-    scale = np.sqrt(np.where(known, np.diag(M), np.diag(M).max()))[:, None]
+    own = M.diagonal()
+    known = own > 1e-10 * own.max()  # else the fixed effects hold all of the term
+    scale = np.sqrt(np.where(known, own, own.max()))[:, None]
     s = np.linalg.lstsq(M / (scale * scale.T), squares / scale, rcond=None)[0] / scale
     residual = np.maximum(s[-1], 0.02 * squares[-1] / M[-1, -1])
-    ratios: Floats = np.sqrt(np.clip(s[:-1] / residual, _LOWEST**2, _HIGHEST**2))
+    within = np.minimum(np.maximum(s[:-1] / residual, _LOWEST**2), _HIGHEST**2)
+    ratios: Floats = np.sqrt(within)
     return np.where(known[:-1, None], ratios, 1.0)
 
 

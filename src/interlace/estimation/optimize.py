@@ -208,13 +208,15 @@ def _moved(
         if found == SHRINKS:
             radius = 0.25 * step.length
         elif found == MOVES:
-            moved = replace(
-                search,
-                x=x + move,
-                point=trial,
-                n=n,
+            moved = _Search(
+                search.function,
+                x + move,
+                trial,
+                n,
                 radius=float(next_radius(radius, step, unsure)),
                 trusted=bool(trustworthy(gain, step, limit, unsure)),
+                correction=search.correction,
+                slow=search.slow,
                 last=(move, point.gradient, gain) if gain < correct.small else None,
             )
             return moved, None

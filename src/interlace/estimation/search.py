@@ -103,6 +103,11 @@ def _larger(one: float, other: Numbers) -> Numbers:
     return np.maximum(one, other) if isinstance(other, np.ndarray) else max(one, other)
 
 
+def _everywhere(where: np.bool_ | Mask) -> bool:
+    """Whether a condition holds for all functions."""
+    return bool(where.all() if isinstance(where, np.ndarray) else where)
+
+
 def _beside(numbers: float | Floats) -> float | Floats:
     """Numbers of functions beside those of their variables, ``(..., 1)``."""
     return numbers[..., None] if isinstance(numbers, np.ndarray) else numbers
@@ -165,10 +170,11 @@ class Model(Generic[Numbers]):
         curvature = np.where(self.live, np.abs(self.eigenvalues), 1.0)
         slope = np.where(self.live, self.slope, 0.0)
         s = -slope / np.maximum(curvature, 1e-300)
-        far = np.asarray(~(length(s) <= radius))
-        if far.any():
+        near = length(s) <= radius
+        if not _everywhere(near):
+            far = ~np.asarray(near)
             s = -slope / (curvature + _shift(curvature, slope, np.asarray(radius), far)[..., None])
-        promised = -(self.slope * s + 0.5 * self.eigenvalues * s**2).sum(axis=-1)
+        promised = -np.add.reduce(self.slope * s + 0.5 * self.eigenvalues * s**2, axis=-1)
         return turned(self.vectors, s), promised
 
     @property
@@ -235,7 +241,7 @@ def _shift(curvature: Floats, slope: Floats, radius: Floats, far: Mask) -> Float
 
 def length(s: Floats) -> Floats:
     """Euclidean length."""
-    return np.asarray(np.sqrt((s**2).sum(axis=-1)))
+    return np.asarray(np.sqrt(np.add.reduce(s**2, axis=-1)))
 
 
 # ------------------------------------------------------------------ what a step has shown

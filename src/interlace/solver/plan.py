@@ -33,6 +33,8 @@ from interlace.sums.terms import Floats
 
 # Predicted seconds per unit of work on one core: a flop of a matrix product, a listed pair.
 _FLOP, _PAIR = 4e-11, 4e-9
+# Seconds that a sparse tail takes at the least, however few pairs there are.
+_SPARSE = 5e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,10 +217,15 @@ class Cost:
     bytes: float
 
 
-def exact_costs(A: CrossProducts) -> tuple[Cost, Cost]:
-    """Costs of the exact solver with dense tails, and of one with a sparse tail."""
-    chain = _longest_chain(A)
-    return _dense_cost(A, chain), _sparse_cost(A, chain[0])
+def exact_costs(A: CrossProducts) -> tuple[Cost, ...]:
+    """Costs of the exact solver with dense tails, and of one with a sparse tail if that may pay."""
+    return _costs(A, _longest_chain(A))
+
+
+def _costs(A: CrossProducts, chain: tuple[int, ...]) -> tuple[Cost, ...]:
+    """The same for a chain."""
+    dense = _dense_cost(A, chain)
+    return (dense,) if dense.seconds < _SPARSE else (dense, _sparse_cost(A, chain[0]))
 
 
 def sizes_in_words(A: CrossProducts) -> str:
@@ -230,13 +237,15 @@ def _choose(A: CrossProducts) -> tuple[tuple[int, ...], bool]:
     """The chain, and whether its (single) tail is sparse."""
     chain = _longest_chain(A)
     limit = memory_limit()
+    costs = _costs(A, chain)
+    choices = (chain, False), (chain[:1], True)
     fits = [
         (cost.seconds, choice)
-        for cost, choice in zip(exact_costs(A), ((chain, False), (chain[:1], True)), strict=True)
+        for cost, choice in zip(costs, choices, strict=False)
         if cost.bytes <= limit
     ]
     if not fits:
-        least = min(cost.bytes for cost in exact_costs(A))
+        least = min(cost.bytes for cost in costs)
         raise InterlaceError(
             f"the exact solver would need {in_gb(least)} for these terms "
             f"({sizes_in_words(A)}), but {in_gb(limit)} can be used; it is meant for models "
@@ -280,7 +289,7 @@ def _sparse_cost(A: CrossProducts, first: int) -> Cost:
     for j in set(range(len(A.terms))) - {first}:
         lengths += np.bincount(between(A, first, j).rows, minlength=term.l) * A.terms[j].k
     pairs = count_pairs(lengths, term.k)
-    seconds = pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + 5e-5
+    seconds = pairs * 2 * _PAIR + 2.0 * m**3 * _FLOP + _SPARSE
     return Cost(seconds, 50.0 * pairs + 40.0 * m**2)
 
 
