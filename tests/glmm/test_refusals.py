@@ -38,8 +38,6 @@ def result() -> interlace.CrossedGLMMResult:
         plot,
         lambda m: interlace.plot_shrinkage(m, "herd"),
         lambda m: raw_effects(m, "herd"),
-        lambda m: interlace.anova(m, m),
-        lambda m: interlace.compare(m, m),
     ],
 )
 def test_functions_for_linear_models(verb, result) -> None:
@@ -47,7 +45,7 @@ def test_functions_for_linear_models(verb, result) -> None:
         verb(result)
 
 
-@pytest.mark.parametrize("name", ["r2", "ranova", "plot"])
+@pytest.mark.parametrize("name", ["singular_report", "vcov_theta", "plot"])
 def test_methods_of_linear_models(name, result) -> None:
     with pytest.raises(AttributeError, match=f"'{name}' is there for linear models only: a result"):
         getattr(result, name)

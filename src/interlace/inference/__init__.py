@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from interlace.inference import bootstrap as bootstrap
     from interlace.inference import compare as compare
     from interlace.inference import conditional as conditional
+    from interlace.inference import general_ranova as general_ranova
     from interlace.inference import intervals as intervals
     from interlace.inference import means as means
     from interlace.inference import power as power
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _CHAPTERS = (
     "bootstrap",
     "compare",
+    "general_ranova",
     "conditional",
     "intervals",
     "means",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from interlace.design.labels import row_name
@@ -17,7 +18,9 @@ from interlace.errors import ConvergenceWarning, InterlaceError, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
 from interlace.estimation.likelihood import n_parameters
-from interlace.model.fitted import FittedModel, require_linear
+from interlace.inference.compare_general import bounds, same_family, same_likelihood
+from interlace.model.fitted import FittedModel, Labelled, require_linear
+from interlace.model.generalised import FittedGeneralModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -112,13 +115,13 @@ def _text(column: str, value: object) -> str:
 
 
 def anova_models(
-    *results: FittedModel, names: Sequence[str] | None = None, refit: bool = True
+    *models: Labelled[Any], names: Sequence[str] | None = None, refit: bool = True
 ) -> ModelComparison:
     """Likelihood-ratio tests between nested models of the same rows.
 
     Parameters
     ----------
-    results
+    models
         Two or more fitted models, in any order; each is tested against the one before it when
         sorted by the number of parameters.
     names
@@ -137,7 +140,8 @@ def anova_models(
     ------
     InterlaceError
         Fewer than two models, one given twice, something that is not a fitted model, different
-        rows or responses, or REML fits that cannot be compared.
+        rows or responses, REML fits that cannot be compared, or generalised models of different
+        families, links or numbers of nodes.
 
     Notes
     -----
@@ -155,17 +159,43 @@ def anova_models(
     >>> anova_models(slopes, plain)["Chisq"].round(3).to_dict()
     {'model 2': nan, 'model 1': 42.139}
     """
-    labels = model_names(results, names)
+    labels = model_names(models, names, general=True)
+    if general := [m for m in models if isinstance(m, FittedGeneralModel)]:
+        return _anova_general(general, labels)
+    results = [m for m in models if isinstance(m, FittedModel)]
     estimates, notes = comparable(results, refit=refit)
     order = sorted(range(len(results)), key=lambda i: n_parameters(estimates[i].A))
-    table = _likelihood_ratios([estimates[i] for i in order], [labels[i] for i in order])
+    table = likelihood_ratios(
+        np.array([estimates[i].value for i in order]),
+        np.array([n_parameters(estimates[i].A) for i in order]),
+        results[0].nobs,
+        [labels[i] for i in order],
+    )
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
-    doubts = list(_not_nested([results[i] for i in order], table))
+    doubts = list(not_nested([results[i] for i in order], table))
     doubts += _by_chance([estimates[i] for i in order], table)
     return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
 
 
-def _not_nested(results: Sequence[FittedModel], table: pd.DataFrame) -> Iterator[str]:
+def _anova_general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:
+    """The same of generalised models, whose likelihoods are absolute."""
+    same_rows(results)
+    same_likelihood(results)
+    same_family(results)
+    order = sorted(range(len(results)), key=lambda i: results[i].nparams)
+    ordered = [results[i] for i in order]
+    table = likelihood_ratios(
+        np.array([r.criterion for r in ordered]),
+        np.array([r.nparams for r in ordered]),
+        results[0].nobs,
+        [labels[i] for i in order],
+    )
+    formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
+    notes = (*not_nested(ordered, table), *bounds(ordered, table), *formulas)
+    return ModelComparison("Likelihood-ratio tests", table, notes)
+
+
+def not_nested(results: Sequence[Labelled[Any]], table: pd.DataFrame) -> Iterator[str]:
     """Why the test of a model against the one before it means nothing, where that is plain."""
     for i in range(1, len(results)):
         pair = f"{table.index[i - 1]} and {table.index[i]}"
@@ -197,16 +227,17 @@ def _same(first: Floats | None, second: Floats | None) -> bool:
     return np.array_equal(first, second)
 
 
-def _likelihood_ratios(estimates: Sequence[Estimate], labels: Sequence[str]) -> pd.DataFrame:
-    deviance = np.array([e.value for e in estimates])
-    size = np.array([n_parameters(e.A) for e in estimates])
+def likelihood_ratios(
+    deviance: Floats, size: NDArray[np.int_], n: int, labels: Sequence[str]
+) -> pd.DataFrame:
+    """Models of ``size`` parameters in order, each tested against the one before it."""
     chisq = np.concatenate(([np.nan], nested_ratio(-np.diff(deviance))))
     df = np.concatenate(([np.nan], np.diff(size)))
     return pd.DataFrame(
         {
             "nparams": size,
             "AIC": deviance + 2.0 * size,
-            "BIC": deviance + size * np.log(estimates[0].A.n),
+            "BIC": deviance + size * np.log(n),
             "logLik": -0.5 * deviance,
             "deviance": deviance,
             "Chisq": chisq,
@@ -232,15 +263,30 @@ def chi2_tail(statistic: Floats, df: Floats) -> Floats:
 # ------------------------------------------------------------------ what can be compared
 
 
-def model_names(results: Sequence[FittedModel], names: Sequence[str] | None = None) -> list[str]:
+def model_names(
+    results: Sequence[Labelled[Any]],
+    names: Sequence[str] | None = None,
+    *,
+    general: bool = False,
+) -> list[str]:
     """Names of the models, once it is sure that they are two or more different fitted models.
+
+    With ``general`` they may all be generalised ones.
 
     Raises
     ------
     InterlaceError
         Fewer than two, one that is not a fitted model or is given twice, or wrong names.
     """
+    kinds = {isinstance(r, FittedGeneralModel) for r in results if isinstance(r, Labelled)}
+    if general and len(kinds) == 2:
+        raise InterlaceError(
+            "a linear model and a generalised one are no parts of each other, and their criteria "
+            "are not of one kind: compare models of one family"
+        )
     for i, result in enumerate(results, start=1):
+        if general and isinstance(result, FittedGeneralModel):
+            continue
         require_linear(result, "a table of several models")
         if not isinstance(result, FittedModel):
             raise InterlaceError(
@@ -262,7 +308,7 @@ def model_names(results: Sequence[FittedModel], names: Sequence[str] | None = No
     return labels
 
 
-def same_rows(results: Sequence[FittedModel]) -> None:
+def same_rows(results: Sequence[Labelled[Any]]) -> None:
     """Refuse models that were not fitted to the same response and rows.
 
     Raises
@@ -280,7 +326,7 @@ def same_rows(results: Sequence[FittedModel]) -> None:
             )
 
 
-def _difference(first: FittedModel, other: FittedModel) -> str:
+def _difference(first: Labelled[Any], other: Labelled[Any]) -> str:
     """How the data of two models differ, in words; empty if they do not."""
     names = first.formula.response, other.formula.response
     if names[0] != names[1]:
@@ -302,7 +348,7 @@ def _difference(first: FittedModel, other: FittedModel) -> str:
     return ""
 
 
-def _difference_in_sums(first: FittedModel, other: FittedModel) -> str:
+def _difference_in_sums(first: Labelled[Any], other: Labelled[Any]) -> str:
     """How the data of two models differ, as far as fits tell that do not both hold their rows."""
     if first.nobs != other.nobs:
         return f"use {first.nobs} and {other.nobs} rows"

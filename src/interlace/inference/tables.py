@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtr
 
+from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
 from interlace.inference.effects import part_of_rows, part_of_sums
@@ -177,6 +178,34 @@ def anova_table(
     table = pd.DataFrame(rows, index=pd.Index(tests, name="term"), columns=columns)
     table = table.astype({name: int if name == "num_df" else float for name in columns})
     return table if scale is not None else table.drop(columns=columns[:2])
+
+
+def chi_squared_table(
+    model: Labelled[Any], reference: Reference, *, type: int | str = 3
+) -> pd.DataFrame:
+    """Wald's chi-squared test of every fixed term of a model without residual degrees of freedom.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown type, or type 1.
+    """
+    if type in (1, "1", "I"):
+        raise InterlaceError(
+            "type=1 tests terms in turn, which in a generalised model takes a fit for each: use "
+            "type=2 or 3, or interlace.anova() of the models"
+        )
+    part = part_of_rows(require_rows(model.design, "anova"))
+    hypotheses: Mapping[str, Floats] = term_hypotheses(part, model.estimate.A.names, type)
+    tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
+    return pd.DataFrame(
+        {
+            "Chisq": [test.statistic * test.numerator_df for test in tests.values()],
+            "Df": [test.numerator_df for test in tests.values()],
+            "p": [test.p_value for test in tests.values()],
+        },
+        index=pd.Index(tests, name="term"),
+    )
 
 
 def _anova_row(test: FTest, scale: float) -> tuple[float, ...]:

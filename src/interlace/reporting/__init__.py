@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from interlace.reporting.broom import augment, glance, tidy
     from interlace.reporting.explained import ICC, R2, icc, r2
     from interlace.reporting.general import summarize_general
+    from interlace.reporting.general_explained import icc_general, r2_general
     from interlace.reporting.models import compare
     from interlace.reporting.singular import SingularReport, singular_report
     from interlace.reporting.structured import (
@@ -25,7 +26,9 @@ __all__ = [
     "glance",
     "glance_structured",
     "icc",
+    "icc_general",
     "r2",
+    "r2_general",
     "singular_report",
     "summarize",
     "summarize_general",
@@ -34,7 +37,16 @@ __all__ = [
     "tidy_structured",
 ]
 
-_LATER = ("broom", "explained", "general", "models", "singular", "structured", "summary")
+_LATER = (
+    "broom",
+    "explained",
+    "general",
+    "general_explained",
+    "models",
+    "singular",
+    "structured",
+    "summary",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, Labelled
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
 from interlace.sums.terms import Floats
@@ -26,7 +27,10 @@ class R2:
     conditional
         ``var_fixed + var_random`` over the total.
     var_fixed, var_random, var_residual
-        The three variances, in squared units of the response; their sum is the total.
+        The three variances, in squared units of the response, or of the linear predictor of a
+        generalised model; their sum is the total.
+    method
+        How the residual variance of a generalised model was found.
     """
 
     marginal: float
@@ -34,6 +38,7 @@ class R2:
     var_fixed: float
     var_random: float
     var_residual: float
+    method: str = ""
 
     def __getitem__(self, name: str) -> float:
         """A number by its name."""
@@ -41,7 +46,8 @@ class R2:
 
     def to_dict(self) -> dict[str, float]:
         """All numbers by name."""
-        return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+        names = [f.name for f in fields(self) if f.name != "method"]
+        return {name: float(getattr(self, name)) for name in names}
 
     def to_frame(self) -> pd.DataFrame:
         """One row, one column a number."""
@@ -51,7 +57,7 @@ class R2:
         return (
             f"R2: marginal {self.marginal:.4f}, conditional {self.conditional:.4f} (variances: "
             f"fixed {self.var_fixed:.5g}, random {self.var_random:.5g}, "
-            f"residual {self.var_residual:.5g})"
+            f"residual {self.var_residual:.5g}{f' by {self.method}' if self.method else ''})"
         )
 
 
@@ -67,11 +73,14 @@ class ICC:
         Random variance over fixed, random and residual variance.
     by_group
         Per grouping factor, its share of random and residual variance; they sum to ``adjusted``.
+    method
+        How the residual variance of a generalised model was found.
     """
 
     adjusted: float
     unadjusted: float
     by_group: Mapping[str, float] = field(default_factory=dict)
+    method: str = ""
 
     def __getitem__(self, name: str) -> float:
         """``"adjusted"``, ``"unadjusted"``, or a grouping factor."""
@@ -119,10 +128,15 @@ def r2(result: FittedModel) -> R2:
     R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.95, random 1698.1,
     residual 654.94)
     """
-    fixed = _fixed_variance(result)
-    random = sum(_random_variances(result).values())
-    total = fixed + random + result.scale
-    return R2(fixed / total, (fixed + random) / total, fixed, random, result.scale)
+    return r2_of(result, result.scale)
+
+
+def r2_of(result: Labelled[Any], residual: float, method: str = "") -> R2:
+    """R squared with a residual variance."""
+    fixed = fixed_variance(result)
+    random = sum(random_variances(result).values())
+    total = fixed + random + residual
+    return R2(fixed / total, (fixed + random) / total, fixed, random, residual, method)
 
 
 def icc(result: FittedModel) -> ICC:
@@ -148,13 +162,19 @@ def icc(result: FittedModel) -> ICC:
     >>> icc(interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch"))
     ICC: adjusted 0.4185, unadjusted 0.4185 (Batch 0.4185)
     """
-    parts = _random_variances(result)
+    return icc_of(result, result.scale)
+
+
+def icc_of(result: Labelled[Any], residual: float, method: str = "") -> ICC:
+    """Intraclass correlations with a residual variance."""
+    parts = random_variances(result)
     random = sum(parts.values())
-    around = random + result.scale
+    around = random + residual
     return ICC(
         adjusted=random / around,
-        unadjusted=random / (around + _fixed_variance(result)),
+        unadjusted=random / (around + fixed_variance(result)),
         by_group={key: value / around for key, value in parts.items()},
+        method=method,
     )
 
 
@@ -164,7 +184,7 @@ def _item(values: Mapping[str, float], name: str) -> float:
     return values[name]
 
 
-def _fixed_variance(result: FittedModel) -> float:
+def fixed_variance(result: Labelled[Any]) -> float:
     """Sample variance of ``X beta`` over the rows used."""
     A, beta = result.estimate.A, result.estimate.beta
     if result.design is not None:
@@ -174,7 +194,7 @@ def _fixed_variance(result: FittedModel) -> float:
     return max(float(working @ spread @ working), 0.0)
 
 
-def _random_variances(result: FittedModel) -> dict[str, float]:
+def random_variances(result: Labelled[Any]) -> dict[str, float]:
     """Mean over the rows of ``z' Sigma z``, by grouping factor in the order of the formula."""
     found = dict.fromkeys(result.ngroups, 0.0)
     terms = zip(result.estimate.A.terms, _mean_squares(result), strict=True)
@@ -183,7 +203,7 @@ def _random_variances(result: FittedModel) -> dict[str, float]:
     return found
 
 
-def _mean_squares(result: FittedModel) -> list[Floats]:
+def _mean_squares(result: Labelled[Any]) -> list[Floats]:
     """``Z_j'Z_j / n`` of every term, no row weighted."""
     A, design = result.estimate.A, result.design
     if design is None:

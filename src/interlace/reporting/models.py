@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from interlace.errors import InterlaceError
 from interlace.estimation.likelihood import n_parameters
 from interlace.inference.compare import (
     ModelComparison,
@@ -15,18 +17,22 @@ from interlace.inference.compare import (
     same_fixed_part,
     same_rows,
 )
+from interlace.inference.compare_general import same_likelihood
 from interlace.inference.tested import TestedModel
+from interlace.model.fitted import Labelled
+from interlace.model.generalised import FittedGeneralModel
 from interlace.reporting.explained import icc, r2
+from interlace.reporting.general_explained import icc_general, r2_general
 
 _METHODS = {True: "REML", False: "ML"}
 
 
-def compare(*results: TestedModel, names: Sequence[str] | None = None) -> ModelComparison:
+def compare(*models: Labelled[Any], names: Sequence[str] | None = None) -> ModelComparison:
     """Information criteria, explained variance and size of errors of several models.
 
     Parameters
     ----------
-    results
+    models
         Two or more models of the same rows and response, nested or not.
     names
         Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
@@ -62,8 +68,11 @@ def compare(*results: TestedModel, names: Sequence[str] | None = None) -> ModelC
     >>> compare(slopes, plain)["delta_AIC"].round(2).to_dict()
     {'model 1': 0.0, 'model 2': 38.84}
     """
-    labels = model_names(results, names)
-    same_rows(results)
+    labels = model_names(models, names, general=True)
+    same_rows(models)
+    if general := [m for m in models if isinstance(m, FittedGeneralModel)]:
+        return _general(general, labels)
+    results = [m for m in models if isinstance(m, TestedModel)]
     alike = len({r.method for r in results}) == 1 and same_fixed_part(results)
     estimates, notes = comparable(results, refit=not alike)
     if not alike and notes:
@@ -87,6 +96,54 @@ def compare(*results: TestedModel, names: Sequence[str] | None = None) -> ModelC
         ),
         notes,
     )
+
+
+def _general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:
+    """Generalised models, of one family or several: log-likelihoods are absolute."""
+    same_likelihood(results)
+    table = pd.DataFrame(
+        {
+            "formula": [str(r.formula) for r in results],
+            "family": [r.family.name for r in results],
+            "link": [r.link.name for r in results],
+            "nparams": [r.nparams for r in results],
+            "method": "ML",
+        },
+        index=pd.Index(labels, name="model"),
+    )
+    deviance = np.array([r.criterion for r in results])
+    explained, reasons = zip(*(_explained(r) for r in results), strict=True)
+    methods = {e[3] for e in explained if e[3]}
+    notes = [f"R2 and ICC on the scale of the linear predictor, by method {_listed(methods)}."]
+    notes += [f"No R2 of {n}: {why}." for n, why in zip(labels, reasons, strict=True) if why]
+    if len({r.family.name for r in results}) > 1:
+        notes.append("Log-likelihoods have all constants, so that criteria of families compare.")
+    qualities: dict[str, Sequence[float]] = {
+        "R2_marginal": [e[0] for e in explained],
+        "R2_conditional": [e[1] for e in explained],
+        "ICC": [e[2] for e in explained],
+        "RMSE": [float(np.sqrt(np.mean(r.resid**2))) for r in results],
+        "dispersion": [r.dispersion for r in results],
+        "singular": [r.is_singular for r in results],
+    }
+    criteria = _criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)
+    return ModelComparison(
+        "Comparison of models", table.assign(**criteria).assign(**qualities), tuple(notes)
+    )
+
+
+def _explained(result: FittedGeneralModel) -> tuple[tuple[float, float, float, str], str]:
+    """Marginal and conditional R squared, ICC and their method; or why they are not defined."""
+    try:
+        found = r2_general(result)
+    except InterlaceError as error:
+        return (np.nan, np.nan, np.nan, ""), str(error)
+    share = icc_general(result).adjusted
+    return (found.marginal, found.conditional, share, found.method), ""
+
+
+def _listed(methods: set[str]) -> str:
+    return " and ".join(sorted(methods))
 
 
 def _criteria(deviance: np.ndarray, k: np.ndarray, n: int) -> dict[str, np.ndarray]:

@@ -10,11 +10,12 @@ from interlace.model.generalised import fit_general
 from interlace.results.general_means import GeneralMeans
 from interlace.results.general_reports import GeneralReports
 from interlace.results.general_responses import GeneralResponses, as_result
+from interlace.results.general_variances import GeneralVariances
 from interlace.results.result import CrossedLMEResult
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses):
+class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralVariances):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
