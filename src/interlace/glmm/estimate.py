@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Protocol
@@ -15,9 +15,10 @@ from interlace.errors import InterlaceError
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Convergence
 from interlace.estimation.optimize import Minimum, Point, minimize
-from interlace.estimation.search import Secant
+from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation
+from interlace.glmm.limits import RunOff
 from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.start import start_of
@@ -295,6 +296,7 @@ class GeneralEstimate:
         return bool(self.singular_groups)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # trial steps are checked
 def estimate_general(
     problem: Problem,
     approximation: Approximation,
@@ -311,7 +313,7 @@ def estimate_general(
     at, u = _near(summed, approximation, near) or _begun(summed, approximation)
     start, free = summed.pack(*at), moving(summed, approximation)
     search = Search(summed, approximation, u, start, free)
-    found = minimize(search, start[free], gain_tolerance=_GAIN, correct=_CORRECT, watch=watch)
+    found = _minimised(search, watch)
     point = found.point.point if isinstance(found.point, _Part) else found.point
     assert isinstance(point, Evaluation)
     x = search.full(found.x)
@@ -328,6 +330,41 @@ def estimate_general(
         n_steps=search.n_steps,
         optimum=point,
     )
+
+
+def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
+    """The minimum; at the Poisson limit where a negative binomial search runs into that."""
+    run, free = RunOff(search.problem), search.free
+
+    def leave(x: Floats, point: Seen, gain: float) -> bool:
+        return run.seen(float(x[-1]), float(point.gradient[-1]))
+
+    def sought(start: Floats, leaving: bool = False) -> Minimum[Seen]:
+        return minimize(
+            search,
+            start[search.free],
+            gain_tolerance=_GAIN,
+            correct=_CORRECT,
+            watch=watch,
+            leave=leave if leaving else None,
+        )
+
+    found = sought(search.start, leaving=run.sign != 0)
+    if found.outcome is not Outcome.KNOWN:
+        return found
+    left, n = search.full(found.x), found.n_evaluations
+    limit = np.append(left[:-1], run.limit(float(left[-1]), float(found.point.gradient[-1])))
+    search.start, search.free = limit, np.append(free[:-1], False)
+    held = sought(limit)
+    limit = search.full(held.x)
+    asked = np.append(limit[:-1], run.asked(float(limit[-1])))
+    search.free = free
+    n += held.n_evaluations + 1
+    there = search(asked[free])
+    if not np.isfinite(there.value) or there.gradient[-1] * run.sign <= 0.0:
+        return replace(held, x=limit[free], n_evaluations=n)
+    again = sought(np.append(limit[:-1], left[-1]))
+    return replace(again, n_evaluations=n + again.n_evaluations)
 
 
 def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:

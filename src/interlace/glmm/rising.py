@@ -49,7 +49,7 @@ def _by_series(y: Floats, k: Floats) -> Jet:
     third = -(y**2) * (3.0 * k + 2.0 * y) / s**2 + (1.0 - (k / s) ** 3)
     for power, c in _SERIES:
         ratio = (k / s) ** power
-        scale = c / k**power
+        scale = c * (1.0 / k) ** power
         value = value + scale * (ratio - 1.0)
         first = first - power * scale * (ratio * (k / s) - 1.0)
         second = second + power * (power + 1) * scale * (ratio * (k / s) ** 2 - 1.0)

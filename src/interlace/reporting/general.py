@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interlace.errors import InterlaceError
+from interlace.glmm.limits import without_overdispersion
 from interlace.reporting.broom import exponentiated
 from interlace.reporting.summary import Summary, Table, aligned, fixed_table, random_table
 
@@ -103,6 +104,11 @@ def _notes(result: TestedGeneralModel) -> tuple[str, ...]:
     for one in result.separated:
         sign = "-" if one.sign < 0 else "+"
         notes.append(f"The rows are separated: the estimate of {one.name} is {sign}infinity.")
+    if without_overdispersion(result.estimate.problem, result.estimate.gamma):
+        notes.append(
+            "No overdispersion beyond Poisson is left: family='poisson' fits as well, and "
+            "the estimate of the family's parameter is at its limit."
+        )
     if result.is_singular:
         terms = ", ".join(result.estimate.singular_groups)
         notes.append(
