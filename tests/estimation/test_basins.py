@@ -109,7 +109,7 @@ def test_starts_are_far_from_singular_and_known_minima_are_left() -> None:
     (term,) = criterion.A.terms
     zero = [np.zeros((2, 2))]
     assert suspect([term], zero)
-    starts = list(elsewhere([term], zero, np.zeros((2, 2)), [np.eye(2)]))
+    starts = list(elsewhere([term], zero, np.zeros((2, 2)), [np.eye(2)], loose=False))
     assert len(starts) == 4 and not any(suspect([term], start) for start in starts)
     assert_allclose(raised(np.diag([2.0, 0.0]), 0.1), np.diag([2.0, 0.1]))
     best = minimize(criterion, criterion.pack(starts[1]))
@@ -126,7 +126,7 @@ def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None
     terms = criterion.A.terms
     assert not suspect(terms, templates)
     assert basins.doubted(
-        terms, templates, first.point.newton_matrix, np.asarray(first.n_evaluations)
+        terms, templates, first.point.newton_matrix, np.asarray(first.n_evaluations), loose=False
     )
     found = estimate_theta(criterion)
     assert found.value < first.point.value - 0.01
@@ -135,7 +135,9 @@ def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None
 
 def test_a_lower_value_is_not_left_for_a_higher_one_that_converged() -> None:
     criterion = Criterion(cross_products(assemble(parse(SLOPES), two_minima())), True)
-    starts = elsewhere(criterion.A.terms, [np.zeros((2, 2))], np.zeros((2, 2)), [np.eye(2)])
+    starts = elsewhere(
+        criterion.A.terms, [np.zeros((2, 2))], np.zeros((2, 2)), [np.eye(2)], loose=False
+    )
     best = min(
         (minimize(criterion, criterion.pack(s)) for s in starts), key=lambda m: m.point.value
     )

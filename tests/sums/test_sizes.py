@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import interlace
 from interlace.errors import InterlaceError
+
+Result = interlace.CrossedLMEResult
 
 
 def data() -> dict[str, np.ndarray]:
@@ -18,14 +27,27 @@ def data() -> dict[str, np.ndarray]:
 
 
 FORMULAS = ["y ~ x + (1 | g)", "y ~ x + (x | g)", "y ~ x + (x || g)"]
+# Fits in other units are the same bit by bit; searches end within this of one another.
+SAME = 1e-6
+
+
+@cache
+def fitted(formula: str) -> Result:
+    return interlace.fit(formula, data(), weights="w")
+
+
+def in_units(formula: str, y: int, x: int, w: int) -> Result:
+    """The fit with columns times powers of 2."""
+    frame = data()
+    powers = {"y": y, "x": x, "w": w}
+    scaled = {name: np.ldexp(frame[name], power) for name, power in powers.items()}
+    return interlace.fit(formula, frame | scaled, weights="w")
 
 
 @pytest.mark.parametrize("power", [-990, -700, -300, 300, 700, 990])
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_weights_of_any_size_rescale_the_variance_alone(formula: str, power: int) -> None:
-    frame = data()
-    one = interlace.fit(formula, frame, weights="w")
-    other = interlace.fit(formula, frame | {"w": np.ldexp(frame["w"], power)}, weights="w")
+    one, other = fitted(formula), in_units(formula, 0, 0, power)
     assert other.convergence.converged
     assert_allclose(other.fe_params, one.fe_params, rtol=1e-8)
     assert_allclose(other.fe_bse, one.fe_bse, rtol=1e-6)
@@ -35,22 +57,171 @@ def test_weights_of_any_size_rescale_the_variance_alone(formula: str, power: int
         assert_allclose(a, b, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-160, 1e160, 1e200, 1e300])
-@pytest.mark.parametrize("formula", FORMULAS)
+# y and x from 1e-300 to 1e300, and weights where the residual standard deviation is a number.
+POWERS = st.integers(-990, 990)
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(st.sampled_from(FORMULAS), POWERS, POWERS, st.integers(-480, 480))
+def test_units_of_any_size_change_nothing_else(formula: str, y: int, x: int, w: int) -> None:
+    w = 2 * (w // 2)
+    if abs(y + w // 2) > 980 or abs(x + w // 2) > 980 or abs(y - x) > 980:
+        return  # a coefficient, or a standard deviation, would be no number
+    one, other = fitted(formula), in_units(formula, y, x, w)
+    units = np.array([y, y - x])
+    assert_allclose(np.ldexp(other.fe_params, -units), one.fe_params, rtol=SAME)
+    for ddf in ("normal", "satterthwaite", "kenward-roger"):
+        table, right = other.coef_table(ddf), one.coef_table(ddf)
+        for name in ("se", "lower", "upper"):
+            assert_allclose(np.ldexp(table[name], -units), right[name], rtol=1e-5)
+        for name in ("df", "statistic", "p"):
+            assert_allclose(table[name], right[name], rtol=1e-4, atol=1e-12)
+    assert_allclose(other.conf_int().to_numpy(), other.coef_table()[["lower", "upper"]].to_numpy())
+    effects = np.ldexp(other.random_effects["g"].to_numpy().reshape(15, -1), -units[: _k(formula)])
+    right_effects = one.random_effects["g"].to_numpy().reshape(15, -1)
+    assert_allclose(effects, right_effects, atol=1e-5)
+    assert len(str(other.summary())) > 500
+    _same_theta(other, one, x, w)
+    _same_tidy(other, one, y, x, w)
+    _same_predictions(other, one, y, x, w)
+    assert other.icc().adjusted == pytest.approx(
+        one.icc().adjusted if w == 0 else other.icc().adjusted, rel=1e-5
+    )
+
+
+def _k(formula: str) -> int:
+    return 1 if "(1 |" in formula else 2
+
+
+def _same_theta(other: Result, one: Result, x: int, w: int) -> None:
+    """Templates are in units of residuals over those of columns."""
+    (term,) = one.estimate.A.terms
+    rows = np.array([0, -x])[term.free_index[0]] - w // 2
+    assert_allclose(np.ldexp(other.theta, -rows), one.theta, rtol=1e-5, atol=1e-8)
+
+
+def _same_tidy(other: Result, one: Result, y: int, x: int, w: int) -> None:
+    table, right = other.tidy("ran_pars"), one.tidy("ran_pars")
+    powers = [
+        y + w // 2 if name == "sd__Observation" else y - x if name == "sd__x" else y
+        for name in right["term"]
+    ]
+    powers = np.where(right["term"].str.startswith("cor"), 0, powers)
+    for name in ("estimate", "std.error"):
+        assert_allclose(np.ldexp(table[name], -powers), right[name], rtol=1e-4)
+
+
+def _same_predictions(other: Result, one: Result, y: int, x: int, w: int) -> None:
+    new = pd.DataFrame({"x": [0.0, 1.0], "g": [3, 99], "w": [1.0, 2.0]})
+    far = new.assign(x=np.ldexp(new["x"], x), w=np.ldexp(new["w"], w))
+    settings: list[dict[str, object]] = [
+        {"se": True},
+        {"include_re": False, "interval": "confidence"},
+        {"interval": "prediction"},
+    ]
+    if abs(y) > 960:
+        return  # limits of intervals may leave the range
+    for how in settings:
+        if w == 0 or how.get("interval") != "prediction":
+            found = np.ldexp(other.predict(far, **how), -y)  # type: ignore[call-overload]
+            assert_allclose(found, one.predict(new, **how), rtol=1e-4, atol=1e-6)  # type: ignore[call-overload]
+
+
+ASKED: dict[str, Callable[[Result], object]] = {
+    "scale": lambda r: r.scale,
+    "fe_cov": lambda r: r.fe_cov,
+    "cov_params": lambda r: r.cov_params(ddf="kenward-roger"),
+    "variance_components": lambda r: r.variance_components,
+    "anova": lambda r: r.anova(),
+    "r2": lambda r: r.r2(),
+    "vcov_theta": lambda r: r.vcov_theta(),
+    "profile": lambda r: r.profile(),
+    "bootstrap": lambda r: r.bootstrap(10),
+    "bootstrap_se": lambda r: r.bootstrap_se(n_bootstrap=10),
+}
+
+
+@pytest.mark.parametrize("power", [-700, 700])
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_no_number_is_refused_with_the_reason(name: str, power: int) -> None:
+    result = in_units(FORMULAS[1], power, 0, 0)
+    with pytest.raises(InterlaceError, match=r"not in the range of double|squares numbers"):
+        ASKED[name](result)
+
+
+@pytest.mark.parametrize("power", [-700, 700])
+def test_what_has_no_unit_does_not_change(power: int) -> None:
+    one, other = interlace.fit(FORMULAS[1], data()), None
+    frame = data()
+    other = interlace.fit(FORMULAS[1], frame | {"y": np.ldexp(frame["y"], power)})
+    assert_allclose(other.fe_pvalues, one.fe_pvalues, rtol=1e-5)
+    assert other.icc().adjusted == pytest.approx(one.icc().adjusted, rel=1e-6)
+    assert other.wald_test("x = 0").statistic == pytest.approx(one.wald_test("x = 0").statistic)
+    assert_allclose(other.ranova()["LRT"], one.ranova()["LRT"], rtol=1e-5)
+    for verb in (interlace.cooks_distance, interlace.leverage):
+        assert_allclose(verb(other), verb(one), rtol=1e-4)
+    kinds = [{"standardized": True}, {"type": "marginal", "standardized": "studentized"}]
+    for how in kinds:
+        found, right = (interlace.hlm_resid(r, **how) for r in (other, one))
+        named = [c for c in right.columns if c.startswith((".std", ".student"))]
+        assert named
+        assert_allclose(found[named], right[named], rtol=1e-4, atol=1e-6)
+    limits = other.conf_int(method="profile", parm=["sigma", "x"])
+    right_limits = one.conf_int(method="profile", parm=["sigma", "x"])
+    assert_allclose(np.ldexp(limits, -power), right_limits, rtol=1e-4)
+    robust, right_robust = other.coef_table(robust="CR2"), one.coef_table(robust="CR2")
+    assert_allclose(np.ldexp(robust["se"], -power), right_robust["se"], rtol=1e-5)
+    many = interlace.fit_many(
+        "~ x + (x | g)",
+        {k: v for k, v in frame.items() if k != "y"},
+        {"a": np.ldexp(frame["y"], power)},
+    )
+    assert not many.errors
+
+
+@pytest.mark.parametrize("size", [1e-305, 1e305])
 @pytest.mark.parametrize(("column", "named"), [("y", "the response"), ("x", "column 'x'")])
-def test_units_that_cannot_be_squared_are_refused(
-    formula: str, size: float, column: str, named: str, capfd: pytest.CaptureFixture[str]
+def test_units_at_the_end_of_the_range_are_refused(
+    size: float, column: str, named: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     frame = data()
     with pytest.raises(InterlaceError, match=f"{named} is of the size .*times 1e"):
-        interlace.fit(formula, frame | {column: frame[column] * size})
+        interlace.fit(FORMULAS[1], frame | {column: frame[column] * size})
     assert capfd.readouterr() == ("", "")  # LAPACK says nothing
+
+
+def test_columns_and_weights_that_leave_the_range_together_are_refused() -> None:
+    frame = data()
+    far = {"x": frame["x"] * 1e-300, "w": frame["w"] * 1e-300}
+    with pytest.raises(
+        InterlaceError, match=r"times the roots of the weights.*give weights near 1"
+    ):
+        interlace.fit(FORMULAS[1], frame | far, weights="w")
+
+
+def test_a_coefficient_that_is_no_number_is_refused() -> None:
+    frame = data()
+    far = {"x": frame["x"] * 1e-200, "y": frame["y"] * 1e200}
+    result = interlace.fit(FORMULAS[0], frame | far)
+    with pytest.raises(InterlaceError, match="a coefficient is of the size 1e400"):
+        str(result.fe_params)
 
 
 def test_weights_that_are_no_normal_numbers_are_refused() -> None:
     frame = data()
     with pytest.raises(InterlaceError, match="a weight is of the size"):
         interlace.fit(FORMULAS[0], frame | {"w": frame["w"] * 1e-320}, weights="w")
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_sums_of_numbers_of_any_size(size: float) -> None:
+    frame = data()
+    far = frame | {"y": frame["y"] * size}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sums = interlace.cross_products(FORMULAS[1], far)
+        result = interlace.fit(FORMULAS[1], sums)
+    assert_allclose(result.fe_bse / size, interlace.fit(FORMULAS[1], frame).fe_bse, rtol=1e-5)
 
 
 @pytest.mark.parametrize("power", [-430, 430])

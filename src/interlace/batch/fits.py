@@ -16,7 +16,14 @@ from interlace.batch.factor import derivatives, factorize
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import doubted, elsewhere, raised, searched_again
+from interlace.estimation.basins import (
+    are_few,
+    doubted,
+    elsewhere,
+    is_loose,
+    raised,
+    searched_again,
+)
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
@@ -152,14 +159,15 @@ def optima(
     packed = shape.packed(dict(enumerate(start)))
     found = minimize_many(problem, packed, gain_tolerance=gain_tolerance)
     templates = list(shape.unpacked(found.x).values())
-    again = doubted(shape.terms, templates, found.newton, found.n_evaluations)
+    loose = _is_loose(shape.terms, alone)
+    again = doubted(shape.terms, templates, found.newton, found.n_evaluations, loose=loose)
     rows = np.flatnonzero(found.converged & again)
     if len(rows):
         part = problem.take(rows)
         units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
         units = [U[rows] if U.ndim == 3 else U for U in units]
         minima = [T[rows] for T in templates]
-        for templates in elsewhere(shape.terms, minima, found.newton[rows], units):
+        for templates in elsewhere(shape.terms, minima, found.newton[rows], units, loose=loose):
             there = shape.packed(dict(enumerate(templates)))
             other = minimize_many(part, there, gain_tolerance=gain_tolerance)
             found = found.or_lower(other, rows, LOWER).unsettled(other, rows, SAME)
@@ -168,6 +176,16 @@ def optima(
         if best is not None:
             found = found.with_minimum(i, best)
     return found
+
+
+def _is_loose(terms: Sequence[ReTerm], alone: Callable[[int], Criterion]) -> bool:
+    """:func:`is_loose` of the model that all share, from its first data set."""
+    if not are_few(terms):
+        return False
+    try:
+        return is_loose(alone(0).A)
+    except (InterlaceError, np.linalg.LinAlgError):
+        return False  # nothing is left of the response: that fit fails
 
 
 def _minimum_alone(
@@ -207,7 +225,8 @@ def in_units(
         users.append(np.where(zero[:, :, None], 0.0, B @ T))
     sigma = found.sigma / scale
     roots = found.half @ fixed.swapaxes(-1, -2)
-    se = sigma[:, None] * np.sqrt((roots**2).sum(axis=1))
+    size = np.ldexp(1.0, np.frexp(np.abs(roots).max(axis=1, initial=0.0))[1])
+    se = sigma[:, None] * size * np.sqrt(((roots / size[:, None]) ** 2).sum(axis=1))
     fits = Refits(beta, se, tuple(users), sigma, found.value.copy(), singular, errors)
     return _blank_failures(fits)
 

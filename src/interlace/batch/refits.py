@@ -99,6 +99,8 @@ class WeightedColumns:
         """Products of ``deviations`` (n, B) from the fitted model with the working columns."""
         n = len(self.Q)
         r = deviations * self.root_w[:, None]
+        power = np.frexp(np.abs(r).max(axis=0, initial=0.0))[1]  # squares stay in range
+        r = np.ldexp(r, -power)
         before = np.sqrt((r**2).mean(axis=0))
         coef = self.Q.T @ r / n
         r = r - self.Q @ coef
@@ -108,7 +110,8 @@ class WeightedColumns:
         good = left > 1e-13 * before
         scale = np.where(good, 1.0 / np.where(good, left, 1.0), np.nan)
         r *= scale
-        return Responses(coef + again, scale, self.Q.T @ r, tuple(Z @ r for Z in self.Z))
+        coef = np.ldexp(coef + again, power)
+        return Responses(coef, np.ldexp(scale, -power), self.Q.T @ r, tuple(Z @ r for Z in self.Z))
 
 
 def weighted_columns(rows: Rows, A: CrossProducts) -> WeightedColumns:

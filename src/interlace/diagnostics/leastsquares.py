@@ -49,6 +49,9 @@ def group_fits(codes: Codes, l: int, columns: Floats, y: Floats) -> GroupFits:
     >>> fits.coef[:, 0].round(9).tolist(), fits.residuals.round(9).tolist()
     ([2.0, 3.0], [-1.0, 1.0, -1.0, -1.0, 2.0])
     """
+    powers = np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]  # squares stay in range
+    power = int(np.frexp(np.abs(y).max(initial=0.0))[1])
+    columns, y = np.ldexp(columns, -powers), np.ldexp(y, -power)
     Q, R, kept = _orthonormal(codes, l, columns)
     c = columns.shape[1]
     t = np.zeros((l, c))
@@ -63,7 +66,9 @@ def group_fits(codes: Codes, l: int, columns: Floats, y: Floats) -> GroupFits:
     some = (spare > 0) & (squares > _NOTHING**2 * total)
     sigma = np.sqrt(np.where(some, squares / np.maximum(spare, 1), np.nan))
     coef = np.linalg.solve(R, t[:, :, None])[:, :, 0] if c else t
-    return GroupFits(np.where(kept, coef, np.nan), rest, (Q**2).sum(axis=1), sigma[codes])
+    coef = np.ldexp(np.where(kept, coef, np.nan), power - powers)
+    hat = (Q**2).sum(axis=1)
+    return GroupFits(coef, np.ldexp(rest, power), hat, np.ldexp(sigma[codes], power))
 
 
 def _orthonormal(codes: Codes, l: int, columns: Floats) -> tuple[Floats, Floats, Codes]:

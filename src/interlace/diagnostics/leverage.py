@@ -71,7 +71,7 @@ def hat_cooks(h: Floats, pearson: Floats, *, sigma: float, p: int) -> Floats:
     [2.0, 1.25]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((pearson / (1.0 - h)) ** 2 * h / (sigma**2 * p))
+        return np.asarray((pearson / sigma / (1.0 - h)) ** 2 * h / p)
 
 
 def hat_rstudent(h: Floats, pearson: Floats, *, sigma: float) -> Floats:

@@ -34,7 +34,8 @@ def marginal_residuals(design: Design, estimate: Estimate) -> Floats:
 
 def marginal_pearson(design: Design, estimate: Estimate) -> Floats:
     """Marginal residuals over their standard deviations in the model, ``r / sqrt(V_ii)``."""
-    return marginal_residuals(design, estimate) / np.sqrt(_marginal_variances(design, estimate))
+    relative = marginal_residuals(design, estimate) / estimate.sigma
+    return np.asarray(relative / np.sqrt(_marginal_variances(design, estimate)))
 
 
 def marginal_studentized(design: Design, estimate: Estimate) -> Floats:
@@ -42,11 +43,12 @@ def marginal_studentized(design: Design, estimate: Estimate) -> Floats:
 
     NaN or infinite where the row determines its own fitted value.
     """
-    X = design.fixed(estimate.A.names)
-    fitted = np.einsum("ip,pq,iq->i", X, estimate.vcov, X, optimize=True)
+    X = design.fixed(estimate.A.names) @ estimate.A.basis.fixed[:-1, :-1]
+    fitted = np.einsum("ip,pq,iq->i", X, estimate.evaluation.factor.vcov, X, optimize=True)
     variances = _marginal_variances(design, estimate) - fitted
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(marginal_residuals(design, estimate) / np.sqrt(variances))
+        relative = marginal_residuals(design, estimate) / estimate.sigma
+        return np.asarray(relative / np.sqrt(variances))
 
 
 def marginal_cholesky(design: Design, estimate: Estimate) -> Floats:
@@ -58,11 +60,11 @@ def marginal_cholesky(design: Design, estimate: Estimate) -> Floats:
 
 
 def _marginal_variances(design: Design, estimate: Estimate) -> Floats:
-    """Diagonal of ``V``, ``(n,)``."""
+    """Diagonal of ``V`` over ``sigma^2``, ``(n,)``."""
     total = np.ones(len(design.y)) if design.weights is None else 1.0 / design.weights
     for Z, T in zip(design.Z, estimate.user_templates, strict=True):
         total = total + ((Z @ T) ** 2).sum(axis=1)
-    return estimate.sigma**2 * total
+    return np.asarray(total)
 
 
 def conditional_pearson(design: Design, estimate: Estimate, resid: Floats) -> Floats:

@@ -42,11 +42,14 @@ def local_line(x: ArrayLike, y: ArrayLike, *, span: float = 0.6, points: int = 6
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     finite = np.isfinite(xs) & np.isfinite(ys)
     xs, ys = xs[finite], ys[finite]
+    units = [2.0 ** int(np.frexp(np.abs(v).max(initial=0.0))[1]) for v in (xs, ys)]
+    xs, ys = xs / units[0], ys / units[1]  # squares stay in range
     width = float(np.ptp(xs)) if len(xs) else 0.0
     at = _places(xs, points) if width > 0.0 else np.empty(0)
     near = max(int(np.ceil(span * len(xs))), 2)
     curve = [_at(a, xs, ys, near=near, flat=_FLAT * width) for a in at]
-    return pd.DataFrame({"x": at, "y": np.array(curve, dtype=np.float64)})
+    y_at = np.array(curve, dtype=np.float64)
+    return pd.DataFrame({"x": at * units[0], "y": y_at * units[1]})
 
 
 def _places(x: Floats, points: int) -> Floats:

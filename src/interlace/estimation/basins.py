@@ -6,8 +6,9 @@ zero, searches start again from templates that are far from singular, and from o
 might as well be zero; one that runs into a minimum known already is left.  Small models are
 searched again where a standard deviation might as well be zero, too, and where the way from the
 moments was long: near the truth of much data they are close and the criterion is a parabola, so
-that a few steps lead from the one to the minimum, and no other is in sight.  Other regular minima
-are not searched again.
+that a few steps lead from the one to the minimum, and no other is in sight.  So are small models
+of which a random column is none of the fixed ones: the mean of its effects is a matter of its
+variance or of other columns, and both can be minima.  Other regular minima are not searched again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from interlace.covariance.templates import Floats, Template
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import LOWER, SAME, Mask, Outcome
+from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import ReTerm, pack, places
 
 # Standard deviations over sigma and per root mean square below which a template counts as near a
@@ -32,6 +34,8 @@ _NEAR, _NEAR_ALONE = 1e-3, 0.03
 _WEAK, _FEW = 2.0, 40
 # Evaluations after which a search of these was long: half of the regular ones take 8 or fewer.
 _LONG = 10
+# Share of a column's squares that may be left beside the fixed columns among which it is.
+_BESIDE = 1e-6
 # What zeros are raised to, what is left of the least value, a multiple of the identity to start
 # from, and its diagonal where columns or terms differ: large in some and small in others.  Those
 # take the most steps where there are many entries, and are left out there; where all terms are
@@ -63,16 +67,37 @@ def doubted(
     templates: Sequence[Floats],
     newton: Floats,
     n_evaluations: NDArray[np.intp],
+    *,
+    loose: bool,
 ) -> Mask:
     """Whether minima are searched again, ``(...)``.
 
-    ``newton`` (..., c, c) is that at ``templates``, ``n_evaluations`` (...) led there.
+    ``newton`` (..., c, c) is that at ``templates``, ``n_evaluations`` (...) led there; ``loose``
+    from :func:`is_loose`.
     """
-    found = suspect(terms, templates)
+    found = suspect(terms, templates) | loose
     size = sum(t.template.size for t in terms)
-    if len(terms) < size <= _MANY and sum(t.q for t in terms) <= _FEW:
+    if len(terms) < size <= _MANY and are_few(terms):
         found = found | (n_evaluations > _LONG) | _weak(terms, templates, newton)
     return found
+
+
+def are_few(terms: Sequence[ReTerm]) -> bool:
+    """Whether the random effects of a model are few."""
+    return sum(t.q for t in terms) <= _FEW
+
+
+def is_loose(A: CrossProducts) -> bool:
+    """Whether a small model has a random column that is no combination of the fixed ones."""
+    if not are_few(A.terms):
+        return False
+    for zv, zz in zip(A.zv, A.zz, strict=True):
+        products = zv[..., :-1].sum(axis=0)
+        among = products @ np.linalg.solve(A.vv[:-1, :-1], products.T)
+        squares = np.diagonal(zz.sum(axis=0))
+        if (np.diagonal(among) < (1.0 - _BESIDE) * squares).any():
+            return True
+    return False
 
 
 def _weak(terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats) -> Mask:
@@ -99,6 +124,8 @@ def elsewhere(
     templates: Sequence[Floats],
     newton: Floats,
     units: Sequence[Floats],
+    *,
+    loose: bool,
 ) -> Iterator[list[Floats]]:
     """Templates to start from: a minimum's with zeros raised or the least lowered, and far from it.
 
@@ -110,7 +137,7 @@ def elsewhere(
         [raised(T, _RAISED) for T in templates],
         [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)],
     ]
-    if sum(t.q for t in terms) <= _FEW:
+    if are_few(terms):
         starts.append(_without_weak(terms, templates, newton))
     if len(terms) < sum(t.template.size for t in terms) <= _MANY:
         starts.append([_lowered(T) for T in templates])
@@ -121,6 +148,8 @@ def elsewhere(
             ]
             for diagonals in _contrasts([t.k for t in terms])
         ]
+    elif loose:
+        starts.append([np.broadcast_to(_FAR * np.eye(T.shape[-1]), T.shape) for T in templates])
     for i, start in enumerate(starts):
         if not any(_equal(start, earlier) for earlier in (templates, *starts[:i])):
             yield start
@@ -196,12 +225,12 @@ def searched_again(
     terms = criterion.A.terms
     templates = criterion.unpack(first.x)
     newton = first.point.newton_matrix
-    count = np.asarray(first.n_evaluations)
-    if first.converged and not doubted(terms, templates, newton, count):
+    count, loose = np.asarray(first.n_evaluations), is_loose(criterion.A)
+    if first.converged and not doubted(terms, templates, newton, count, loose=loose):
         return Searched(first, 1, 1, True)
     seen, n, starts = [first], first.n_evaluations, 1
     units = criterion.working([np.eye(t.k) for t in terms])
-    for start in elsewhere(terms, templates, newton, units):
+    for start in elsewhere(terms, templates, newton, units, loose=loose):
         try:
             found = minimize(
                 criterion,

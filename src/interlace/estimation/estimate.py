@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from interlace.errors import InterlaceError
 from interlace.estimation.basins import Searched, searched_again
 from interlace.estimation.changeover import (
     MOST_PROBES,
@@ -30,8 +32,14 @@ from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.sums.crossprod import CrossProducts
+from interlace.sums.sizes import Powers, Units, in_units, units_of_basis
 from interlace.sums.terms import Floats, split_theta
 
+# The way to what is not in the range of doubles.
+_DEVIATION = "a standard deviation is, see tidy(effects='ran_pars'), or give it in other units"
+_ERRORS = "standard errors are, see coef_table() of the result, or give it in other units"
+# Logarithm of a size of the response that is far from 1.
+_FAR = 100.0
 # lme4's limit on the diagonal of a template below which a fit is called singular.
 SINGULAR_TOLERANCE = 1e-4
 # Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients,
@@ -136,6 +144,20 @@ class Estimate:
         return self.criterion.A
 
     @cached_property
+    def units(self) -> Units | None:
+        """Units in which all numbers are near 1; ``None`` where those of the user are fine."""
+        found = _units(self.A)
+        return None if found.plain else found
+
+    @cached_property
+    def tame(self) -> Estimate:
+        """The same fit of the data in other :attr:`units`: squares are in range there."""
+        if self.units is None:
+            return self
+        sums = with_basis(self.A, self.units)
+        return replace(self, criterion=self.criterion.on(sums), point=None)
+
+    @cached_property
     def theta(self) -> Floats:
         """Relative covariance parameters in lme4's order."""
         return self.criterion.theta(self.templates)
@@ -150,18 +172,61 @@ class Estimate:
         """Residual standard deviation."""
         return float(np.sqrt(self.evaluation.sigma2) / self.A.basis.response_scale)
 
+    @property
+    def variance(self) -> float:
+        """Residual variance."""
+        if self.units is not None:
+            power = 2 * self.units.sigma
+            return float(in_units(self.tame.variance, power, "the residual variance", _DEVIATION))
+        return self.sigma**2
+
+    @cached_property
+    def deviations(self) -> tuple[Floats, ...]:
+        """Standard deviations of the random effects, ``(k,)`` per term."""
+        if self.units is not None:
+            pairs = zip(self.tame.deviations, self.units.effects, strict=True)
+            return tuple(in_units(sd, one, "a standard deviation") for sd, one in pairs)
+        return tuple(np.sqrt(np.diag(C)) for C in self.covariances)
+
+    @cached_property
+    def b_se(self) -> tuple[Floats, ...]:
+        """Roots of the diagonals of :attr:`b_cov`, ``(l, k)`` per term."""
+        if self.units is not None:
+            pairs = zip(self.tame.b_se, self.units.effects, strict=True)
+            return tuple(in_units(se, one, "a standard error") for se, one in pairs)
+        return tuple(np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in self.b_cov)
+
     @cached_property
     def beta(self) -> Floats:
         """Fixed effects, ``(p,)``."""
         F = self.A.basis.fixed
         working: Floats = F[:-1, :-1] @ self.evaluation.factor.beta
+        if self.units is not None:
+            return in_units(self.tame.beta, self.units.coefficients, "a coefficient")
         return (working - F[:-1, -1]) / float(F[-1, -1])
 
     @cached_property
     def vcov(self) -> Floats:
         """Covariance of the fixed effects at the estimated theta, ``(p, p)``."""
+        if self.units is not None:
+            return in_squared_units(self.tame.vcov, self.units.coefficients, "of a coefficient")
         F = self.sigma * self.A.basis.fixed[:-1, :-1]
         return np.asarray(F @ self.evaluation.factor.vcov @ F.T, dtype=np.float64)
+
+    @property
+    def se(self) -> Floats:
+        """Roots of the diagonal of :attr:`vcov`, ``(p,)``."""
+        if self.units is not None:
+            return in_units(self.tame.se, self.units.coefficients, "a standard error")
+        return np.sqrt(np.diag(self.vcov))
+
+    def require_near(self, what: str) -> None:
+        """Refuse what squares numbers that leave the range of doubles when squared."""
+        if self.units is not None and self.units.beyond_squares:
+            raise InterlaceError(
+                f"{what} squares numbers that are too large or too small for it: give the "
+                "response, or the column, in other units, and fit again"
+            )
 
     @cached_property
     def b(self) -> tuple[Floats, ...]:
@@ -178,6 +243,11 @@ class Estimate:
 
         Estimated by the iterative solver; see :func:`_level_covariances`.
         """
+        if self.units is not None:
+            return tuple(
+                in_squared_units(C, power, "of a random effect")
+                for C, power in zip(self.tame.b_cov, self.units.effects, strict=True)
+            )
         parts = _level_covariances(self)
         return tuple(
             (self.sigma * B) @ C @ (self.sigma * B).T
@@ -187,6 +257,11 @@ class Estimate:
     @property
     def covariances(self) -> list[Floats]:
         """Covariance of the random effects of one level, ``sigma^2 T T'``, per term."""
+        if self.units is not None:
+            return [
+                in_squared_units(C, power, "of a random effect")
+                for C, power in zip(self.tame.covariances, self.units.effects, strict=True)
+            ]
         return [(self.sigma * T) @ (self.sigma * T).T for T in self.user_templates]
 
     @property
@@ -229,6 +304,13 @@ class Estimate:
         return undetermined(self.evaluation)
 
 
+def in_squared_units(C: Floats, power: Powers, what: str) -> Floats:
+    """Covariances ``(..., k, k)`` of what is in units ``2^power`` (k,)."""
+    variances = np.diagonal(C, axis1=-2, axis2=-1)
+    in_units(variances, 2 * power, f"a variance {what}", _ERRORS)
+    return np.ldexp(C, power[:, None] + power)
+
+
 def estimate_theta(
     criterion: Criterion,
     *,
@@ -244,13 +326,37 @@ def estimate_theta(
     With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
     every entry of theta is below ``mc_tolerance`` times its statistical one.
     """
+    start = _start(criterion, theta0)
     if isinstance(criterion.equations, Iterative):
-        return _estimate_iteratively(criterion, _start(criterion, theta0), mc_tolerance, watch)
+        return _estimate_iteratively(criterion, start, mc_tolerance, watch)
+    if abs(math.log(criterion.A.basis.response_scale)) > _FAR:
+        # The units of the response add a constant that would hide digits of the criterion.
+        near = criterion.on(with_basis(criterion.A, _units(criterion.A)))
+        return replace(_minimised(near, start, watch), criterion=criterion, point=None)
+    return _minimised(criterion, start, watch)
+
+
+def _minimised(criterion: Criterion, templates: Sequence[Floats], watch: Watch | None) -> Estimate:
+    """The best minimum, first from working templates, by the exact solver."""
     with threads_for(criterion.rows_at_once):
-        start = criterion.pack(_start(criterion, theta0))
+        start = criterion.pack(templates)
         first = minimize(criterion, start, watch=watch, doubt=Evaluation.doubt)
         best = searched_again(criterion, first, watch=watch)
     return _estimate(criterion, best.found, certificate_of(best))
+
+
+def _units(A: CrossProducts) -> Units:
+    """Units in which the numbers behind cross-products are near 1."""
+    return units_of_basis(A.basis, A.n, A.sum_log_w)
+
+
+def with_basis(A: CrossProducts, units: Units) -> CrossProducts:
+    """Cross-products of data in units, from those of the data themselves."""
+    return replace(
+        A,
+        basis=units.of_basis(A.basis),
+        sum_log_w=A.sum_log_w - A.n * units.weights * float(np.log(2.0)),
+    )
 
 
 def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:

@@ -90,6 +90,11 @@ class StructuredEstimate:
         return ()
 
     @property
+    def b_se(self) -> tuple[Floats, ...]:
+        """Their conditional standard deviations: there are none."""
+        return ()
+
+    @property
     def covariances(self) -> list[Floats]:
         """Their covariances: there are none."""
         return []

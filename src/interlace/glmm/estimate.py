@@ -269,6 +269,11 @@ class GeneralEstimate:
         parts = zip(self.summed.derivatives, self.A.random, strict=True)
         return tuple(B @ d.C @ B.T for d, B in parts)
 
+    @property
+    def b_se(self) -> tuple[Floats, ...]:
+        """Roots of the diagonals of :attr:`b_cov`, ``(l, k)`` per term."""
+        return tuple(np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in self.b_cov)
+
     @cached_property
     def eta(self) -> Floats:
         """Linear predictor of every row at the modes."""

@@ -18,9 +18,12 @@ from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_h
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
+from interlace.inference.wald import Rescaled as Rescaled
 from interlace.model.confidence import check_level, reach
 from interlace.model.fitted import DDF, Ddf
 from interlace.model.optimum import AnyEstimate, SummedEstimate
+from interlace.model.reference import standard_errors
+from interlace.sums.sizes import in_units
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def function_table(
     """
     check_level(level)
     found = L @ estimate.beta
-    se = np.sqrt(np.einsum("ij,jk,ik->i", L, reference.vcov, L))
+    se = standard_errors(reference, L)
     df = reference.df(L)
     statistic = (found if value is None else found - value) / se
     half = reach(level, df) * se
@@ -206,6 +209,15 @@ def chi_squared_table(
         },
         index=pd.Index(tests, name="term"),
     )
+
+
+def in_squared_units(table: pd.DataFrame, power: int) -> pd.DataFrame:
+    """An anova table with sums of squares in units of the response ``2^power``."""
+    squares = ["sum_sq", "mean_sq"]
+    found = in_units(
+        table[squares].to_numpy(), 2 * power, "a sum of squares", "F is, see wald_test()"
+    )
+    return table.assign(**dict(zip(squares, found.T, strict=True)))
 
 
 def _anova_row(test: FTest, scale: float) -> tuple[float, ...]:

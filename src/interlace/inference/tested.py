@@ -259,6 +259,17 @@ class Coefficients(Labelled[E]):
 class TestedModel(Coefficients[Estimate], FittedModel):
     """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
 
+    def _reference(
+        self, ddf: str | None, robust: str | None = None, cluster: Cluster = None
+    ) -> Reference:
+        """That of the fit in units in which all numbers are near 1, where they are not."""
+        units = self.estimate.units
+        if units is None:
+            return super()._reference(ddf, robust, cluster)
+        return inference.tables.Rescaled(
+            of=self.tame._reference(ddf, robust, cluster), powers=units.coefficients
+        )
+
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
         """A cluster-robust reference."""
         return inference.robust.reference.robust_reference(self, kind, cluster, ddf)
@@ -363,4 +374,8 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         recipe            2    42.0   0.25
         temperature       5   220.0  20.51
         """
-        return inference.tables.anova_table(self, self._reference(ddf), type=type, scale=self.scale)
+        if self.estimate.units is None:
+            reference = self._reference(ddf)
+            return inference.tables.anova_table(self, reference, type=type, scale=self.scale)
+        found = self.tame.anova(type, ddf)
+        return inference.tables.in_squared_units(found, self.estimate.units.sigma)

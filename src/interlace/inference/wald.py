@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-from interlace.model import predict
+from interlace.model import reference
 from interlace.model.optimum import AnyEstimate
 from interlace.sums.terms import Floats
 
@@ -40,7 +40,7 @@ class FTest:
         return float(fdtrc(self.numerator_df, self.denominator_df, self.statistic))
 
 
-class Reference(predict.Reference, Protocol):
+class Reference(reference.Reference, Protocol):
     """What the fixed effects of a model are compared with: as predictions have it, and jointly."""
 
     def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
@@ -66,6 +66,29 @@ class Normal:
     def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
         """Wald's chi-squared test, the statistic divided by its degrees of freedom."""
         return FTest(wald_f(self.estimate.beta, self.vcov, L, value), len(L), np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled(reference.Rescaled):
+    """Tests of coefficients in units of which the squares are out of range."""
+
+    of: Reference
+
+    def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
+        """Joint test of ``L beta = value``: that of the other coefficients."""
+        power = int(self.rows(L)[1].max(initial=-(1 << 20)))
+        return self.of.f_test(
+            np.ldexp(L, self.powers - power), None if value is None else np.ldexp(value, -power)
+        )
+
+
+def wald_of(reference: Reference, beta: Floats, L: Floats) -> float:
+    """:func:`wald_f` by a reference, ``L beta = 0``."""
+    if isinstance(reference, Rescaled):
+        power = reference.powers - int(reference.rows(L)[1].max(initial=-(1 << 20)))
+        beta = np.ldexp(beta, -reference.powers)
+        return wald_f(beta, reference.of.vcov, np.ldexp(L, power))
+    return wald_f(beta, reference.vcov, L)
 
 
 def wald_f(beta: Floats, vcov: Floats, L: Floats, value: Floats | None = None) -> float:

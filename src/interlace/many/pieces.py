@@ -155,7 +155,7 @@ def of_estimate(rows: TableRows, which: Numbers, estimate: Estimate) -> Piece:
         estimate.A,
         which,
         beta=estimate.beta[None],
-        se=np.sqrt(np.diag(estimate.vcov))[None],
+        se=estimate.se[None],
         templates=[T[None] for T in estimate.user_templates],
         sigma=np.array([estimate.sigma]),
         value=np.array([estimate.value]),

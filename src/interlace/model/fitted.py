@@ -21,6 +21,8 @@ from interlace.estimation.estimate import Convergence, Estimate
 from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import Solver
+from interlace.sums.rows import columns_kept
+from interlace.sums.sizes import Powers, tamed
 from interlace.sums.terms import Floats, ReTerm
 
 if TYPE_CHECKING:
@@ -183,8 +185,7 @@ class Labelled(Generic[E]):
         After a fit by the iterative solver they are estimates: random probes are added until the
         largest error is about one per cent, or there are 1,024.
         """
-        covariances = self.estimate.b_cov
-        return self._by_level([np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances])
+        return self._by_level(list(self.estimate.b_se))
 
     def coef(self, group: str | None = None) -> pd.DataFrame:
         """Coefficients of every level: fixed effects plus random effects.
@@ -328,7 +329,32 @@ class FittedModel(Labelled[Estimate]):
     @property
     def scale(self) -> float:
         """Residual variance."""
-        return self.estimate.sigma**2
+        return self.estimate.variance
+
+    @property
+    def effect_powers(self) -> dict[str, Powers] | None:
+        """By grouping key, powers of 2 that the units of :attr:`tame` are; ``None`` if all 0."""
+        units = self.estimate.units
+        if units is None:
+            return None
+        return {
+            key: np.concatenate([units.effects[j] for j in members])
+            for key, members in self._keys.items()
+        }
+
+    @cached_property
+    def tame(self) -> Self:
+        """The same fit in units in which all numbers are near 1; itself where they are."""
+        units = self.estimate.units
+        if units is None:
+            return self
+        design = self.design
+        if design is not None:
+            kept = columns_kept(design.names, self.estimate.A.names)
+            fixed = np.zeros(len(kept), dtype=np.int64)
+            fixed[kept] = units.fixed
+            design = tamed(design, replace(units, fixed=fixed))
+        return replace(self, design=design, estimate=self.estimate.tame)
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,27 +16,16 @@ from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
 from interlace.model.confidence import check_level, normal_reach, reach
 from interlace.model.optimum import AnyEstimate
+from interlace.model.reference import Reference, standard_errors
 from interlace.solver.rows import quadratic_forms
 from interlace.sums.crossprod import Codes
 from interlace.sums.rows import columns_kept, in_basis, is_ones
+from interlace.sums.sizes import Units, in_units
 from interlace.sums.terms import Floats, ReTerm
 
 # Begins the message for fits of the iterative solver.
 _ERRORS = "predict with se or interval, random effects included, needs"
 _INSTEAD = ", or leave the random effects out (include_re=False)"
-
-
-class Reference(Protocol):
-    """What the fixed part is compared with: a covariance (p, p), and degrees of freedom."""
-
-    @property
-    def vcov(self) -> Floats:
-        """Covariance of the fixed effects, ``(p, p)``."""
-        ...
-
-    def df(self, L: Floats) -> Floats:
-        """Degrees of freedom of the rows of ``L`` (c, p): ``(c,)``."""
-        ...
 
 
 def predict(
@@ -168,12 +157,9 @@ def predict(
         return center
     X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
     fixed_only = None if any(include) else reference
-    variance = _variance(rows, X, estimate, include, fixed_only)
-    if new_observation:
-        w = 1.0 if rows.weights is None else rows.weights
-        variance += estimate.sigma**2 / w + draws(rows, estimate, [not one for one in include])
+    error = _errors(rows, X, estimate, include, fixed_only, new=new_observation)
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
-    return _table(center, variance, rows.index, df, level if interval else None)
+    return _table(center, error, rows.index, df, level if interval else None)
 
 
 def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Floats:
@@ -290,17 +276,42 @@ def _random_part(codes: Codes, Z: Floats, b: Floats) -> Floats:
     return total
 
 
-def _variance(
+def _errors(
     rows: NewRows,
     X: Floats,
     estimate: Estimate,
     include: Sequence[bool],
     reference: Reference | None,
+    *,
+    new: bool,
 ) -> Floats:
+    """Standard errors of the expected response, or of a new one, ``(m,)``."""
+    units, power = estimate.units, 0
+    fixed = None if any(include) or reference is None else standard_errors(reference, X)
+    if units is not None:  # as if in other units
+        rows, X = _in_units(rows, units), np.ldexp(X, -units.fixed)
+        estimate, power = estimate.tame, units.response
+        fixed = None if fixed is None else np.ldexp(fixed, -power)
+    variance = _variance(rows, X, estimate, include) if fixed is None else fixed**2
+    if new:
+        w = 1.0 if rows.weights is None else rows.weights
+        variance += estimate.sigma**2 / w + draws(rows, estimate, [not one for one in include])
+    return in_units(np.sqrt(variance), power, "a standard error")
+
+
+def _in_units(rows: NewRows, units: Units) -> NewRows:
+    """Rows measured in units."""
+    return replace(
+        rows,
+        Z=tuple(np.ldexp(Z, -one) for Z, one in zip(rows.Z, units.random, strict=True)),
+        weights=None if rows.weights is None else np.ldexp(rows.weights, -units.weights),
+    )
+
+
+def _variance(rows: NewRows, X: Floats, estimate: Estimate, include: Sequence[bool]) -> Floats:
     """Variance of the expected response, ``(m,)``; new levels of included terms are draws."""
     if not any(include):
-        V = estimate.vcov if reference is None else reference.vcov
-        return _forms(X, V)
+        return _forms(X, estimate.vcov)
     made = in_basis(estimate.A.basis, rows.codes, rows.Z, X)
     known = quadratic_forms(estimate.evaluation.dense(_ERRORS, _INSTEAD), made)
     return estimate.sigma**2 * known + draws(rows, estimate, include)
@@ -333,13 +344,13 @@ def _df(reference: Reference, X: Floats) -> Floats:
 
 def _table(
     center: Floats,
-    variance: Floats,
+    error: Floats,
     index: pd.Index,
     df: Floats | None,
     level: float | None,
 ) -> pd.DataFrame:
     """The frame that :func:`predict` returns, with limits if there is a ``level``."""
-    se = np.where(np.isnan(center), np.nan, np.sqrt(variance))
+    se = np.where(np.isnan(center), np.nan, error)
     center = np.where(np.isnan(se), np.nan, center)
     columns = {"prediction": center, "se": se}
     if level is not None:

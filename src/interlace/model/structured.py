@@ -39,6 +39,7 @@ from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Patterns, patterns
 from interlace.sums.rows import Rows
+from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
 
 
@@ -214,6 +215,7 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
 
 def criterion_of(rows: Rows, grid: Grid, term: ResidualTerm, *, reml: bool) -> StructuredCriterion:
     """One pass over the rows: cross-products, and sums by pattern in the same basis."""
+    require_squares(rows)
     A = cross_products(rows)
     return StructuredCriterion(A, sums_of(rows, grid, A), term.of(grid.labels), reml)
 

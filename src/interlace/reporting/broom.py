@@ -27,6 +27,7 @@ from interlace.model.fitted import FittedModel
 from interlace.model.generalised import DISPERSED, FittedGeneralModel
 from interlace.model.predict import center_of, predict
 from interlace.model.respond import predict_general
+from interlace.sums.sizes import Powers, in_units
 from interlace.sums.terms import Floats, ReTerm
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
@@ -44,6 +45,7 @@ _COLUMNS = (
     "conf.high",
 )
 Row = dict[str, object]
+_ERROR = "a standard error"
 
 
 def tidy(
@@ -150,17 +152,21 @@ def exponentiated(table: pd.DataFrame) -> pd.DataFrame:
 
 def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
     """Standard deviations and correlations, lower triangles column by column, then sigma."""
-    estimate = result.estimate
+    estimate, units = result.estimate, None
     if isinstance(estimate, Estimate):
-        errors, open_ = variance_errors(estimate), estimate.undetermined
+        units, open_ = estimate.units, estimate.undetermined
+        sigma, estimate = estimate.sigma, estimate.tame
+        errors = variance_errors(estimate)
         entries, pairs = list(open_.entries), list(open_.correlations)
-        last = {"term": "sd__Observation", "estimate": estimate.sigma, "std.error": errors.sigma}
+        power = 0 if units is None else units.sigma
+        error = float(in_units(errors.sigma, power, _ERROR))
+        last = {"term": "sd__Observation", "estimate": sigma, "std.error": error}
     else:
         errors = general_errors(estimate)
         entries = pairs = [np.zeros((t.k, t.k), dtype=bool) for t in estimate.A.terms]
         name, value = estimate.family.auxiliary, estimate.auxiliary
         last = {"term": name, "estimate": value, "std.error": errors.scale} if name else {}
-    rows = [
+    rows: list[Row] = [
         {"group": term.group, **row}
         for j, term in _in_formula_order(result)
         for row in _parameters(
@@ -168,6 +174,7 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
             np.where(entries[j], np.nan, estimate.covariances[j]),
             np.where(np.diag(entries[j]), np.nan, errors.sds[j]),
             np.where(pairs[j], np.nan, errors.correlations[j]),
+            None if units is None else units.effects[j],
         )
     ]
     rows += [{"group": "Residual", **last}] if last else []
@@ -175,12 +182,20 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
 
 
 def _parameters(
-    term: ReTerm, covariance: Floats, sd_errors: Floats, correlation_errors: Floats
+    term: ReTerm,
+    covariance: Floats,
+    sd_errors: Floats,
+    correlation_errors: Floats,
+    units: Powers | None,
 ) -> Iterator[Row]:
     sd = np.sqrt(np.diag(covariance))
+    shown, errors = sd, sd_errors
+    if units is not None:
+        shown = in_units(sd, units, "a standard deviation")
+        errors = in_units(sd_errors, units, _ERROR)
     for name, b, a in zip(broom_names(term), *term.free_index, strict=True):
         if a == b:
-            yield {"term": name, "estimate": sd[a], "std.error": sd_errors[a]}
+            yield {"term": name, "estimate": shown[a], "std.error": errors[a]}
         else:
             scale = sd[a] * sd[b]
             yield {
@@ -197,8 +212,7 @@ def _ran_vals(result: Coefficients[Any], level: float) -> pd.DataFrame:
     parts = []
     for j, term in _in_formula_order(result):
         modes = estimate.b[j].T.ravel()
-        variances = np.diagonal(estimate.b_cov[j], axis1=1, axis2=2)
-        se = np.sqrt(variances).T.ravel()
+        se = estimate.b_se[j].T.ravel()
         columns: dict[str, object] = {
             "effect": "ran_vals",
             "group": term.group,

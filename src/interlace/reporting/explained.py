@@ -13,6 +13,7 @@ from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel, Labelled
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
+from interlace.sums.sizes import Units, in_units
 from interlace.sums.terms import Floats
 
 
@@ -128,7 +129,13 @@ def r2(result: FittedModel) -> R2:
     R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.95, random 1698.1,
     residual 654.94)
     """
-    return r2_of(result, result.scale)
+    units, tame = result.estimate.units, result.tame
+    found = r2_of(tame, _residual_variance(tame, units))
+    if units is None:
+        return found
+    variances = np.array([found.var_fixed, found.var_random, found.var_residual])
+    scaled = in_units(variances, 2 * units.response, "a variance", "shares are, see icc()")
+    return R2(found.marginal, found.conditional, *scaled.tolist())
 
 
 def r2_of(result: Labelled[Any], residual: float, method: str = "") -> R2:
@@ -162,7 +169,7 @@ def icc(result: FittedModel) -> ICC:
     >>> icc(interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch"))
     ICC: adjusted 0.4185, unadjusted 0.4185 (Batch 0.4185)
     """
-    return icc_of(result, result.scale)
+    return icc_of(result.tame, _residual_variance(result.tame, result.estimate.units))
 
 
 def icc_of(result: Labelled[Any], residual: float, method: str = "") -> ICC:
@@ -176,6 +183,11 @@ def icc_of(result: Labelled[Any], residual: float, method: str = "") -> ICC:
         by_group={key: value / around for key, value in parts.items()},
         method=method,
     )
+
+
+def _residual_variance(tame: FittedModel, units: Units | None) -> float:
+    """That of a row of weight 1, in the units of the response near 1."""
+    return tame.scale if units is None else float(np.ldexp(tame.scale, units.weights))
 
 
 def _item(values: Mapping[str, float], name: str) -> float:

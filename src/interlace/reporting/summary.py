@@ -13,6 +13,7 @@ import pandas as pd
 from interlace.estimation.parameters import theta_names
 from interlace.model.fitted import Ddf
 from interlace.model.undetermined import in_words
+from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def summarize(result: TestedModel) -> Summary:
         title=f"Linear mixed model fitted by {result.method}",
         facts=_facts(result),
         tables=(
-            random_table(result.variance_components, result.scale),
+            _variances(result),
             fixed_table(result),
             *_chance_table(result),
         ),
@@ -96,13 +97,33 @@ def _facts(result: TestedModel) -> tuple[tuple[str, str], ...]:
     )
 
 
-def random_table(components: Mapping[str, float | pd.DataFrame], residual: float | None) -> Table:
-    """Variances, standard deviations and correlations of the random effects."""
+def _variances(result: TestedModel) -> Table:
+    """Of the random effects and the residuals, whether doubles can hold them or not."""
+    units, powers = result.estimate.units, result.effect_powers
+    if units is None or powers is None:
+        return random_table(result.variance_components, result.scale)
+    tame = result.tame
+    all_ = np.concatenate([*powers.values(), [units.sigma]])
+    return random_table(tame.variance_components, tame.scale, all_)
+
+
+def random_table(
+    components: Mapping[str, float | pd.DataFrame],
+    residual: float | None,
+    powers: Powers | None = None,
+) -> Table:
+    """Variances, standard deviations and correlations of the random effects.
+
+    ``powers`` of 2 by which standard deviations are to be multiplied, that of the residuals last.
+    """
     frames = {k: v if isinstance(v, pd.DataFrame) else _one(v) for k, v in components.items()}
     widest = max(len(frame) for frame in frames.values())
     left = [] if residual is None else [residual]
     variances = np.concatenate([*(np.diag(frame) for frame in frames.values()), left])
-    numbers = list(zip(aligned(variances), aligned(np.sqrt(variances)), strict=True))
+    columns = aligned(variances), aligned(np.sqrt(variances))
+    if powers is not None:
+        columns = _far(variances, 2 * powers), _far(np.sqrt(variances), powers)
+    numbers = list(zip(*columns, strict=True))
     rows: list[Row] = []
     for key, frame in frames.items():
         above = correlations(frame.to_numpy())
@@ -217,6 +238,18 @@ def aligned(values: Floats) -> list[str]:
         return [_or_dash(v, f"{v:.4e}" if v else "0") for v in values]
     decimals = int(np.clip(5 - np.floor(np.log10(largest)), 2, 6))
     return [_or_dash(v, f"{v:.{decimals}f}") for v in values]
+
+
+def _far(values: Floats, powers: Powers) -> list[str]:
+    """Numbers times powers of 2, written also where doubles end; a dash for NaN."""
+    texts = []
+    for value, power in zip(values.tolist(), powers.tolist(), strict=True):
+        tens = float(np.log10(value)) + power * float(np.log10(2.0)) if value > 0.0 else 0.0
+        whole = int(np.floor(tens)) if np.isfinite(tens) else 0
+        texts.append(
+            _or_dash(value, f"{10.0 ** (tens - whole):.4f}e{whole:+03d}" if value else "0")
+        )
+    return texts
 
 
 def _or_dash(value: float, text: str) -> str:

@@ -411,7 +411,7 @@ def _contrasts(
         family = Family(
             statistic[group],
             found["df"][group],
-            correlation(np.nan_to_num(functions.L[group]), means.reference.vcov),
+            correlation(np.nan_to_num(functions.L[group]), means.reference),
             len(members),
         )
         p[group] = adjusted(family, adjust)

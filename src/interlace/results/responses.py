@@ -179,6 +179,7 @@ class Responses(TestedModel):
         True
         """
         design = require_rows(self.design, "bootstrap_se")
+        self.estimate.require_near("bootstrap_se()")
         return inference.bootstrap.statistic.bootstrap_se(
             design.y,
             {key: design.codes[members[0]] for key, members in self._keys.items()},

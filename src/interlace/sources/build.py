@@ -141,10 +141,12 @@ def of_formula(
 def _refuse_reproduced(A: CrossProducts, formula: MixedFormula) -> None:
     """Refuse sums in which the fixed effects leave nothing of the response."""
     back = np.linalg.inv(A.basis.fixed)
-    y, left = back[:-1, -1], float(A.vv[-1, -1]) * back[-1, -1] ** 2
+    response = back[:, -1] / np.abs(back[:, -1]).max()
+    y, left = response[:-1], float(A.vv[-1, -1]) * response[-1] ** 2
     around = y.copy()
     if "Intercept" in A.names:
         ones = back[:-1, A.names.index("Intercept")]
+        ones = ones / np.abs(ones).max()
         around -= ones * (ones @ y) / (ones @ ones)
     total, size = A.n * float(around @ around), A.n * float(y @ y)
     if total <= _ROUNDING * size and left <= _ROUNDING * size:

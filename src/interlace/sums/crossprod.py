@@ -25,8 +25,8 @@ from interlace.sums.columns import Block, Pool, working_fixed, working_random
 from interlace.sums.joint import Joins, Joint
 from interlace.sums.moments import Moments, moments_of
 from interlace.sums.rows import Basis as Basis
-from interlace.sums.rows import Rows
-from interlace.sums.sizes import check_sizes, tamed
+from interlace.sums.rows import Rows, columns_kept
+from interlace.sums.sizes import Units, tamed, units_of_rows
 from interlace.sums.terms import Floats, ReTerm
 
 T = TypeVar("T")
@@ -200,10 +200,10 @@ def cross_products(rows: Rows, *, moments: bool = False, whole: bool = True) -> 
         If the response is an exact linear function of the fixed effects, so that there is no
         residual variance to divide; not in a part.
     """
-    check_sizes(rows)
-    tame, power = tamed(rows)
-    if power:
-        return _heavier(cross_products(tame, moments=moments), power)
+    units = units_of_rows(rows)
+    if not units.plain:
+        tame = cross_products(tamed(rows, units), moments=moments, whole=whole)
+        return _in_units(tame, units, rows.names)
     pool = pool_for(rows)
     kept, fixed = working_fixed(pool, rows.X, rows.response, whole=whole)
     random = [working_random(pool, Z, term) for Z, term in zip(rows.Z, rows.terms, strict=True)]
@@ -216,13 +216,27 @@ def cross_products(rows: Rows, *, moments: bool = False, whole: bool = True) -> 
     return replace(A, dependence=np.asarray(dependence, dtype=np.float64))
 
 
-def _heavier(A: CrossProducts, power: int) -> CrossProducts:
-    """The cross-products with all weights times ``2^power``, an even power: in another basis."""
-    half = 2.0 ** (-power // 2)
+def _in_units(A: CrossProducts, units: Units, names: Sequence[str]) -> CrossProducts:
+    """Cross-products of rows that were measured in units, of the rows themselves.
+
+    The working columns are the same, the maps to them are others; moments have no weights.
+    """
+    kept = columns_kept(names, A.names)
+    of_kept = replace(units, fixed=units.fixed[kept])
+    power, half = units.weights, 2.0 ** (-units.weights // 2)
+    turned = A.moments
+    if turned is not None and power:
+        p, sizes = A.p + 1, [t.k for t in A.terms]
+        turned = turned.turned(half * np.eye(p), [half * np.eye(k) for k in sizes])
+    dependence = A.dependence
+    if dependence is not None:
+        dependence = np.ldexp(dependence, units.fixed[~kept] - units.fixed[kept][:, None])
     return replace(
         A,
-        basis=Basis(A.basis.fixed * half, tuple(B * half for B in A.basis.random)),
+        basis=of_kept.inverse().of_basis(A.basis),
         sum_log_w=A.sum_log_w + A.n * power * float(np.log(2.0)),
+        moments=turned,
+        dependence=dependence,
     )
 
 

@@ -33,12 +33,18 @@ class Basis:
     @cached_property
     def root_mean_squares(self) -> tuple[Floats, ...]:
         """Root mean square of every column of ``Z_j``, weighted, ``(k_j,)`` each."""
-        return tuple(np.sqrt((inverse(B) ** 2).sum(axis=0)) for B in self.random)
+        return tuple(lengths(inverse(B)) for B in self.random)
 
     @property
     def response_scale(self) -> float:
         """Working units of the response in one unit of ``y``."""
         return float(self.fixed[-1, -1])
+
+
+def lengths(columns: Floats) -> Floats:
+    """Lengths of columns, whose squares need not be in the range of doubles."""
+    size = np.ldexp(1.0, np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])
+    return np.asarray(np.sqrt(((columns / size) ** 2).sum(axis=0)) * size)
 
 
 @dataclass(frozen=True, eq=False)

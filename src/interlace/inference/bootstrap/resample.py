@@ -124,6 +124,7 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
+    result.estimate.require_near("bootstrap()")
     check(n, kind, statistic, group, n_jobs)
     reader = _Parameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")

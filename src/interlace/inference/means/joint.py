@@ -18,7 +18,7 @@ from scipy.linalg import qr
 from interlace.design.frame import Codes
 from interlace.inference.means.averages import Functions, collapsed
 from interlace.inference.means.grid import Grid
-from interlace.inference.wald import FTest, Reference, wald_f
+from interlace.inference.wald import FTest, Reference, wald_of
 from interlace.sums.terms import Floats
 
 # Shares below which a direction counts as none: of contrasts, and of what is not estimable.
@@ -144,13 +144,13 @@ def _orthonormal(L: Floats) -> Floats:
 def _test(L: Floats, beta: Floats, reference: Reference) -> FTest:
     """Wald's F with the smallest degrees of freedom of its rows."""
     df = float(np.min(reference.df(L)))
-    return FTest(wald_f(beta, reference.vcov, L), len(L), df)
+    return FTest(wald_of(reference, beta, L), len(L), df)
 
 
 def _beyond(L: Floats, listed: Floats, beta: Floats, reference: Reference) -> FTest:
     """Test of what functions say beyond some of them."""
     whole = _test(L, beta, reference)
-    part = wald_f(beta, reference.vcov, listed) * len(listed) if len(listed) else 0.0
+    part = wald_of(reference, beta, listed) * len(listed) if len(listed) else 0.0
     q = len(L) - len(listed)
     statistic = max(whole.statistic * len(L) - part, 0.0) / q
     return FTest(statistic, q, whole.denominator_df)

@@ -262,6 +262,7 @@ def profile(
     Days   7.36  13.58
     """
     check_level(level)
+    estimate.require_near("profile()")
     zmax = normal_reach(level)
     exact = {_USUAL, level} if level > _USUAL else {level}
     steps = [zmax * i / 4.0 for i in range(1, 4)]
