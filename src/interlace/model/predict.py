@@ -190,8 +190,8 @@ def expected(
     if not se and interval is None:
         return center
     X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
-    variance, df = _forms(X, reference.vcov), _df(reference, X)
-    return _table(center, variance, rows.index, df, level if interval else None)
+    error, df = standard_errors(reference, X), _df(reference, X)
+    return _table(center, error, rows.index, df, level if interval else None)
 
 
 def predicted(
