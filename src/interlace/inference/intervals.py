@@ -20,6 +20,7 @@ from interlace.inference.information import vcov_theta
 from interlace.inference.profiles.profile import profile_limits
 from interlace.inference.tables import coefficient_table
 from interlace.model.confidence import check_level, tails
+from interlace.model.fitted import tame
 from interlace.sums.sizes import in_units
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def conf_int(
     choose("method", method, METHODS)
     if result.estimate.units is not None and method != "wald":
         found = conf_int(
-            result.tame,
+            tame(result),
             level,
             method,
             parm,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from interlace import inference
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.model.confidence import coverage_of
-from interlace.model.fitted import E, FittedModel, Labelled
+from interlace.model.fitted import E, FittedModel, Labelled, tame
 
 if TYPE_CHECKING:
     from interlace.inference import tables
@@ -259,6 +259,10 @@ class Coefficients(Labelled[E]):
 class TestedModel(Coefficients[Estimate], FittedModel):
     """Coefficients with tables, tests and intervals: a chapter of ``CrossedLMEResult``."""
 
+    @cached_property
+    def _tame(self) -> Self:
+        return tame(self)
+
     def _reference(
         self, ddf: str | None, robust: str | None = None, cluster: Cluster = None
     ) -> Reference:
@@ -267,7 +271,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         if units is None:
             return super()._reference(ddf, robust, cluster)
         return inference.tables.Rescaled(
-            of=self.tame._reference(ddf, robust, cluster), powers=units.coefficients
+            of=self._tame._reference(ddf, robust, cluster), powers=units.coefficients
         )
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
@@ -377,5 +381,5 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         if self.estimate.units is None:
             reference = self._reference(ddf)
             return inference.tables.anova_table(self, reference, type=type, scale=self.scale)
-        found = self.tame.anova(type, ddf)
+        found = self._tame.anova(type, ddf)
         return inference.tables.in_squared_units(found, self.estimate.units.sigma)

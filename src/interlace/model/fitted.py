@@ -22,7 +22,7 @@ from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import Solver
 from interlace.sums.rows import columns_kept
-from interlace.sums.sizes import Powers, tamed
+from interlace.sums.sizes import Powers, Units, tamed
 from interlace.sums.terms import Floats, ReTerm
 
 if TYPE_CHECKING:
@@ -331,31 +331,6 @@ class FittedModel(Labelled[Estimate]):
         """Residual variance."""
         return self.estimate.variance
 
-    @property
-    def effect_powers(self) -> dict[str, Powers] | None:
-        """By grouping key, powers of 2 that the units of :attr:`tame` are; ``None`` if all 0."""
-        units = self.estimate.units
-        if units is None:
-            return None
-        return {
-            key: np.concatenate([units.effects[j] for j in members])
-            for key, members in self._keys.items()
-        }
-
-    @cached_property
-    def tame(self) -> Self:
-        """The same fit in units in which all numbers are near 1; itself where they are."""
-        units = self.estimate.units
-        if units is None:
-            return self
-        design = self.design
-        if design is not None:
-            kept = columns_kept(design.names, self.estimate.A.names)
-            fixed = np.zeros(len(kept), dtype=np.int64)
-            fixed[kept] = units.fixed
-            design = tamed(design, replace(units, fixed=fixed))
-        return replace(self, design=design, estimate=self.estimate.tame)
-
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
         """Conditional predictions for the rows used, ``(nobs,)``."""
@@ -376,6 +351,30 @@ class FittedModel(Labelled[Estimate]):
     def encoding(self) -> Encoding:
         """How rows are encoded; also where none are held."""
         return recipe_of(self.design, self.estimate.A).encoding
+
+
+Model = TypeVar("Model", bound=FittedModel)
+
+
+def tame(model: Model) -> Model:
+    """The same fit in units in which all numbers are near 1; itself where they are."""
+    units, design = model.estimate.units, model.design
+    if units is None:
+        return model
+    if design is not None:
+        kept = columns_kept(design.names, model.estimate.A.names)
+        fixed = np.zeros(len(kept), dtype=np.int64)
+        fixed[kept] = units.fixed
+        design = tamed(design, replace(units, fixed=fixed))
+    return replace(model, design=design, estimate=model.estimate.tame)
+
+
+def effect_powers(model: FittedModel, units: Units) -> dict[str, Powers]:
+    """By grouping key, powers of 2 of the units of random effects."""
+    return {
+        key: np.concatenate([units.effects[j] for j in members])
+        for key, members in model._keys.items()
+    }
 
 
 def require_linear(result: object, verb: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, Labelled
+from interlace.model.fitted import FittedModel, Labelled, tame
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
 from interlace.sums.sizes import Units, in_units
@@ -129,8 +129,8 @@ def r2(result: FittedModel) -> R2:
     R2: marginal 0.2787, conditional 0.7992 (variances: fixed 908.95, random 1698.1,
     residual 654.94)
     """
-    units, tame = result.estimate.units, result.tame
-    found = r2_of(tame, _residual_variance(tame, units))
+    units, near = result.estimate.units, tame(result)
+    found = r2_of(near, _residual_variance(near, units))
     if units is None:
         return found
     variances = np.array([found.var_fixed, found.var_random, found.var_residual])
@@ -169,7 +169,8 @@ def icc(result: FittedModel) -> ICC:
     >>> icc(interlace.fit("Yield ~ 1", interlace.datasets.load("dyestuff"), groups="Batch"))
     ICC: adjusted 0.4185, unadjusted 0.4185 (Batch 0.4185)
     """
-    return icc_of(result.tame, _residual_variance(result.tame, result.estimate.units))
+    near = tame(result)
+    return icc_of(near, _residual_variance(near, result.estimate.units))
 
 
 def icc_of(result: Labelled[Any], residual: float, method: str = "") -> ICC:
@@ -185,9 +186,9 @@ def icc_of(result: Labelled[Any], residual: float, method: str = "") -> ICC:
     )
 
 
-def _residual_variance(tame: FittedModel, units: Units | None) -> float:
+def _residual_variance(near: FittedModel, units: Units | None) -> float:
     """That of a row of weight 1, in the units of the response near 1."""
-    return tame.scale if units is None else float(np.ldexp(tame.scale, units.weights))
+    return near.scale if units is None else float(np.ldexp(near.scale, units.weights))
 
 
 def _item(values: Mapping[str, float], name: str) -> float:

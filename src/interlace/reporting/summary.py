@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.estimation.parameters import theta_names
-from interlace.model.fitted import Ddf
+from interlace.model.fitted import Ddf, effect_powers, tame
 from interlace.model.undetermined import in_words
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
@@ -99,12 +99,12 @@ def _facts(result: TestedModel) -> tuple[tuple[str, str], ...]:
 
 def _variances(result: TestedModel) -> Table:
     """Of the random effects and the residuals, whether doubles can hold them or not."""
-    units, powers = result.estimate.units, result.effect_powers
-    if units is None or powers is None:
+    units = result.estimate.units
+    if units is None:
         return random_table(result.variance_components, result.scale)
-    tame = result.tame
-    all_ = np.concatenate([*powers.values(), [units.sigma]])
-    return random_table(tame.variance_components, tame.scale, all_)
+    near = tame(result)
+    powers = np.concatenate([*effect_powers(result, units).values(), [units.sigma]])
+    return random_table(near.variance_components, near.scale, powers)
 
 
 def random_table(
