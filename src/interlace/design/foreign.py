@@ -38,7 +38,8 @@ def opened(data: Foreign, title: str) -> ForeignFrame:
         ) from error
     if isinstance(frame, nw.LazyFrame):
         raise InterlaceError(f"{title} is lazy ({type(data).__name__}): collect it first")
-    return frame
+    eager: ForeignFrame = frame
+    return eager
 
 
 def series_of(values: Foreign, name: str) -> ForeignSeries:

@@ -59,7 +59,7 @@ def _least(T: Floats) -> Floats:
     """Least singular value of templates ``(..., k, k)``, ``(...)``."""
     if T.shape[-1] == 1:
         return np.abs(T[..., 0, 0])
-    return np.linalg.svd(T, compute_uv=False)[..., -1]
+    return np.asarray(np.linalg.svd(T, compute_uv=False)[..., -1], dtype=np.float64)
 
 
 def doubted(

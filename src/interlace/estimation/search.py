@@ -273,8 +273,9 @@ def verdict(
     ``unsure`` is how far the difference of the values may be off.
     """
     none = gain < limit.tolerance
-    expected: float | Floats = 0.05 * step.promised - unsure
-    good = none | (step.actual > expected) | (abs(step.promised) < 10.0 * limit.noise)
+    rounding = 10.0 * limit.noise
+    lost_in_it = (step.promised < rounding) & (step.promised > -rounding)
+    good = none | (step.actual > 0.05 * step.promised - unsure) | lost_in_it
     better = step.actual >= -limit.tolerance - unsure
     failed = pick(0.25 * step.length < _SHORTEST, Outcome.STUCK, SHRINKS)
     failed = pick(gain < limit.negligible, Outcome.NEGLIGIBLE, failed)
