@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         plot_scale_location,
         plot_shrinkage,
     )
-    from interlace.reporting import compare
+    from interlace.reporting import compare, table
     from interlace.results import CrossedGLMMResult, CrossedLMEResult, StructuredLMEResult
     from interlace.results.planned import power
     from interlace.sources import cross_products
@@ -90,6 +90,7 @@ __all__ = [
     "pool",
     "power",
     "rvc",
+    "table",
 ]
 
 
@@ -103,7 +104,7 @@ _FOUND_IN = {
     "inference.pooled": ("pool",),
     "many.fit_many": ("fit_many",),
     "many.fits": ("ManyFits",),
-    "reporting": ("compare",),
+    "reporting": ("compare", "table"),
     "diagnostics": (
         "cooks_distance",
         "covratio",

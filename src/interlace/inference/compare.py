@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -115,15 +115,15 @@ def _text(column: str, value: object) -> str:
 
 
 def anova_models(
-    *models: Labelled[Any], names: Sequence[str] | None = None, refit: bool = True
+    *models: Labelled[Any] | Models, names: Sequence[str] | None = None, refit: bool = True
 ) -> ModelComparison:
     """Likelihood-ratio tests between nested models of the same rows.
 
     Parameters
     ----------
     models
-        Two or more fitted models, in any order; each is tested against the one before it when
-        sorted by the number of parameters.
+        Two or more fitted models, or one list or dict of them, in any order; each is tested against
+        the one before it when sorted by the number of parameters.
     names
         Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
     refit
@@ -159,10 +159,11 @@ def anova_models(
     >>> anova_models(slopes, plain)["Chisq"].round(3).to_dict()
     {'model 2': nan, 'model 1': 42.139}
     """
-    labels = model_names(models, names, general=True)
-    if general := [m for m in models if isinstance(m, FittedGeneralModel)]:
+    held, names = given(models, names)
+    labels = model_names(held, names, general=True)
+    if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _anova_general(general, labels)
-    results = [m for m in models if isinstance(m, FittedModel)]
+    results = [m for m in held if isinstance(m, FittedModel)]
     estimates, notes = comparable(results, refit=refit)
     order = sorted(range(len(results)), key=lambda i: n_parameters(estimates[i].A))
     table = likelihood_ratios(
@@ -261,6 +262,21 @@ def chi2_tail(statistic: Floats, df: Floats) -> Floats:
 
 
 # ------------------------------------------------------------------ what can be compared
+
+
+Models = Sequence[Labelled[Any]] | Mapping[str, Labelled[Any]]
+
+
+def given(
+    models: Sequence[Labelled[Any] | Models], names: Sequence[str] | None
+) -> tuple[tuple[Labelled[Any], ...], Sequence[str] | None]:
+    """Models given one by one, or as one list or dict, whose keys are their names."""
+    if len(models) == 1 and isinstance(models[0], Mapping):
+        held = models[0]
+        return tuple(held.values()), list(map(str, held)) if names is None else names
+    if len(models) == 1 and isinstance(models[0], list | tuple):
+        return tuple(models[0]), names
+    return tuple(models), names  # type: ignore[arg-type]
 
 
 def model_names(

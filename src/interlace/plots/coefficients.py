@@ -16,8 +16,7 @@ _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
 
 
 def plot_coef(
-    results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
-    *,
+    *results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
     level: float = 0.95,
     ddf: str | None = None,
     intercept: bool = False,
@@ -28,7 +27,8 @@ def plot_coef(
     Parameters
     ----------
     results
-        A fitted model, several, or several under names of your own; at most 7.
+        One fitted model or several, one list of them, or one dict under names of your own; at most
+        7.
     level
         Coverage of the intervals.
     ddf
@@ -58,7 +58,7 @@ def plot_coef(
     >>> two = interlace.fit("score ~ Machine + (Machine | Worker)", machines)
     >>> figure = plot_coef({"intercepts": one, "slopes": two})
     """
-    models = _models(results)
+    models = _models(results[0] if len(results) == 1 else results)  # type: ignore[arg-type]
     tables = [r.coef_table(ddf, level).assign(model=name) for name, r in models.items()]
     table = pd.concat(tables).rename_axis("name").reset_index()
     names = _names(table, parm, intercept)

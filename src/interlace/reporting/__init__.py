@@ -4,11 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from interlace.reporting.brief import maketables_coefficients, maketables_statistic, short
     from interlace.reporting.broom import augment, glance, tidy
     from interlace.reporting.explained import ICC, R2, icc, r2
     from interlace.reporting.general import summarize_general
     from interlace.reporting.general_explained import icc_general, r2_general
     from interlace.reporting.models import compare
+    from interlace.reporting.paragraph import report
+    from interlace.reporting.side_by_side import table
     from interlace.reporting.singular import SingularReport, singular_report
     from interlace.reporting.structured import (
         glance_structured,
@@ -27,22 +30,30 @@ __all__ = [
     "glance_structured",
     "icc",
     "icc_general",
+    "maketables_coefficients",
+    "maketables_statistic",
     "r2",
     "r2_general",
+    "report",
+    "short",
     "singular_report",
     "summarize",
     "summarize_general",
     "summarize_structured",
+    "table",
     "tidy",
     "tidy_structured",
 ]
 
 _LATER = (
+    "brief",
     "broom",
     "explained",
     "general",
     "general_explained",
     "models",
+    "paragraph",
+    "side_by_side",
     "singular",
     "structured",
     "summary",

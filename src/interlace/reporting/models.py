@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import pandas as pd
 
 from interlace.errors import InterlaceError
 from interlace.estimation.likelihood import n_parameters
+from interlace.inference import conditional
 from interlace.inference.compare import (
     ModelComparison,
     comparable,
+    given,
     model_names,
     same_fixed_part,
     same_rows,
@@ -27,15 +29,21 @@ from interlace.reporting.general_explained import icc_general, r2_general
 _METHODS = {True: "REML", False: "ML"}
 
 
-def compare(*models: Labelled[Any], names: Sequence[str] | None = None) -> ModelComparison:
+def compare(
+    *models: Labelled[Any] | Sequence[Labelled[Any]] | Mapping[str, Labelled[Any]],
+    names: Sequence[str] | None = None,
+    caic: bool = False,
+) -> ModelComparison:
     """Information criteria, explained variance and size of errors of several models.
 
     Parameters
     ----------
     models
-        Two or more models of the same rows and response, nested or not.
+        Two or more models of the same rows and response, nested or not; or one list or dict.
     names
         Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
+    caic
+        Add ``cAIC``, the conditional AIC of each model as it was fitted.
 
     Returns
     -------
@@ -68,11 +76,12 @@ def compare(*models: Labelled[Any], names: Sequence[str] | None = None) -> Model
     >>> compare(slopes, plain)["delta_AIC"].round(2).to_dict()
     {'model 1': 0.0, 'model 2': 38.84}
     """
-    labels = model_names(models, names, general=True)
-    same_rows(models)
-    if general := [m for m in models if isinstance(m, FittedGeneralModel)]:
+    held, names = given(models, names)
+    labels = model_names(held, names, general=True)
+    same_rows(held)
+    if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _general(general, labels)
-    results = [m for m in models if isinstance(m, TestedModel)]
+    results = [m for m in held if isinstance(m, TestedModel)]
     alike = len({r.method for r in results}) == 1 and same_fixed_part(results)
     estimates, notes = comparable(results, refit=not alike)
     if not alike and notes:
@@ -89,13 +98,12 @@ def compare(*models: Labelled[Any], names: Sequence[str] | None = None) -> Model
     error = max(e.convergence.criterion_error or 0.0 for e in estimates)
     if error > 0.0:
         notes += (f"AIC, AICc and BIC have Monte-Carlo standard errors up to {error:.2g}.",)
-    return ModelComparison(
-        "Comparison of models",
-        table.assign(**_criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)).assign(
-            **_qualities(results)
-        ),
-        notes,
-    )
+    criteria = _criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)
+    table = table.assign(**criteria).assign(**_qualities(results))
+    if caic:
+        table = table.assign(cAIC=[conditional.caic(r).caic for r in results])
+        notes += ("cAIC is conditional on the groups; see caic() for its degrees of freedom.",)
+    return ModelComparison("Comparison of models", table, notes)
 
 
 def _general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
-from interlace.model.fitted import Ddf, effect_powers, tame
+from interlace.model.fitted import DDF, Ddf, effect_powers, tame
 from interlace.model.undetermined import in_words
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from interlace.inference.tested import TestedModel
 
 Row = tuple[str, ...]
+
+# Columns of a terminal, and what is left of a label that is cut.
+WIDTH, _LEAST_LABEL = 80, 14
 
 # What the table of the fixed effects says about its tests.
 _METHODS: Mapping[Ddf, str] = {
@@ -63,14 +68,14 @@ class Summary:
         return as_html(self)
 
 
-def summarize(result: TestedModel) -> Summary:
-    """Collect the tables of a result."""
+def summarize(result: TestedModel, ddf: str | None = None) -> Summary:
+    """Collect the tables of a result, tests with other degrees of freedom if asked."""
     return Summary(
         title=f"Linear mixed model fitted by {result.method}",
         facts=_facts(result),
         tables=(
             _variances(result),
-            fixed_table(result),
+            fixed_table(result, ddf),
             *_chance_table(result),
         ),
         notes=_notes(result),
@@ -157,23 +162,26 @@ def _correlation(covariance: float, scale: float) -> str:
     return f"{covariance / scale:.3f}" if scale > 0 else ""
 
 
-def fixed_table(result: TestedModel | TestedGeneralModel | TestedStructuredModel) -> Table:
+def fixed_table(
+    result: TestedModel | TestedGeneralModel | TestedStructuredModel, ddf: str | None = None
+) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
-    interval = result.fe_conf_int.to_numpy()
-    large = np.isinf(result.fe_df).all()
+    found = result.coef_table(ddf)
+    large = bool(np.isinf(found["df"]).all())
     letter = "z" if large else "t"
     columns = {
-        "": [str(name) for name in result.fe_params.index],
-        "Estimate": aligned(result.fe_params.to_numpy()),
-        "Std. error": aligned(result.fe_bse.to_numpy()),
-        **({} if large else {"df": [f"{df:.2f}" for df in result.fe_df]}),
-        letter: [f"{t:.3f}" for t in result.fe_tvalues],
-        f"P>|{letter}|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in result.fe_pvalues],
-        "[0.025": aligned(interval[:, 0]),
-        "0.975]": aligned(interval[:, 1]),
+        "": [str(name) for name in found.index],
+        "Estimate": aligned(found["estimate"].to_numpy()),
+        "Std. error": aligned(found["se"].to_numpy()),
+        **({} if large else {"df": [f"{df:.2f}" for df in found["df"]]}),
+        letter: [f"{t:.3f}" for t in found["statistic"]],
+        f"P>|{letter}|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in found["p"]],
+        "[0.025": aligned(found["lower"].to_numpy()),
+        "0.975]": aligned(found["upper"].to_numpy()),
     }
     rows = tuple(zip(*columns.values(), strict=True))
-    return Table(f"Fixed effects{_METHODS[result.options.ddf]}", tuple(columns), rows, labels=1)
+    how = _METHODS[choose("ddf", ddf or result.options.ddf, DDF, one_of=True)]
+    return Table(f"Fixed effects{how}", tuple(columns), rows, labels=1)
 
 
 def _chance_table(result: TestedModel) -> tuple[Table, ...]:
@@ -258,18 +266,46 @@ def _or_dash(value: float, text: str) -> str:
 
 
 def as_text(summary: Summary) -> str:
-    """Plain-text rendering."""
+    """Plain text in 80 columns."""
     width = max(len(name) for name, _ in summary.facts)
     lines = [summary.title, "=" * len(summary.title)]
-    lines += [f"{name + ':':<{width + 2}}{value}" for name, value in summary.facts]
+    for name, value in summary.facts:
+        first, *more = wrap(value, WIDTH - width - 2, break_long_words=False) or [""]
+        lines += [f"{name + ':':<{width + 2}}{first}", *(" " * (width + 2) + one for one in more)]
     for table in summary.tables:
-        lines += ["", table.title, *_text_rows(table)]
-    if summary.notes:
-        lines += ["", *summary.notes]
+        shown = fitting(table)
+        lines += ["", *wrap(shown.title, WIDTH), *text_rows(shown)]
+    for note in summary.notes:
+        lines += ["", *wrap(note, WIDTH, break_long_words=False)]
     return "\n".join(lines)
 
 
-def _text_rows(table: Table) -> list[str]:
+def fitting(table: Table) -> Table:
+    """A table in 80 columns: long labels are cut, then the last columns left out."""
+    grid = [table.header, *table.rows]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(table.header))]
+    over = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    for i in sorted(range(table.labels), key=lambda i: -widths[i]):
+        cut = max(0, min(over, widths[i] - _LEAST_LABEL))
+        widths[i] -= cut
+        over -= cut
+    kept = len(widths)
+    while over > 0 and kept > table.labels + 1:
+        kept -= 1
+        over -= widths[kept] + 2
+    rows = [
+        tuple(
+            cell if i >= table.labels or len(cell) <= widths[i] else cell[: widths[i] - 2] + ".."
+            for i, cell in enumerate(row[:kept])
+        )
+        for row in grid
+    ]
+    more = "" if kept == len(table.header) else " (more columns: in HTML, or as frames)"
+    return Table(table.title + more, rows[0], tuple(rows[1:]), table.labels)
+
+
+def text_rows(table: Table) -> list[str]:
+    """Lines of a table, with rules."""
     grid = [table.header, *table.rows]
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.header))]
 

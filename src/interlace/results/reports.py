@@ -113,9 +113,53 @@ class Tables(Coefficients[E]):
 class Reports(Tables[Estimate], TestedModel):
     """Tables and figures of a fitted linear model; a chapter of a result."""
 
-    def summary(self) -> Summary:
-        """Tables of the fit; prints as text, shows as HTML in notebooks."""
-        return reporting.summarize(self)
+    def summary(self, *, ddf: str | None = None) -> Summary:
+        """Tables of the fit; prints as text of 80 columns, shows as HTML in notebooks.
+
+        ``ddf`` are degrees of freedom of the tests other than those of the fit.
+        """
+        return reporting.summarize(self, ddf)
+
+    def report(self, *, ddf: str | None = None, level: float = 0.95) -> str:
+        """A paragraph for the methods and results of a paper, numbers computed.
+
+        What was fitted to how many observations and groups, how it was tested, what is explained,
+        every coefficient but the intercept with its interval and test, and standard deviations.
+
+        Parameters
+        ----------
+        ddf, level
+            Of the tests and intervals, as in :meth:`coef_table`.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep,
+        ...                        ddf="satterthwaite")
+        >>> print(result.report().split(". ")[-2])
+        The estimate for Days was significantly different from 0, b = 10.47, 95 % CI [7.21, 13.73],
+        t(17) = 6.77, p < .001
+        """
+        return reporting.report(self, ddf=ddf, level=level)
+
+    def __str__(self) -> str:
+        """A short table."""
+        return reporting.short(self)
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        """Coefficients as the package maketables reads them, then standard deviations."""
+        return reporting.maketables_coefficients(self)
+
+    def __maketables_stat__(self, key: str) -> float | int | str | None:
+        """A statistic by the name that maketables gives it."""
+        return reporting.maketables_statistic(self, key)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        """The response, for maketables."""
+        return self.formula.response
 
     def _repr_html_(self) -> str:
         """The summary, for notebooks."""

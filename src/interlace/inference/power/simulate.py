@@ -21,12 +21,14 @@ from interlace.inference.power.truth import Truth
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level
-from interlace.model.fitted import DDF, FittedModel
+from interlace.model.fitted import FittedModel
 from interlace.model.simulate import Seed, seed_sequence
 from interlace.sums.terms import Floats
 
 # Name of the column that stands in for the response.
 RESPONSE = "interlace_response"
+# Ways to test a simulated response.
+TESTS = ("normal", "satterthwaite", "kenward-roger")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Plan:
         """Refuse settings that cannot be meant."""
         if not isinstance(self.n, int | np.integer) or self.n < 1:
             raise InterlaceError(f"n must be a positive whole number, not {self.n!r}")
-        choose("ddf", self.ddf, DDF, one_of=True)
+        choose("ddf", self.ddf, TESTS, one_of=True)
         check_level(self.level)
         jobs = self.n_jobs
         if not isinstance(jobs, int | np.integer) or (jobs < 1 and jobs != -1):
