@@ -218,7 +218,7 @@ def _notes(result: TestedModel) -> tuple[str, ...]:
     if result.is_singular:
         terms = ", ".join(result.estimate.singular_groups)
         notes.append(
-            f"Singular fit: a variance, or a combination of random effects, is zero in {terms}; "
+            f"Singular fit: a variance, or a combination of random effects,\nis zero in {terms}; "
             f"see singular_report()"
         )
     if result.estimate.undetermined:
@@ -276,7 +276,9 @@ def as_text(summary: Summary) -> str:
         shown = fitting(table)
         lines += ["", *wrap(shown.title, WIDTH), *text_rows(shown)]
     for note in summary.notes:
-        lines += ["", *wrap(note, WIDTH, break_long_words=False)]
+        lines.append("")
+        for line in note.split("\n"):
+            lines += wrap(line, WIDTH, break_long_words=False)
     return "\n".join(lines)
 
 
