@@ -15,6 +15,11 @@ from interlace.errors import (
 if TYPE_CHECKING:
     from interlace import datasets, families
     from interlace.diagnostics import (
+        check_approximation,
+        check_dispersion,
+        check_residuals,
+        check_separation,
+        check_zeros,
         cooks_distance,
         covratio,
         covtrace,
@@ -63,6 +68,11 @@ __all__ = [
     "StructuredLMEResult",
     "UndeterminedWarning",
     "anova",
+    "check_approximation",
+    "check_dispersion",
+    "check_residuals",
+    "check_separation",
+    "check_zeros",
     "compare",
     "cooks_distance",
     "covratio",
@@ -106,6 +116,11 @@ _FOUND_IN = {
     "many.fits": ("ManyFits",),
     "reporting": ("compare", "table"),
     "diagnostics": (
+        "check_approximation",
+        "check_dispersion",
+        "check_residuals",
+        "check_separation",
+        "check_zeros",
         "cooks_distance",
         "covratio",
         "covtrace",

@@ -7,6 +7,13 @@ from interlace.diagnostics.leverage import leverage
 
 if TYPE_CHECKING:
     from interlace.diagnostics.augment import hlm_augment
+    from interlace.diagnostics.checks import (
+        check_approximation,
+        check_dispersion,
+        check_residuals,
+        check_separation,
+        check_zeros,
+    )
     from interlace.diagnostics.influence import (
         cooks_distance,
         covratio,
@@ -19,6 +26,11 @@ if TYPE_CHECKING:
     from interlace.diagnostics.residuals import hlm_resid
 
 __all__ = [
+    "check_approximation",
+    "check_dispersion",
+    "check_residuals",
+    "check_separation",
+    "check_zeros",
     "cooks_distance",
     "covratio",
     "covtrace",
@@ -31,7 +43,7 @@ __all__ = [
     "rvc",
 ]
 
-_LATER = ("augment", "influence", "residuals")
+_LATER = ("augment", "checks", "influence", "residuals")
 
 
 def __getattr__(name: str) -> object:

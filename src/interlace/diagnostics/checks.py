@@ -1,0 +1,434 @@
+"""Checks of generalised models: dispersion, zeros, separation, residuals, the approximation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+import pandas as pd
+from scipy.special import bdtr, chdtrc, kolmogorov
+
+from interlace.diagnostics.general import prior_weights, simulated_ranks
+from interlace.errors import InterlaceError
+from interlace.glmm.estimate import GeneralEstimate, estimate_general
+from interlace.glmm.families import NegativeBinomial, Poisson
+from interlace.glmm.laplace import Laplace
+from interlace.glmm.leverage import Leverage
+from interlace.glmm.quadrature import Quadrature, refuse_quadrature
+from interlace.glmm.separation import directions_to_infinity
+from interlace.inference.bootstrap.general import GeneralParameters
+from interlace.model.drawn import law_at, simulate_general
+from interlace.model.generalised import FittedGeneralModel
+from interlace.sums.terms import Floats
+
+COUNTS = ("binomial", "poisson", "negative-binomial")
+# Probabilities below which a check finds fault in words.
+_FAULT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What a check found: a table, and what it says in words.
+
+    Attributes
+    ----------
+    title, table
+        What was checked, and its numbers.
+    notes
+        Sentences to read them by.
+    """
+
+    title: str
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def __getitem__(self, column: str) -> pd.Series:
+        """A column of the table."""
+        return self.table[column]
+
+    def __repr__(self) -> str:
+        body = self.table.to_string(float_format=lambda v: f"{v:.4g}")
+        return "\n".join([self.title, "=" * len(self.title), body, "", *self.notes])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<div><h4>{escape(self.title)}</h4>{self.table.to_html()}{notes}</div>"
+
+
+def _general(result: object, verb: str) -> FittedGeneralModel:
+    """The result, if it is of a generalised model."""
+    if not isinstance(result, FittedGeneralModel):
+        raise InterlaceError(
+            f"{verb} is made for generalised models, not for {type(result).__name__}"
+        )
+    return result
+
+
+# ------------------------------------------------------------------ dispersion
+
+
+def check_dispersion(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+    """Whether responses vary more, or less, around their means than the family says.
+
+    Parameters
+    ----------
+    result
+        A generalised model.
+    nsim, seed
+        Of the simulated responses.
+
+    Returns
+    -------
+    Check
+        By test: ``ratio`` of variances, 1 if the family is right; ``df`` and ``p``.
+        ``"pearson"``: squared Pearson residuals over rows less the effective number of parameters,
+        the sum of the exact leverages, upper tail.  ``"simulated"``: squared distances from the
+        mean of simulated responses, new random effects drawn, over those of the simulated, both
+        tails.  ``"poisson"``: of a negative binomial model, twice the log-likelihood gained over
+        Poisson, half-half mixture.
+
+    Raises
+    ------
+    InterlaceError
+        The result is no generalised model.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> ticks = interlace.datasets.load("grouseticks")
+    >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson")
+    >>> check_dispersion(result).table.loc["pearson", ["ratio", "p"]].round(3).tolist()
+    [2.203, 0.0]
+    """
+    model = _general(result, "check_dispersion")
+    rows = {"pearson": _pearson(model), "simulated": _simulated(model, nsim, seed)}
+    notes = [_dispersed(model, rows)]
+    if isinstance(model.family, NegativeBinomial) and model.family.kind == 2:
+        rows["poisson"] = _over_poisson(model, model.family)
+        if rows["poisson"][2] > _FAULT:
+            notes.append("No overdispersion beyond Poisson is left: family='poisson' fits as well.")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "df", "p"])
+    return Check("Dispersion", table, tuple(notes))
+
+
+def _pearson(model: FittedGeneralModel) -> tuple[float, float, float]:
+    """Pearson's statistic over its effective degrees of freedom."""
+    estimate = model.estimate
+    law = law_at(model, estimate.eta)
+    around = prior_weights(model) * (estimate.problem.y - law.mean * law.trials) ** 2
+    statistic = float((around / law.variance).sum())
+    df = model.nobs - float(Leverage(estimate.evaluation).overall.sum())
+    return statistic / df, df, float(chdtrc(df, statistic))
+
+
+def _simulated(
+    model: FittedGeneralModel, nsim: int, seed: int | None
+) -> tuple[float, float, float]:
+    """Squares around the mean of simulated responses, over those of the simulated."""
+    drawn, y = simulate_general(model, nsim, seed), model.estimate.problem.y
+    center = drawn.mean(axis=1)
+    own = float(((y - center) ** 2).mean())
+    others = ((drawn - center[:, None]) ** 2).mean(axis=0) * nsim / (nsim - 1.0)
+    return own / float(others.mean()), np.nan, _two_sided(own, others)
+
+
+def _two_sided(value: float, drawn: Floats) -> float:
+    """Twice the smaller tail of a value among simulated ones, itself counted."""
+    above = 1.0 + float((drawn >= value).sum())
+    below = 1.0 + float((drawn <= value).sum())
+    return min(1.0, 2.0 * min(above, below) / (len(drawn) + 1.0))
+
+
+def _over_poisson(
+    model: FittedGeneralModel, family: NegativeBinomial
+) -> tuple[float, float, float]:
+    """Twice the log-likelihood gained over Poisson, whose dispersion lies at the bound."""
+    estimate = model.estimate
+    plain = replace(estimate.problem, family=Poisson(family.link), G=np.zeros((model.nobs, 0)))
+    smaller = estimate_general(plain.responding(plain.y), estimate.approximation)
+    gain = max(smaller.value - estimate.value, 0.0)
+    return gain, 1.0, 0.5 * (float(chdtrc(1, gain)) + float(gain <= 0.0))
+
+
+def _dispersed(model: FittedGeneralModel, rows: dict[str, tuple[float, float, float]]) -> str:
+    """What the two ratios say."""
+    ratio, _, p = rows["pearson"]
+    if model.family.auxiliary:
+        return (
+            f"The {model.family.auxiliary} of family={model.family.name!r} is estimated, which "
+            f"makes the first ratio near 1; the second looks at random effects too."
+        )
+    if p < _FAULT and ratio > 1.0:
+        way = {
+            "poisson": "family='negative-binomial', or a random effect of every row",
+            "binomial": "a random effect of every row",
+        }.get(model.family.name, "another family")
+        return f"Overdispersion: standard errors are too small; consider {way}."
+    return "No overdispersion was found."
+
+
+# ------------------------------------------------------------------ zeros
+
+
+def check_zeros(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+    """Whether there are more zeros, or fewer, than the family expects.
+
+    Parameters
+    ----------
+    result
+        A generalised model of counts.
+    nsim, seed
+        Of the simulated responses.
+
+    Returns
+    -------
+    Check
+        One row: ``observed`` zeros, ``expected`` given the modes of the random effects,
+        ``simulated`` with new ones, ``ratio`` of observed to simulated, and ``p``, both tails.
+
+    Raises
+    ------
+    InterlaceError
+        The result is no generalised model of counts.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> ticks = interlace.datasets.load("grouseticks")
+    >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson")
+    >>> check_zeros(result).table.loc["zeros", ["observed", "expected"]].round(1).tolist()
+    [126.0, 107.3]
+    """
+    model = _general(result, "check_zeros")
+    if model.family.name not in COUNTS:
+        raise InterlaceError(
+            f"check_zeros counts the zeros of counts; family={model.family.name!r} has none"
+        )
+    y, law = model.estimate.problem.y, law_at(model, model.estimate.eta)
+    observed = float((y == 0.0).sum())
+    drawn = (simulate_general(model, nsim, seed) == 0.0).sum(axis=0).astype(np.float64)
+    p = _two_sided(observed, drawn)
+    mean = float(drawn.mean())
+    row = {
+        "observed": observed,
+        "expected": float(law.cdf(np.zeros_like(y)).sum()),
+        "simulated": mean,
+        "ratio": observed / mean if mean > 0.0 else np.nan,
+        "p": p,
+    }
+    table = pd.DataFrame(row, index=["zeros"])
+    more = "more" if observed > mean else "fewer"
+    found = f"There are {more} zeros than the family expects." if p < _FAULT else "As expected."
+    return Check("Zeros", table, (found,))
+
+
+# ------------------------------------------------------------------ residuals
+
+
+def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+    """Tests of simulated residuals, as in the package DHARMa.
+
+    Parameters
+    ----------
+    result
+        A generalised model.
+    nsim, seed
+        Of the simulated responses, for which new random effects are drawn.
+
+    Returns
+    -------
+    Check
+        By test, ``statistic`` and ``p``.  ``"uniformity"``: Kolmogorov and Smirnov's distance.
+        ``"dispersion"``: as in :func:`check_dispersion`.  ``"outliers"``: how many responses lie
+        outside all simulated ones.  ``"zeros"``: the ratio of :func:`check_zeros`, for counts.
+
+    Raises
+    ------
+    InterlaceError
+        The result is no generalised model.
+
+    Notes
+    -----
+    Responses of a level share its random effect, which the tests do not count with: with few levels
+    their probabilities are too small.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> cbpp = interlace.datasets.load("cbpp")
+    >>> result = interlace.fit(
+    ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+    ... )
+    >>> list(check_residuals(result, nsim=50).table.index)
+    ['uniformity', 'dispersion', 'outliers', 'zeros']
+    """
+    model = _general(result, "check_residuals")
+    ranks = np.sort(simulated_ranks(model, False, nsim, seed))
+    n, steps = len(ranks), np.arange(len(ranks) + 1) / len(ranks)
+    distance = float(max((steps[1:] - ranks).max(), (ranks - steps[:-1]).max()))
+    end = 1.0 / (nsim + 1.0)
+    outside = int(((ranks < end) | (ranks > 1.0 - end)).sum())
+    ratio, _, p = _simulated(model, nsim, seed)
+    rows = {
+        "uniformity": (distance, float(kolmogorov(np.sqrt(n) * distance))),
+        "dispersion": (ratio, p),
+        "outliers": (float(outside), _outliers(outside, n, 2.0 * end)),
+    }
+    if model.family.name in COUNTS:
+        zeros = check_zeros(model, nsim=nsim, seed=seed).table.iloc[0]
+        rows["zeros"] = (float(zeros["ratio"]), float(zeros["p"]))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["statistic", "p"])
+    bad = [name for name in table.index if table.loc[name, "p"] < _FAULT]
+    said = f"Look at: {', '.join(bad)}." if bad else "No fault was found."
+    return Check("Simulated residuals", table, (said,))
+
+
+def _outliers(found: int, n: int, share: float) -> float:
+    """Twice the smaller tail of a binomial number."""
+    below, above = float(bdtr(found, n, share)), 1.0 - float(bdtr(found - 1, n, share))
+    return min(1.0, 2.0 * min(below, above if found else 1.0))
+
+
+# ------------------------------------------------------------------ separation
+
+
+def check_separation(result: object) -> Check:
+    """Which coefficients have no finite estimate, and levels whose responses are all alike.
+
+    Parameters
+    ----------
+    result
+        A generalised model.
+
+    Returns
+    -------
+    Check
+        By coefficient: ``estimate, se``, and ``limit``, -inf or inf where the rows are separated
+        along it, else nan.  The notes count levels that are all 0 or all at the top.
+
+    Raises
+    ------
+    InterlaceError
+        The result is no generalised model.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> cbpp = interlace.datasets.load("cbpp")
+    >>> result = interlace.fit(
+    ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+    ... )
+    >>> check_separation(result).notes[0]
+    'The rows are not separated: all coefficients have finite estimates.'
+    """
+    model = _general(result, "check_separation")
+    found = {one.name: one for one in directions_to_infinity(model.estimate.problem)}
+    names = list(model.estimate.A.names)
+    limit = [found[n].sign * np.inf if n in found else np.nan for n in names]
+    se = np.sqrt(np.diag(model.fe_cov))
+    table = pd.DataFrame(
+        {"estimate": model.fe_params.to_numpy(), "se": se, "limit": limit}, index=names
+    )
+    said = "The rows are not separated: all coefficients have finite estimates."
+    if found:
+        said = (
+            f"Without a finite estimate: {', '.join(found)}; merge levels, or give the "
+            f"coefficients a prior with fixed_prior=."
+        )
+    return Check("Separation", table, (said, *_alike(model)))
+
+
+def _alike(model: FittedGeneralModel) -> list[str]:
+    """Levels all of whose responses are 0, or at the top."""
+    problem, name = model.estimate.problem, model.family.name
+    if name not in COUNTS:
+        return []
+    notes = []
+    ends = {"0": problem.y == 0.0}
+    if name == "binomial":
+        ends["at the top"] = problem.y == problem.trials
+    pairs = zip(problem.rows.terms, problem.rows.codes, strict=True)
+    for term, codes in {term.group: (term, codes) for term, codes in pairs}.values():
+        size = np.bincount(codes, minlength=term.l)
+        for what, rows in ends.items():
+            k = int((np.bincount(codes[rows], minlength=term.l) == size).sum())
+            if k:
+                notes.append(f"{k} of {term.l} levels of '{term.group}' are all {what}.")
+    return notes
+
+
+# ------------------------------------------------------------------ approximation
+
+
+def check_approximation(result: object, nodes: int = 15) -> Check:
+    """Estimates by Laplace's approximation beside those by quadrature.
+
+    Parameters
+    ----------
+    result
+        A generalised model with one grouping factor and at most three random effects a level.
+    nodes
+        Of the quadrature, a dimension.
+
+    Returns
+    -------
+    Check
+        By parameter: ``laplace, quadrature, difference``, and ``in_se``, the difference in standard
+        errors (of coefficients); the last row is the log-likelihood.
+
+    Raises
+    ------
+    InterlaceError
+        The model is none that quadrature can fit.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> cbpp = interlace.datasets.load("cbpp")
+    >>> result = interlace.fit(
+    ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+    ... )
+    >>> check_approximation(result).table["difference"].round(3).to_dict()["sd_Intercept|herd"]
+    0.005
+    """
+    model = _general(result, "check_approximation")
+    if not isinstance(nodes, int | np.integer) or nodes < 2:
+        raise InterlaceError(f"nodes must be a whole number of at least 2, not {nodes!r}")
+    refuse_quadrature(model.estimate.problem, int(nodes))
+    used = model.estimate.approximation.nodes
+    exact = model.estimate if used > 1 else _again(model, Quadrature(int(nodes)))
+    rough = model.estimate if used == 1 else _again(model, Laplace())
+    names = [*GeneralParameters(model).names, "log-likelihood"]
+    columns = [_parameters(model, one) for one in (rough, exact)]
+    difference = columns[1] - columns[0]
+    se = np.full(len(names), np.nan)
+    se[: model.estimate.A.p] = np.sqrt(np.diag(exact.vcov))
+    table = pd.DataFrame(
+        {
+            "laplace": columns[0],
+            "quadrature": columns[1],
+            "difference": difference,
+            "in_se": difference / se,
+        },
+        index=names,
+    )
+    worst = float(np.nanmax(np.abs(table["in_se"])))
+    enough = "is enough here" if worst < 0.1 else "is not enough: fit with quadrature="
+    number = used if used > 1 else nodes
+    said = (
+        f"{number} nodes move coefficients by up to {worst:.2g} standard errors: Laplace {enough}"
+        f"{'' if worst < 0.1 else number}."
+    )
+    return Check("Approximation of the likelihood", table, (said,))
+
+
+def _again(model: FittedGeneralModel, approximation: Quadrature | Laplace) -> GeneralEstimate:
+    return estimate_general(model.estimate.problem, approximation, near=model.estimate)
+
+
+def _parameters(model: FittedGeneralModel, estimate: GeneralEstimate) -> Floats:
+    """All parameters, and the log-likelihood."""
+    assert model.design is not None
+    values = GeneralParameters(model).read(model.design, estimate)
+    return np.append(values, -0.5 * estimate.value)
