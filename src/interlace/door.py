@@ -161,12 +161,14 @@ def fit(
         Standard deviation of a normal prior on every coefficient but the intercept, for responses
         that leave some without a finite estimate; none by default.
     residual
-        Covariance of the residuals of a subject, ``"us(visit | subject)"``: the model has no random
-        effects then.  Structures over visits (a factor, or whole numbers, in order) are ``us``
-        (any), ``toep``, ``ar1``, ``cs`` and ``ad`` with one variance, ``toeph``, ``ar1h``, ``csh``,
-        ``adh`` and ``diag`` with one for every visit; over numeric times ``car1``, ``sp_exp`` and
-        ``sp_gau``.  ``by=arm`` gives every arm a covariance of its own.  ``ddf`` may then also be
-        ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.
+        Covariance of the residuals of a subject, ``"us(visit | subject)"``.  Structures over visits
+        (a factor, or whole numbers, in order) are ``us`` (any), ``toep``, ``ar1``, ``cs`` and
+        ``ad`` with one variance, ``toeph``, ``ar1h``, ``csh``, ``adh`` and ``diag`` with one for
+        every visit; over numeric times that subjects share ``car1``, ``sp_exp`` and ``sp_gau``.
+        ``by=arm`` gives every arm a covariance of its own.  ``varident(strata)``, ``varpower(x)``
+        and ``varexp(x)`` let standard deviations differ between strata or follow a number, alone
+        or after a structure and ``*``.  Random effects may be of the subject.  ``ddf`` may then
+        also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.
 
     Returns
     -------

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interlace.covariance.stacks import Joined, Separate
 from interlace.covariance.structures import STRUCTURES
+from interlace.covariance.templates import Full
 from interlace.estimation import structured
 from interlace.estimation.residual import estimate_structured, expected_along, projections
 from interlace.estimation.structured import StructuredCriterion, StructuredEvaluation
@@ -51,7 +53,7 @@ def problem(
     at = Visits(subject, visit, (subject % groups), subjects, V, groups)
     columns = rows.weighted(np.column_stack([rows.X, rows.response])) @ A.basis.fixed
     sums = patterns(at, columns)
-    return StructuredCriterion(A, sums, STRUCTURES[name](TIMES), reml), rows, at
+    return StructuredCriterion(A, sums, Separate(STRUCTURES[name](TIMES), groups), reml), rows, at
 
 
 def dense(
@@ -108,6 +110,26 @@ def test_value_gradient_and_information_are_the_dense_ones(
     criterion, rows, at = problem(name, groups=groups, reml=reml)
     assert criterion.patterns.summed and len(criterion.patterns.kept.rows)
     checked(criterion, rows, at, criterion.start())
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("zero", [True, False])
+def test_with_scales_and_random_effects_too(reml: bool, zero: bool) -> None:
+    criterion, rows, at = problem("ar1", groups=2, reml=reml)
+    rng = np.random.default_rng(4)
+    stack = Joined(
+        STRUCTURES["ar1"](TIMES),
+        rng.normal(size=(2, 4, 1)),
+        (("rate", False),),
+        np.ones(1),
+        (Full(2),),
+        (rng.normal(size=(2, 4, 2)),),
+    )
+    criterion = replace(criterion, stack=stack)
+    x = criterion.start() + 0.2
+    if zero:
+        x[-4:] = 0.0
+    checked(criterion, rows, at, x)
 
 
 @pytest.mark.parametrize("name", ["ar1", "cs", "toep", "ad", "csh", "us"])

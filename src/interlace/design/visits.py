@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import group_rows
+from interlace.design.variances import VARIANCES, VarianceTerm
 from interlace.errors import InterlaceError, listed
 from interlace.sums.patterns import Visits
 
@@ -29,35 +30,42 @@ _OPTIONS = ("by", "hom")
 
 @dataclass(frozen=True)
 class ResidualTerm:
-    """One ``structure(visit | subject, by=group)``.
+    """One ``structure(visit | subject, by=group) * variance(columns)``, either factor alone too.
 
     Parameters
     ----------
     structure
-        Its name, ``hom=`` taken into account.
+        Its name, ``hom=`` taken into account; ``"id"`` for a variance function alone.
     visit
-        Column of the visits, or of the times.
+        Column of the visits, or of the times; ``None`` for rows in any order.
     subject
-        Columns whose combinations are the subjects.
+        Columns whose combinations are the subjects; none for rows that are all independent.
     by
         Column of the groups that have a covariance of their own.
+    variance
+        The variance function.
     """
 
     structure: str
-    visit: str
+    visit: str | None
     subject: tuple[str, ...]
     by: str | None = None
+    variance: VarianceTerm | None = None
 
     def __str__(self) -> str:
+        if self.visit is None:
+            return str(self.variance)
         by = "" if self.by is None else f", by={_quoted(self.by)}"
         subject = ":".join(map(_quoted, self.subject))
-        return f"{self.structure}({_quoted(self.visit)} | {subject}{by})"
+        scaled = "" if self.variance is None else f" * {self.variance}"
+        return f"{self.structure}({_quoted(self.visit)} | {subject}{by}){scaled}"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns read, each once."""
-        by = () if self.by is None else (self.by,)
-        return tuple(dict.fromkeys((self.visit, *self.subject, *by)))
+        single = tuple(name for name in (self.visit, self.by) if name is not None)
+        scaled = () if self.variance is None else self.variance.columns
+        return tuple(dict.fromkeys((*single, *self.subject, *scaled)))
 
     def of(self, labels: Levels) -> Structure:
         """The structure over visits with these labels."""
@@ -92,18 +100,44 @@ def parse_residual(text: object) -> ResidualTerm:
     """
     if not isinstance(text, str):
         raise InterlaceError(f"residual must be text such as 'us(visit | subject)', not {text!r}")
-    if "*" in text:
+    found = [_factor(text, part) for part in text.split("*")]
+    places = [f for f in found if isinstance(f, ResidualTerm)]
+    variances = [f for f in found if isinstance(f, VarianceTerm)]
+    if len(places) > 1 or len(variances) > 1:
         raise InterlaceError(
-            f"residual={text!r}: products of a correlation and a variance function are not "
-            "built yet; heterogeneous structures such as 'ar1h' have a variance for every visit"
+            f"residual={text!r}: one structure and one variance function may be joined by '*'"
         )
-    match = _CALL.fullmatch(text)
+    if not places:
+        return ResidualTerm("id", None, (), variance=variances[0])
+    place = places[0]
+    if not variances:
+        return place
+    if place.structure not in (*HETEROGENEOUS, *OF_TIMES) or place.by is not None:
+        has = (
+            "a covariance of its own for every group" if place.by else "a variance for every visit"
+        )
+        raise InterlaceError(
+            f"residual={text!r}: {place.structure!r} has {has} already; a variance function scales "
+            "structures with one variance, such as 'ar1' or 'cs'"
+        )
+    return replace(place, variance=variances[0])
+
+
+def _factor(text: str, part: str) -> ResidualTerm | VarianceTerm:
+    """A structure over visits, or a variance function."""
+    match = _CALL.fullmatch(part)
     if match is None:
         raise InterlaceError(
             f"residual={text!r} must be a structure over visits within subjects, such as "
-            "'us(visit | subject)'"
+            "'us(visit | subject)', a variance function such as 'varident(stratum)', or both "
+            "joined by '*'"
         )
     name, inside = match[1], match[2]
+    if name in VARIANCES:
+        columns = tuple(_column(text, one) for one in inside.split(":"))
+        if name != "varident" and len(columns) > 1:
+            raise InterlaceError(f"residual={text!r}: {name} reads one column")
+        return VarianceTerm(name, columns)
     _refuse_structure(name)
     place, *rest = inside.split(",")
     if place.count("|") != 1:
@@ -118,21 +152,17 @@ def parse_residual(text: object) -> ResidualTerm:
     return ResidualTerm(
         structure=_structure(text, name, options.get("hom")),
         visit=_column(text, visit),
-        subject=tuple(_column(text, part) for part in subject.split(":")),
+        subject=tuple(_column(text, one) for one in subject.split(":")),
         by=_column(text, options["by"]) if "by" in options else None,
     )
 
 
 def _refuse_structure(name: str) -> None:
     known = [s for s in STRUCTURES if s != "id"]
-    if name in ("varident", "varpower", "varexp"):
-        raise InterlaceError(
-            f"the residual structure {name!r} is not built yet: 'diag(visit | subject)' has a "
-            "variance for every visit"
-        )
     if name not in known:
         raise InterlaceError(
-            f"unknown residual structure {name!r}: choose one of {', '.join(known)}"
+            f"unknown residual structure {name!r}: choose one of {', '.join(known)}, or a "
+            f"variance function, {', '.join(VARIANCES)}"
         )
 
 
@@ -191,7 +221,9 @@ def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
         Visits that have no order, times that are not numbers, two rows of a subject at one visit, a
         subject in two groups; the message names the rows.
     """
-    codes, labels = _visits(term, rows)
+    if term.visit is None:
+        return _grid_of_rows(term, rows)
+    codes, labels = _visits(term, term.visit, rows)
     subjects, of_row = group_rows(term.subject, rows.columns)
     _refuse_repeated(term, rows, of_row, codes, labels, subjects.labels)
     groups: Codes = np.zeros(rows.n, dtype=np.intp)
@@ -205,9 +237,26 @@ def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
     return Grid(at, labels, names)
 
 
-def _visits(term: ResidualTerm, rows: CompleteRows) -> tuple[Codes, Levels]:
+def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
+    """Rows numbered within their subjects; without subjects, each is one."""
+    of_row = np.arange(rows.n) if not term.subject else group_rows(term.subject, rows.columns)[1]
+    order = np.argsort(of_row, kind="stable")
+    size = np.bincount(of_row)
+    codes = np.empty(rows.n, dtype=np.intp)
+    codes[order] = np.arange(rows.n) - np.repeat(np.cumsum(size) - size, size)
+    if size.max() > _MOST:
+        raise InterlaceError(
+            f"a level of '{':'.join(term.subject)}' has {size.max():,} rows: {term} beside random "
+            f"effects is built for levels of at most {_MOST} rows so far"
+        )
+    labels = np.arange(int(size.max()))
+    at = Visits(of_row, codes, np.zeros(rows.n, dtype=np.intp), len(size), len(labels), 1)
+    return Grid(at, labels, None)
+
+
+def _visits(term: ResidualTerm, visit: str, rows: CompleteRows) -> tuple[Codes, Levels]:
     """Positions of the visits of the rows, and their labels in order."""
-    column = rows.columns[term.visit]
+    column = rows.columns[visit]
     if term.structure in OF_TIMES:
         if not frame.is_numeric(column) or column.dtype.kind == "b":
             raise InterlaceError(
@@ -216,7 +265,7 @@ def _visits(term: ResidualTerm, rows: CompleteRows) -> tuple[Codes, Levels]:
                 "them, or take 'ar1' over visits in order"
             )
     elif not isinstance(column, pd.Categorical):
-        _refuse_unordered(term, rows)
+        _refuse_unordered(visit, rows)
     codes, labels = frame.factorize(column)
     if len(labels) < 2:
         raise InterlaceError(
@@ -233,16 +282,16 @@ def _visits(term: ResidualTerm, rows: CompleteRows) -> tuple[Codes, Levels]:
     return codes, labels
 
 
-def _refuse_unordered(term: ResidualTerm, rows: CompleteRows) -> None:
+def _refuse_unordered(visit: str, rows: CompleteRows) -> None:
     """Refuse visits that are neither categories nor whole numbers."""
-    column = rows.columns[term.visit]
+    column = rows.columns[visit]
     way_out = (
         "make it a categorical in the order of the visits, or take 'car1', 'sp_exp' or 'sp_gau' "
         "for times"
     )
     if not frame.is_numeric(column):
         raise InterlaceError(
-            f"the visits '{term.visit}' hold {frame.kind(column)} ({rows.name(0, 'the data')}): "
+            f"the visits '{visit}' hold {frame.kind(column)} ({rows.name(0, 'the data')}): "
             f"{way_out}"
         )
     values = np.asarray(column, dtype=np.float64)
@@ -250,7 +299,7 @@ def _refuse_unordered(term: ResidualTerm, rows: CompleteRows) -> None:
     if uneven.any():
         row = int(np.argmax(uneven))
         raise InterlaceError(
-            f"the visits '{term.visit}' must be a factor or whole numbers, but "
+            f"the visits '{visit}' must be a factor or whole numbers, but "
             f"{rows.name(row, 'the data')} has {values[row]:g}: {way_out}"
         )
 

@@ -286,10 +286,7 @@ class Estimate:
         Entries are taken per root mean square of their column of ``Z`` (1 for an intercept), so
         that neither units nor a constant in the weights matter.
         """
-        sizes = self.A.basis.root_mean_squares
-        parts = zip(self.A.terms, self.user_templates, sizes, strict=True)
-        found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
-        return tuple(dict.fromkeys(found))
+        return singular_groups(self.A, self.user_templates)
 
     @cached_property
     def undetermined(self) -> Undetermined:
@@ -309,6 +306,13 @@ def in_squared_units(C: Floats, power: Powers, what: str) -> Floats:
     variances = np.diagonal(C, axis1=-2, axis2=-1)
     in_units(variances, 2 * power, f"a variance {what}", _ERRORS)
     return np.ldexp(C, power[:, None] + power)
+
+
+def singular_groups(A: CrossProducts, templates: Sequence[Floats]) -> tuple[str, ...]:
+    """Grouping factors of which a template has a (nearly) zero diagonal entry."""
+    parts = zip(A.terms, templates, A.basis.root_mean_squares, strict=True)
+    found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
+    return tuple(dict.fromkeys(found))
 
 
 def estimate_theta(

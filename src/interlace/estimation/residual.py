@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimation.estimate import Convergence, certificate
+from interlace.estimation.criterion import reported_theta
+from interlace.estimation.estimate import Convergence, certificate, singular_groups
 from interlace.estimation.optimize import minimize
 from interlace.estimation.structured import (
     StructuredCriterion,
     StructuredEvaluation,
-    block_diagonal,
 )
 from interlace.machine.threads import threads_for
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats
+from interlace.sums.terms import Floats, split_theta
 
 Watch = Callable[[int, StructuredEvaluation, float], None]
 # Eigenvalues of the information, scaled to a unit diagonal, that leave a direction open.
@@ -76,18 +76,20 @@ class StructuredEstimate:
 
     @cached_property
     def residual_covariances(self) -> Floats:
-        """``Sigma`` of every group, ``(G, V, V)``."""
-        return self.unit**2 * self.evaluation.covariances
+        """Covariance of residuals at all visits, of every group with one of its own."""
+        return self.unit**2 * self.criterion.stack.residual(self.x)
+
+    # -------------------------------------------------------------- random effects of subjects
 
     @property
-    def b(self) -> tuple[Floats, ...]:
-        """Random effects: there are none."""
-        return ()
+    def templates(self) -> list[Floats]:
+        """Working templates of the random terms, in working units of the response."""
+        return self.criterion.stack.templates_at(self.x)
 
     @property
-    def b_cov(self) -> tuple[Floats, ...]:
-        """Their conditional covariances: there are none."""
-        return ()
+    def _bases(self) -> list[Floats]:
+        """Working effects to effects in the user's units."""
+        return [self.unit * B for B in self.A.basis.random]
 
     @property
     def b_se(self) -> tuple[Floats, ...]:
@@ -96,28 +98,65 @@ class StructuredEstimate:
 
     @property
     def covariances(self) -> list[Floats]:
-        """Their covariances: there are none."""
-        return []
+        """Covariance of the random effects of one subject, per term."""
+        pairs = zip(self._bases, self.templates, strict=True)
+        return [(B @ T) @ (B @ T).T for B, T in pairs]
 
-    @property
+    @cached_property
     def theta(self) -> Floats:
-        """Entries of templates: there are none."""
-        return np.zeros(0)
+        """Entries of the templates over the residual standard deviation, in lme4's order."""
+        if not self.A.terms:
+            return np.zeros(0)
+        sigma = np.sqrt(self.criterion.stack.residual(self.x)[0, 0, 0])
+        return reported_theta(self.A.terms, self.A.basis, [T / sigma for T in self.templates])
 
     @property
     def n_family(self) -> int:
         """Parameters beside fixed effects and templates: those of the residual structure."""
-        return len(self.x)
+        return len(self.x) - sum(t.template.size for t in self.A.terms)
+
+    @property
+    def singular_groups(self) -> tuple[str, ...]:
+        """Grouping factors of which a variance is zero."""
+        return singular_groups(self.A, split_theta(self.A.terms, self.theta))
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a variance, or a combination of random effects, is zero."""
+        return bool(self.A.terms) and bool(self.singular_groups)
+
+    @cached_property
+    def b(self) -> tuple[Floats, ...]:
+        """Conditional modes of the random effects, ``G Z' V^-1 r``: ``(l, k)`` per term."""
+        at, P = self.evaluation, self.criterion.patterns
+        found = []
+        for B, T, Z in zip(self._bases, self.templates, self._designs, strict=True):
+            pulled = np.einsum("svk,sv->sk", Z[P.groups[P.kept.pattern]], at.images[:, :, -1])
+            b = np.zeros((P.n_subjects, len(B)))
+            b[P.kept.subjects] = pulled @ T @ T.T @ B.T
+            found.append(b)
+        return tuple(found)
+
+    @cached_property
+    def b_cov(self) -> tuple[Floats, ...]:
+        """Their covariances given all parameters, ``G - G Z' V^-1 Z G``: ``(l, k, k)``."""
+        P, O = self.criterion.patterns, self.evaluation.inverses
+        found = []
+        for B, T, Z in zip(self._bases, self.templates, self._designs, strict=True):
+            half, own = Z[P.groups] @ T @ T.T, T @ T.T
+            left = B @ (own - np.swapaxes(half, 1, 2) @ O @ half) @ B.T
+            found.append(left[P.of_subject])
+        return tuple(found)
+
+    @property
+    def _designs(self) -> Sequence[Floats]:
+        """Working ``Z`` of the random terms, by group and visit."""
+        return self.criterion.stack.designs
 
     @property
     def value(self) -> float:
         """Criterion at the optimum."""
         return self.evaluation.value
-
-    @property
-    def is_singular(self) -> bool:
-        """A covariance of residuals is regular wherever the criterion is finite."""
-        return False
 
     # -------------------------------------------------------------- parameters of the structure
 
@@ -136,30 +175,31 @@ class StructuredEstimate:
     def x_covariance(self) -> Floats:
         """Covariance of the free numbers: twice the inverse of :attr:`information`.
 
+        Directions that change nothing are left out.
+
         Raises
         ------
         InterlaceError
             The data leave a parameter of the structure open.
         """
         H = 0.5 * (self.information + self.information.T)
-        values = np.linalg.eigvalsh(H / np.sqrt(np.outer(np.diag(H), np.diag(H))))
-        if not np.isfinite(values).all() or values.min() <= _OPEN:
+        unit = 1.0 / np.sqrt(np.maximum(np.diag(H), np.finfo(np.float64).tiny))
+        values, vectors = np.linalg.eigh(H * np.outer(unit, unit))
+        live = values > _OPEN
+        if not np.isfinite(values).all() or (~live).sum() > self.criterion.stack.turns:
             raise InterlaceError(
                 "the data do not determine all parameters of the residual structure, so that "
                 "degrees of freedom and standard errors that depend on them are not known: take "
                 "a structure with fewer parameters, or ddf='normal', 'residual' or 'between-within'"
             )
-        return np.asarray(2.0 * np.linalg.inv(H))
+        half = unit[:, None] * vectors[:, live]
+        return np.asarray(2.0 * (half / values[live]) @ half.T)
 
-    def parameters(self) -> tuple[list[Floats], Floats]:
-        """Reported parameters of every group, and the covariance of all of them."""
-        parts = [self.criterion.structure.reported(p, self.unit) for p in self._split]
-        J = block_diagonal([J for _, J in parts])
-        return [values for values, _ in parts], J @ self.x_covariance @ J.T
-
-    @property
-    def _split(self) -> list[Floats]:
-        return self.criterion.split(self.x)
+    @cached_property
+    def parameters(self) -> tuple[Floats, Floats]:
+        """Reported parameters of the residuals, and their covariance."""
+        values, J = self.criterion.stack.reported(self.x, self.unit)
+        return values, np.asarray(J @ self.x_covariance @ J.T)
 
 
 def expected_along(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
@@ -175,8 +215,11 @@ def expected_along(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
 
 def projections(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
     """``X' V^-1 V_a V^-1 X`` along directions of every group's ``Sigma``, ``(c, p, p)``."""
-    parts = zip(D, at.squares, strict=True)
-    return np.concatenate([np.einsum("stc,stpq->cpq", d, M, optimize=True) for d, M in parts])
+    p = len(at.beta)
+    found = np.zeros((len(at.x), p, p))
+    for own, d, M in zip(at.own, D, at.squares, strict=True):
+        found[own] += np.einsum("stc,stpq->cpq", d, M, optimize=True)
+    return found
 
 
 def estimate_structured(

@@ -18,7 +18,8 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.covariance.structures import Structure, regular
+from interlace.covariance.stacks import Stack
+from interlace.covariance.structures import regular
 from interlace.covariance.templates import Places
 from interlace.estimation.likelihood import degrees, gaussian_at
 from interlace.sums.crossprod import CrossProducts
@@ -31,7 +32,7 @@ _MOST_PAIRS = 40
 
 @dataclass(frozen=True, eq=False)
 class StructuredCriterion:
-    """The function to be minimised: sums by pattern, the structure, and ML or REML.
+    """The function to be minimised: sums by pattern, the covariances, and ML or REML.
 
     ``A`` are the cross-products of the same rows without regard to subjects: labels, the working
     basis, and least squares to start from.
@@ -39,7 +40,7 @@ class StructuredCriterion:
 
     A: CrossProducts
     patterns: Patterns
-    structure: Structure
+    stack: Stack
     reml: bool
 
     @property
@@ -47,21 +48,13 @@ class StructuredCriterion:
         """``n - p`` for REML, ``n`` for ML."""
         return degrees(self.A, reml=self.reml)
 
-    def split(self, x: Floats) -> list[Floats]:
-        """Free numbers of every group."""
-        return list(x.reshape(self.patterns.n_groups, self.structure.size))
-
-    def covariances(self, x: Floats) -> Floats:
-        """``Sigma`` of every group in working units, ``(G, V, V)``."""
-        return np.stack([self.structure(part) for part in self.split(x)])
-
     def start(self) -> Floats:
         """Free numbers near the moments of the residuals of least squares."""
         e = np.append(-least_squares(self.A), 1.0)
         total, number = self.patterns.moments(e)
         whole = pooled(total.sum(axis=0), number.sum(axis=0))
         each = [pooled(t, n, whole) for t, n in zip(total, number, strict=True)]
-        return np.concatenate([self.structure.start(S) for S in each])
+        return self.stack.start(np.stack(each))
 
     def __call__(self, x: Floats) -> StructuredEvaluation:
         """Evaluate at the free numbers of all groups, one after the other."""
@@ -100,7 +93,7 @@ class StructuredEvaluation:
     @cached_property
     def covariances(self) -> Floats:
         """``Sigma`` of every group, ``(G, V, V)``."""
-        return self.criterion.covariances(self.x)
+        return self.criterion.stack(self.x)
 
     @cached_property
     def roots(self) -> Floats | None:
@@ -257,22 +250,26 @@ class StructuredEvaluation:
 
     @cached_property
     def jacobians(self) -> list[Floats]:
-        """Derivatives of every group's ``Sigma`` by its free numbers, ``(V, V, c)``."""
-        split, structure = self.criterion.split(self.x), self.criterion.structure
-        return [structure.jacobian(part) for part in split]
+        """Derivatives of every group's ``Sigma`` by its own free numbers, ``(V, V, c)``."""
+        return self.criterion.stack.jacobians(self.x)
 
     @cached_property
     def gradient(self) -> Floats:
         """By the free numbers."""
-        pairs = zip(self.slopes, self.jacobians, strict=True)
-        return np.concatenate([np.einsum("st,stc->c", slope, J) for slope, J in pairs])
+        found = np.zeros(len(self.x))
+        for own, slope, J in zip(self.own, self.slopes, self.jacobians, strict=True):
+            found[own] += np.einsum("st,stc->c", slope, J)
+        return found
+
+    @property
+    def own(self) -> Sequence[Places]:
+        """Which of the free numbers every group depends on."""
+        return self.criterion.stack.own
 
     @cached_property
     def bends(self) -> Floats:
         """What the second derivatives of ``Sigma`` add to those of the criterion."""
-        structure = self.criterion.structure
-        parts = zip(self.criterion.split(self.x), self.slopes, strict=True)
-        return block_diagonal([np.asarray(structure.second(part, s)) for part, s in parts])
+        return self.criterion.stack.second(self.x, self.slopes)
 
     @cached_property
     def newton_matrix(self) -> Floats:
@@ -287,18 +284,18 @@ class StructuredEvaluation:
 
     def average(self, D: Sequence[Floats]) -> Floats:
         """``y'P V_a P V_b P y`` along directions ``D`` (V, V, c) of every group's ``Sigma``."""
-        pairs = zip(D, self.mixed, strict=True)
-        crossed = np.concatenate([np.einsum("stc,stp->cp", d, M, optimize=True) for d, M in pairs])
+        crossed = np.zeros((len(self.x), len(self.beta)))
+        for own, d, M in zip(self.own, D, self.mixed, strict=True):
+            crossed[own] += np.einsum("stc,stp->cp", d, M, optimize=True)
         return np.asarray(self.along(D, self.K) - crossed @ self.C @ crossed.T)
 
     def along(self, D: Sequence[Floats], K: Floats) -> Floats:
-        """``sum tr(D_a O D_b K)`` over patterns, for ``K`` (N, V, V); nothing between groups."""
-        return block_diagonal(
-            [paired(d, self.inverses[own], K[own]) for d, own in self._by_group(D)]
-        )
-
-    def _by_group(self, D: Sequence[Floats]) -> list[tuple[Floats, Places]]:
-        return [(d, self._of(group)[0]) for group, d in enumerate(D)]
+        """``sum tr(D_a O D_b K)`` over patterns, for ``K`` (N, V, V)."""
+        found = np.zeros((len(self.x), len(self.x)))
+        for group, (own, d) in enumerate(zip(self.own, D, strict=True)):
+            mine = self._of(group)[0]
+            found[np.ix_(own, own)] += paired(d, self.inverses[mine], K[mine])
+        return found
 
 
 def paired(D: Floats, O: Floats, K: Floats) -> Floats:
@@ -322,16 +319,6 @@ def kronecker(O: Floats, K: Floats) -> Floats:
     sums = O.reshape(len(O), V * V).T @ K.reshape(len(K), V * V)  # (j, k), (l, i)
     turned = np.ascontiguousarray(sums.reshape(V, V, V, V).transpose(3, 0, 1, 2))
     return turned.reshape(V * V, V * V)
-
-
-def block_diagonal(blocks: Sequence[Floats]) -> Floats:
-    """Square blocks one after the other."""
-    ends = np.cumsum([len(b) for b in blocks]).tolist()
-    found = np.zeros((ends[-1], ends[-1]))
-    for end, block in zip(ends, blocks, strict=True):
-        own = slice(end - len(block), end)
-        found[own, own] = block
-    return found
 
 
 def _own(O: Floats, one: Summed) -> Floats:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from interlace.covariance.structures import Natural
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.residual import StructuredEstimate, projections
-from interlace.estimation.structured import block_diagonal
 from interlace.inference.kenward_roger import scaled_f
 from interlace.inference.satterthwaite import joint_df
 from interlace.inference.sensitivity import working_contrasts
@@ -103,20 +102,35 @@ class StructuredKenwardRoger:
     # -------------------------------------------------------------- parts
 
     @cached_property
+    def _naturals(self) -> list[Natural] | None:
+        """Derivatives by the parameters that SAS prints, where second ones are wanted."""
+        stack = self.estimate.criterion.stack
+        if self.linear or stack.linear:
+            return None
+        found = stack.naturals(self.estimate.x)
+        if found is None:
+            raise InterlaceError(
+                "ddf='kenward-roger' depends on the parameters of the covariance, which SAS fixes "
+                "for single structures alone: take ddf='kenward-roger-linear', which does not"
+            )
+        return found
+
+    @cached_property
     def _directions(self) -> list[Floats]:
-        """Derivatives of every group's ``Sigma`` by its natural parameters."""
-        return [n.first for n in self._natural]
+        """Derivatives of every group's ``Sigma`` by its parameters."""
+        if self._naturals is None:
+            return self.estimate.evaluation.jacobians
+        return [n.first for n in self._naturals]
 
     @cached_property
     def _W(self) -> Floats:
-        """Covariance of the natural parameters."""
-        turn = block_diagonal([n.turn for n in self._natural])
+        """Covariance of the parameters."""
+        if self._naturals is None:
+            return self.estimate.x_covariance
+        turn = np.zeros((len(self.estimate.x),) * 2)
+        for own, n in zip(self.estimate.evaluation.own, self._naturals, strict=True):
+            turn[np.ix_(own, own)] = n.turn
         return np.asarray(turn @ self.estimate.x_covariance @ turn.T)
-
-    @cached_property
-    def _natural(self) -> list[Natural]:
-        criterion = self.estimate.criterion
-        return [criterion.structure.natural(x) for x in criterion.split(self.estimate.x)]
 
     @cached_property
     def _Pi(self) -> Floats:
@@ -128,26 +142,18 @@ class StructuredKenwardRoger:
         at, W = self.estimate.evaluation, self._W
         turned = np.tensordot(W, self._Pi, axes=1)
         total = np.asarray(self._doubled() - np.einsum("apq,qr,ars->ps", self._Pi, at.C, turned))
-        if self.linear or self.estimate.criterion.structure.linear:
-            return total
-        for n, own, squares in zip(self._natural, self._own, at.squares, strict=True):
-            second = np.einsum("stab,ab->st", n.second, W[own, own])
+        for n, own, squares in zip(self._naturals or (), at.own, at.squares, strict=False):
+            second = np.einsum("stab,ab->st", n.second, W[np.ix_(own, own)])
             total -= 0.25 * np.einsum("st,stpq->pq", second, squares)
         return total
-
-    @property
-    def _own(self) -> list[slice]:
-        """Places of every group's parameters."""
-        c = self.estimate.criterion.structure.size
-        return [slice(g * c, (g + 1) * c) for g in range(self.estimate.criterion.patterns.n_groups)]
 
     def _doubled(self) -> Floats:
         """``sum W_ab X' V^-1 V_a V^-1 V_b V^-1 X``."""
         at, P = self.estimate.evaluation, self.estimate.criterion.patterns
         inner = np.zeros(at.inverses.shape)
-        for group, (D, own) in enumerate(zip(self._directions, self._own, strict=True)):
+        for group, (D, own) in enumerate(zip(self._directions, at.own, strict=True)):
             mine = P.groups == group
-            inner[mine] = weighted_pairs(D, self._W[own, own], at.inverses[mine])
+            inner[mine] = weighted_pairs(D, self._W[np.ix_(own, own)], at.inverses[mine])
         p = len(at.beta)
         X = at.images[:, :, :p]
         total = np.tensordot(X, inner[P.kept.pattern] @ X, axes=([0, 1], [0, 1]))

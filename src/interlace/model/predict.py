@@ -172,6 +172,7 @@ def expected(
     encoding: Encoding,
     estimate: AnyEstimate,
     newdata: object = None,
+    include: Sequence[bool] = (),
     *,
     offset: ArrayLike | None = None,
     se: bool = False,
@@ -179,16 +180,21 @@ def expected(
     level: float = 0.95,
     reference: Reference,
 ) -> Floats | pd.DataFrame:
-    """:func:`predict` for a model without random effects, of the expected response alone."""
+    """:func:`predict` with errors of the fixed part alone."""
     choose("interval", interval, (None, "confidence"))
     check_level(level)
     if newdata is None:
-        rows = rows_used(require_rows(design, "predict without newdata"), [])
+        rows = rows_used(require_rows(design, "predict without newdata"), include)
     else:
-        rows = replay(encoding, newdata, offset=offset, levels=[])
+        rows = replay(encoding, newdata, offset=offset, levels=include)
     center = center_of(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
+    if any(include):
+        raise InterlaceError(
+            "se and interval of predictions with random effects are not built yet for models with "
+            "residual=: leave them out (include_re=False)"
+        )
     X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
     error, df = standard_errors(reference, X), _df(reference, X)
     return _table(center, error, rows.index, df, level if interval else None)

@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from interlace.covariance.stacks import Separate, Stack
+from interlace.covariance.structures import HETEROGENEOUS
 from interlace.design import keys
-from interlace.design.design import read_design, refuse_constant, refuse_saturated
-from interlace.design.formula import parse
+from interlace.design.design import (
+    read_design,
+    refuse_constant,
+    refuse_saturated,
+    refuse_unidentifiable,
+)
+from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
+from interlace.design.variances import Scales, scales_of
 from interlace.design.visits import Grid, ResidualTerm, first_rows, grid_of, parse_residual
 from interlace.errors import (
     ConvergenceWarning,
@@ -35,6 +43,7 @@ from interlace.model.fitted import (
     read_only,
 )
 from interlace.model.predict import fitted
+from interlace.model.shared import joined
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Patterns, patterns
@@ -72,7 +81,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         InterlaceError
             There are several.
         """
-        if self.estimate.criterion.structure.homogeneous and self._grid.groups is None:
+        if self.estimate.criterion.stack.homogeneous:
             return float(self.estimate.residual_covariances[0, 0, 0])
         raise InterlaceError(
             f"{self._residual} has several residual variances, and no one scale: see "
@@ -81,7 +90,10 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
     @property
     def residual_covariance(self) -> pd.DataFrame | dict[object, pd.DataFrame]:
-        """Covariance of a subject's residuals by visit; a frame for each group of ``by=``."""
+        """Covariance of a subject's residuals by visit; a frame for each group of ``by=``.
+
+        Random effects of the subject come on top, and a variance function multiplies it.
+        """
         labels = pd.Index(self._grid.labels, name=self._residual.visit)
         frames = [
             pd.DataFrame(S, index=labels, columns=labels)
@@ -94,8 +106,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     @cached_property
     def _parameters(self) -> tuple[Floats, Floats]:
         """Values of the reported parameters, and their covariance."""
-        values, covariance = self.estimate.parameters()
-        return np.concatenate(values), covariance
+        return self.estimate.parameters
 
     @property
     def residual_parameters(self) -> pd.DataFrame:
@@ -116,7 +127,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     @property
     def _parameter_index(self) -> pd.Index:
         labels = keys.texts(self._grid.labels)
-        names = self.estimate.criterion.structure.names(labels)
+        names = self.estimate.criterion.stack.names(labels)
         if self._grid.groups is None:
             return pd.Index(names, name="parameter")
         groups = self._grid.groups.tolist()
@@ -125,7 +136,8 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     @property
     def ngroups(self) -> dict[str, int]:
         """Subjects."""
-        return {":".join(self._residual.subject): self._grid.at.n_subjects}
+        subject = self._residual.subject
+        return {":".join(subject): self._grid.at.n_subjects} if subject else {}
 
     @property
     def bic_subjects(self) -> float:
@@ -139,8 +151,9 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
-        """Expected responses of the rows used, ``(nobs,)``."""
-        return read_only(fitted(require_rows(self.design, "fittedvalues"), self.estimate, []))
+        """Predictions of the rows used, random effects of the subject included, ``(nobs,)``."""
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(design.terms)))
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
@@ -149,7 +162,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
     @cached_property
     def normalized_resid(self) -> NDArray[np.float64]:
-        """Residuals without correlation and with variance 1, ``(nobs,)``.
+        """Residuals of the fixed part without correlation and with variance 1, ``(nobs,)``.
 
         Every one less what the earlier visits of its subject say of it, over the standard deviation
         that is left: ``L^-1 r`` with the Cholesky factor ``L`` of the subject's covariance.
@@ -158,7 +171,8 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         at, roots = self._grid.at, self.estimate.evaluation.roots
         assert roots is not None
         r = np.zeros((at.n_subjects, at.n_visits))
-        r[at.subjects, at.visits] = design.root_weights * self.resid / self.estimate.unit
+        left = design.y - fitted(design, self.estimate, [False] * len(design.terms))
+        r[at.subjects, at.visits] = design.root_weights * left / self.estimate.unit
         rows = roots[P.of_subject[at.subjects], at.visits]
         return read_only(np.einsum("nj,nj->n", rows, r[at.subjects]))
 
@@ -184,21 +198,21 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     """Fit a model with a residual structure; see :func:`interlace.fit`."""
     options, data = as_kept(options), kept_frame(data)
     _check(options, data)
-    term = parse_residual(options.residual)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
-    if spec.random:
-        raise InterlaceError(
-            f"residual='{term}' beside random effects ({spec.random[0].label}) is not built yet: "
-            "leave the random effects out (an unstructured covariance has room for any effects of "
-            "the subject), or leave residual= out"
-        )
+    term = _with_subject(parse_residual(options.residual), spec)
     beside = {f"residual {i}": name for i, name in enumerate(term.columns)}
     extra = {"weights": options.weights, "offset": options.offset, **beside}
     design, rows = read_design(spec, data, extra, options.missing, None)
     refuse_constant(design.response, f"the response '{spec.response}'")
+    refuse_unidentifiable(design.terms, len(design.y))
     refuse_saturated(design.X)
-    grid = grid_of(term, rows)
-    criterion = criterion_of(design, grid, term, reml=options.method == "REML")
+    grid, criterion = criterion_of(
+        design,
+        grid_of(term, rows),
+        term,
+        scales_of(term.variance, rows),
+        reml=options.method == "REML",
+    )
     if criterion.A.dropped:
         dropped = ", ".join(criterion.A.dropped)
         warn(f"the fixed effects are rank deficient; dropped: {dropped}", RankDeficiencyWarning)
@@ -213,11 +227,46 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
 
 
-def criterion_of(rows: Rows, grid: Grid, term: ResidualTerm, *, reml: bool) -> StructuredCriterion:
-    """One pass over the rows: cross-products, and sums by pattern in the same basis."""
+def _with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:
+    """The residual structure, its subjects those of the random effects, where there are such.
+
+    Raises
+    ------
+    InterlaceError
+        Random effects of another factor, or of subjects whose covariance is free already.
+    """
+    if not spec.random:
+        return term
+    group = spec.random[0].group
+    for one in spec.random:
+        if set(one.group) != set(group) or (term.subject and set(one.group) != set(term.subject)):
+            raise InterlaceError(
+                f"residual='{term}' beside {one.label}: random effects of a factor other than the "
+                f"subject are not built yet: leave them out, or leave residual= out"
+            )
+    if term.by is not None or term.structure in ("us", *HETEROGENEOUS.values()):
+        raise InterlaceError(
+            f"residual='{term}' beside {spec.random[0].label}: random effects of the subject are "
+            "built for structures with one variance ('ar1', 'cs', 'toep', 'ad', 'car1', 'sp_exp', "
+            "'sp_gau'), for variance functions, and their products; an unstructured covariance "
+            "has room for any effects of the subject already"
+        )
+    return replace(term, subject=group)
+
+
+def criterion_of(
+    rows: Rows, grid: Grid, term: ResidualTerm, scales: Scales, *, reml: bool
+) -> tuple[Grid, StructuredCriterion]:
+    """One pass over the rows: cross-products, and sums by pattern in the same basis.
+
+    The grid comes back with the groups of subjects that share a covariance.
+    """
     require_squares(rows)
     A = cross_products(rows)
-    return StructuredCriterion(A, sums_of(rows, grid, A), term.of(grid.labels), reml)
+    stack: Stack = Separate(term.of(grid.labels), grid.at.n_groups)
+    if rows.terms or scales.ratios:
+        grid, stack = joined(rows, grid, term, scales, A)
+    return grid, StructuredCriterion(A, sums_of(rows, grid, A), stack, reml)
 
 
 def sums_of(rows: Rows, grid: Grid, A: CrossProducts, *, keep: bool = False) -> Patterns:

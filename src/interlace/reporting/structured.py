@@ -10,7 +10,15 @@ import pandas as pd
 
 from interlace.model.confidence import check_level
 from interlace.reporting.broom import fixed_rows, joined, wanted_effects
-from interlace.reporting.summary import Row, Summary, Table, aligned, correlations, fixed_table
+from interlace.reporting.summary import (
+    Row,
+    Summary,
+    Table,
+    aligned,
+    correlations,
+    fixed_table,
+    random_table,
+)
 
 if TYPE_CHECKING:
     from interlace.inference.correlated import TestedStructuredModel
@@ -21,7 +29,7 @@ def summarize_structured(result: TestedStructuredModel) -> Summary:
     return Summary(
         title=f"Linear model with correlated residuals fitted by {result.method}",
         facts=_facts(result),
-        tables=(*_covariance_tables(result), fixed_table(result)),
+        tables=(*_covariance_tables(result), *_random(result), fixed_table(result)),
         notes=_notes(result),
     )
 
@@ -35,7 +43,7 @@ def _facts(result: TestedStructuredModel) -> tuple[tuple[str, str], ...]:
         ("Formula", str(result.formula)),
         ("Residuals", str(result.residual)),
         ("Observations", f"{result.nobs:,}{dropped}"),
-        ("Subjects", ", ".join(f"{size:,}" for size in result.ngroups.values())),
+        ("Subjects", ", ".join(f"{size:,}" for size in result.ngroups.values()) or "-"),
         (criterion, f"{result.criterion:.4f}"),
         ("Log-likelihood", f"{result.llf:.4f}"),
         ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
@@ -44,8 +52,22 @@ def _facts(result: TestedStructuredModel) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _random(result: TestedStructuredModel) -> list[Table]:
+    """Random effects, and parameters of the residuals beside variances by visit."""
+    found = []
+    if result.variance_components:
+        found.append(random_table(result.variance_components, None))
+    if result.residual is not None and result.residual.variance is not None:
+        table = result.residual_parameters
+        numbers = zip(table.index, aligned(table["estimate"].to_numpy()), strict=True)
+        found.append(Table("Residual parameters", ("", "Estimate"), tuple(numbers), labels=1))
+    return found
+
+
 def _covariance_tables(result: TestedStructuredModel) -> list[Table]:
     """Variances, standard deviations and correlations by visit, a table a group."""
+    if result.residual is not None and result.residual.structure == "id":
+        return []
     found = result.residual_covariance
     if isinstance(found, pd.DataFrame):
         return [_covariance_table("Residual covariance by visit", found)]

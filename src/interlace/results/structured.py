@@ -14,7 +14,7 @@ from interlace import reporting
 from interlace.estimation.residual import StructuredEstimate
 from interlace.inference.correlated import TestedStructuredModel
 from interlace.model.fitted import Options
-from interlace.model.predict import expected
+from interlace.model.predict import expected, included
 from interlace.model.structured import FittedStructuredModel, fit_structured, updated
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
@@ -61,6 +61,7 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
     def predict(
         self,
         newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
         *,
         offset: ArrayLike | None = None,
         se: bool = False,
@@ -74,6 +75,8 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
         ----------
         newdata
             A frame of ``m`` rows; ``None`` for the rows used in the fit.
+        include_re
+            Whether to add the random effects of the subject, where the model has such.
         offset
             ``(m,)`` values, if the model was fitted with an array as offset.
         se
@@ -96,6 +99,7 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
             self.encoding,
             self.estimate,
             newdata,
+            included(self.estimate.A.terms, include_re),
             offset=offset,
             se=se,
             interval=interval,
@@ -158,7 +162,8 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
             raise AttributeError(
                 f"{name!r} is not built yet for models with residual=; there are coef_table(), "
                 f"conf_int(), anova(), wald_test(), emmeans(), residual_covariance, "
-                f"residual_parameters, predict(), tidy(), update() and summary()"
+                f"residual_parameters, variance_components, predict(), tidy(), update() and "
+                f"summary()"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

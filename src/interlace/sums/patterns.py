@@ -49,11 +49,12 @@ class Summed:
 class Kept:
     """Subjects by their rows, ``(s, V, m)`` with zeros where a visit was missed.
 
-    ``pattern`` (s,) is in ascending order.
+    ``pattern`` (s,) is in ascending order; ``subjects`` (s,) says whose the rows are.
     """
 
     pattern: Codes
     rows: Floats
+    subjects: Codes
 
     @cached_property
     def first(self) -> Codes:
@@ -195,4 +196,4 @@ def _kept(
     place = first[few][owner] + within
     rows = np.zeros((len(few), V, columns.shape[1]))
     rows[owner, visits[place]] = columns[order[place]]
-    return Kept(of_subject[few], rows)
+    return Kept(of_subject[few], rows, few)

@@ -1,4 +1,4 @@
-"""Keeps of the files that ``make_mmrm.R`` writes, and of SAS's, what the tests compare.
+"""Keeps of the files that the scripts write, and of SAS's, what the tests compare.
 
 python3 trim.py FOLDER   (where the scripts were run)
 """
@@ -34,6 +34,22 @@ def of_mmrm(found: dict) -> dict:
     }
 
 
+def of_nlme(found: dict) -> dict:
+    kept = ("data_file", "description", "oracle_call", "n", "versions")
+    numbers = ("fixef", "se", "sigma", "residual_parameters", "minus2logLik", "npar")
+    out = {name: found[name] for name in kept}
+    for method in ("reml", "ml"):
+        one = found[method]
+        out[method] = {name: one[name] for name in numbers}
+        out[method]["df"] = one["satterthwaite"]["df"]
+        out[method]["covariances"] = [term["cov"]["values"] for term in one["random_terms"]]
+        if "ranef" in one:
+            out[method]["ranef"] = {k: one["ranef"][k] for k in ("term", "grp", "mode", "cond_sd")}
+        rows = one["rows"]
+        out[method]["rows"] = {k: rows[k][:20] for k in ("obs_index_1based", "fitted")}
+    return out
+
+
 def of_sas(found: dict) -> dict:
     outputs = {}
     for name, one in found["outputs"].items():
@@ -43,8 +59,11 @@ def of_sas(found: dict) -> dict:
 
 
 def main() -> None:
-    for kind, trimmed in (("mmrm", of_mmrm), ("sas", of_sas)):
-        paths = sorted((SOURCE / "golden").glob(f"{kind}_*.json"))
+    kinds = {"mmrm": of_mmrm, "sas": of_sas, "nlme": of_nlme}
+    patterns = {"nlme": ("gls_*.json", "lme_*.json")}
+    for kind, trimmed in kinds.items():
+        globs = patterns.get(kind, (f"{kind}_*.json",))
+        paths = sorted(p for glob in globs for p in (SOURCE / "golden").glob(glob))
         names = [path for path in paths if "check" not in path.name]
         found = {path.stem: trimmed(json.loads(path.read_text())) for path in names}
         (HERE / "golden" / f"{kind}.json").write_text(json.dumps(found, indent=None) + "\n")

@@ -1,0 +1,292 @@
+"""Covariances of the subjects of all groups, as one map of the free numbers of a search.
+
+Subjects of a group share ``Sigma`` (V, V) at all visits.  :class:`Separate` gives every group a
+structure of its own.  :class:`Joined` has one structure for all, scaled row by row and with random
+effects of the subject beside it,
+
+    Sigma_g = D_g S D_g + sum over terms Z_gj T_j T_j' Z_gj',   D_g = diag(exp(B_g eta)),
+
+so that variances may differ between strata or follow a covariate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from interlace.covariance.structures import Natural, Structure
+from interlace.covariance.templates import Floats, Places, Template
+
+# Standard deviation of random effects to begin with, over that of the residuals.
+_START = 0.5
+
+
+class Stack(Protocol):
+    """A smooth map ``x`` (size,) -> ``(G, V, V)``."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def homogeneous(self) -> bool:
+        """Whether all residuals have one variance."""
+        ...
+
+    @property
+    def own(self) -> Sequence[Places]:
+        """Which of the free numbers every group depends on."""
+        ...
+
+    @property
+    def turns(self) -> int:
+        """Directions of ``x`` that change nothing."""
+        ...
+
+    def __call__(self, x: Floats) -> Floats:
+        """``(G, V, V)``."""
+        ...
+
+    def jacobians(self, x: Floats) -> list[Floats]:
+        """Per group ``(V, V, c)``, by its own free numbers."""
+        ...
+
+    def second(self, x: Floats, gradients: Floats) -> Floats:
+        """Second derivatives ``(size, size)``, contracted with gradients (G, V, V)."""
+        ...
+
+    def start(self, moments: Floats) -> Floats:
+        """Free numbers near covariances ``(G, V, V)``."""
+        ...
+
+    def residual(self, x: Floats) -> Floats:
+        """Covariances of residuals alone, a scaling of rows left out: ``(G or 1, V, V)``."""
+        ...
+
+    def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
+        """Parameters of the residuals and their Jacobian ``(m, size)``."""
+        ...
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        """Of what is reported, given the labels of the visits."""
+        ...
+
+    def naturals(self, x: Floats) -> list[Natural] | None:
+        """Derivatives by the parameters that SAS prints, per group, where there are such."""
+        ...
+
+    @property
+    def linear(self) -> bool:
+        """Whether the map is linear in these."""
+        ...
+
+    @property
+    def designs(self) -> Sequence[Floats]:
+        """``Z`` of the random terms, ``(G, V, k)``."""
+        ...
+
+    def templates_at(self, x: Floats) -> list[Floats]:
+        """Their templates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Separate:
+    """A structure for each of some groups, with numbers of its own."""
+
+    structure: Structure
+    groups: int
+    turns = 0
+
+    @property
+    def size(self) -> int:
+        return self.groups * self.structure.size
+
+    @property
+    def homogeneous(self) -> bool:
+        return self.structure.homogeneous and self.groups == 1
+
+    @property
+    def linear(self) -> bool:
+        return self.structure.linear
+
+    @cached_property
+    def own(self) -> Sequence[Places]:
+        return list(np.arange(self.size).reshape(self.groups, self.structure.size))
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.stack([self.structure(x[own]) for own in self.own])
+
+    def jacobians(self, x: Floats) -> list[Floats]:
+        return [self.structure.jacobian(x[own]) for own in self.own]
+
+    def second(self, x: Floats, gradients: Floats) -> Floats:
+        found = np.zeros((self.size, self.size))
+        for own, gradient in zip(self.own, gradients, strict=True):
+            found[np.ix_(own, own)] = self.structure.second(x[own], gradient)
+        return found
+
+    def start(self, moments: Floats) -> Floats:
+        return np.concatenate([self.structure.start(S) for S in moments])
+
+    def residual(self, x: Floats) -> Floats:
+        return self(x)
+
+    def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
+        values, J = np.empty(self.size), np.zeros((self.size, self.size))
+        for own in self.own:
+            values[own], J[np.ix_(own, own)] = self.structure.reported(x[own], unit)
+        return values, J
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        return self.structure.names(labels)
+
+    @property
+    def designs(self) -> Sequence[Floats]:
+        return ()
+
+    def templates_at(self, x: Floats) -> list[Floats]:
+        return []
+
+    def naturals(self, x: Floats) -> list[Natural]:
+        return [self.structure.natural(x[own]) for own in self.own]
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """One structure for all groups, with a scale of every row and random effects.
+
+    Parameters
+    ----------
+    structure
+        ``S``.
+    scales
+        ``B`` (G, V, q): logs of standard deviations by the numbers ``eta``.
+    ratios
+        Of every ``eta``: its name, and whether ``exp(eta)`` is reported, a ratio.
+    units
+        ``(q,)``: ``eta`` is reported over them.
+    templates, Z
+        Of the random terms: ``T_j`` as maps, and ``Z_j`` (G, V, k).
+    """
+
+    structure: Structure
+    scales: Floats
+    ratios: tuple[tuple[str, bool], ...]
+    units: Floats
+    templates: tuple[Template, ...] = ()
+    Z: tuple[Floats, ...] = ()
+    linear = False
+
+    @property
+    def groups(self) -> int:
+        """Groups."""
+        return len(self.scales)
+
+    @property
+    def size(self) -> int:
+        return self._ends[-1]
+
+    @property
+    def homogeneous(self) -> bool:
+        return self.structure.homogeneous and not self.ratios
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        sizes = [self.structure.size, len(self.ratios), *(t.size for t in self.templates)]
+        return list(np.cumsum(sizes).tolist())
+
+    @cached_property
+    def own(self) -> Sequence[Places]:
+        return [np.arange(self.size)] * self.groups
+
+    @property
+    def turns(self) -> int:
+        return sum(t.size - len(t.entries[0]) for t in self.templates)
+
+    def parts(self, x: Floats) -> tuple[Floats, Floats, list[Floats]]:
+        """Numbers of the structure, ``eta``, and the templates."""
+        xi, eta, *rest = np.split(x, self._ends[:-1])
+        return xi, eta, [t(part) for t, part in zip(self.templates, rest, strict=True)]
+
+    def _scaled(self, x: Floats) -> tuple[Floats, Floats]:
+        """``d d'`` of every group, ``(G, V, V)``, and ``S``."""
+        xi, eta, _ = self.parts(x)
+        d = np.exp(self.scales @ eta)
+        return d[:, :, None] * d[:, None, :], self.structure(xi)
+
+    def __call__(self, x: Floats) -> Floats:
+        outer, S = self._scaled(x)
+        found = outer * S
+        for T, Z in zip(self.parts(x)[2], self.Z, strict=True):
+            found = found + (Z @ T) @ np.swapaxes(Z @ T, 1, 2)
+        return found
+
+    def jacobians(self, x: Floats) -> list[Floats]:
+        outer, S = self._scaled(x)
+        xi, _, templates = self.parts(x)
+        J = self.structure.jacobian(xi)
+        by_scale = (outer * S)[..., None] * self._pairs
+        found = [outer[..., None] * J, by_scale]
+        for t, T, Z in zip(self.templates, templates, self.Z, strict=True):
+            half = np.einsum("gva,abc,gwb->gvwc", Z, t.jacobian(t.pack(T)), Z @ T, optimize=True)
+            found.append(half + np.swapaxes(half, 1, 2))
+        return list(np.concatenate(found, axis=3))
+
+    @cached_property
+    def _pairs(self) -> Floats:
+        """``B_s + B_t``, ``(G, V, V, q)``."""
+        return self.scales[:, :, None, :] + self.scales[:, None, :, :]
+
+    def second(self, x: Floats, gradients: Floats) -> Floats:
+        outer, S = self._scaled(x)
+        xi, _, _ = self.parts(x)
+        found, (m, n) = np.zeros((self.size, self.size)), self._ends[:2]
+        weights = gradients * outer
+        found[:m, :m] = self.structure.second(xi, weights.sum(axis=0))
+        found[m:n, m:n] = np.einsum("gst,gsta,gstb->ab", weights * S, self._pairs, self._pairs)
+        J = self.structure.jacobian(xi)
+        found[:m, m:n] = np.einsum("gst,stc,gsta->ca", weights, J, self._pairs, optimize=True)
+        found[m:n, :m] = found[:m, m:n].T
+        for t, Z, end in zip(self.templates, self.Z, self._ends[2:], strict=True):
+            own = slice(end - t.size, end)
+            found[own, own] = t.second_order(np.einsum("gva,gvw,gwb->ab", Z, gradients, Z))
+        return found
+
+    def start(self, moments: Floats) -> Floats:
+        parts = [self.structure.start(moments.mean(axis=0)), np.zeros(len(self.ratios))]
+        sd = float(np.sqrt(np.trace(moments.mean(axis=0)) / moments.shape[1]))
+        for t, Z in zip(self.templates, self.Z, strict=True):
+            size = np.sqrt((Z**2).mean(axis=(0, 1)))
+            T = _START * sd * np.diag(1.0 / np.where(size > 0.0, size, 1.0))
+            parts.append(t.pack(T))
+        return np.concatenate(parts)
+
+    def residual(self, x: Floats) -> Floats:
+        return self.structure(self.parts(x)[0])[None]
+
+    def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
+        xi, eta, _ = self.parts(x)
+        values, own = self.structure.reported(xi, unit)
+        as_ratio = np.array([ratio for _, ratio in self.ratios], dtype=bool)
+        scales = np.where(as_ratio, np.exp(eta), eta / self.units)
+        J = np.zeros((len(values) + len(eta), self.size))
+        J[: len(values), : len(xi)] = own
+        at = np.arange(len(eta))
+        J[len(values) + at, len(xi) + at] = np.where(as_ratio, scales, 1.0 / self.units)
+        return np.append(values, scales), J
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        return [*self.structure.names(labels), *(name for name, _ in self.ratios)]
+
+    @property
+    def designs(self) -> Sequence[Floats]:
+        return self.Z
+
+    def templates_at(self, x: Floats) -> list[Floats]:
+        return self.parts(x)[2]
+
+    def naturals(self, x: Floats) -> None:
+        return None

@@ -1,0 +1,94 @@
+"""Variance functions ``varident(strata)``, ``varpower(x)``, ``varexp(x)``: scales of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from interlace.design import frame, keys
+from interlace.design.complete import CompleteRows
+from interlace.design.encode import Floats
+from interlace.design.groups import group_rows
+from interlace.errors import InterlaceError
+
+VARIANCES = ("varident", "varpower", "varexp")
+
+
+@dataclass(frozen=True)
+class VarianceTerm:
+    """A variance function: its name and the columns that it reads."""
+
+    kind: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind}({':'.join(self.columns)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Logs of standard deviations of rows as linear functions of a few numbers.
+
+    Parameters
+    ----------
+    rows
+        ``(n, q)``, of size 1 at most.
+    ratios
+        Of every number: its name, and whether its exponential is reported, a ratio.
+    units
+        ``(q,)``: what is reported of a number is divided by it.
+    """
+
+    rows: Floats
+    ratios: tuple[tuple[str, bool], ...]
+    units: Floats
+
+
+def scales_of(term: VarianceTerm | None, rows: CompleteRows) -> Scales:
+    """The standard deviations of the rows used.
+
+    Raises
+    ------
+    InterlaceError
+        A stratum with one row, one stratum, a covariate that is not a number or is zero where its
+        logarithm is taken; the message names rows.
+    """
+    if term is None:
+        return Scales(np.zeros((rows.n, 0)), (), np.zeros(0))
+    if term.kind == "varident":
+        return _strata(term, rows)
+    return _covariate(term, rows)
+
+
+def _strata(term: VarianceTerm, rows: CompleteRows) -> Scales:
+    group, codes = group_rows(term.columns, rows.columns)
+    labels, number = keys.texts(group.labels), np.bincount(codes)
+    if len(labels) < 2:
+        raise InterlaceError(f"{term} has one stratum ({labels[0]}): all rows have one variance")
+    if (alone := np.flatnonzero(number == 1)).size:
+        row = int(np.flatnonzero(codes == alone[0])[0])
+        raise InterlaceError(
+            f"the stratum {labels[int(alone[0])]} of {term} has one row, "
+            f"{rows.name(row, 'the data')}: a variance needs two; merge strata, or leave it out"
+        )
+    one_hot = (codes[:, None] == np.arange(1, len(labels))).astype(np.float64)
+    ratios = tuple((f"ratio_{label}", True) for label in labels[1:])
+    return Scales(one_hot, ratios, np.ones(len(ratios)))
+
+
+def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:
+    (name,) = term.columns
+    values = frame.numeric(rows.columns[name], f"the column '{name}' of {term}")
+    if values.min() == values.max():
+        raise InterlaceError(f"{term}: '{name}' is {values[0]:g} in every row")
+    label = "rate"
+    if term.kind == "varpower":
+        if (zero := np.flatnonzero(values == 0.0)).size:
+            raise InterlaceError(
+                f"{term}: '{name}' is 0 in {rows.name(int(zero[0]), 'the data')}, where a power of "
+                "it is no standard deviation: add a constant to the column, or take varexp"
+            )
+        values, label = np.log(np.abs(values)), "power"
+    unit = float(np.abs(values).max())
+    return Scales((values / unit)[:, None], ((label, False),), np.array([unit]))

@@ -1,0 +1,88 @@
+"""Subjects that share a covariance: rows on the grid -> groups, and one structure for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlace.covariance.stacks import Joined
+from interlace.design.variances import Scales
+from interlace.design.visits import Grid, ResidualTerm
+from interlace.errors import InterlaceError
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.patterns import Visits
+from interlace.sums.rows import Rows
+from interlace.sums.terms import Floats
+
+# Stands where a visit was missed; no column holds it.
+_MISSED = np.inf
+# Numbers that sums by group may hold: groups, pairs of visits, pairs of columns.
+_MOST = 60_000_000
+
+
+def joined(
+    rows: Rows, grid: Grid, term: ResidualTerm, scales: Scales, A: CrossProducts
+) -> tuple[Grid, Joined]:
+    """The grid with groups of subjects that share a covariance, and the covariances.
+
+    Subjects share one if scales and columns of random effects are the same at every visit; at
+    visits that one of them missed they may be anything.
+
+    Raises
+    ------
+    InterlaceError
+        There are too many different ones.
+    """
+    blocks = [Z @ B for Z, B in zip(rows.Z, A.basis.random, strict=True)]
+    whole = np.concatenate([scales.rows, *blocks], axis=1)
+    groups, tables = shared(grid.at, whole)
+    V, p = grid.at.n_visits, A.p
+    if len(tables) * V * V * p * p > _MOST:
+        raise InterlaceError(
+            f"{term} beside these random effects has {len(tables):,} different covariances of "
+            f"{V} visits: that many are not built yet; round the covariates that vary within "
+            "subjects"
+        )
+    ends = np.cumsum([scales.rows.shape[1], *(block.shape[1] for block in blocks)])
+    B, *Z = np.split(tables, ends[:-1], axis=2)
+    at = replace(grid.at, groups=groups[grid.at.subjects], n_groups=len(tables))
+    stack = Joined(
+        structure=term.of(grid.labels),
+        scales=B,
+        ratios=scales.ratios,
+        units=scales.units,
+        templates=tuple(t.template for t in rows.terms),
+        Z=tuple(Z),
+    )
+    return replace(grid, at=at), stack
+
+
+def shared(at: Visits, columns: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Group of every subject, and the columns of every group by visit, ``(G, V, m)``."""
+    whole = np.full((at.n_subjects, at.n_visits, columns.shape[1]), _MISSED)
+    whole[at.subjects, at.visits] = columns
+    kinds, of_subject = np.unique(whole.reshape(at.n_subjects, -1), axis=0, return_inverse=True)
+    merged, place = _merged(kinds)
+    tables = np.where(merged == _MISSED, 0.0, merged).reshape(
+        len(merged), at.n_visits, columns.shape[1]
+    )
+    return place[of_subject.ravel()], tables
+
+
+def _merged(kinds: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Rows with gaps, those that agree wherever both are known as one; and where each went."""
+    order = np.argsort((kinds == _MISSED).sum(axis=1), kind="stable")
+    found = np.empty((0, kinds.shape[1]))
+    place = np.empty(len(kinds), dtype=np.intp)
+    for i in order:
+        row = kinds[i]
+        same = ((found == row) | (found == _MISSED) | (row == _MISSED)).all(axis=1)
+        if same.any():
+            at = int(np.argmax(same))
+            found[at] = np.where(found[at] == _MISSED, row, found[at])
+        else:
+            at, found = len(found), np.vstack([found, row])
+        place[i] = at
+    return found, place
