@@ -92,11 +92,6 @@ class StructuredEstimate:
         return [self.unit * B for B in self.A.basis.random]
 
     @property
-    def b_se(self) -> tuple[Floats, ...]:
-        """Their conditional standard deviations: there are none."""
-        return ()
-
-    @property
     def covariances(self) -> list[Floats]:
         """Covariance of the random effects of one subject, per term."""
         pairs = zip(self._bases, self.templates, strict=True)
@@ -147,6 +142,12 @@ class StructuredEstimate:
             left = B @ (own - np.swapaxes(half, 1, 2) @ O @ half) @ B.T
             found.append(left[P.of_subject])
         return tuple(found)
+
+    @property
+    def b_se(self) -> tuple[Floats, ...]:
+        """Roots of the diagonals of :attr:`b_cov`, ``(l, k)`` per term."""
+        variances = [np.diagonal(C, axis1=1, axis2=2) for C in self.b_cov]
+        return tuple(np.sqrt(np.maximum(v, 0.0)) for v in variances)
 
     @property
     def _designs(self) -> Sequence[Floats]:
