@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import random
 import struct
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import interlace
+from damage import MAGIC, crafted, damages, sealed, survives, taken_apart
 from dense import frame
 from interlace import CrossProducts, InterlaceError
 from interlace.sources import container
@@ -26,7 +25,6 @@ from interlace.sources.allowed import refuse_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
-MAGIC = b"interlace 2 cross-products\n"
 FORMULA = "y ~ scale(x) + C(f, contr.sum) + poly(z, 2) + (x | g/h) + (1 | c)"
 DAMAGED = "is corrupt or incomplete: save the cross-products again"
 
@@ -38,19 +36,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def sealed(header: object, body: bytes) -> bytes:
-    """A file with a digest that is right, whatever it holds."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    start = MAGIC + struct.pack("<Q", len(text)) + text + body
-    return start + hashlib.blake2b(start, digest_size=32).digest()
-
-
-def taken_apart(content: bytes) -> tuple[dict, bytes]:
-    start = len(MAGIC) + 8
-    (length,) = struct.unpack("<Q", content[len(MAGIC) : start])
-    return json.loads(content[start : start + length]), content[start + length : -32]
-
-
 def refusal(content: bytes, path: Path) -> str:
     path.write_bytes(content)
     with pytest.raises(InterlaceError) as caught:
@@ -59,23 +44,6 @@ def refusal(content: bytes, path: Path) -> str:
 
 
 # ------------------------------------------------------------------ changed
-
-
-def damages(whole: bytes, seed: int, n: int) -> list[bytes]:
-    """Copies with one byte changed, cut short, or longer."""
-    rng = random.Random(seed)
-    found = []
-    for _ in range(n):
-        copy, at = bytearray(whole), rng.randrange(len(whole))
-        match rng.randrange(4):
-            case 0 | 1:
-                copy[at] ^= rng.randrange(1, 256)
-            case 2:
-                copy = copy[:at]
-            case _:
-                copy[at:at] = rng.randbytes(rng.randrange(1, 40))
-        found.append(bytes(copy))
-    return found
 
 
 def test_what_is_damaged_is_never_read(whole: bytes, tmp_path: Path) -> None:
@@ -104,91 +72,6 @@ def test_the_digest_comes_first(whole: bytes, tmp_path: Path, monkeypatch) -> No
 
 
 # ------------------------------------------------------------------ made up
-
-
-HOSTILE = [
-    *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**70, -0.0, 0.5, 1e308, "", "x", "a0", "\ud800"),
-    *([], {}, [[]], {"": 1}, [None], "|O", "<U9", "__import__('os').system('false')"),
-    *("../../etc/passwd", "a\0b", ["a0", "a0"], {"text": "a0"}, [1] * 50),
-]
-
-
-def places(value: object, path: tuple = ()) -> list[tuple]:
-    """Paths to every value of nested lists and dicts."""
-    found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items if isinstance(value, dict | list) else ():
-        found += (
-            [(*path, key)] if not isinstance(inner, dict | list) else places(inner, (*path, key))
-        )
-    return found
-
-
-def mutated(header: dict, rng: random.Random) -> dict:
-    """The header with one value replaced, taken out, given twice, or moved."""
-    copy = json.loads(json.dumps(header))
-    *way, last = rng.choice(places(copy))
-    holder = copy
-    for key in way:
-        holder = holder[key]
-    match rng.randrange(5):
-        case 0:
-            del holder[last]
-        case 1 if isinstance(holder, list):
-            holder.insert(last, holder[last])
-        case 2 if isinstance(holder, list):
-            rng.shuffle(holder)
-        case 3 if type(holder[last]) is int:
-            holder[last] += rng.choice([-1, 1, 1000])
-        case _:
-            holder[last] = rng.choice(HOSTILE)
-    return copy
-
-
-def altered(header: dict, body: bytes, rng: random.Random) -> bytes:
-    """The arrays with one number replaced by another, or by none."""
-    copy, at = bytearray(body), 0
-    bounds = []
-    for _, dtype, shape in header["arrays"]:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        bounds.append((at, at + size, np.dtype(dtype)))
-        at += size
-    start, stop, dtype = rng.choice([b for b in bounds if b[1] > b[0]])
-    place = start + dtype.itemsize * rng.randrange((stop - start) // dtype.itemsize)
-    values = [np.nan, np.inf, -1.0, 1e300] if dtype.kind == "f" else [-1, 255, 2**31 - 1]
-    with np.errstate(all="ignore"):
-        value = np.array(rng.choice(values)).astype(dtype)
-    copy[place : place + dtype.itemsize] = value.tobytes()
-    return bytes(copy)
-
-
-def crafted(whole: bytes, seed: int, n: int) -> list[bytes]:
-    """Files with right digests, of which one thing is made up."""
-    rng = random.Random(seed)
-    header, body = taken_apart(whole)
-    found = []
-    for _ in range(n):
-        match rng.randrange(3):
-            case 0:
-                found.append(sealed(header, altered(header, body, rng)))
-            case _:
-                text = json.dumps(mutated(header, rng)).encode()
-                found.append(sealed(text, body))
-    return found
-
-
-def survives(content: bytes, path: Path) -> bool:
-    """Whether a file is read: then saving it gives the same, and its fit predicts or refuses."""
-    path.write_bytes(content)
-    try:
-        A = CrossProducts.load(path)
-    except InterlaceError:
-        return False
-    A.save(path)
-    assert path.read_bytes() == content
-    with suppress(InterlaceError):
-        interlace.fit(str(A.recipe.encoding.formula), A).predict(frame()[:3])
-    return True
 
 
 @pytest.mark.filterwarnings("ignore::interlace.errors.ConvergenceWarning")
@@ -227,6 +110,9 @@ def with_header(change: Callable[[dict], object], whole: bytes) -> bytes:
         lambda h: h["terms"].reverse(),
         lambda h: h["cells"].reverse(),
         lambda h: h["terms"][0].__setitem__("levels", h["terms"][1]["levels"]),
+        lambda h: h["terms"][0].__setitem__("levels", {}),
+        lambda h: h["recipe"]["groups"][0]["levels"].__setitem__(0, {}),
+        lambda h: h["recipe"].__setitem__("orders", [["f", {}]]),
         lambda h: h.__setitem__("more", 1),
         lambda h: h.__setitem__("vv", h["zz"][0]),
         lambda h: h.__setitem__("recipe", "../../recipe"),

@@ -87,7 +87,7 @@ class Packed:
 
 def unpacked(stored: Header, arrays: Mapping[str, Array]) -> Array:
     """Values of levels as they were; what is not as :meth:`Packed.labels` writes raises."""
-    kind, name = next(iter(stored.items()))
+    (kind, name), *_ = stored.items()
     array = arrays[name]
     if kind == "numbers":
         return array
