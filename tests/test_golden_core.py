@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+import fits
 import interlace
 from reference import cases
 
@@ -51,8 +52,7 @@ class Fitted:
 @functools.cache
 def fitted(name: str, method: str) -> Fitted:
     case = cases.load_case(name)
-    result = interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
-    return Fitted(case, method, case.golden[method], result)
+    return Fitted(case, method, case.golden[method], fits.of_case(name, method))
 
 
 def check_criterion(f: Fitted) -> None:

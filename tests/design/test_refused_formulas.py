@@ -1,6 +1,7 @@
 """Formulas that would mean something else, or never end, are refused in our own words."""
 
 import contextlib
+import functools
 import time
 import warnings
 from typing import Any
@@ -131,6 +132,11 @@ def test_offsets_that_are_one() -> None:
 NAMES = ["a b", "1", "2.5", "x^2", "~", "if", "C(x)"]
 
 
+@functools.cache
+def unquoted(formula: str, *arguments: tuple[str, str]) -> interlace.CrossedLMEResult:
+    return interlace.fit(formula, pd.DataFrame(frame()), **dict(arguments))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_quoted_names_everywhere(name: str, tmp_path: Any) -> None:
     """On either side of the formula and of the bar, in groups, arguments, files and new data."""
@@ -152,7 +158,7 @@ def test_quoted_names_everywhere(name: str, tmp_path: Any) -> None:
         theirs = dict.fromkeys(change, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            right = interlace.fit(formula.format(old), plain, **dict.fromkeys(change, old))
+            right = unquoted(formula.format(old), *dict.fromkeys(change, old).items())
             mine = interlace.fit(formula.format(f"`{name}`"), data, **theirs)
             data.to_parquet(tmp_path / "d.parquet")
             read = interlace.fit(formula.format(f"`{name}`"), tmp_path / "d.parquet", **theirs)

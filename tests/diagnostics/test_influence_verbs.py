@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +11,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-import interlace
-from dense import FORMULAS, frame
-from interlace import CrossedLMEResult, InterlaceError
+from dense import frame
+from fits import of_small as fitted
+from interlace import InterlaceError
 from interlace.diagnostics import influence, refitting
 from interlace.diagnostics.augment import hlm_augment
 from interlace.diagnostics.influence import (
@@ -31,11 +30,6 @@ from interlace.diagnostics.leverage import leverage
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
 MEASURES = ["cooksd", "mdffits", "covtrace", "covratio"]
-
-
-@functools.cache
-def fitted(name: str, weighted: bool = False) -> CrossedLMEResult:
-    return interlace.fit(FORMULAS[name], frame(), weights="w" if weighted else None)
 
 
 # ------------------------------------------------------------ one measure at a time

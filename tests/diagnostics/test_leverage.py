@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,8 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, Dense, frame, identity
+from fits import of_case as reference_fit
+from fits import of_small as fitted
 from interlace import InterlaceError
 from interlace.diagnostics.leverage import hat_cooks, hat_rstudent, hat_values, leverage
 from interlace.estimation.criterion import Criterion
@@ -23,17 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWar
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-9}
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-
-
-@functools.cache
-def reference_fit(name: str) -> interlace.CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, **case.arguments)
-
-
-@functools.cache
-def fitted(name: str, weighted: bool) -> interlace.CrossedLMEResult:
-    return interlace.fit(FORMULAS[name], frame(), weights="w" if weighted else None)
 
 
 def of_rows(golden: dict, values: np.ndarray) -> np.ndarray:

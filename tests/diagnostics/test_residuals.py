@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +13,10 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 import interlace
-from dense import FORMULAS, MODELS, Dense, frame, identity
-from interlace import CrossedLMEResult, InterlaceError
+from dense import MODELS, Dense, frame, identity
+from fits import of_case as reference_fit
+from fits import of_small as fitted
+from interlace import InterlaceError
 from interlace.diagnostics import innovations as module
 from interlace.diagnostics.innovations import innovations
 from interlace.diagnostics.leastsquares import group_fits
@@ -32,17 +33,6 @@ CLOSED = [
     if "closed_form" in cases.load_golden(n, "diagnostics")
 ]
 KINDS = ("pearson", "studentized", "cholesky")
-
-
-@functools.cache
-def reference_fit(name: str) -> CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, **case.arguments)
-
-
-@functools.cache
-def fitted(name: str, weighted: bool) -> CrossedLMEResult:
-    return interlace.fit(FORMULAS[name], frame(), weights="w" if weighted else None)
 
 
 def of_rows(golden: dict, values: pd.Series) -> np.ndarray:

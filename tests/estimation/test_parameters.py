@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import dense
-import interlace
+import fits
 from interlace.covariance.templates import Diagonal, Full
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.sums.crossprod import cross_products
@@ -25,8 +25,7 @@ PROFILES = sorted((cases.HERE / "golden").glob("*.profile.json"))
 def test_names_and_order_of_lme4(path) -> None:
     """Those of lme4's profiles, but for its spelling of columns and of nested groups."""
     expected = json.loads(path.read_text())["profile_ci_95_refined"]["param"]
-    case = cases.load_case(path.name.split(".")[0])
-    result = interlace.fit(case.formula, case.data, **case.arguments)
+    result = fits.of_case(path.name.split(".")[0])
     names = variance_parameter_names(result.estimate.A.terms)
     assert names[-1] == "sigma"
     found = [_r_spelling(name, expected) for name in names]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.stats import chi2
 
+import fits
 import interlace
 from dense import frame
 from interlace import CrossedLMEResult, InterlaceError, datasets
@@ -43,7 +44,7 @@ def test_golden(name: str, method: str) -> None:
     case, golden = cases.load_case(name), lrt(name)
     assert golden is not None
     reduced = cases.python_formula(str(golden["reduced"]), polynomial=name == "cake_poly")
-    full = interlace.fit(case.formula, case.data, method=method, **case.arguments)
+    full = fits.of_case(name, method)
     small = interlace.fit(reduced, case.data, method=method, **case.arguments)
     table = anova_models(full, small, names=["full", "reduced"]).table
     assert table.index.tolist() == ["reduced", "full"]
@@ -60,7 +61,7 @@ def test_golden(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", cases.case_names())
 def test_ml_refit_is_the_ml_fit(name: str) -> None:
     case = cases.load_case(name)
-    estimate = ml_estimate(interlace.fit(case.formula, case.data, **case.arguments))
+    estimate = ml_estimate(fits.of_case(name))
     assert not estimate.criterion.reml
     assert_allclose(estimate.value, case.golden["ml"]["objective"], atol=1e-6)
     assert_allclose(estimate.beta, list(case.golden["ml"]["fixef"].values()), rtol=1e-5)

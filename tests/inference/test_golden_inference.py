@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +11,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 import interlace
+from fits import of_case as fitted
 from reference import cases
 
 # Some reference fits are singular on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
 TYPES = {"I": 1, "II": 2, "III": 3}
-
-
-@functools.cache
-def fitted(name: str, method: str) -> interlace.CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
 
 
 def golden(name: str, method: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 import re
 
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 import interlace
+from fits import of_case as golden_fit
 from interlace import InterlaceError
 from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
@@ -66,12 +66,6 @@ def check(found: dict[str, tuple[int, float]], table: dict[str, list] | None, le
 
 
 # ------------------------------------------------------------ against lmerTest
-
-
-@functools.cache
-def golden_fit(name: str, method: str) -> interlace.CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
 
 
 @pytest.mark.parametrize("method", cases.METHODS)

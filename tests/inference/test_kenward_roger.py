@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-import interlace
 from dense import FORMULAS, MODELS, Dense, at_templates, design, random_templates
+from fits import of_case as fitted
 from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
 from interlace.errors import InterlaceError
@@ -29,14 +28,6 @@ from reference import cases
 GOLDEN = {name: cases.load_golden(name, "inference")["reml"] for name in cases.case_names()}
 CASES = [name for name, golden in GOLDEN.items() if "kenward_roger" in golden]
 COMPARED = [name for name in CASES if GOLDEN[name].get("kr_modcomp")]
-
-
-@functools.cache
-def fitted(name: str) -> interlace.CrossedLMEResult:
-    case = cases.load_case(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
-        return interlace.fit(case.formula, case.data, **case.arguments)
 
 
 # ------------------------------------------------------------ pbkrtest

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import fits
 import interlace
 from dense import FORMULAS, MODELS, design, frame
 from interlace import datasets
@@ -48,9 +49,9 @@ def our_label(label: str, formula: str) -> str:
 
 @pytest.mark.parametrize(("name", "method"), GOLDEN)
 def test_golden(name: str, method: str) -> None:
-    case, golden = cases.load_case(name), golden_ranova(name, method)
+    golden = golden_ranova(name, method)
     assert golden is not None
-    result = interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
+    result = fits.of_case(name, method)
     table = ranova(result)
     labels = [our_label(label, str(result.formula)) for label in golden["row"]]
     assert sorted(table.index) == sorted(labels)

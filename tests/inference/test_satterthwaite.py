@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, Dense, at_templates, design, identity, random_templates
+from fits import of_case as fitted
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
@@ -31,14 +31,6 @@ TESTABLE = pytest.mark.parametrize("name", [n for n in FORMULAS if n != "no fixe
 GOLDEN = pytest.mark.parametrize(
     ("name", "method"), [(name, m) for name in cases.case_names() for m in cases.METHODS]
 )
-
-
-@functools.cache
-def fitted(name: str, method: str) -> interlace.CrossedLMEResult:
-    case = cases.load_case(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
-        return interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
 
 
 @functools.cache

@@ -48,23 +48,32 @@ def test_number_of_workers() -> None:
 
 
 SCRIPT = """
-import signal
+import pathlib, signal, sys, time
 import interlace
 from interlace.inference.bootstrap.resample import bootstrap
+from interlace.machine.parallel import in_order
 result = interlace.fit("Reaction ~ Days", interlace.datasets.load("sleepstudy"), groups="Subject")
 signal.signal(signal.SIGINT, signal.default_int_handler)
-bootstrap(result, 40, "cases", n_jobs=2)  # starts the processes
+
+def meet(task):  # both processes run, and have imported what they need, when it returns
+    bootstrap(result, 2, "cases")
+    pathlib.Path(folder, str(task)).touch()
+    while len(list(pathlib.Path(folder).iterdir())) < 2:
+        time.sleep(0.01)
+
+folder = sys.argv[1]
+list(in_order(meet, range(2), 2))
 print("ready", flush=True)
 bootstrap(result, 10**6, "cases", n_jobs=2)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
-def test_an_interrupt_ends_everything() -> None:
+def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
     """Ctrl-C, sent to all processes of a terminal: the parent reports it, the others are silent."""
     source = str(Path(interlace.__file__).parent.parent)
     run = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": source},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,7 +81,7 @@ def test_an_interrupt_ends_everything() -> None:
         start_new_session=True,
     )
     assert run.stdout is not None and run.stdout.readline() == "ready\n"
-    time.sleep(10.0)  # all of the processes have imported what they need, on a busy machine too
+    time.sleep(0.5)  # the tasks are on their way
     os.killpg(run.pid, signal.SIGINT)
     _, shown = run.communicate(timeout=20)
     assert run.returncode != 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,16 +10,12 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import FORMULAS, frame
+from fits import of_small as fitted
 from interlace import InterlaceError
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
-
-
-@functools.cache
-def fitted(name: str) -> interlace.CrossedLMEResult:
-    return interlace.fit(FORMULAS.get(name, name), frame())
 
 
 def new_rows() -> pd.DataFrame:

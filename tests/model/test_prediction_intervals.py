@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +13,8 @@ from scipy import stats
 
 import interlace
 from dense import FORMULAS, MODELS, Dense, frame, identity
+from fits import of_case
+from fits import of_small as fitted
 from interlace import InterlaceError
 from interlace.design.design import Design
 from interlace.design.newdata import replay
@@ -28,11 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWar
 
 EXACT = {"rtol": 1e-8, "atol": 1e-10}
 Result = interlace.CrossedLMEResult
-
-
-@functools.cache
-def fitted(name: str, weighted: bool = False) -> Result:
-    return interlace.fit(FORMULAS.get(name, name), frame(), weights="w" if weighted else None)
 
 
 def table(result: Result, newdata: object = None, include_re: object = True, **options: object):
@@ -61,7 +57,7 @@ WITH_SE = [(n, m) for n in cases.case_names() if n != "insteval" for m in cases.
 @pytest.mark.parametrize(("name", "method"), WITH_SE)
 def test_standard_errors_of_the_reference(name: str, method: str) -> None:
     case = cases.load_case(name)
-    result = interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
+    result = of_case(name, method)
     golden = cases.load_golden(name, "inference")[method]["predict_se"]
     new = cases.newdata(case, method).iloc[np.array(golden["rows_1based"]) - 1]
     with_effects, without = table(result, new, se=True), table(result, new, False, se=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from typing import Any
@@ -15,7 +14,8 @@ from numpy.testing import assert_allclose
 
 import interlace
 from dense import frame
-from interlace import CrossedLMEResult, InterlaceError
+from fits import of_case as fitted
+from interlace import InterlaceError
 from reference import cases
 
 me = pytest.importorskip("marginaleffects")
@@ -34,12 +34,6 @@ STEP = {"eps_vcov": 0.1}
 def without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Derivatives by differences, which need no compiler; one test asks for the exact ones."""
     monkeypatch.setenv("MARGINALEFFECTS_AUTODIFF", "0")
-
-
-@functools.cache
-def fitted(name: str) -> CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, **case.arguments)
 
 
 def data() -> pd.DataFrame:

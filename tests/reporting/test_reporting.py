@@ -20,6 +20,7 @@ from scipy.stats import norm, t
 
 import interlace
 from dense import FORMULAS, frame
+from fits import of_case as fitted
 from interlace import CrossedLMEResult, InterlaceError, datasets
 from interlace.reporting import augment, compare, glance, icc, r2, singular_report, tidy
 from reference import cases
@@ -27,12 +28,6 @@ from reference import cases
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
 ALL = [(n, m) for n in cases.case_names() for m in cases.METHODS]
-
-
-@functools.cache
-def fitted(name: str, method: str = "reml") -> CrossedLMEResult:
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, method=method.upper(), **case.arguments)
 
 
 @functools.cache

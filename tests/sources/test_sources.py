@@ -23,6 +23,7 @@ from numpy.testing import assert_allclose
 import interlace
 from alike import assert_same, in_memory
 from dense import FORMULAS, MODELS, frame
+from fits import of_case
 from interlace.design.design import Design
 from interlace.errors import InterlaceError, RankDeficiencyWarning
 from interlace.sources import Source, passes, plan
@@ -78,9 +79,10 @@ SOURCES: dict[str, Callable[[pd.DataFrame, Path], object]] = {
 
 @functools.cache
 def fitted(name: str, spelled: str = "pandas") -> interlace.CrossedLMEResult:
+    if spelled == "pandas":
+        return of_case(name)
     case = cases.load_case(name)
-    data = case.data if spelled == "pandas" else as_csv(case.data)
-    return interlace.fit(case.formula, data, **case.arguments)
+    return interlace.fit(case.formula, as_csv(case.data), **case.arguments)
 
 
 def as_csv(data: pd.DataFrame) -> pd.DataFrame:

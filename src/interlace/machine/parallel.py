@@ -6,6 +6,7 @@ Threads do not help here: small arrays keep the interpreter busy, not the arithm
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -29,4 +30,12 @@ def in_order(
     from joblib import Parallel, delayed  # here: not everyone needs it
 
     pool = Parallel(n_jobs=workers, return_as="generator")
-    yield from pool(delayed(run)(task) for task in tasks)
+    parent = os.getpid()
+    yield from pool(delayed(_quietly)(run, task, parent) for task in tasks)
+
+
+def _quietly(run: Callable[[Task], Result], task: Task, parent: int) -> Result:
+    """A task in a process that leaves interrupts to its parent, which ends it."""
+    if os.getpid() != parent:  # not where joblib is told to use threads
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return run(task)

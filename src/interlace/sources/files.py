@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import importlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -56,8 +57,7 @@ class _File:
     path: str
 
     def __call__(self, columns: Sequence[str]) -> Iterator[Foreign]:
-        duckdb = needed("duckdb", "reading files")
-        with _reading(self.path), duckdb.connect() as connection:
+        with _reading(self.path) as connection:
             relation = _relation(connection, self.path)
             known = dict(
                 zip(_names(connection, relation, self.path), relation.columns, strict=True)
@@ -74,20 +74,19 @@ def of_paths(paths: Sequence[str | Path]) -> Source:
     InterlaceError
         No such file, an unknown kind of file, or one that cannot be read.
     """
-    duckdb = needed("duckdb", "reading files")
+    needed("duckdb", "reading files")
     files = [file for path in paths for file in _found(path)]
     schemas: dict[str, dict[str, str]] = {}
     n: int | None = 0
-    with duckdb.connect() as connection:
-        for file in files:
-            with _reading(file):
-                relation = _relation(connection, file)
-                names = _names(connection, relation, file)
-                schemas[file] = dict(zip(names, map(str, relation.types), strict=True))
-                rows = _number_of_rows(connection, relation, file)
-            if rows == 0:
-                del schemas[file]
-            n = None if n is None or rows is None else n + rows
+    for file in files:
+        with _reading(file) as connection:
+            relation = _relation(connection, file)
+            names = _names(connection, relation, file)
+            schemas[file] = dict(zip(names, map(str, relation.types), strict=True))
+            rows = _number_of_rows(connection, relation, file)
+        if rows == 0:
+            del schemas[file]
+        n = None if n is None or rows is None else n + rows
     title = f"'{files[0]}'" if len(files) == 1 else f"the {len(files)} files"
     if not schemas:
         raise InterlaceError(f"there are no rows in {title}")
@@ -96,7 +95,7 @@ def of_paths(paths: Sequence[str | Path]) -> Source:
         partitions=tuple(Partition(f"'{file}'", _File(file)) for file in schemas),
         title=title,
         n=n,
-        check=partial(_check_schemas, schemas),
+        check=functools.partial(_check_schemas, schemas),
     )
 
 
@@ -170,13 +169,25 @@ def _number_of_rows(connection: Foreign, relation: Foreign, file: str) -> int | 
     return 0 if not relation.limit(1).fetchall() else None
 
 
+@functools.cache
+def _database(process: int) -> Foreign:
+    """DuckDB in memory, once a process, since to open it takes longer than to read a small file.
+
+    It keeps nothing of the files: what is read again may have changed on the disk.
+    """
+    duckdb = needed("duckdb", "reading files")
+    return duckdb.connect(config={"enable_external_file_cache": False})
+
+
 @contextmanager
-def _reading(file: str) -> Iterator[None]:
-    """What goes wrong in DuckDB, as an ``InterlaceError`` that names the file."""
+def _reading(file: str) -> Iterator[Foreign]:
+    """A connection; what goes wrong in DuckDB is an ``InterlaceError`` that names the file."""
     duckdb = needed("duckdb", "reading files")
     try:
-        yield
+        with _database(os.getpid()).cursor() as connection:
+            yield connection
     except (duckdb.Error, OSError) as error:  # an OSError where Arrow hands on DuckDB's
+        _database.cache_clear()  # some errors leave a database that answers no more
         reason = _reason(error)
         raise InterlaceError(
             f"the file '{file}' cannot be read; it may be corrupt or incomplete: {reason}"

@@ -15,6 +15,8 @@ from numpy.testing import assert_allclose
 
 import dense
 import interlace
+from fits import of_case
+from fits import of_small as fit
 from interlace import InterlaceError
 from interlace.batch.refits import weighted_columns
 from interlace.errors import ConvergenceWarning
@@ -54,12 +56,6 @@ def sleep() -> interlace.CrossedLMEResult:
     return interlace.fit("Reaction ~ Days + (Days | Subject)", data)
 
 
-@functools.cache
-def fit(name: str, weighted: bool = False) -> interlace.CrossedLMEResult:
-    weights = "w" if weighted else None
-    return interlace.fit(dense.FORMULAS.get(name, name), dense.frame(), weights=weights)
-
-
 def groups(result: interlace.CrossedLMEResult) -> dict[str, np.ndarray]:
     design = result.design
     codes = dict(zip([t.group for t in design.terms], design.codes, strict=True))
@@ -73,8 +69,7 @@ def groups(result: interlace.CrossedLMEResult) -> dict[str, np.ndarray]:
 def test_parametric_bootstrap_of_lme4(path) -> None:
     """Means within 5 standard errors, standard deviations within a few per cent."""
     golden = json.loads(path.read_text())
-    case = reference.load_case(golden["case"])
-    result = interlace.fit(case.formula, case.data, **case.arguments)
+    result = of_case(golden["case"])
     found = bootstrap(result, 4000, seed=11)
     theirs = [golden[key] for key in ("param", "boot_mean", "boot_sd", "mc_se_of_mean")]
     for param, mean, sd, mc_se in zip(*theirs, strict=True):

@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize as scipy_minimize
 
+import fits
 import interlace
 from dense import FORMULAS, Dense, design, frame, identity
 from interlace.design.design import assemble
@@ -43,8 +44,7 @@ def golden(name: str):
 
 @functools.cache
 def fitted(name: str, method: str = "REML"):
-    case = cases.load_case(name)
-    return interlace.fit(case.formula, case.data, method=method, **case.arguments).estimate
+    return fits.of_case(name, method).estimate
 
 
 @functools.cache
