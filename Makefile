@@ -7,7 +7,7 @@
 #   make test-newest    the tests with the newest, also of what marginaleffects holds back
 #   make check    style, types, import rules, examples in docstrings
 #   make docs     the documentation site, every page executed: docs/_build/html
-#   make slow     statistical checks that take minutes
+#   make slow     statistical checks that take minutes, and 90,000 damaged and made-up files
 #   make study    the simulation study of intervals and tests (seven minutes), and its page
 #   make bench    time interlace beside the other packages that are installed
 #   make bench-large   the largest fits and their memory, 15 minutes; SCALE=0.01 runs a small one
@@ -33,6 +33,8 @@ KERNELS ?= Haswell Prescott Sandybridge $(shell grep -qs avx512f /proc/cpuinfo &
 # One thread a process: the timings are comparable, and small problems are quicker.
 export OPENBLAS_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
+# Modules and tests are compiled once, not in every process, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test test-kernels test-lowest test-newest check docs slow study bench bench-large clean
 

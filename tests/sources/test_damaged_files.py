@@ -126,6 +126,38 @@ def test_headers_that_do_not_fit(change, whole: bytes, tmp_path: Path) -> None:
     refusal(with_header(change, whole), tmp_path / "sums")
 
 
+def with_array(change: Callable[[np.ndarray], object], name: str, content: bytes) -> bytes:
+    """The file with one of its arrays changed in place."""
+    header, body = taken_apart(content)
+    at, copy = 0, bytearray(body)
+    for stored, dtype, shape in header["arrays"]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if stored == name:
+            change(np.frombuffer(copy, dtype, size // np.dtype(dtype).itemsize, at).reshape(shape))
+        at += size
+    return sealed(header, bytes(copy))
+
+
+@pytest.mark.parametrize("size", [1e71, 1e154, 1e300])
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (x | g) + (1 | h)"])
+def test_sums_that_no_rows_have(formula: str, size: float, tmp_path: Path) -> None:
+    """Also with weights, whose sums need not be the number of rows; and a response turned over."""
+    interlace.cross_products(formula, frame(), weights="w").save(tmp_path / "sums")
+    content = (tmp_path / "sums").read_bytes()
+    header, _ = taken_apart(content)
+
+    def larger(array: np.ndarray) -> None:
+        array[...] *= size
+
+    def turned(basis: np.ndarray) -> None:
+        basis[:, -1] *= -1.0
+
+    blocks = [header["vv"], *header["zv"], *header["zz"], *(cell[-1] for cell in header["cells"])]
+    for name in blocks:
+        refusal(with_array(larger, name, content), tmp_path / "sums")
+    refusal(with_array(turned, header["basis"][0], content), tmp_path / "sums")
+
+
 @pytest.mark.parametrize(
     "text",
     [

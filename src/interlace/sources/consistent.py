@@ -19,6 +19,9 @@ from interlace.sums.terms import Floats, ReTerm
 
 # Sums that should be at least 0, or symmetric, may miss it by this share of their size.
 _ROUNDING = 1e-6
+# Sums are of columns in units of their own size, so that they are near the number of rows; those of
+# which squares and their products could leave the range of double precision are of no rows.
+_LARGEST = 1e70
 
 
 def is_consistent(A: CrossProducts) -> bool:
@@ -142,6 +145,9 @@ def _of_sums(A: CrossProducts) -> Iterator[bool]:
     """Bases can be inverted; squares are not negative, and products no larger than they allow."""
     for basis in (A.basis.fixed, *A.basis.random):
         yield _is_basis(basis)
+    yield A.basis.response_scale > 0.0
+    sums = [A.vv, *A.zv, *A.zz, *(cells.values for cells in A.cells.values())]
+    yield all(np.abs(values).max(initial=0.0) < _LARGEST for values in sums)
     yield _is_square(A.vv[None])
     largest = np.diag(A.vv)
     for zv, zz in zip(A.zv, A.zz, strict=True):
