@@ -164,6 +164,18 @@ def test_a_full_disk(after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("column", ["w", "y", "x"])
+@pytest.mark.parametrize("size", [1e-150, 1e-100, 1e-9, 1e9, 1e100, 1e150])
+def test_sums_of_columns_of_any_size(column: str, size: float, tmp_path: Path) -> None:
+    data = frame().assign(**{column: lambda d: d[column] * (size**2 if column == "w" else size)})
+    A = interlace.cross_products("y ~ x + f + (x | g) + (1 | h)", data, weights="w")
+    A.save(tmp_path / "sums")
+    B = CrossProducts.load(tmp_path / "sums")
+    assert_same(B, A)
+    for one, two in zip((A.vv, *A.zv, *A.zz), (B.vv, *B.zv, *B.zz), strict=True):
+        assert_array_equal(one, two)
+
+
 def test_an_interrupt_while_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "write_all", failing(2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):

@@ -171,21 +171,22 @@ def _of_totals(A: CrossProducts) -> Iterator[bool]:
         column = np.linalg.inv(A.basis.fixed)[:, A.names.index("Intercept")]
         total = float(column @ A.vv @ column)
         yield A.sum_log_w != 0.0 or _is_near(total, A.n, A.n)
+    size = float(np.sqrt(total * np.diag(A.vv).max()))  # of products with the constant
     for j, one in enumerate(ones):
         if one is None:
             continue
         counts = np.einsum("lkm,k,m->l", A.zz[j], one, one)
         yield A.sum_log_w != 0.0 or _is_near(counts.sum(), A.n, A.n)
         if "Intercept" in A.names:
-            yield _is_near(one @ A.zv[j].sum(axis=0), A.vv @ column, total)
+            yield _is_near(one @ A.zv[j].sum(axis=0), A.vv @ column, size)
     for (i, j), cells in A.cells.items():
         left, right = ones[i], ones[j]
         if left is not None and right is not None:
             rows, cols = np.zeros(A.zz[i].shape[:2]), np.zeros(A.zz[j].shape[:2])
             np.add.at(rows, cells.rows, cells.values @ right)
             np.add.at(cols, cells.cols, cells.values.transpose(0, 2, 1) @ left)
-            yield _is_near(rows, A.zz[i] @ left, total)
-            yield _is_near(cols, A.zz[j] @ right, total)
+            yield _is_near(rows, A.zz[i] @ left, size)
+            yield _is_near(cols, A.zz[j] @ right, size)
 
 
 def _is_near(found: Floats | float, expected: Floats | float, size: float) -> bool:
@@ -194,8 +195,13 @@ def _is_near(found: Floats | float, expected: Floats | float, size: float) -> bo
 
 def _is_basis(basis: Floats) -> bool:
     """Whether a map can be inverted, and the squares of its inverse be computed."""
-    sizes = np.abs(basis).max(axis=0)
-    if not (sizes > 0).all() or not np.linalg.cond(basis / sizes) < 1e15:
+    scaled = basis
+    for axis in (1, 0):  # units of the columns, then those of the combinations of them
+        sizes = np.abs(scaled).max(axis=axis, keepdims=True)
+        if not (sizes > 0).all():
+            return False
+        scaled = scaled / sizes
+    if not np.linalg.cond(scaled) < 1e15:
         return False
     with np.errstate(all="ignore"):
         squares = (np.linalg.inv(basis) ** 2).sum(axis=0)
