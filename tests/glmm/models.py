@@ -38,12 +38,13 @@ def rows_of(structure, rng, n=72):
         "diagonal": [(g, slope, Diagonal(2))],
         "crossed": [(g, ones, Full(1)), (h, slope, Full(2))],
         "nested": [(g + 8 * (np.arange(n) % 3), ones, Full(1)), (g, ones, Full(1))],
+        "three": [(g, np.column_stack((slope, x**2 - 0.3)), Full(3))],
         "row": [(np.arange(n), ones, Full(1)), (g, ones, Full(1))],
     }[structure]
     terms, codes, Z = [], [], []
     for j, (raw, columns, template) in enumerate(parts):
         levels, code = np.unique(raw, return_inverse=True)
-        names = ("Intercept", "x")[: template.k]
+        names = ("Intercept", "x", "x2")[: template.k]
         terms.append(ReTerm(f"g{j}", names, levels, template))
         codes.append(code)
         Z.append(columns)

@@ -35,3 +35,13 @@ def test_one_node_is_laplace():
         a, b = Laplace()(made, at, start), Quadrature(1)(made, at, start)
         assert a.value == pytest.approx(b.value, abs=1e-9)
         np.testing.assert_allclose(a.gradient, b.gradient, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("singular", [False, True], ids=["regular", "singular"])
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("index", range(len(FAMILY_LINKS)), ids=map(name_of, FAMILY_LINKS))
+def test_gradient_of_every_family_link_and_structure(index, structure, singular):
+    made = problem(FAMILY_LINKS[index], structure, seed=index, weighted=index % 2 == 0)
+    x = point(made, np.random.default_rng(index), singular)
+    assert gradient_error(Laplace(), made, x) < 1e-8

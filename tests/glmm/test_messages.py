@@ -36,6 +36,10 @@ def changed(column, row, value):
     return d
 
 
+def rare(mean):
+    return np.random.default_rng(1).poisson(np.clip(mean, 0.0, 50.0))
+
+
 BINOMIAL, POISSON = {"family": "binomial"}, {"family": "poisson"}
 BAD = {
     "half an event": (
@@ -182,6 +186,96 @@ BAD = {
         BINOMIAL,
         "every level of 'g' is all 0 or all 1",
     ),
+    "trials of three rows": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "trials": np.ones(3)},
+        "trials has 3 values, but the data 60 rows",
+    ),
+    "trials misspelt": ("yes ~ x", frame(), {**BINOMIAL, "trials": "sise"}, "did you mean 'size'"),
+    "trials in words": (
+        "yes ~ x",
+        frame().assign(size="many"),
+        {**BINOMIAL, "trials": "size"},
+        "trials= must be numeric",
+    ),
+    "words for counts": ("three ~ x", frame(), POISSON, "'three' must be numeric"),
+    "endless cost": (
+        "cost ~ x",
+        changed("cost", 4, np.inf),
+        {"family": "gamma"},
+        "'cost' is infinite in row 4",
+    ),
+    "endless offset": (
+        "count ~ x",
+        changed("hours", 4, np.inf),
+        {**POISSON, "offset": "hours"},
+        "'hours' is infinite in row 4",
+    ),
+    "endless weight": (
+        "yes ~ x",
+        changed("hours", 4, np.inf),
+        {**BINOMIAL, "weights": "hours"},
+        "'hours' is infinite in row 4",
+    ),
+    "weight of nothing": (
+        "yes ~ x",
+        changed("hours", 4, 0.0),
+        {**BINOMIAL, "weights": "hours"},
+        "weights must be positive, but row 4",
+    ),
+    "complex answers": ("yes ~ x", frame().assign(yes=1j), BINOMIAL, "holds complex numbers"),
+    "one answer": (
+        "answer ~ x",
+        frame().assign(answer=pd.Categorical(["yes"] * 60)),
+        BINOMIAL,
+        r"has one category \(yes\): a binomial response has two",
+    ),
+    "one cost": ("cost ~ x", frame().assign(cost=2.0), {"family": "gamma"}, "is constant"),
+    "shares without trials": ("share ~ x", frame(), BINOMIAL, "give counts or proportions with"),
+    "a coefficient a row": (
+        "yes ~ C(i)",
+        frame().assign(i=lambda d: np.arange(len(d))),
+        BINOMIAL,
+        "60 coefficients for 60 rows",
+    ),
+    "a class for a family": (
+        "count ~ x",
+        frame(),
+        {"family": families.NegativeBinomial},
+        "family must be a name",
+    ),
+    "a number for a link": ("yes ~ x", frame(), {**BINOMIAL, "link": 3}, "link=3 is none of"),
+    "a number for a family's link": (
+        "count ~ x",
+        frame(),
+        {"family": families.NegativeBinomial(link=3)},
+        "link=3 is none of",
+    ),
+    "prior in words": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "fixed_prior": "2"},
+        "fixed_prior must be a positive standard deviation, not '2'",
+    ),
+    "true nodes": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "quadrature": True},
+        "quadrature must be a number of nodes",
+    ),
+    "too many nodes": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "quadrature": 200},
+        "from 1 .Laplace. to 100, not 200",
+    ),
+    "no mean below the bound": (
+        "count ~ x",
+        frame().assign(count=lambda d: rare(np.exp(3.0 * d.x - 2.0))),
+        {**POISSON, "link": "sqrt"},
+        "link='sqrt' the random effects .* use another link",
+    ),
     "a level a row": (
         "cost ~ x",
         frame().assign(g=lambda d: np.arange(len(d))),
@@ -217,6 +311,45 @@ def test_separated_rows_are_named():
     assert "arm[T.c] is -infinity" in str(result.summary())
     held = interlace.fit("yes ~ arm", d, groups="g", family="binomial", fixed_prior=2.5)
     assert abs(held.fe_params["arm[T.c]"]) < 10 and "prior" in str(held.summary())
+
+
+@pytest.mark.filterwarnings("ignore:singular fit")
+@pytest.mark.parametrize(
+    ("formula", "make", "options", "message"),
+    [
+        (
+            "yes ~ x",
+            {"yes": lambda d: (d.x > 0).astype(int)},
+            BINOMIAL,
+            "along 'Intercept' and 'x': their",
+        ),
+        (
+            "count ~ arm",
+            {"count": lambda d: np.where(d.arm == "b", 0, d["count"])},
+            POISSON,
+            r"every row with arm\[T.b\] has count = 0",
+        ),
+        (
+            "yes ~ arm",
+            {"yes": lambda d: np.where(d.arm == "b", 1, d.yes)},
+            {**BINOMIAL, "link": "probit"},
+            r"every row with arm\[T.b\] has yes = 1",
+        ),
+    ],
+    ids=["a number", "no events", "all yes"],
+)
+def test_separation_of_every_kind_is_named(formula, make, options, message):
+    d = frame(120).assign(arm=np.array(["a", "b", "c"])[np.arange(120) % 3]).assign(**make)
+    with pytest.warns(interlace.SeparationWarning, match=message):
+        fit = interlace.fit(formula, d, groups="g", **options)
+    assert fit.separated
+
+
+@pytest.mark.filterwarnings("ignore:singular fit")
+def test_an_optimum_at_the_bound_of_a_link_says_so():
+    d = frame().assign(z=lambda d: 50.0 * d.x, count=lambda d: rare(np.exp(2.0 * d.x)))
+    with pytest.warns(interlace.ConvergenceWarning, match=r"link='identity' means come to the bo"):
+        interlace.fit("count ~ z", d, groups="g", family="poisson", link="identity")
 
 
 @pytest.mark.filterwarnings("ignore:singular fit")

@@ -19,7 +19,7 @@ from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.limits import RunOff
-from interlace.glmm.links import all_inside
+from interlace.glmm.links import unbounded
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
@@ -32,8 +32,6 @@ _CORRECT = Secant(small=0.02, slow=0.1)
 # Step of the differences of the gradient, and the size, relative to the largest eigenvalue of the
 # second derivatives, below which a direction has no curvature.
 _STEP, _FLAT = 1e-5, 1e-9
-# A link that takes predictors of both signs up to this has no bound that a search would meet.
-_WIDE = 100.0
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
 
@@ -405,7 +403,7 @@ def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, 
         There is none even then.
     """
     link = problem.family.link
-    if all_inside(link, np.array([-_WIDE, _WIDE])):
+    if unbounded(link):
         return start_of(problem)
     for joint in (True, False):
         at, u = start_of(problem, joint=joint)

@@ -74,4 +74,4 @@ def without_overdispersion(problem: Problem, gamma: Floats) -> bool:
     excess = -run.sign * float(gamma[0])
     if run.sign > 0:
         excess += float(np.log(np.average(problem.y, weights=problem.weights)))
-    return excess < np.log(1e-4)
+    return bool(excess < np.log(1e-4))

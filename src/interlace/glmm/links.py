@@ -19,6 +19,8 @@ from interlace.sums.terms import Floats
 Mask = NDArray[np.bool_]
 
 _ROOT_TWO_PI = float(np.sqrt(2.0 * np.pi))
+# A link that takes predictors of both signs up to this has no bound that a search would meet.
+_WIDE = 100.0
 
 
 class Link(Protocol):
@@ -63,6 +65,11 @@ class ProbabilityLink(Link, Protocol):
 def all_inside(link: Link, eta: Floats) -> bool:
     """Whether every linear predictor gives a mean that the response can have."""
     return bool(link.inside(eta).all())
+
+
+def unbounded(link: Link) -> bool:
+    """Whether predictors of both signs give a possible mean, up to any that a search would meet."""
+    return all_inside(link, np.array([-_WIDE, _WIDE]))
 
 
 def _always(eta: Floats) -> Mask:

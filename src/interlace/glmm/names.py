@@ -80,11 +80,11 @@ def family_of(family: str | Family, link: str | None = None) -> Family:
             f"family must be a name ({_quoted(FAMILIES)}) or a value of interlace.families, such "
             f"as families.NegativeBinomial(kind=1), not {family!r}"
         )
-    wanted = found.link if link is None else link
-    if not isinstance(wanted, str):
-        return found
+    wanted: object = found.link if link is None else link
     choices = {one.name: one for one in _LINKS[type(found)]}
-    if wanted.lower() not in choices:
+    if link is None and wanted in choices.values():
+        return found
+    if not isinstance(wanted, str) or wanted.lower() not in choices:
         raise InterlaceError(
             f"link={wanted!r} is none of family={found.name!r}: choose {_quoted(choices)}"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ from interlace.errors import (
 from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Laplace
-from interlace.glmm.links import Link
+from interlace.glmm.links import Link, unbounded
 from interlace.glmm.names import family_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
 from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
@@ -200,8 +201,8 @@ def _check(options: Options, data: object) -> None:
             "a generalised model needs its rows at every step, which cross-products and sources "
             "read part by part do not keep: pass a data frame"
         )
-    prior = options.fixed_prior
-    if prior is not None and not 0.0 < prior < np.inf:
+    prior: object = options.fixed_prior
+    if prior is not None and not (isinstance(prior, Real) and 0.0 < float(prior) < np.inf):
         raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
 
 
@@ -230,7 +231,8 @@ def _precision(rows: Working, sd: float) -> Floats:
 def _approximation(options: Options, problem: Problem) -> Approximation:
     """Laplace, or quadrature where it can be."""
     nodes = options.quadrature
-    if not isinstance(nodes, int | np.integer) or not 1 <= nodes <= MOST_NODES:
+    whole = isinstance(nodes, int | np.integer) and not isinstance(nodes, bool)
+    if not whole or not 1 <= nodes <= MOST_NODES:
         raise InterlaceError(
             f"quadrature must be a number of nodes from 1 (Laplace) to {MOST_NODES}, not {nodes!r}"
         )
@@ -243,11 +245,11 @@ def _approximation(options: Options, problem: Problem) -> Approximation:
 def _warn(model: FittedGeneralModel) -> None:
     """Warn of a fit that did not converge, is singular, or has no finite estimate."""
     estimate = model.estimate
-    for one in model.separated:
-        warn(_separation_message(one, model), SeparationWarning)
+    for message in _separation_messages(model):
+        warn(message, SeparationWarning)
     if not estimate.convergence.converged and not model.separated:
         warn(
-            f"the fit did not converge: {estimate.convergence.message}",
+            f"the fit did not converge: {estimate.convergence.message}{_at_the_edge(model)}",
             ConvergenceWarning,
         )
     if estimate.is_singular:
@@ -259,15 +261,37 @@ def _warn(model: FittedGeneralModel) -> None:
         )
 
 
-def _separation_message(one: Separated, model: FittedGeneralModel) -> str:
-    """Which rows leave a coefficient without a finite estimate, and the way out."""
-    stopped = float(model.fe_params[one.name])
-    why = (
-        f"the rows are separated along '{one.name}'"
-        if one.value is None
-        else f"every row with {one.name} has {model.formula.response} = {one.value}"
-    )
+def _at_the_edge(model: FittedGeneralModel) -> str:
+    """What is said where the link keeps predictors within bounds, which the search has met."""
+    link = model.link
+    if unbounded(link):
+        return ""
     return (
-        f"{why}: its coefficient has no finite estimate (it stopped at {stopped:.3g}); merge "
-        f"levels, or give the coefficients a prior with fixed_prior="
+        f"; with link={link.name!r} means come to the bound of their range, where the likelihood "
+        f"has no maximum inside it: use another link"
     )
+
+
+def _separation_messages(model: FittedGeneralModel) -> Iterator[str]:
+    """Which rows leave coefficients without finite estimates, and the way out."""
+    response = model.formula.response
+    for one in model.separated:
+        if one.value is not None:
+            yield _infinite(
+                f"every row with {one.name} has {response} = {one.value}", [one.name], model
+            )
+    names = [one.name for one in model.separated if one.value is None]
+    if names:
+        along = " and ".join(f"'{name}'" for name in names)
+        yield _infinite(f"the rows are separated along {along}", names, model)
+
+
+def _infinite(why: str, names: Sequence[str], model: FittedGeneralModel) -> str:
+    """The reason, where the coefficients stopped, and the way out."""
+    stopped = " and ".join(f"{model.fe_params[name]:.3g}" for name in names)
+    what = (
+        f"its coefficient has no finite estimate (it stopped at {stopped})"
+        if len(names) == 1
+        else f"their coefficients have no finite estimates (they stopped at {stopped})"
+    )
+    return f"{why}: {what}; merge levels, or give the coefficients a prior with fixed_prior="

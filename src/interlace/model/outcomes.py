@@ -136,8 +136,10 @@ def _successes(formula: MixedFormula, encoded: Encoded) -> Floats:
         levels = next(iter(side.categories.values()))
         if matrix.shape[1] != 2:
             found = "" if levels is None else f" ({', '.join(map(str, levels.tolist()[:6]))})"
+            size = matrix.shape[1]
+            number = "one category" if size == 1 else f"{size} categories"
             raise InterlaceError(
-                f"the response '{formula.response}' has {matrix.shape[1]} categories{found}: a "
+                f"the response '{formula.response}' has {number}{found}: a "
                 f"binomial response has two, the first of which is failure"
             )
         return np.asarray(matrix[:, 1], dtype=np.float64)
