@@ -13,11 +13,12 @@ from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.general import bootstrap_general
 from interlace.inference.intervals import wald_intervals
+from interlace.inference.profiles.general import profile_limits_general
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import coverage_of
 from interlace.model.generalised import FittedGeneralModel
 
-METHODS = ("wald", "bootstrap")
+METHODS = ("wald", "profile", "bootstrap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,8 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         level
             Coverage, 0.95 by default.
         method
-            ``"wald"``: of the fixed effects.  ``"bootstrap"``: percentiles of a parametric
+            ``"wald"``: of the fixed effects.  ``"profile"``: where the profile likelihood falls by
+            a chi-squared quantile, of all parameters.  ``"bootstrap"``: percentiles of a parametric
             bootstrap, of the parameters of the random effects and the family too.
         parm
             Names of the parameters wanted; all by default.
@@ -78,6 +80,8 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         """
         coverage = coverage_of(level, alpha)
         choose("method", method, METHODS)
+        if method == "profile":
+            return profile_limits_general(self.estimate, parm=parm, level=coverage)
         if method == "bootstrap":
             found = bootstrap_general(self, n_bootstrap, seed=seed).conf_int(coverage)
             return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]

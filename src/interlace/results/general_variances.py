@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ import pandas as pd
 
 from interlace import inference, reporting
 from interlace.inference.general import TestedGeneralModel
+from interlace.inference.profiles.general import profile_general
 
 if TYPE_CHECKING:
+    from interlace.inference.profiles.profile import Profile
     from interlace.reporting.explained import ICC, R2
 
 
@@ -81,6 +84,50 @@ class GeneralVariances(TestedGeneralModel):
         (1 | herd)  14.0  1.0  0.00009
         """
         return inference.general_ranova.ranova_general(self)
+
+    def profile(
+        self,
+        parm: str | Sequence[str] | None = None,
+        *,
+        level: float = 0.99,
+        progress: bool | None = None,
+    ) -> Profile:
+        """Profile of the deviance along every parameter.
+
+        Parameters
+        ----------
+        parm
+            Names of parameters, ``"beta_"`` for all fixed effects, ``"theta_"`` for all others; all
+            by default.  Names are those of :meth:`conf_int`.
+        level
+            How far out the curves go.
+        progress
+            As in :func:`interlace.fit`.
+
+        Returns
+        -------
+        Profile
+            ``table, estimates, conf_int(level)``; draw it with
+            :func:`interlace.plots.plot_profile`.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown parameter, a level outside (0, 1), or quadrature with several effects a
+            level.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> result.profile("sd_Intercept|herd").conf_int().round(3)
+                           0.025  0.975
+        sd_Intercept|herd  0.346    1.1
+        """
+        return profile_general(self.estimate, parm=parm, level=level, progress=progress)
 
     def r2(self, method: str | None = None) -> R2:
         """Nakagawa's marginal and conditional R squared, on the scale of the linear predictor.
