@@ -187,3 +187,71 @@ def test_kenward_roger_of_products_is_the_linear_one() -> None:
         result.coef_table("kenward-roger")
     table = result.coef_table("kenward-roger-linear")
     assert (table["se"] >= np.sqrt(np.diag(result.fe_cov)) * 0.999).all()
+
+
+# ------------------------------------------------------------------ times that nobody shares
+
+
+@pytest.fixture(scope="module")
+def irregular() -> pd.DataFrame:
+    """Subjects with one to six rows at times of their own, rows in any order."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for i in range(40):
+        t = rng.uniform(0.0, 10.0, rng.integers(1, 7))
+        C = 4.0 * np.exp(-np.abs(np.subtract.outer(t, t)) / 3.0)
+        y = np.linalg.cholesky(C) @ rng.normal(size=len(t))
+        parts.append(pd.DataFrame({"id": i, "t": t, "x": rng.normal(size=len(t)), "y": y}))
+    return pd.concat(parts, ignore_index=True).sample(frac=1.0, random_state=1)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+def test_times_of_their_own_are_the_dense_model(irregular: pd.DataFrame, reml: bool) -> None:
+    result = interlace.fit(
+        "y ~ x", irregular, residual="sp_exp(t | id)", method="REML" if reml else "ML"
+    )
+    sd, reach = result.residual_parameters["estimate"]
+    ids, t = irregular["id"].to_numpy(), irregular["t"].to_numpy()
+    R = np.exp(-np.abs(np.subtract.outer(t, t)) / reach)
+    V = np.where(ids[:, None] == ids, sd**2 * R, 0.0)
+    X = np.column_stack([np.ones(len(t)), irregular["x"]])
+    XVX = X.T @ np.linalg.solve(V, X)
+    beta = np.linalg.solve(XVX, X.T @ np.linalg.solve(V, irregular["y"]))
+    e = irregular["y"].to_numpy() - X @ beta
+    value = (len(t) - 2 * reml) * np.log(2 * np.pi) + np.linalg.slogdet(V)[1]
+    value += e @ np.linalg.solve(V, e) + reml * np.linalg.slogdet(XVX)[1]
+    assert result.criterion == pytest.approx(value, abs=1e-8)
+    np.testing.assert_allclose(result.fe_params, beta, rtol=1e-8)
+    with pytest.raises(InterlaceError, match="do not share the times"):
+        result.residual_covariance  # noqa: B018
+    assert "range" in str(result.summary())
+
+
+def test_rates_and_ranges_are_one_model(irregular: pd.DataFrame) -> None:
+    one = interlace.fit("y ~ x", irregular, residual="sp_exp(t | id)")
+    other = interlace.fit("y ~ x", irregular, residual="car1(t | id)")
+    assert other.criterion == pytest.approx(one.criterion, abs=1e-8)
+    rho = other.residual_parameters.loc["rho", "estimate"]
+    assert rho == pytest.approx(np.exp(-1.0 / one.residual_parameters.loc["range", "estimate"]))
+
+
+def test_shared_times_taken_by_subject_are_the_same(
+    irregular: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded = irregular.assign(t=irregular["t"].round()).drop_duplicates(["id", "t"])
+    formula, residual = "y ~ x + (1 | id)", "sp_gau(t | id) * varexp(t)"
+    one = interlace.fit(formula, rounded, residual=residual)
+    monkeypatch.setattr("interlace.design.visits._SHARED", 1)
+    other = interlace.fit(formula, rounded, residual=residual)
+    assert other.grid is not None and other.grid.times is not None
+    assert other.criterion == pytest.approx(one.criterion, abs=1e-8)
+    np.testing.assert_allclose(other.random_effects["id"], one.random_effects["id"], atol=1e-4)
+
+
+def test_what_times_of_their_own_cannot_have(irregular: pd.DataFrame) -> None:
+    halves = irregular.assign(half=irregular["id"] % 2)
+    with pytest.raises(InterlaceError, match="leave by= out"):
+        interlace.fit("y ~ x", halves, residual="car1(t | id, by=half)")
+    twice = pd.concat([irregular, irregular.iloc[[3]]])
+    with pytest.raises(InterlaceError, match="has two rows at t"):
+        interlace.fit("y ~ x", twice, residual="car1(t | id)")

@@ -160,8 +160,8 @@ class Joined:
 
     Parameters
     ----------
-    structure
-        ``S``.
+    structures
+        ``S``: one for all groups, or one for each, all with the same numbers (times of their own).
     scales
         ``B`` (G, V, q): logs of standard deviations by the numbers ``eta``.
     ratios
@@ -172,13 +172,18 @@ class Joined:
         Of the random terms: ``T_j`` as maps, and ``Z_j`` (G, V, k).
     """
 
-    structure: Structure
+    structures: tuple[Structure, ...]
     scales: Floats
     ratios: tuple[tuple[str, bool], ...]
     units: Floats
     templates: tuple[Template, ...] = ()
     Z: tuple[Floats, ...] = ()
     linear = False
+
+    @property
+    def structure(self) -> Structure:
+        """The first structure, for what is the same in all."""
+        return self.structures[0]
 
     @property
     def groups(self) -> int:
@@ -212,10 +217,10 @@ class Joined:
         return xi, eta, [t(part) for t, part in zip(self.templates, rest, strict=True)]
 
     def _scaled(self, x: Floats) -> tuple[Floats, Floats]:
-        """``d d'`` of every group, ``(G, V, V)``, and ``S``."""
+        """``d d'`` of every group, ``(G, V, V)``, and ``S`` of all or each."""
         xi, eta, _ = self.parts(x)
         d = np.exp(self.scales @ eta)
-        return d[:, :, None] * d[:, None, :], self.structure(xi)
+        return d[:, :, None] * d[:, None, :], np.stack([one(xi) for one in self.structures])
 
     def __call__(self, x: Floats) -> Floats:
         outer, S = self._scaled(x)
@@ -227,13 +232,16 @@ class Joined:
     def jacobians(self, x: Floats) -> list[Floats]:
         outer, S = self._scaled(x)
         xi, _, templates = self.parts(x)
-        J = self.structure.jacobian(xi)
         by_scale = (outer * S)[..., None] * self._pairs
-        found = [outer[..., None] * J, by_scale]
+        found = [outer[..., None] * self._slopes(xi), by_scale]
         for t, T, Z in zip(self.templates, templates, self.Z, strict=True):
             half = np.einsum("gva,abc,gwb->gvwc", Z, t.jacobian(t.pack(T)), Z @ T, optimize=True)
             found.append(half + np.swapaxes(half, 1, 2))
         return list(np.concatenate(found, axis=3))
+
+    def _slopes(self, xi: Floats) -> Floats:
+        """Derivatives of ``S`` of all or each."""
+        return np.stack([one.jacobian(xi) for one in self.structures])
 
     @cached_property
     def _pairs(self) -> Floats:
@@ -245,10 +253,12 @@ class Joined:
         xi, _, _ = self.parts(x)
         found, (m, n) = np.zeros((self.size, self.size)), self._ends[:2]
         weights = gradients * outer
-        found[:m, :m] = self.structure.second(xi, weights.sum(axis=0))
+        whole = [weights.sum(axis=0)] if len(self.structures) == 1 else list(weights)
+        for one, weight in zip(self.structures, whole, strict=True):
+            found[:m, :m] += one.second(xi, weight)
         found[m:n, m:n] = np.einsum("gst,gsta,gstb->ab", weights * S, self._pairs, self._pairs)
-        J = self.structure.jacobian(xi)
-        found[:m, m:n] = np.einsum("gst,stc,gsta->ca", weights, J, self._pairs, optimize=True)
+        mixed = weights[..., None] * self._slopes(xi)
+        found[:m, m:n] = np.einsum("gstc,gsta->ca", mixed, self._pairs, optimize=True)
         found[m:n, :m] = found[:m, m:n].T
         for t, Z, end in zip(self.templates, self.Z, self._ends[2:], strict=True):
             own = slice(end - t.size, end)

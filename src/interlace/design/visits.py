@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from interlace.covariance.structures import HETEROGENEOUS, OF_TIMES, STRUCTURES, Structure
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
+from interlace.design.encode import Floats
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import group_rows
 from interlace.design.variances import VARIANCES, VarianceTerm
@@ -23,6 +24,8 @@ from interlace.sums.patterns import Visits
 _ANY_ORDER = ("us", "cs", "csh", "diag", "id")
 # Visits, or different times, at most.
 _MOST = 200
+# Different times up to which all pairs of them are held; more are taken by subject.
+_SHARED = 60
 _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _NAME = re.compile(r"\s*(?:`([^`]+)`|([\w.]+))\s*")
 _OPTIONS = ("by", "hom")
@@ -75,11 +78,15 @@ class ResidualTerm:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Rows on the grid of visits: their places, and the labels of these."""
+    """Rows on the grid of visits: their places, and the labels of these.
+
+    Where subjects do not share times, visits are rows within subjects and ``times`` (n,) says when.
+    """
 
     at: Visits
     labels: Levels
     groups: Levels | None
+    times: Floats | None = None
 
 
 # ------------------------------------------------------------------ text
@@ -223,6 +230,8 @@ def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
     """
     if term.visit is None:
         return _grid_of_rows(term, rows)
+    if term.structure in OF_TIMES and (found := _unshared(term, term.visit, rows)) is not None:
+        return found
     codes, labels = _visits(term, term.visit, rows)
     subjects, of_row = group_rows(term.subject, rows.columns)
     _refuse_repeated(term, rows, of_row, codes, labels, subjects.labels)
@@ -254,17 +263,45 @@ def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
     return Grid(at, labels, None)
 
 
+def _unshared(term: ResidualTerm, visit: str, rows: CompleteRows) -> Grid | None:
+    """The grid of times that subjects do not share; ``None`` where they do."""
+    _refuse_no_times(term, visit, rows)
+    times = frame.numeric(rows.columns[visit], f"the times '{visit}'")
+    subjects, of_row = group_rows(term.subject, rows.columns)
+    size, different = int(np.bincount(of_row).max()), len(np.unique(times))
+    if different <= max(_SHARED, size):
+        return None
+    if term.by is not None:
+        raise InterlaceError(
+            f"residual='{term}': a covariance for every group is not built yet for times that "
+            f"subjects do not share ({different:,} different ones): leave by= out"
+        )
+    codes, labels = frame.factorize(times)
+    _refuse_repeated(term, rows, of_row, codes, labels, subjects.labels)
+    order = np.lexsort((times, of_row))
+    place = replace(term, structure="id", visit=None)
+    sorted_rows = {name: column[order] for name, column in rows.columns.items()}
+    found = _grid_of_rows(place, replace(rows, columns=sorted_rows))
+    visits = np.empty(rows.n, dtype=np.intp)
+    visits[order] = found.at.visits
+    return replace(found, at=replace(found.at, subjects=of_row, visits=visits), times=times)
+
+
+def _refuse_no_times(term: ResidualTerm, visit: str, rows: CompleteRows) -> None:
+    """Refuse times that are not numbers."""
+    column = rows.columns[visit]
+    if not frame.is_numeric(column) or column.dtype.kind == "b":
+        raise InterlaceError(
+            f"the times '{visit}' of {term.structure} must be numbers, but hold "
+            f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
+            "them, or take 'ar1' over visits in order"
+        )
+
+
 def _visits(term: ResidualTerm, visit: str, rows: CompleteRows) -> tuple[Codes, Levels]:
     """Positions of the visits of the rows, and their labels in order."""
     column = rows.columns[visit]
-    if term.structure in OF_TIMES:
-        if not frame.is_numeric(column) or column.dtype.kind == "b":
-            raise InterlaceError(
-                f"the times '{term.visit}' of {term.structure} must be numbers, but hold "
-                f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
-                "them, or take 'ar1' over visits in order"
-            )
-    elif not isinstance(column, pd.Categorical):
+    if term.structure not in OF_TIMES and not isinstance(column, pd.Categorical):
         _refuse_unordered(visit, rows)
     codes, labels = frame.factorize(column)
     if len(labels) < 2:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.covariance.stacks import Joined
+from interlace.covariance.structures import Structure
 from interlace.design.variances import Scales
 from interlace.design.visits import Grid, ResidualTerm
 from interlace.errors import InterlaceError
@@ -36,20 +37,21 @@ def joined(
         There are too many different ones.
     """
     blocks = [Z @ B for Z, B in zip(rows.Z, A.basis.random, strict=True)]
-    whole = np.concatenate([scales.rows, *blocks], axis=1)
-    groups, tables = shared(grid.at, whole)
+    times = np.zeros((len(rows.y), 0)) if grid.times is None else grid.times[:, None]
+    parts = [times, scales.rows, *blocks]
+    groups, tables = shared(grid.at, np.concatenate(parts, axis=1))
     V, p = grid.at.n_visits, A.p
     if len(tables) * V * V * p * p > _MOST:
         raise InterlaceError(
-            f"{term} beside these random effects has {len(tables):,} different covariances of "
-            f"{V} visits: that many are not built yet; round the covariates that vary within "
-            "subjects"
+            f"{term} has {len(tables):,} different covariances of {V} rows here: that many are "
+            "not built yet; round what varies within subjects"
         )
-    ends = np.cumsum([scales.rows.shape[1], *(block.shape[1] for block in blocks)])
-    B, *Z = np.split(tables, ends[:-1], axis=2)
+    ends = np.cumsum([part.shape[1] for part in parts])
+    T, *rest = np.split(tables, ends[:-1], axis=2)
+    B, *Z = (np.nan_to_num(part) for part in rest)
     at = replace(grid.at, groups=groups[grid.at.subjects], n_groups=len(tables))
     stack = Joined(
-        structure=term.of(grid.labels),
+        structures=(term.of(grid.labels),) if grid.times is None else _timed(term, T[:, :, 0]),
         scales=B,
         ratios=scales.ratios,
         units=scales.units,
@@ -57,6 +59,12 @@ def joined(
         Z=tuple(Z),
     )
     return replace(grid, at=at), stack
+
+
+def _timed(term: ResidualTerm, times: Floats) -> tuple[Structure, ...]:
+    """A structure for the times of every group; rows that no subject has follow at any times."""
+    later = np.nanmax(times) + 1.0 + np.arange(times.shape[1])
+    return tuple(term.of(np.where(np.isnan(row), later, row)) for row in times)
 
 
 def shared(at: Visits, columns: Floats) -> tuple[NDArray[np.intp], Floats]:

@@ -94,6 +94,11 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
         Random effects of the subject come on top, and a variance function multiplies it.
         """
+        if self._grid.times is not None:
+            raise InterlaceError(
+                f"subjects do not share the times of {self._residual}: every subject has a "
+                "covariance of its own, which follows from residual_parameters"
+            )
         labels = pd.Index(self._grid.labels, name=self._residual.visit)
         frames = [
             pd.DataFrame(S, index=labels, columns=labels)
@@ -264,7 +269,7 @@ def criterion_of(
     require_squares(rows)
     A = cross_products(rows)
     stack: Stack = Separate(term.of(grid.labels), grid.at.n_groups)
-    if rows.terms or scales.ratios:
+    if rows.terms or scales.ratios or grid.times is not None:
         grid, stack = joined(rows, grid, term, scales, A)
     return grid, StructuredCriterion(A, sums_of(rows, grid, A), stack, reml)
 

@@ -57,16 +57,21 @@ def _random(result: TestedStructuredModel) -> list[Table]:
     found = []
     if result.variance_components:
         found.append(random_table(result.variance_components, None))
-    if result.residual is not None and result.residual.variance is not None:
+    if result.residual is not None and (result.residual.variance or _timed(result)):
         table = result.residual_parameters
         numbers = zip(table.index, aligned(table["estimate"].to_numpy()), strict=True)
         found.append(Table("Residual parameters", ("", "Estimate"), tuple(numbers), labels=1))
     return found
 
 
+def _timed(result: TestedStructuredModel) -> bool:
+    """Whether subjects have times of their own."""
+    return result.grid is not None and result.grid.times is not None
+
+
 def _covariance_tables(result: TestedStructuredModel) -> list[Table]:
     """Variances, standard deviations and correlations by visit, a table a group."""
-    if result.residual is not None and result.residual.structure == "id":
+    if (result.residual is not None and result.residual.structure == "id") or _timed(result):
         return []
     found = result.residual_covariance
     if isinstance(found, pd.DataFrame):
