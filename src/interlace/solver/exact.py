@@ -363,6 +363,8 @@ class Factor:
 
     def gathered(self, i: int, H: Sequence[Floats], columns: Sequence[slice]) -> Floats:
         """``Z_i' Z H``, ``(l_i, k_i, c)``."""
+        if len(H) == 1:
+            return multiply(self.A.zz[i], H[0])
         term = self.A.terms[i]
         total = np.empty((term.l, term.k, columns[-1].stop))
         for j, (h, part) in enumerate(zip(H, columns, strict=True)):
