@@ -156,7 +156,9 @@ def __getattr__(name: str) -> object:
         return getattr(import_module(f"interlace.{_PLACES[name]}"), name)
     if name in _MODULES:
         return import_module(f"interlace.{name}")
-    raise AttributeError(f"module 'interlace' has no attribute {name!r}")
+    said = f"module 'interlace' has no attribute {name!r}"
+    here = import_module("interlace.hints").of_module(name)
+    raise AttributeError(f"{said}: {here}" if here else said)
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from interlace import results
 from interlace.design.complete import Missing
 from interlace.errors import InterlaceError
+from interlace.hints import hinted
 from interlace.model.fitted import Ddf, Method, Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results.result import CrossedLMEResult
@@ -79,6 +80,7 @@ def fit(
     link: str,
     **arguments: Unpack[Arguments],
 ) -> CrossedGLMMResult: ...
+@hinted
 def fit(
     formula: str,
     data: object,

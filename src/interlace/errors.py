@@ -66,8 +66,62 @@ def choose(
         for choice in choices:
             if value == choice:
                 return choice
+        value_here = spelled(value, choices)
+        if value_here is not value:
+            return value_here  # type: ignore[return-value]
     known = f"one of {', '.join(map(repr, choices))}" if one_of else listed(choices)
     raise InterlaceError(f"{name} must be {known}{where}, not {value!r}{otherwise}")
+
+
+# Other words for choices, folded: what people write elsewhere.
+SYNONYMS = {
+    "kr": "kenward-roger",
+    "kenwardroger": "kenward-roger",
+    "pbkrtest": "kenward-roger",
+    "satt": "satterthwaite",
+    "sat": "satterthwaite",
+    "lmertest": "satterthwaite",
+    "asymptotic": "normal",
+    "z": "normal",
+    "wald-z": "normal",
+    "boot": "bootstrap",
+    "bootstrapped": "bootstrap",
+    "prof": "profile",
+    "likelihood": "profile",
+    "restricted-maximum-likelihood": "REML",
+    "maximum-likelihood": "ML",
+    "mle": "ML",
+    "na.omit": "drop",
+    "na.fail": "raise",
+    "na-omit": "drop",
+    "na-fail": "raise",
+    "ci": "confidence",
+    "pi": "prediction",
+    "percentile": "percentile",
+    "para": "parametric",
+    "resid": "residual",
+    "case": "cases",
+    "obs": "observation",
+    "row": "observation",
+    "groups": "group",
+}
+
+
+def spelled(value: object, choices: Iterable[object]) -> object:
+    """The choice that a text means: in other letters, or by another word; else the value itself."""
+    if not isinstance(value, str) or value in choices:
+        return value
+    folded = _folded(value)
+    for wanted in (folded, _folded(SYNONYMS.get(folded, folded))):
+        for choice in choices:
+            if isinstance(choice, str) and _folded(choice) == wanted:
+                return choice
+    return value
+
+
+def _folded(text: str) -> str:
+    """Small letters, words joined by hyphens."""
+    return "-".join(text.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def unknown(what: str, value: object, known: Iterable[str], more: str = "") -> InterlaceError:

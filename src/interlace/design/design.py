@@ -181,7 +181,7 @@ def read_rows(
     table = frame.open_table(data)
     if table.n == 0:
         raise InterlaceError("the data has no rows")
-    choose("missing", missing, MISSING)
+    missing = choose("missing", missing, MISSING)
     stored = frame.pick(table, columns_of(formula, table, context, beside=extra.values()))
     for argument, values in extra.items():
         if values is not None and not isinstance(values, str):

@@ -26,7 +26,7 @@ def residuals(
     seed: Seed = 0,
 ) -> Floats:
     """Residuals of the rows used, ``(n,)``; see the method ``residuals``."""
-    choose("type", type, TYPES, one_of=True)
+    type = choose("type", type, TYPES, one_of=True)
     if include_re is not None and type != "simulated":
         raise InterlaceError(
             f"include_re is for type='simulated': residuals of type={type!r} are given the modes"

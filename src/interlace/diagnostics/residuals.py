@@ -253,7 +253,9 @@ def _effects(
 ) -> pd.DataFrame:
     """Random effects of a factor beside their least-squares counterparts."""
     grouping(design, level)
-    choose("standardized", standardized, (False, True), one_of=True, where=" for random effects")
+    standardized = choose(
+        "standardized", standardized, (False, True), one_of=True, where=" for random effects"
+    )
     estimate = result.estimate
     members = [j for j, term in enumerate(design.terms) if term.group == level]
     names = [_lower(name) for j in members for name in design.terms[j].columns]

@@ -79,7 +79,7 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         Intercept -1.854 -0.943
         """
         coverage = coverage_of(level, alpha)
-        choose("method", method, METHODS)
+        method = choose("method", method, METHODS)
         if method == "profile":
             return profile_limits_general(self.estimate, parm=parm, level=coverage)
         if method == "bootstrap":

@@ -44,7 +44,7 @@ def conf_int(
 ) -> pd.DataFrame:
     """Intervals by parameter; see :meth:`interlace.CrossedLMEResult.conf_int`."""
     check_level(level)
-    choose("method", method, METHODS)
+    method = choose("method", method, METHODS)
     if result.estimate.units is not None and method != "wald":
         found = conf_int(
             tame(result),

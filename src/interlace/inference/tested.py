@@ -12,6 +12,7 @@ import pandas as pd
 from interlace import inference
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
+from interlace.hints import hinted
 from interlace.model.confidence import coverage_of
 from interlace.model.fitted import E, FittedModel, Labelled, tame
 
@@ -153,6 +154,7 @@ class Coefficients(Labelled[E]):
         vcov = self._reference(ddf, robust, cluster).vcov
         return pd.DataFrame(vcov, index=names, columns=names)
 
+    @hinted
     def coef_table(
         self,
         ddf: str | None = None,
@@ -283,6 +285,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
         return self.conf_int()
 
+    @hinted
     def conf_int(
         self,
         level: float | None = None,

@@ -136,8 +136,8 @@ def fit_many(
 
 def _check(method: str, missing: str, n_jobs: int) -> None:
     """Refuse arguments out of range."""
-    choose("method", method, METHODS)
-    choose("missing", missing, MISSING)
+    method = choose("method", method, METHODS)
+    missing = choose("missing", missing, MISSING)
     if not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
         raise InterlaceError(f"n_jobs must be a positive integer or -1, not {n_jobs!r}")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.design.complete import Missing
+from interlace.design.complete import MISSING, Missing
 from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
 from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, spelled
 from interlace.estimation.estimate import Convergence, Estimate
 from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
-from interlace.solver.choose import Solver
+from interlace.solver.choose import SOLVERS, Solver
 from interlace.sums.rows import columns_kept
 from interlace.sums.sizes import Powers, Units, tamed
 from interlace.sums.terms import Floats, ReTerm
@@ -67,6 +67,12 @@ class Options:
     quadrature: int = 1
     fixed_prior: float | None = None
     residual: str | None = None
+
+    def __post_init__(self) -> None:
+        """Choices in other letters, or by other words, become those that they mean."""
+        known = {"method": METHODS, "ddf": DDF, "missing": MISSING, "solver": SOLVERS}
+        for name, choices in known.items():
+            object.__setattr__(self, name, spelled(getattr(self, name), choices))
 
 
 def as_kept(options: Options) -> Options:

@@ -12,6 +12,7 @@ from interlace.design.design import Design, Encoding, assemble, refuse_constant
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import recipe_of, require_rows
+from interlace.design.updating import changed, is_change
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -30,6 +31,7 @@ from interlace.estimation.sharpen import (
     sharpened,
     until_lost,
 )
+from interlace.hints import unknown_argument
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
 from interlace.model.responses import new_response
@@ -111,7 +113,11 @@ def update(
     known = [f.name for f in fields(Options)]
     for name in wanted:
         if name not in known:
-            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
+            raise unknown_argument("update", name, known)
+    text = wanted.get("formula")
+    if isinstance(text, str) and is_change(text):
+        terms = [term.label for term in result.encoding.fixed.terms]
+        wanted |= {"formula": changed(result.formula, terms, text), "groups": None, "random": None}
     source = result.data if data is None else data
     if source is None:
         raise InterlaceError(

@@ -181,7 +181,7 @@ def expected(
     reference: Reference,
 ) -> Floats | pd.DataFrame:
     """:func:`predict` with errors of the fixed part alone."""
-    choose("interval", interval, (None, "confidence"))
+    interval = choose("interval", interval, (None, "confidence"))
     check_level(level)
     if newdata is None:
         rows = rows_used(require_rows(design, "predict without newdata"), include)
@@ -239,7 +239,7 @@ def included(terms: Sequence[ReTerm], include_re: bool | str | Iterable[str]) ->
 
 
 def _check(interval: str | None, level: float) -> None:
-    choose("interval", interval, (None, "confidence", "prediction"))
+    interval = choose("interval", interval, (None, "confidence", "prediction"))
     check_level(level)
 
 

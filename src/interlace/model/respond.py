@@ -52,9 +52,9 @@ def predict_general(
     level: float = 0.95,
 ) -> Floats | pd.DataFrame:
     """See the method ``predict`` of the result."""
-    choose("type", type, TYPES)
-    choose("interval", interval, INTERVALS)
-    choose("new_levels", new_levels, ("zero", "raise"))
+    type = choose("type", type, TYPES)
+    interval = choose("interval", interval, INTERVALS)
+    new_levels = choose("new_levels", new_levels, ("zero", "raise"))
     check_level(level)
     if interval == "prediction" and type == "link":
         raise InterlaceError(

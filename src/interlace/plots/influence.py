@@ -166,7 +166,7 @@ def dotplot_diag(
     data["beyond"] = (data["value"] < low) | (data["value"] > high)
     caption = _caption(int(data["beyond"].sum()), len(data), cutoff, (low, high))
     if modify is not None:
-        choose("modify", modify, ["boxplot", "dotplot"], one_of=True)
+        modify = choose("modify", modify, ["boxplot", "dotplot"], one_of=True)
         if cutoff is None:
             raise InterlaceError("modify gathers what is within a cut-off: give cutoff='internal'")
         return _gathered(data, modify, name, unit, (low, high), caption)

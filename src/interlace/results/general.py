@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Never
 
+from interlace.hints import missing_attribute
 from interlace.model.fitted import Options
 from interlace.model.generalised import fit_general
 from interlace.results.general_means import GeneralMeans
@@ -53,7 +54,7 @@ class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralV
                 f"{name!r} is there for linear models only: a result of family="
                 f"{self.family.name!r} answers what dir(result) lists"
             )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise missing_attribute(type(self).__name__, name, dir(type(self)))
 
     def __repr__(self) -> str:
         return (

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from interlace import inference, results
 from interlace.errors import InterlaceError
+from interlace.hints import hinted
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level
 from interlace.model.fitted import E
@@ -39,6 +40,7 @@ class Means(Coefficients[E]):
             self, inference.means.variables.variables_of(self.encoding)
         )
 
+    @hinted
     def emmeans(
         self,
         specs: Names = None,

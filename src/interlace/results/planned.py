@@ -269,7 +269,7 @@ def power(
       test  power
     0    x   0.75
     """
-    choose("method", method, METHODS)
+    method = choose("method", method, METHODS)
     ways = inference.power.simulate
     plan = ways.Plan(n, ddf, level, seed, progress, n_jobs)
     text = f"response {formula.lstrip()}" if formula.lstrip().startswith("~") else formula
@@ -278,4 +278,4 @@ def power(
     names = inference.power.study.names_of(rows)
     truth = inference.power.truth.described(rows, names, fixed, random, sigma)
     table = ways.simulated(template, truth, test, sizes, plan, reml=method == "REML")
-    return Power(table, ddf, level)
+    return Power(table, plan.ddf, level)

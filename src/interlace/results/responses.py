@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace import inference
 from interlace.design.recipe import require_rows
+from interlace.hints import hinted
 from interlace.inference.tested import TestedModel
 from interlace.model import fitting
 from interlace.model.fitted import as_kind
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 class Responses(TestedModel):
     """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
 
+    @hinted
     def predict(
         self,
         newdata: object = None,
@@ -105,6 +107,7 @@ class Responses(TestedModel):
             reference=None if self.options.ddf == "normal" else self._reference(None),
         )
 
+    @hinted
     def simulate(
         self,
         nsim: int = 1,
@@ -190,6 +193,7 @@ class Responses(TestedModel):
             seed=seed,
         )
 
+    @hinted
     def bootstrap(
         self,
         n: int = 1000,
@@ -278,6 +282,8 @@ class Responses(TestedModel):
 
     def update(self, formula: str | None = None, data: object = None, **changes: object) -> Self:
         """Fit again with another formula, other data, or other arguments of :func:`interlace.fit`.
+
+        A dot in the formula stands for what that side was: ``update(". ~ . - x + (1 | h)")``.
 
         Examples
         --------

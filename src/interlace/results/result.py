@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Never
 
 from interlace.estimation.estimate import Estimate
+from interlace.hints import missing_attribute
 from interlace.results.means import Means
 from interlace.results.planned import Planned
 from interlace.results.reports import Reports
@@ -41,6 +43,12 @@ class CrossedLMEResult(Means[Estimate], Planned, Reports, Responses, Selection, 
     >>> round(result.variance_components["Batch"], 2), round(result.scale, 2)
     (1764.05, 2451.25)
     """
+
+    if not TYPE_CHECKING:  # for a type checker there are no others
+
+        def __getattr__(self, name: str) -> Never:
+            """Names that there are not, with what they may be called here."""
+            raise missing_attribute(type(self).__name__, name, dir(type(self)))
 
     def __repr__(self) -> str:
         return (

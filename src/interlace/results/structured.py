@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interlace import reporting
 from interlace.estimation.residual import StructuredEstimate
+from interlace.hints import missing_attribute
 from interlace.inference.correlated import TestedStructuredModel
 from interlace.model.fitted import Options
 from interlace.model.predict import expected, included
@@ -165,7 +166,7 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
                 f"residual_parameters, variance_components, predict(), tidy(), update() and "
                 f"summary()"
             )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise missing_attribute(type(self).__name__, name, dir(type(self)))
 
     def __repr__(self) -> str:
         return (

@@ -166,7 +166,7 @@ def read(
     whole: bool = True,
 ) -> CrossProducts:
     """Cross-products of a source; refuses arrays, which cannot be cut up as its rows are."""
-    choose("missing", missing, MISSING)
+    missing = choose("missing", missing, MISSING)
     for argument, values in (("weights", weights), ("offset", offset)):
         if values is not None and not isinstance(values, str):
             raise InterlaceError(

@@ -77,7 +77,7 @@ class BootstrapResult:
         without a value (a correlation with a standard deviation of 0) are left out.
         """
         check_level(level)
-        choose("method", method, METHODS)
+        method = choose("method", method, METHODS)
         tail = (1.0 - level) / 2.0
         low, high = tails(level)
         if method == "normal":

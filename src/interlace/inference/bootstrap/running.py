@@ -32,7 +32,7 @@ def check(n: int, kind: str, statistic: object, group: str | None, n_jobs: int) 
     """Refuse arguments that are out of range."""
     if not isinstance(n, int | np.integer) or n < 2:
         raise InterlaceError(f"n must be an integer of at least 2, not {n!r}")
-    choose("kind", kind, KINDS)
+    kind = choose("kind", kind, KINDS)
     if statistic is not None and not callable(statistic):
         raise InterlaceError(f"statistic must be a function of a result, not {statistic!r}")
     if group is not None and kind != "cases":

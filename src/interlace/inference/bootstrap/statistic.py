@@ -66,7 +66,7 @@ def _sampler(
     n: int, groups: Mapping[str, Codes], resample_level: str, group: str | None
 ) -> Callable[[np.random.Generator], Codes]:
     """A function that draws the rows of one bootstrap sample."""
-    choose("resample_level", resample_level, ("group", "observation"))
+    resample_level = choose("resample_level", resample_level, ("group", "observation"))
     if resample_level == "observation":
         return lambda rng: rng.integers(0, n, n)
     if group == "all":

@@ -46,7 +46,7 @@ class Plan:
         """Refuse settings that cannot be meant."""
         if not isinstance(self.n, int | np.integer) or self.n < 1:
             raise InterlaceError(f"n must be a positive whole number, not {self.n!r}")
-        choose("ddf", self.ddf, TESTS, one_of=True)
+        object.__setattr__(self, "ddf", choose("ddf", self.ddf, TESTS, one_of=True))
         check_level(self.level)
         jobs = self.n_jobs
         if not isinstance(jobs, int | np.integer) or (jobs < 1 and jobs != -1):
