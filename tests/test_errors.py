@@ -149,7 +149,7 @@ BAD: dict[str, Bad] = {
     "response as a group": Bad(("'y'",), "y ~ x + (1 | y)"),
     # options
     "unknown method": Bad(("MLE", "REML"), arguments=lambda: {"method": "MLE"}),
-    "unknown ddf": Bad(("kr", "satterthwaite"), arguments=lambda: {"ddf": "kr"}),
+    "unknown ddf": Bad(("kr2", "satterthwaite"), arguments=lambda: {"ddf": "kr2"}),
     "unknown missing": Bad(("ignore", "drop"), arguments=lambda: {"missing": "ignore"}),
     "unknown solver": Bad(("magic",), arguments=lambda: {"solver": "magic"}),
     "theta0 of the wrong length": Bad(("theta0", "1"), arguments=lambda: {"theta0": [1.0, 1.0]}),

@@ -85,7 +85,7 @@ def test_near_names() -> None:
 # ------------------------------------------------------------------ choices
 
 
-@pytest.mark.parametrize("method", ["ml", "ML", "Ml", "mle", "maximum likelihood"])
+@pytest.mark.parametrize("method", ["ml", "ML", "Ml", "maximum likelihood"])
 def test_methods(method: str) -> None:
     found = interlace.fit("Reaction ~ Days + (1 | Subject)", SLEEP, method=method)  # type: ignore[call-overload]
     assert found.method == "ML" and found.criterion == pytest.approx(1794.079, abs=1e-3)

@@ -90,7 +90,6 @@ SYNONYMS = {
     "likelihood": "profile",
     "restricted-maximum-likelihood": "REML",
     "maximum-likelihood": "ML",
-    "mle": "ML",
     "na.omit": "drop",
     "na.fail": "raise",
     "na-omit": "drop",
