@@ -70,8 +70,8 @@ WRONG: dict[str, tuple[Ask, str]] = {
         "method must be 'wald', 'profile' or 'bootstrap', not 'exact'",
     ),
     "ddf": (
-        lambda: sleep().coef_table("kr"),
-        "ddf must be one of 'normal', 'satterthwaite', 'kenward-roger', not 'kr'",
+        lambda: sleep().coef_table("krr"),
+        "ddf must be one of 'normal', 'satterthwaite', 'kenward-roger', not 'krr'",
     ),
     "Kenward-Roger after ML": (
         lambda: sleep("ML").coef_table("kenward-roger"),
