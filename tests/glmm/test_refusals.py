@@ -24,13 +24,6 @@ def result() -> interlace.CrossedGLMMResult:
     "verb",
     [
         interlace.hlm_resid,
-        interlace.leverage,
-        interlace.hlm_influence,
-        interlace.cooks_distance,
-        interlace.mdffits,
-        interlace.covtrace,
-        interlace.covratio,
-        interlace.rvc,
         interlace.hlm_augment,
         interlace.plot_resid,
         interlace.plot_scale_location,

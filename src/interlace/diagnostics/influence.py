@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from interlace.diagnostics.changes import (
     set_changes,
 )
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
+from interlace.diagnostics.general_influence import general_influence
 from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
 from interlace.errors import unknown
@@ -25,7 +28,8 @@ from interlace.estimation.estimate import Estimate
 from interlace.estimation.parameters import entry_names
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
+from interlace.model.generalised import FittedGeneralModel
 from interlace.sums.crossprod import group_sums
 from interlace.sums.terms import Floats, ReTerm
 
@@ -34,7 +38,7 @@ _ZERO = 1e-14
 
 
 def hlm_influence(
-    result: FittedModel,
+    result: Labelled[Any],
     level: int | str = 1,
     approx: bool = True,
     *,
@@ -86,6 +90,11 @@ def hlm_influence(
     + C X'V^-1[,a] P[a,a]^-1 V^-1[a,]X C`` [2]_.  Refits subtract the cross-products of the rows
     from those of the fit and start at its ``theta``.
 
+    Of a generalised model the closed form is one Newton step at the mode, of the linear model of
+    the working response, variance parameters held, and ``C`` its covariance; refits have the
+    covariance in which all parameters are estimated, and ``rvc`` of the dispersion, size or
+    precision too.
+
     References
     ----------
     .. [1] Dillane (2005), Deletion diagnostics for the linear mixed model, Trinity College Dublin.
@@ -108,6 +117,8 @@ def hlm_influence(
     308      0.0924               -0.1311       -0.4489
     309      0.1485               -0.0621        0.3099
     """
+    if isinstance(result, FittedGeneralModel):
+        return general_influence(result, level, approx, progress)
     design = design_of(result)
     index = unit_index(design, level)
     with threads_for(result.estimate.criterion.rows_at_once):
@@ -249,7 +260,7 @@ def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
 # ------------------------------------------------------------------ one measure at a time
 
 
-def cooks_distance(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
+def cooks_distance(result: Labelled[Any], level: int | str = 1, approx: bool = True) -> pd.Series:
     """Cook's distance of rows or groups: the column ``cooksd`` of :func:`hlm_influence`.
 
     Examples
@@ -263,22 +274,24 @@ def cooks_distance(result: FittedModel, level: int | str = 1, approx: bool = Tru
     return hlm_influence(result, level, approx)["cooksd"]
 
 
-def mdffits(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
+def mdffits(result: Labelled[Any], level: int | str = 1, approx: bool = True) -> pd.Series:
     """MDFFITS of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["mdffits"]
 
 
-def covtrace(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
+def covtrace(result: Labelled[Any], level: int | str = 1, approx: bool = True) -> pd.Series:
     """COVTRACE of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["covtrace"]
 
 
-def covratio(result: FittedModel, level: int | str = 1, approx: bool = True) -> pd.Series:
+def covratio(result: Labelled[Any], level: int | str = 1, approx: bool = True) -> pd.Series:
     """COVRATIO of rows or groups: the column of :func:`hlm_influence`."""
     return hlm_influence(result, level, approx)["covratio"]
 
 
-def rvc(result: FittedModel, level: int | str = 1, *, progress: bool | None = None) -> pd.DataFrame:
+def rvc(
+    result: Labelled[Any], level: int | str = 1, *, progress: bool | None = None
+) -> pd.DataFrame:
     """Relative change of every variance and covariance without each row or group.
 
     By exact refits; the columns ``rvc.`` of :func:`hlm_influence`, without that prefix.
@@ -296,7 +309,7 @@ def rvc(result: FittedModel, level: int | str = 1, *, progress: bool | None = No
 
 
 def n_influential(
-    result: FittedModel,
+    result: Labelled[Any],
     level: int | str = 1,
     measure: str = "cooksd",
     *,
@@ -338,7 +351,7 @@ def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "internal") -> pd.S
     return (values < low) | (values > high)
 
 
-def _measure(result: FittedModel, level: int | str, measure: str, approx: bool) -> pd.Series:
+def _measure(result: Labelled[Any], level: int | str, measure: str, approx: bool) -> pd.Series:
     """One column of the table."""
     table = hlm_influence(result, level, approx).drop(columns="note", errors="ignore")
     if measure not in table:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from interlace.design.design import Design
+from interlace.diagnostics.general_leverage import general_leverage
 from interlace.diagnostics.units import (
     design_of,
     grouping,
@@ -13,7 +16,8 @@ from interlace.diagnostics.units import (
     unit_index,
 )
 from interlace.estimation.estimate import Estimate
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
+from interlace.model.generalised import FittedGeneralModel
 from interlace.solver.blocks import multiply
 from interlace.solver.rows import fixed_on_random, quadratic_forms
 from interlace.sums.crossprod import group_sums
@@ -88,7 +92,7 @@ def hat_rstudent(h: Floats, pearson: Floats, *, sigma: float) -> Floats:
         return np.asarray(pearson / (sigma * np.sqrt(1.0 - h)))
 
 
-def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
+def leverage(result: Labelled[Any], level: int | str = 1) -> pd.DataFrame:
     """Leverage of every row, or its mean in every group, and the parts it consists of.
 
     Parameters
@@ -114,6 +118,8 @@ def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
 
     Notes
     -----
+    Those of a generalised model are of the linear model of its working response.
+
     With ``V`` the covariance of the response, ``D`` that of the random effects, and
     ``H = X (X' V^-1 X)^-1 X' V^-1``, these are the diagonals of ``H``, ``Z D Z' V^-1 (I - H)``
     [1]_, and ``Z D Z' / sigma^2`` [2]_.  Nothing ``n x n`` is formed: row ``i`` of ``V^-1 X`` is
@@ -140,6 +146,8 @@ def leverage(result: FittedModel, level: int | str = 1) -> pd.DataFrame:
     308       0.1612  0.0111  0.1501    2.5927
     309       0.1612  0.0111  0.1501    2.5927
     """
+    if isinstance(result, FittedGeneralModel):
+        return general_leverage(result, level)
     design, estimate = design_of(result), result.estimate
     rows = design.in_basis(estimate.A.basis, estimate.A.names)
     overall, fixed = _overall(design, estimate, rows), _fixed_part(design, estimate, rows)

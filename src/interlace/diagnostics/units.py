@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, require_linear
+from interlace.model.fitted import Labelled, require_linear
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import ReTerm
 
 
-def design_of(result: FittedModel) -> Design:
+def design_of(result: Labelled[Any]) -> Design:
     """The rows of a result.
 
     Raises
