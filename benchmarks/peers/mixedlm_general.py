@@ -7,7 +7,7 @@ from collections.abc import Callable
 import mixedlm
 from mixedlm import families
 
-from benchmarks.peers.common import Answer, pandas_frame
+from benchmarks.peers.common import Answer, pandas_frame, square
 from benchmarks.storage import Stored
 
 
@@ -24,9 +24,10 @@ def prepare(stored: Stored, *, method: str) -> Callable[[], mixedlm.GlmerMod]:
 
 def answer(result: mixedlm.GlmerMod) -> Answer:
     value = result.logLik()
+    components = result.VarCorr()
     return Answer(
         criterion=-2.0 * float(getattr(value, "value", value)),
         scale=0.0,
-        covariances={},
+        covariances={key: square(components.get_cov(key)) for key in components.as_dict()},
         evaluations=getattr(result, "function_evals", None),
     )
