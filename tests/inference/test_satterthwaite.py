@@ -14,6 +14,7 @@ from fits import of_case as fitted
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
+from interlace.inference import information
 from interlace.inference.information import (
     observed_information,
     unit_inverse,
@@ -21,6 +22,7 @@ from interlace.inference.information import (
     vcov_theta,
 )
 from interlace.inference.satterthwaite import Satterthwaite, joint_df
+from interlace.solver import equations, exact, traces
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.terms import Floats, split_theta
 from reference import cases
@@ -239,3 +241,55 @@ def test_no_errors_at_the_boundary() -> None:
     errors = variance_errors(at_templates(A, [np.array([[1.0, 0.0], [2.0, 0.0]])]))
     assert np.isnan(errors.correlations[0][1, 0])
     assert np.isfinite(errors.sds[0]).all()
+
+
+# ------------------------------------------------------------ many variances
+
+
+def crossed(n_terms: int) -> interlace.CrossedLMEResult:
+    rng = np.random.default_rng(12)
+    n, l = 300, 6
+    codes = {f"g{j}": rng.integers(0, l, n) for j in range(n_terms)}
+    x = rng.normal(size=n)
+    y = x + sum(0.7 * rng.normal(size=l)[g] for g in codes.values()) + rng.normal(size=n)
+    formula = "y ~ x + " + " + ".join(f"(1 | {name})" for name in codes)
+    return interlace.fit(formula, {"y": y, "x": x, **codes}, method="REML")
+
+
+@REML
+def test_many_variances_take_few_factorisations(
+    reml: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Second derivatives come from their formula: no gradient at either side of every variance."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
+        result = crossed(12)
+        result = result if reml else result.update(method="ML")
+    count = 0
+    plain = exact.factorize
+
+    def counted(*args: object) -> exact.Factor:
+        nonlocal count
+        count += 1
+        return plain(*args)  # type: ignore[arg-type]
+
+    for module in (exact, equations, traces):
+        monkeypatch.setattr(module, "factorize", counted)
+    df = Satterthwaite(result.estimate).df(np.eye(2))
+    assert 0 < count <= 8
+    criterion, theta = result.estimate.criterion, result.estimate.theta
+    count = 0
+    differences = information._profiled_information(criterion, theta)
+    assert count >= 24
+    found = information.profiled_information(criterion, theta)
+    assert_allclose(found, differences, rtol=1e-4, atol=1e-5 * np.abs(differences).max())
+    assert (df > 1).all()
+
+
+def test_arrays_that_do_not_fit_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
+        estimate = crossed(8).estimate
+    right = Satterthwaite(estimate).df(np.eye(2))
+    monkeypatch.setattr(traces, "_MAX_BYTES", 0.0)
+    assert_allclose(Satterthwaite(estimate).df(np.eye(2)), right, rtol=1e-3)

@@ -18,7 +18,7 @@ from interlace.machine.threads import threads_for
 from interlace.solver.blocks import solved
 from interlace.solver.equations import Exact
 from interlace.solver.solve import projected_square
-from interlace.solver.traces import projected_traces
+from interlace.solver.traces import fit_in_memory, projected_traces, without_fixed
 from interlace.sums.terms import Floats, ReTerm, join_theta, split_theta
 
 # Distance of the differences, in units of the distance over which the gradient bends: the
@@ -81,9 +81,10 @@ def observed_information(estimate: Estimate) -> Floats:
 def profiled_information(criterion: Criterion, theta: Floats) -> Floats:
     """Second derivatives by theta of the criterion with sigma profiled out, ``(c, c)``."""
     with threads_for(criterion.rows_at_once):
-        if len(theta) <= _FEW or not criterion.reml or not isinstance(criterion.solver, Exact):
-            return _profiled_information(criterion, theta)
-        return traced_information(criterion, theta)
+        exact = isinstance(criterion.equations, Exact)
+        if len(theta) > _FEW and exact and fit_in_memory(criterion.at_theta(theta).dense("")):
+            return traced_information(criterion, theta)
+        return _profiled_information(criterion, theta)
 
 
 def theta_inverse(criterion: Criterion, theta: Floats, H: Floats) -> Floats:
@@ -195,18 +196,19 @@ def _bending(criterion: Criterion, theta: Floats) -> Floats:
 
 
 def traced_information(criterion: Criterion, theta: Floats) -> Floats:
-    """Second derivatives of the profiled REML criterion, from their formula.
+    """Second derivatives of the profiled criterion, from their formula.
 
-    With ``V_r`` the derivative of ``Omega`` by ``theta_r`` they are ``tr(P V_rs) - tr(P V_r P V_s)
-    + rate y'P (2 V_r P V_s - V_rs) P y - rate^2 / nu (y'P V_r P y) (y'P V_s P y)``, and the
-    ``rate`` is ``nu / r2``.
+    For REML, with ``V_r`` the derivative of ``Omega`` by ``theta_r`` they are ``tr(P V_rs) -
+    tr(P V_r P V_s) + rate y'P (2 V_r P V_s - V_rs) P y - rate^2 / nu (y'P V_r P y) (y'P V_s P y)``,
+    and the ``rate`` is ``nu / r2``.  For ML the traces have ``V^-1`` in place of ``P``.
     """
     at, terms = criterion.at_theta(theta), criterion.A.terms
     factor, rate = at.dense("second derivatives need"), criterion.nu / at.factor.r2
     moved = [moves(t, B) for t, B in zip(terms, criterion.A.basis.random, strict=True)]
     E = [D @ T.T + T @ D.swapaxes(1, 2) for D, T in zip(moved, at.factor.templates, strict=True)]
     e = [f.e for f in at.factor.effects]
-    _, traces = projected_traces(factor, E)
+    traced = factor if criterion.reml else without_fixed(factor)
+    _, traces = projected_traces(traced, E)
     places = _positions(terms)
     shifts = [np.zeros((*one.shape, len(theta))) for one in e]
     for h, own, one, directions in zip(shifts, places, e, E, strict=True):

@@ -15,7 +15,7 @@ where ``F_st = Z_s' P Z_t`` and ``C`` is ``C~`` on ``[rest, X]``.  No array has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor, factorize
 from interlace.solver.plan import single_plan
 from interlace.solver.scaled import scale_columns, scale_rows
-from interlace.sums.crossprod import CrossProducts
+from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats
 
 _MAX_BYTES = 8e9
@@ -57,6 +57,19 @@ def projected_traces(factor: Factor, directions: Sequence[Floats]) -> tuple[Floa
     second = [[blocks[i, j] if (i, j) in blocks else blocks[j, i].T for j in order] for i in order]
     traces = [np.einsum("rab,ab->r", E, images.diagonal(j)) for j, E in enumerate(directions)]
     return np.concatenate(traces), np.block(second)
+
+
+def without_fixed(factor: Factor) -> Factor:
+    """The factor of the model without fixed effects: ``P`` is ``Omega^-1`` there."""
+    A = factor.A
+    none = replace(
+        A,
+        names=(),
+        basis=Basis(A.basis.fixed[-1:, -1:], A.basis.random),
+        vv=A.vv[-1:, -1:],
+        zv=tuple(zv[..., -1:] for zv in A.zv),
+    )
+    return factorize(none, single_plan(none), factor.templates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,10 +216,21 @@ def _contract(E: Floats, M: Floats, other: Floats) -> Floats:
     return np.asarray(np.einsum("rab,abcd,scd->rs", E, M, other, optimize=True))
 
 
+def needed(A: CrossProducts, first: int, entries: int) -> float:
+    """Bytes of the arrays among all terms but the largest, which has ``entries`` directions."""
+    m = sum(t.q for t in A.terms) - A.terms[first].q + A.p
+    return 8.0 * m**2 * (10 + 2 * entries)
+
+
+def fit_in_memory(factor: Factor) -> bool:
+    """Whether :func:`projected_traces` of all entries of the templates would be tried."""
+    A, first = factor.A, factor.plan.chain[0]
+    return needed(A, first, A.terms[first].n_theta) <= _MAX_BYTES
+
+
 def _check_memory(A: CrossProducts, first: int, entries: int) -> None:
     """Refuse arrays that would not fit, before any is allocated."""
-    m = sum(t.q for t in A.terms) - A.terms[first].q + A.p
-    size = 8.0 * m**2 * (10 + 2 * entries)
+    size, m = needed(A, first, entries), A.p + sum(t.q for t in A.terms) - A.terms[first].q
     if size > _MAX_BYTES:
         sizes = ", ".join(f"{t.group}: {t.l} levels x {t.k}" for t in A.terms)
         raise InterlaceError(
