@@ -194,6 +194,24 @@ def beaten(seeds: range) -> tuple[int, list[str], list[str]]:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", [5017, 5058, 5064, 5078, 5086, 5145, *range(5000, 5012)])
+def test_what_a_search_has_left_of_a_zero_is_reported_as_zero(seed: int) -> None:
+    """A variance is 0, or 0 to no digit that is printed; so are its standard deviation and row."""
+    model = random_model(seed)
+    try:
+        result = fit(model.formula, model.data, method=model.method, weights=model.weights)
+    except interlace.InterlaceError:
+        pytest.skip("refused")
+    A = result.estimate.A
+    sizes = zip(result.estimate.user_templates, A.basis.root_mean_squares, strict=True)
+    for T, size in sizes:
+        rows = np.linalg.norm(T, axis=1) * size
+        assert ((rows == 0.0) | (rows > 2e-5)).all()
+        assert ((np.diag(T) == 0.0) | (np.diag(T) * size > 2e-5)).all()
+    assert "e-1" not in str(result.summary()).split("Fixed effects")[0].split("Std. dev.")[1]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_other_starts_find_nothing_better_on_a_few_random_models() -> None:
     assert beaten(range(3000, 3012))[1] == []
 

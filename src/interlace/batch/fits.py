@@ -24,7 +24,7 @@ from interlace.estimation.basins import (
     raised,
     searched_again,
 )
-from interlace.estimation.criterion import Criterion, Evaluation
+from interlace.estimation.criterion import ZERO_SIZE, Criterion, Evaluation
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
 from interlace.estimation.optimize import Minimum, minimize
@@ -39,8 +39,6 @@ from interlace.sums.terms import Floats, ReTerm, split_theta
 _MOST_ROWS, _MOST_BYTES = 100, 3e7
 # Singular values of the templates to start from, at least: a zero column is a stationary point.
 _START_FLOOR = 0.1
-# Standard deviations, relative to sigma and per root mean square of their column, that are zero.
-_ZERO = 1e-7
 # Numbers in one array by level and replicate, or of the remainder and replicate.
 _CACHED = 1 << 17
 NOTHING_LEFT = "the fixed effects reproduce the response exactly"
@@ -221,7 +219,7 @@ def in_units(
     for B, T, size in zip(bases, found.templates, sizes, strict=True):
         scaled = size[..., None] * (B @ T)
         singular |= is_singular(scaled)
-        zero = np.sqrt((scaled**2).sum(axis=2)) <= _ZERO
+        zero = np.sqrt((scaled**2).sum(axis=2)) <= ZERO_SIZE
         users.append(np.where(zero[:, :, None], 0.0, B @ T))
     sigma = found.sigma / scale
     roots = found.half @ fixed.swapaxes(-1, -2)

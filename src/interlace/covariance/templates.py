@@ -267,8 +267,8 @@ def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
     ``T T'`` does not change under ``T -> T Q`` with orthogonal ``Q``.  Rows of ``T`` are
     orthogonalised in turn (twice, for accuracy); a row that depends on those above it gets a zero
     on the diagonal and leaves its column empty, as the Cholesky factor of a singular covariance
-    matrix does, so the representative is unique at singular templates too.  Diagonal entries of at
-    most ``floor`` become exactly 0.
+    matrix does, so the representative is unique at singular templates too.  Diagonal entries, and
+    whole rows, of at most ``floor`` become exactly 0.
     """
     k = len(template)
     if k == 1:
@@ -277,6 +277,8 @@ def canonical(template: Floats, *, floor: float = 0.0) -> Floats:
     lower, basis = np.zeros((k, k)), np.zeros((k, k))
     scale = np.abs(template).max(initial=0.0)
     for i, row in enumerate(template):
+        if row @ row <= floor**2:
+            continue
         first = basis @ row
         rest = row - first @ basis
         again = basis @ rest

@@ -24,9 +24,11 @@ from interlace.solver.sharp import SharpFactor
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack
 
-# Entries of a template, per root mean square of their column, that count as zero: the criterion is
-# even in them, so that a change of this size is below its rounding error.
-ZERO_SIZE = 1e-7
+# Entries of a template, per root mean square of their column, that count as zero.  The criterion is
+# even in them: where one of them is t it differs from that at zero by some t^2 times the rows of a
+# level, and a search ends where less than 1e-9 is to be gained, with what it has left of a zero.
+# Data can tell such a variance, 4e-10 of the residual one, from zero where levels have 1e9 rows.
+ZERO_SIZE = 2e-5
 # Share of ``y'y`` below which too few digits of ``r2`` are known from sums.
 LOST = 1e-7
 
