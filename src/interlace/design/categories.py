@@ -15,12 +15,13 @@ from formulaic.parser.types import Factor
 
 from interlace.design.encode import Columns
 from interlace.design.formula import MixedFormula
+from interlace.design.numbers import MOST_LEVELS
 from interlace.design.sides import expression, model_terms, names_in
 from interlace.errors import InterlaceError
 
 # A factor of the fixed side, or left of a bar, has at most so many levels; text that reads as
 # numbers fewer, and up to the last number it may have one in every row.
-_MOST, _MOST_NUMBERS, _FEW = 5_000, 500, 20
+_MOST_NUMBERS, _FEW = 500, 20
 _LOOKED_AT = 1_000
 _NUMBER = re.compile(r"\W*\d[\d.,\s_'%eE+-]*\W*")
 
@@ -74,7 +75,7 @@ def _refuse_many(name: str, column: pd.Categorical, n: int, *, explicit: bool) -
     if k <= _FEW:
         return
     numbers = not explicit and _reads_as_numbers(column)
-    if k > _MOST or (not explicit and 2 * k > n) or (numbers and k > _MOST_NUMBERS):
+    if k > MOST_LEVELS or (not explicit and 2 * k > n) or (numbers and k > _MOST_NUMBERS):
         way_out = (
             f"numbers read as text? Convert it, for instance with pd.to_numeric(data['{name}']), "
             if numbers or not explicit

@@ -349,6 +349,8 @@ def _evaluating(materializer: Materializer, spec: ModelSpec) -> Iterator[None]:
     except InterlaceError:
         raise
     except _EVALUATION_ERRORS as error:
+        if isinstance(error.__cause__, InterlaceError):
+            raise error.__cause__ from None
         reason = _unusable_values(materializer) or str(error).replace("`", "'")
         raise InterlaceError(f"the formula cannot be evaluated on this data: {reason}") from error
 

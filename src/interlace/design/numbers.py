@@ -11,12 +11,14 @@ import ast
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from formulaic import ModelSpec
 from formulaic.materializers import PandasMaterializer
+from formulaic.parser.types import Factor
 from formulaic.utils.code import sanitize_variable_names
 from formulaic.utils.layered_mapping import LayeredMapping
 from formulaic.utils.stateful_transforms import stateful_eval
@@ -24,9 +26,12 @@ from formulaic.utils.variables import Variable
 from interface_meta import override
 
 from interlace.design.frame import Column, is_numeric
+from interlace.errors import InterlaceError
 
 # Calls whose arguments are labels of categories.
 _OF_LABELS = ("C", "hashed")
+# Levels of a factor, and products of the levels of several, that may have a column each.
+MOST_LEVELS, _MOST_PRODUCTS = 5_000, 20_000
 _LOGIC = (ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
@@ -80,7 +85,40 @@ class Materializer(PandasMaterializer):  # type: ignore[misc]
         value = stateful_eval(
             expr, known, {expr: metadata}, spec.transform_state, spec, variables=variables
         )
+        _refuse_many(expr, value)
         return value, variables
+
+    @override
+    def _get_columns_for_term(
+        self, factors: list[dict[str, Any]], spec: ModelSpec, scale: float = 1
+    ) -> dict[str, Any]:
+        count = prod(len(factor) for factor in factors)
+        if count > _MOST_PRODUCTS and sum(len(factor) > 1 for factor in factors) > 1:
+            firsts = ":".join(next(iter(factor)) for factor in factors if factor)
+            raise InterlaceError(
+                f"the product of factors that begins with '{firsts}' has {count:,} columns: let "
+                "the combinations of its levels group a random effect, (1 | a:b)"
+            )
+        columns: dict[str, Any] = super()._get_columns_for_term(factors, spec, scale)
+        return columns
+
+
+def _refuse_many(expr: str, value: Any) -> None:
+    """Refuse categories so many that a column for each would fill the memory."""
+    values = getattr(value, "__wrapped__", value)
+    if isinstance(values, Mapping) or np.ndim(values) != 1 or len(values) <= MOST_LEVELS:
+        return
+    metadata = getattr(value, "__formulaic_metadata__", None)
+    made = metadata is not None and metadata.kind is Factor.Kind.CATEGORICAL
+    array = np.asarray(values) if not isinstance(values, pd.Series) else values.array
+    if not made and (isinstance(array, pd.Categorical) or array.dtype.kind in "biufcmM"):
+        return  # numbers; columns of text are counted where they are read
+    count = pd.Series(array).nunique()
+    if count > MOST_LEVELS:
+        raise InterlaceError(
+            f"'{expr}' has {count:,} different values, too many for a column each: let them group "
+            "a random effect, as in (1 | g) for a column g of them, or use them as numbers"
+        )
 
 
 @lru_cache(maxsize=512)
