@@ -117,7 +117,7 @@ def peers(args: argparse.Namespace) -> list[Row]:
     (known,) = (p for p in problems.PROBLEMS if p.name == "crossed-1e6")
     machine = Machine(os.cpu_count() or 1, args.peer_python)
     names = ("interlace", *args.peers.split(","))
-    chosen = [peer for peer in PEERS if peer.name in names]
+    chosen = [peer for peer in PEERS if peer.name in names and not peer.general]
     plan = Plan(machine, args.runs, args.limit)
     outcomes = run_problem(replace(known, make=make), chosen, plan, say)
     return [{**asdict(outcome), "median": outcome.median} for outcome in outcomes]
