@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 # The same examples on every run: a failure that appears only sometimes helps nobody.
 settings.register_profile(
     "default",
+    max_examples=50,
     deadline=None,
     derandomize=True,
     print_blob=True,

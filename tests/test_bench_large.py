@@ -85,7 +85,7 @@ def small(stages: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_fits_and_growth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In this process: the next test has jobs in processes of their own."""
+    """In this process: the tests of files and of a failed job have processes of their own."""
 
     def here(job: Job) -> dict:
         return json.loads(json.dumps(asdict(jobs.KINDS[job.kind](job))))
@@ -110,6 +110,7 @@ def test_fits_and_growth(
     assert "One evaluation as the cells grow" in shown
 
 
+@pytest.mark.slow
 def test_files_by_path_and_through_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files give the same answer either way."""
     monkeypatch.setattr(large, "RESULTS", tmp_path)

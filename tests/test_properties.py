@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWar
 
 INTERCEPTS = "y ~ x + (1 | g) + (1 | h)"
 SLOPES = "y ~ x + (1 + x | g) + (1 | h)"
-EXAMPLES = settings(max_examples=12)
+EXAMPLES = settings(max_examples=8)
 
 
 @dataclass(frozen=True)

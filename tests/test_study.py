@@ -69,6 +69,7 @@ def test_a_data_set_depends_on_its_number_alone() -> None:
     assert coverage.judge_task(coverage.Task(one, "nested", 2)) == verdicts[1]
 
 
+@pytest.mark.slow
 def test_processes_do_not_change_the_counts() -> None:
     one, two = (coverage.run(Part(NEW_RESPONSES, 2, 5), processes=k) for k in (1, 2))
     assert one.counts == two.counts

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -195,6 +195,7 @@ def test_labels_of_whole_floats() -> None:
     assert list(build("y ~ (1 | h:g)", data).terms[0].levels)[:1] == ["h1:300"]
 
 
+@settings(max_examples=25)
 @given(st.permutations(range(N)))
 def test_row_order_does_not_matter(order: list[int]) -> None:
     formula = "y ~ f*x + poly(t, 2) + (x | g) + (1 | h:f)"

@@ -99,8 +99,17 @@ def assert_equal_fits(a: interlace.CrossedLMEResult, b: interlace.CrossedLMEResu
     assert (a.nobs, a.ngroups, a.n_dropped) == (b.nobs, b.ngroups, b.n_dropped)
 
 
-@pytest.mark.parametrize("kind", SOURCES)
-@pytest.mark.parametrize("name", cases.case_names())
+QUICK = ("parts of pandas", "Parquet")  # for the largest case, which takes a second with each
+GOLDEN = [
+    pytest.param(
+        name, kind, marks=[pytest.mark.slow] if name == "insteval" and kind not in QUICK else []
+    )
+    for name in cases.case_names()
+    for kind in SOURCES
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), GOLDEN)
 def test_golden_cases(name: str, kind: str, tmp_path: Path) -> None:
     case = cases.load_case(name)
     source = SOURCES[kind](case.data, tmp_path)
@@ -136,7 +145,7 @@ def test_sums_are_those_of_all_rows(name: str, weighted: bool) -> None:
     assert_allclose(found.vv / found.n, np.eye(found.p + 1), rtol=0, atol=1e-10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 90), max_size=6))
 def test_wherever_the_rows_are_cut(ends: list[int]) -> None:
     data = frame()

@@ -158,6 +158,7 @@ def test_a_worker_killed_half_way_changes_nothing(client, sleep, tmp_path):
     assert np.array_equal(disturbed.estimate.A.vv, undisturbed.estimate.A.vv)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_given_up(client, sleep, monkeypatch):
     def kill(part: pd.DataFrame) -> pd.DataFrame:
         if 100 in part.index:
@@ -176,6 +177,7 @@ def test_a_task_that_kills_every_worker_is_given_up(client, sleep, monkeypatch):
     client.wait_for_workers(2, timeout=20)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_all_workers_is_not_waited_for(client, sleep, patient):
     def wait(part: pd.DataFrame) -> pd.DataFrame:
         time.sleep(0.2)

@@ -127,7 +127,7 @@ def test_parts_add_up_to_the_whole(name: str, seed: int) -> None:
         assert_close(found, in_memory(formula, data, weights="w"))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     name=st.sampled_from(sorted(FORMULAS)),
     seed=st.integers(0, 10**6),
