@@ -14,6 +14,9 @@ from numpy.testing import assert_array_equal
 
 import interlace
 
+# Pandas 2 says so where what is written to was taken from a frame; here it is on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:\\nA value is trying to be set on a copy")
+
 N = 120
 RNG = np.random.default_rng(3)
 
@@ -76,7 +79,8 @@ def test_writing_to_what_a_result_returns_changes_nothing(ddf: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["coef_table", "conf_int", "cov_params", "anova", "ranova", "tidy"]
+    "name",
+    ["coef_table", "conf_int", "cov_params", "vcov_theta", "anova", "ranova", "tidy", "augment"],
 )
 def test_writing_to_tables_changes_nothing(name: str) -> None:
     result = fitted()

@@ -152,7 +152,7 @@ class Coefficients(Labelled[E]):
         """
         names = list(self.estimate.A.names)
         vcov = self._reference(ddf, robust, cluster).vcov
-        return pd.DataFrame(vcov, index=names, columns=names)
+        return pd.DataFrame(vcov, index=names, columns=names, copy=True)  # not a view, in pandas 2
 
     @hinted
     def coef_table(

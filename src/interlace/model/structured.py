@@ -127,7 +127,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     def vcov_residual(self) -> pd.DataFrame:
         """Covariance of :attr:`residual_parameters`."""
         index = self._parameter_index
-        return pd.DataFrame(self._parameters[1], index=index, columns=index)
+        return pd.DataFrame(self._parameters[1], index=index, columns=index, copy=True)
 
     @property
     def _parameter_index(self) -> pd.Index:
