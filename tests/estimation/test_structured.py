@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from interlace.covariance.stacks import Joined, Separate
 from interlace.covariance.structures import STRUCTURES
-from interlace.covariance.templates import Full
+from interlace.covariance.templates import Full, Places
 from interlace.estimation import structured
 from interlace.estimation.residual import estimate_structured, expected_along, projections
 from interlace.estimation.structured import StructuredCriterion, StructuredEvaluation
@@ -57,7 +58,7 @@ def problem(
 
 
 def dense(
-    rows: Rows, at: Visits, Sigmas: Floats, D: list[Floats], reml: bool
+    rows: Rows, at: Visits, Sigmas: Floats, D: list[Floats], own: Sequence[Places], reml: bool
 ) -> tuple[float, Floats, Floats, Floats]:
     """Value, gradient, average and expected information along ``D`` of every group, n by n."""
     n, p = rows.X.shape
@@ -65,10 +66,10 @@ def dense(
     same = (at.subjects[:, None] == at.subjects) / np.outer(root, root)
     g, i, j = at.groups, at.visits[:, None], at.visits[None, :]
     V = Sigmas[g[:, None], i, j] * same
-    slopes = []
+    slopes = np.zeros((1 + max(int(o.max()) for o in own), n, n))
     for group, d in enumerate(D):
         mine = same * (g[:, None] == group)
-        slopes += [mine * d[i, j, a] for a in range(d.shape[2])]
+        slopes[own[group]] += np.stack([mine * d[i, j, a] for a in range(d.shape[2])])
     Vi = np.linalg.inv(V)
     XVX = rows.X.T @ Vi @ rows.X
     P = Vi - Vi @ rows.X @ np.linalg.solve(XVX, rows.X.T @ Vi)
@@ -94,7 +95,7 @@ def checked(criterion: StructuredCriterion, rows: Rows, at: Visits, x: Floats) -
     point, unit = criterion(x), criterion.A.basis.response_scale**-2
     D = [unit * J for J in point.jacobians]
     value, gradient, average, expected = dense(
-        rows, at, unit * point.covariances, D, criterion.reml
+        rows, at, unit * point.covariances, D, point.own, criterion.reml
     )
     assert point.value == pytest.approx(value, rel=1e-11)
     close(point.gradient, gradient)

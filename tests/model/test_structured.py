@@ -323,3 +323,18 @@ def test_weights_and_offset(trial: pd.DataFrame) -> None:
     moved = interlace.fit("y ~ x", shifted, residual="us(visit | id)", offset="three")
     assert moved.criterion == pytest.approx(one.criterion, abs=1e-8)
     np.testing.assert_allclose(moved.fe_params, one.fe_params, atol=1e-6)
+
+
+def test_a_likelihood_without_bound_says_so() -> None:
+    """Three subjects alone were seen at all six visits: fewer than the directions of these."""
+    rng = np.random.default_rng(3)
+    pairs = [(0, 5), (1, 4), (2, 3), (0, 1), (2, 5), (3, 4)]
+    frame = pd.DataFrame(
+        [(i, v) for i in range(60) for v in (range(6) if i < 3 else pairs[i % 6])],
+        columns=["id", "visit"],
+    )
+    frame["y"] = rng.normal(size=len(frame))
+    with pytest.warns(interlace.ConvergenceWarning, match="grows without bound"):
+        found = interlace.fit("y ~ 1", frame, residual="us(visit | id)")
+    assert not found.converged
+    assert interlace.fit("y ~ 1", frame, residual="ar1(visit | id)").converged

@@ -23,6 +23,8 @@ from interlace.sums.terms import Floats, split_theta
 Watch = Callable[[int, StructuredEvaluation, float], None]
 # Eigenvalues of the information, scaled to a unit diagonal, that leave a direction open.
 _OPEN = 1e-9
+# Eigenvalues of a correlation matrix that count as zero.
+_SINGULAR = 1e-8
 # Steps from the start, in the free numbers, of further searches where one did not end.
 _ELSEWHERE = (0.5, -0.5)
 
@@ -78,6 +80,11 @@ class StructuredEstimate:
     def residual_covariances(self) -> Floats:
         """Covariance of residuals at all visits, of every group with one of its own."""
         return self.unit**2 * self.criterion.stack.residual(self.x)
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether a covariance of visits is singular: the likelihood has no maximum then."""
+        return is_degenerate(self.evaluation)
 
     # -------------------------------------------------------------- random effects of subjects
 
@@ -203,6 +210,17 @@ class StructuredEstimate:
         return values, np.asarray(J @ self.x_covariance @ J.T)
 
 
+def is_degenerate(at: StructuredEvaluation) -> bool:
+    """Whether a correlation matrix of visits has an eigenvalue near zero.
+
+    With few subjects seen at the same visits a combination of these may have a variance of zero:
+    the likelihood grows without bound on the way there.
+    """
+    S = at.covariances
+    sd = np.sqrt(np.diagonal(S, axis1=1, axis2=2))
+    return bool(np.linalg.eigvalsh(S / (sd[:, :, None] * sd[:, None, :])).min() < _SINGULAR)
+
+
 def expected_along(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
     """``tr(P V_a P V_b)`` along directions ``D`` (V, V, c) of every group's ``Sigma``."""
     P = at.patterns
@@ -235,7 +253,7 @@ def estimate_structured(
         found = minimize(criterion, start, watch=watch)
         n, starts = found.n_evaluations, 1
         for step in _ELSEWHERE:
-            if found.converged:
+            if found.converged or not np.isfinite(found.point.value) or is_degenerate(found.point):
                 break
             other = minimize(criterion, start + step, watch=watch)
             n, starts = n + other.n_evaluations, starts + 1

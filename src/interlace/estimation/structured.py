@@ -134,9 +134,27 @@ class StructuredEvaluation:
         return np.asarray(total)
 
     @cached_property
+    def root(self) -> Floats | None:
+        """``B`` (p, p) with ``B B' = (X' V^-1 X)^-1``; ``None`` if that is singular."""
+        H = self.products[:-1, :-1]
+        if not np.isfinite(H).all():
+            return None
+        try:
+            L = np.linalg.cholesky(H)
+        except np.linalg.LinAlgError:
+            return None
+        return np.asarray(np.linalg.solve(L, np.eye(len(L))).T, dtype=np.float64)
+
+    @property
+    def B(self) -> Floats:
+        """:attr:`root` where the criterion is finite."""
+        assert self.root is not None
+        return self.root
+
+    @cached_property
     def C(self) -> Floats:
         """``(X' V^-1 X)^-1``, ``(p, p)``."""
-        return np.asarray(np.linalg.inv(self.products[:-1, :-1]))
+        return np.asarray(self.B @ self.B.T)
 
     @cached_property
     def beta(self) -> Floats:
@@ -151,18 +169,18 @@ class StructuredEvaluation:
     @cached_property
     def value(self) -> float:
         """Minus twice the (restricted) log-likelihood, in the user's units."""
-        if self.roots is None:
+        if self.roots is None or self.root is None:
             return np.inf
         A, P, H = self.criterion.A, self.patterns, self.products
         logs = -2.0 * np.log(np.diagonal(self._roots, axis1=1, axis2=2)).sum(axis=1)
         r2 = float(H[-1, -1] - H[-1, :-1] @ self.beta)
-        sign, logdet_x = np.linalg.slogdet(H[:-1, :-1])
-        if sign <= 0.0 or not r2 > 0.0:
+        if not r2 > 0.0:
             return np.inf
         unit = -2.0 * float(np.log(A.basis.response_scale))
         value = gaussian_at(self.criterion.nu, unit, r2) + float(P.counts @ logs) - A.sum_log_w
         if self.criterion.reml:
-            value += float(logdet_x) - 2.0 * A.basis.log_det_fixed
+            logdet_x = -2.0 * float(np.log(np.diagonal(self.B)).sum())
+            value += logdet_x - 2.0 * A.basis.log_det_fixed
         return value
 
     # -------------------------------------------------------------- sums for derivatives
@@ -189,7 +207,7 @@ class StructuredEvaluation:
     def Q(self) -> Floats:
         """``O (sum X C X') O`` by pattern, ``(N, V, V)``."""
         found, p = np.zeros(self.inverses.shape), len(self.beta)
-        F = self.images[:, :, :p] @ np.linalg.cholesky(self.C)
+        F = self.images[:, :, :p] @ self.B
         self.patterns.kept.by_pattern(F @ np.swapaxes(F, 1, 2), found)
         for one in self.patterns.summed:
             O = _own(self.inverses, one)

@@ -28,6 +28,7 @@ from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
+    SingularFitWarning,
     choose,
     warn,
 )
@@ -223,13 +224,31 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
         warn(f"the fixed effects are rank deficient; dropped: {dropped}", RankDeficiencyWarning)
     with watcher(options.progress) as watch:
         estimate = estimate_structured(criterion, watch=watch)
+    _warn(estimate, term)
+    return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
+
+
+def _warn(estimate: StructuredEstimate, term: ResidualTerm) -> None:
+    """Warn of a search that did not end, and of random effects that are zero."""
     if not estimate.convergence.converged:
+        why = (
+            "the likelihood grows without bound as the covariance of the residuals becomes "
+            "singular: too few subjects were seen at the same visits"
+            if estimate.degenerate
+            else f"the fit did not converge: {estimate.convergence.message}"
+        )
         warn(
-            f"the fit did not converge: {estimate.convergence.message}; a structure with fewer "
-            "parameters may be all that the data can tell",
+            f"{why}; a structure with fewer parameters than {term} may be all that the data can "
+            "tell",
             ConvergenceWarning,
         )
-    return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
+    if estimate.is_singular:
+        groups = ", ".join(map(repr, estimate.singular_groups))
+        warn(
+            f"singular fit: a variance, or a combination of random effects, of {groups} is "
+            "estimated as zero; the estimates are valid",
+            SingularFitWarning,
+        )
 
 
 def _with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:

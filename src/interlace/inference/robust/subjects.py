@@ -33,7 +33,7 @@ class SubjectScores:
     @cached_property
     def root(self) -> Floats:
         """``B`` with ``B B'`` the covariance of the working fixed effects."""
-        return np.asarray(self.estimate.unit * np.linalg.cholesky(self.estimate.evaluation.C))
+        return np.asarray(self.estimate.unit * self.estimate.evaluation.B)
 
 
 def subject_reference(
@@ -59,7 +59,7 @@ def subject_reference(
         )
     at = with_rows()(estimate.x)
     rows, images, p = at.patterns.kept.rows, at.images, len(at.beta)
-    B = np.linalg.cholesky(at.C)
+    B = at.B
     left = np.swapaxes(rows[:, :, :p] @ B, 1, 2)
     pieces = pieces_of(
         (left @ images[:, :, p:])[:, :, 0], left @ images[:, :, :p] @ B, power=_POWERS[name]
