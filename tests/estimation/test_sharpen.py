@@ -172,3 +172,36 @@ def test_what_reads_the_sums_is_refused_with_the_reason():
     assert np.isfinite(fitted.fe_bse).all()
     with pytest.raises(InterlaceError, match="lost in them"):
         interlace.hlm_influence(fitted, "g")
+
+
+REFUSED = {
+    "satterthwaite": lambda r: r.coef_table("satterthwaite"),
+    "kenward-roger": lambda r: r.coef_table("kenward-roger"),
+    "profile": lambda r: r.profile(),
+    "profile limits": lambda r: r.conf_int(method="profile"),
+    "bootstrap": lambda r: r.bootstrap(5),
+    "bootstrap limits": lambda r: r.conf_int(method="bootstrap", n_bootstrap=5),
+    "influence": lambda r: interlace.hlm_influence(r),
+    "cooks": lambda r: interlace.cooks_distance(r),
+    "leverage": lambda r: interlace.leverage(r),
+    "robust": lambda r: r.coef_table(robust="CR2"),
+    "predict": lambda r: r.predict(se=True),
+    "augment": lambda r: r.augment(),
+}
+
+
+@pytest.mark.parametrize("verb", REFUSED)
+def test_a_refusal_has_its_reason_and_a_way_out_that_is_not_refused_too(verb):
+    fitted = interlace.fit("y ~ x + (1 | g)", frame(10.0 * OF_G[G] + 1e-6 * E))
+    with pytest.raises(InterlaceError, match=r"lost in them: subtract a round value") as caught:
+        REFUSED[verb](fitted)
+    assert "bootstrap'" not in str(caught.value)
+
+
+def test_the_way_out_leads_out():
+    """Less a round value of every group, the residuals are in the sums again."""
+    y = 10.0 * OF_G[G] + 1e-6 * E
+    round_values = np.round(10.0 * OF_G[G], 4)
+    fitted = interlace.fit("y ~ x + (1 | g)", frame(y - round_values))
+    assert np.isfinite(interlace.hlm_influence(fitted, "g")["cooksd"]).all()
+    assert (fitted.coef_table("satterthwaite")["df"] > 1).all()

@@ -31,6 +31,7 @@ from interlace.estimation.optimize import Minimum, P, minimize
 from interlace.estimation.search import FLAT
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Equations, Exact, Iterative
+from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.sizes import Powers, Units, in_units, units_of_basis
 from interlace.sums.terms import Floats, split_theta
@@ -227,6 +228,11 @@ class Estimate:
                 f"{what} squares numbers that are too large or too small for it: give the "
                 "response, or the column, in other units, and fit again"
             )
+
+    def require_sums(self, what: str, instead: str = "") -> None:
+        """Refuse what refits from sums, where these have lost the residuals."""
+        if isinstance(self.criterion.equations, Sharp):
+            self.evaluation.dense(what, instead)
 
     @cached_property
     def b(self) -> tuple[Floats, ...]:

@@ -125,6 +125,7 @@ def bootstrap(
     """
     design = require_rows(result.design, "bootstrap")
     result.estimate.require_near("bootstrap()")
+    result.estimate.require_sums("bootstrap() needs")
     check(n, kind, statistic, group, n_jobs)
     reader = _Parameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")

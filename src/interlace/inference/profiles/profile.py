@@ -383,6 +383,7 @@ def _traced(
 
 def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
     """The fit by ML, its templates triangular and with exact zeros."""
+    estimate.require_sums(_PROFILES)
     estimate.evaluation.dense(_PROFILES, _INSTEAD)
     if estimate.criterion.reml:
         criterion = estimate.criterion.on(estimate.A, reml=False)
