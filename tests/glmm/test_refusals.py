@@ -9,7 +9,6 @@ import pytest
 
 import interlace
 from interlace.diagnostics.shrinkage import raw_effects
-from interlace.plots import plot
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,6 @@ def result() -> interlace.CrossedGLMMResult:
         interlace.plot_resid,
         interlace.plot_scale_location,
         interlace.plot_qq,
-        plot,
         lambda m: interlace.plot_shrinkage(m, "herd"),
         lambda m: raw_effects(m, "herd"),
     ],
@@ -38,7 +36,7 @@ def test_functions_for_linear_models(verb, result) -> None:
         verb(result)
 
 
-@pytest.mark.parametrize("name", ["singular_report", "vcov_theta", "plot"])
+@pytest.mark.parametrize("name", ["singular_report", "vcov_theta", "bootstrap_se"])
 def test_methods_of_linear_models(name, result) -> None:
     with pytest.raises(AttributeError, match=f"'{name}' is there for linear models only: a result"):
         getattr(result, name)

@@ -7,6 +7,12 @@ figure shows sorted values.  Levels are named up to 60; more are thin lines with
 
 from interlace.plots.coefficients import plot_coef
 from interlace.plots.effects import plot_ranef, plot_shrinkage
+from interlace.plots.general import (
+    plot_calibration,
+    plot_predictions,
+    plot_quantile_residuals,
+    plot_rootogram,
+)
 from interlace.plots.influence import dotplot_diag, plot_influence
 from interlace.plots.overview import plot
 from interlace.plots.profile import plot_profile
@@ -16,12 +22,16 @@ from interlace.plots.residuals import plot_resid, plot_scale_location
 __all__ = [
     "dotplot_diag",
     "plot",
+    "plot_calibration",
     "plot_coef",
     "plot_influence",
+    "plot_predictions",
     "plot_profile",
     "plot_qq",
+    "plot_quantile_residuals",
     "plot_ranef",
     "plot_resid",
+    "plot_rootogram",
     "plot_scale_location",
     "plot_shrinkage",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level, normal_reach
-from interlace.model.fitted import FittedModel, require_linear
+from interlace.model.fitted import FittedModel, Labelled, require_linear
+from interlace.model.generalised import FittedGeneralModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -24,14 +26,14 @@ from interlace.plots.style import (
     wrapped,
 )
 
-# Random effects below this share of sigma have no variance.
+# Random effects below this share of sigma, or of a linear predictor, have no variance.
 _ZERO = 1e-5
 
 # ------------------------------------------------------------------ caterpillar
 
 
 def plot_ranef(
-    result: FittedModel,
+    result: Labelled[Any],
     group: str | Sequence[str] | None = None,
     *,
     columns: str | Sequence[str] | None = None,
@@ -93,7 +95,7 @@ def plot_ranef(
 
 
 def effects_table(
-    result: FittedModel,
+    result: Labelled[Any],
     group: str | Sequence[str] | None = None,
     *,
     columns: str | Sequence[str] | None = None,
@@ -131,11 +133,12 @@ def _chosen(names: str | Sequence[str] | None, every: list[str], what: str) -> l
     return [choose(what, name, every, one_of=True) for name in wanted]
 
 
-def _column_table(result: FittedModel, key: str, name: str, z: float) -> pd.DataFrame:
+def _column_table(result: Labelled[Any], key: str, name: str, z: float) -> pd.DataFrame:
     """Estimates and limits of one column of one grouping factor, sorted."""
     b, se = (pd.DataFrame(d[key])[name] for d in (result.random_effects, result.random_effects_se))
     alone = isinstance(result.random_effects[key], pd.Series)
-    exact = _rms(result, key, name) * float(se.max()) < _ZERO * result.estimate.sigma
+    unit = 1.0 if isinstance(result, FittedGeneralModel) else result.estimate.sigma
+    exact = _rms(result, key, name) * float(se.max()) < _ZERO * unit
     estimate, reach = b.to_numpy() * (not exact), z * se.to_numpy() * (not exact)
     labels = [wrapped(level, 30) for level in b.index]
     columns = {
@@ -150,7 +153,7 @@ def _column_table(result: FittedModel, key: str, name: str, z: float) -> pd.Data
     return table.assign(clear=(table["lower"] > 0.0) | (table["upper"] < 0.0))
 
 
-def _rms(result: FittedModel, key: str, name: str) -> float:
+def _rms(result: Labelled[Any], key: str, name: str) -> float:
     """Root mean square of a column of ``Z``: what turns effects into the response's units."""
     A = result.estimate.A
     for term, sizes in zip(A.terms, A.basis.root_mean_squares, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import plotnine as p9
 
 from interlace.design.recipe import require_rows
@@ -48,13 +49,12 @@ def plot(result: TestedModel, *, level: float = 0.95) -> Figure:
     require_linear(result, "plot")
     require_rows(result.design, "plot")
     upper = plot_resid(result) | plot_qq(result, level=level)
-    lower = plot_scale_location(result) | _effects(result, level)
+    lower = plot_scale_location(result) | effects_panel(effects_table(result, level=level), level)
     return sized(upper / lower, 11.0, 8.4)
 
 
-def _effects(result: TestedModel, level: float) -> p9.ggplot:
+def effects_panel(table: pd.DataFrame, level: float) -> p9.ggplot:
     """A caterpillar plot of at most four panels."""
-    table = effects_table(result, level=level)
     panels = list(table["panel"].cat.categories)
     shown = table[table["panel"].isin(panels[:_PANELS])]
     shown = shown.assign(panel=shown["panel"].cat.remove_unused_categories())

@@ -11,6 +11,7 @@ from interlace.inference.general import TestedGeneralModel
 from interlace.results.reports import Tables
 
 if TYPE_CHECKING:
+    from interlace.plots.style import Figure
     from interlace.reporting.summary import Summary
 
 
@@ -50,6 +51,24 @@ class GeneralReports(Tables[GeneralEstimate], TestedGeneralModel):
         -----------------------------------------
         """
         return reporting.summarize_general(self, ratios=ratios)
+
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """The four pictures that show whether the model fits.
+
+        Quantile residuals against normal quantiles and against linear predictors, the rootogram of
+        counts or the calibration, and the random effects with intervals of the given level; see
+        :mod:`interlace.plots` for more.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> ticks = interlace.datasets.load("grouseticks")
+        >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson")
+        >>> figure = result.plot()
+        """
+        from interlace.plots.general import plot_general
+
+        return plot_general(self, level=level)
 
     def _repr_html_(self) -> str:
         """The summary, for notebooks."""

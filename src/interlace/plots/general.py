@@ -1,0 +1,321 @@
+"""Figures of generalised models: quantile residuals, rootogram, calibration, predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import plotnine as p9
+from scipy.special import ndtri
+
+from interlace.diagnostics.checks import COUNTS
+from interlace.diagnostics.general import residuals
+from interlace.errors import InterlaceError
+from interlace.model.confidence import check_level, normal_reach
+from interlace.model.drawn import law_at
+from interlace.model.generalised import FittedGeneralModel
+from interlace.plots.effects import effects_table
+from interlace.plots.overview import effects_panel
+from interlace.plots.residuals import sized
+from interlace.plots.style import BLUE, GREY, ORANGE, PALETTE, cloud, start, titled, zero_line
+from interlace.sums.terms import Floats
+
+if TYPE_CHECKING:
+    from interlace.plots.style import Figure
+    from interlace.results.general import CrossedGLMMResult
+
+# Counts shown one by one in a rootogram, groups of a calibration, points of a line.
+_MOST_COUNTS, _GROUPS, _POINTS = 40, 10, 60
+
+
+def plot_quantile_residuals(result: FittedGeneralModel, *, seed: int = 0) -> Figure:
+    """Quantile residuals: against normal quantiles, and against fitted values.
+
+    Parameters
+    ----------
+    result
+        A generalised model.
+    seed
+        Of the residuals of counts, which are drawn within the step of their distribution.
+
+    Returns
+    -------
+    composition
+
+    Notes
+    -----
+    If the model is right the residuals are normal given the random effects, whatever the family.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> from interlace.plots import plot_quantile_residuals
+    >>> ticks = interlace.datasets.load("grouseticks")
+    >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="negative-binomial")
+    >>> figure = plot_quantile_residuals(result)
+    """
+    _general(result, "plot_quantile_residuals")
+    return sized(_quantiles(result, seed) | _against_fitted(result, seed), 9.5, 4.2)
+
+
+def _general(result: object, verb: str) -> None:
+    if not isinstance(result, FittedGeneralModel):
+        raise InterlaceError(
+            f"{verb} is made for generalised models, not for {type(result).__name__}"
+        )
+
+
+def _quantiles(result: FittedGeneralModel, seed: int) -> p9.ggplot:
+    """Sorted residuals against normal quantiles."""
+    found = np.sort(residuals(result, "quantile", seed=seed))
+    n = len(found)
+    data = pd.DataFrame({"normal": ndtri((np.arange(n) + 0.5) / n), "residual": found})
+    figure = (
+        start(data, p9.aes("normal", "residual"))
+        + p9.geom_abline(slope=1.0, intercept=0.0, color=GREY, linetype="dashed")
+        + p9.geom_point(color=BLUE, size=1.2, alpha=0.7)
+    )
+    return titled(
+        figure,
+        size=(4.6, 4.0),
+        title="Quantile residuals",
+        x="Normal quantile",
+        y="Quantile residual",
+    )
+
+
+def _against_fitted(result: FittedGeneralModel, seed: int) -> p9.ggplot:
+    """Residuals against linear predictors."""
+    data = pd.DataFrame(
+        {"eta": result.estimate.eta, "residual": residuals(result, "quantile", seed=seed)}
+    )
+    figure = start(data, p9.aes("eta", "residual")) + zero_line()
+    for layer in cloud(len(data)):
+        figure = figure + layer
+    return titled(
+        figure,
+        size=(4.6, 4.0),
+        title="Residuals and linear predictors",
+        x=f"Linear predictor ({result.link.name})",
+        y="Quantile residual",
+    )
+
+
+def plot_rootogram(result: FittedGeneralModel) -> p9.ggplot:
+    """Hanging rootogram: roots of observed frequencies hung from those that the family expects.
+
+    A bar that does not reach zero lacks counts that the family expects, one below zero has more.
+
+    Parameters
+    ----------
+    result
+        A generalised model of counts.
+
+    Returns
+    -------
+    plotnine.ggplot
+
+    Raises
+    ------
+    InterlaceError
+        The family has no counts.
+
+    Notes
+    -----
+    Expected frequencies are sums of the probabilities of the rows given the modes of the random
+    effects (Kleiber and Zeileis 2016, The American Statistician 70, 296-303).
+
+    Examples
+    --------
+    >>> import interlace
+    >>> from interlace.plots import plot_rootogram
+    >>> ticks = interlace.datasets.load("grouseticks")
+    >>> result = interlace.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, family="negative-binomial")
+    >>> figure = plot_rootogram(result)
+    """
+    _general(result, "plot_rootogram")
+    if result.family.name not in COUNTS:
+        raise InterlaceError(
+            f"a rootogram shows counts; family={result.family.name!r} has none: use "
+            f"plot_quantile_residuals"
+        )
+    law, y = law_at(result, result.estimate.eta), result.estimate.problem.y
+    last = min(int(y.max()), _MOST_COUNTS)
+    k = np.arange(last + 1.0)
+    reached = np.array([law.cdf(np.full(len(y), value)).sum() for value in k])
+    expected = np.sqrt(np.maximum(np.diff(reached, prepend=0.0), 0.0))
+    observed = np.sqrt(np.array([(y == value).sum() for value in k], dtype=np.float64))
+    data = pd.DataFrame({"count": k, "top": expected, "low": expected - observed})
+    rest = int((y > last).sum())
+    figure = (
+        start(data, p9.aes("count"))
+        + p9.geom_rect(
+            p9.aes(xmin="count - 0.4", xmax="count + 0.4", ymin="low", ymax="top"),
+            fill=BLUE,
+            alpha=0.45,
+        )
+        + p9.geom_hline(yintercept=0.0, color=GREY)
+        + p9.geom_line(p9.aes(y="top"), color=ORANGE)
+        + p9.geom_point(p9.aes(y="top"), color=ORANGE, size=1.6)
+    )
+    return titled(
+        figure,
+        size=(6.5, 4.0),
+        title=f"Rootogram of {result.formula.response}",
+        x=str(result.formula.response),
+        y="Root of frequency",
+        caption=f"{rest} larger counts are not shown." if rest else None,
+    )
+
+
+def plot_calibration(result: FittedGeneralModel, *, groups: int = _GROUPS) -> p9.ggplot:
+    """Observed against predicted means, in groups of rows with similar predictions.
+
+    Bars are two standard deviations of the observed mean to both sides of the prediction.
+
+    Parameters
+    ----------
+    result
+        A generalised model.
+    groups
+        How many, of about equal size.
+
+    Returns
+    -------
+    plotnine.ggplot
+
+    Examples
+    --------
+    >>> import interlace
+    >>> from interlace.plots import plot_calibration
+    >>> cbpp = interlace.datasets.load("cbpp")
+    >>> result = interlace.fit(
+    ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+    ... )
+    >>> figure = plot_calibration(result, groups=6)
+    """
+    _general(result, "plot_calibration")
+    if not isinstance(groups, int | np.integer) or groups < 2:
+        raise InterlaceError(f"groups must be a whole number of at least 2, not {groups!r}")
+    data = _calibrated(result, int(groups))
+    figure = (
+        start(data, p9.aes("predicted", "observed"))
+        + p9.geom_abline(slope=1.0, intercept=0.0, color=GREY, linetype="dashed")
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), color=GREY, size=0.8)
+        + p9.geom_point(color=BLUE, size=2.4)
+    )
+    return titled(
+        figure, size=(5.2, 4.4), title="Calibration", x="Predicted mean", y="Observed mean"
+    )
+
+
+def _calibrated(result: FittedGeneralModel, groups: int) -> pd.DataFrame:
+    """Predicted and observed means by group."""
+    problem, law = result.estimate.problem, law_at(result, result.estimate.eta)
+    order = np.argsort(law.mean, kind="stable")
+    found = []
+    for rows in np.array_split(order, min(groups, len(order))):
+        n = float(problem.trials[rows].sum())
+        predicted = float((law.mean * law.trials)[rows].sum()) / n
+        half = 2.0 * float(np.sqrt(law.variance[rows].sum())) / n
+        observed = float(problem.y[rows].sum()) / n
+        found.append((predicted, observed, predicted - half, predicted + half))
+    return pd.DataFrame(found, columns=["predicted", "observed", "low", "high"])
+
+
+def plot_predictions(
+    result: CrossedGLMMResult,
+    x: str,
+    by: str | None = None,
+    *,
+    level: float = 0.95,
+    integrate: bool = False,
+) -> p9.ggplot:
+    """Expected responses along a number, or at the levels of a factor, with their intervals.
+
+    Parameters
+    ----------
+    result
+        A fitted model of any family.
+    x
+        A column of the fixed effects.
+    by
+        A factor whose levels have lines of their own.
+    level
+        Coverage of the intervals.
+    integrate
+        Means of the population in place of those of a typical group.
+
+    Returns
+    -------
+    plotnine.ggplot
+
+    Notes
+    -----
+    Means are those of ``emmeans``: other factors are averaged over, other numbers at their mean.
+
+    Examples
+    --------
+    >>> import interlace
+    >>> from interlace.plots import plot_predictions
+    >>> ticks = interlace.datasets.load("grouseticks")
+    >>> result = interlace.fit("TICKS ~ YEAR + cHEIGHT + (1 | BROOD)", ticks, family="poisson")
+    >>> figure = plot_predictions(result, "cHEIGHT", by="YEAR")
+    """
+    check_level(level)
+    seen: Any = result._seen
+    numbers = seen.variables.numbers
+    at = {x: _along(seen.values(x), x)} if x in numbers else None
+    specs = [x] if by is None else [x, by]
+    found = result.emmeans(specs, at=at, type="response", integrate=integrate, level=level)
+    table = found.table.rename(columns={found.name: "mean"})
+    series = "all" if by is None else by
+    table["series"] = pd.Categorical([str(v) for v in table[by]] if by else [""] * len(table))
+    mapping = p9.aes(x, "mean", color="series", fill="series", group="series")
+    figure = start(table, mapping)
+    if x in numbers:
+        figure = (
+            figure
+            + p9.geom_ribbon(p9.aes(ymin="lower", ymax="upper"), alpha=0.2, color="none")
+            + p9.geom_line(size=0.9)
+        )
+    else:
+        dodge = p9.position_dodge(width=0.5)
+        figure = (
+            figure
+            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), position=dodge)
+            + p9.geom_point(size=2.2, position=dodge)
+        )
+    figure = (
+        figure
+        + p9.scale_color_manual(values=PALETTE, name=series)
+        + p9.scale_fill_manual(values=PALETTE, name=series)
+        + p9.theme(legend_position="bottom" if by else "none")
+    )
+    who = "population" if integrate else "typical group"
+    return titled(
+        figure,
+        size=(6.2, 4.2),
+        title=f"Expected {result.formula.response} ({who})",
+        x=x,
+        y=f"Mean, {level:.0%} intervals".replace("%", " %"),
+    )
+
+
+def _along(values: Floats | None, x: str) -> list[float]:
+    """Even steps over the range of a column."""
+    if values is None:
+        raise InterlaceError(f"the range of '{x}' is not known, as the rows are not held")
+    return [float(v) for v in np.linspace(values.min(), values.max(), _POINTS)]
+
+
+def plot_general(result: FittedGeneralModel, *, level: float = 0.95) -> Figure:
+    """Quantile residuals twice, the rootogram or calibration, and the random effects."""
+    _general(result, "plot")
+    normal_reach(check_level(level))
+    third = plot_rootogram if result.family.name in ("poisson", "negative-binomial") else None
+    fit = plot_calibration(result) if third is None else third(result)
+    upper = _quantiles(result, 0) | _against_fitted(result, 0)
+    lower = fit | effects_panel(effects_table(result, level=level), level)
+    return sized(upper / lower, 11.0, 8.4)
