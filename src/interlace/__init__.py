@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         n_influential,
         rvc,
     )
+    from interlace.diagnostics.collinearity import check_collinearity
+    from interlace.diagnostics.simulated import check_heteroscedasticity
     from interlace.door import fit
     from interlace.inference.compare import anova_models as anova
     from interlace.inference.pooled import pool
@@ -69,7 +71,9 @@ __all__ = [
     "UndeterminedWarning",
     "anova",
     "check_approximation",
+    "check_collinearity",
     "check_dispersion",
+    "check_heteroscedasticity",
     "check_residuals",
     "check_separation",
     "check_zeros",
@@ -112,6 +116,8 @@ _FOUND_IN = {
     "sources": ("cross_products",),
     "sums.crossprod": ("CrossProducts",),
     "inference.pooled": ("pool",),
+    "diagnostics.collinearity": ("check_collinearity",),
+    "diagnostics.simulated": ("check_heteroscedasticity",),
     "many.fit_many": ("fit_many",),
     "many.fits": ("ManyFits",),
     "reporting": ("compare", "table"),

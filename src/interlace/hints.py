@@ -70,6 +70,8 @@ RESULT_NAMES: dict[str, tuple[str, str, str]] = {
     "mse_resid": ("statsmodels", "result.mse_resid", "result.scale"),
     "remove_data": ("statsmodels", "result.remove_data()", "a pickled result"),
     "zinf": ("glmmTMB", "fixef(model)$zi", "result.fe_params"),
+    "simulateResiduals": ("DHARMa", "simulateResiduals()", "interlace.check_residuals(result)"),
+    "vif": ("car", "vif(model)", "interlace.check_collinearity(result)"),
     "powerSim": ("simr", "powerSim(model)", "result.power()"),
     "powerCurve": ("simr", "powerCurve(model)", "result.power(sizes=...)"),
     "fit": ("statsmodels", "model.fit()", "interlace.fit(), which has done that"),

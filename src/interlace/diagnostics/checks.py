@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import bdtr, chdtrc, kolmogorov
 
 from interlace.diagnostics.general import prior_weights, simulated_ranks
+from interlace.diagnostics.simulated import linear_residual_checks
 from interlace.errors import InterlaceError
 from interlace.glmm.estimate import GeneralEstimate, estimate_general
 from interlace.glmm.families import NegativeBinomial, Poisson
@@ -19,6 +20,7 @@ from interlace.glmm.quadrature import Quadrature, refuse_quadrature
 from interlace.glmm.separation import directions_to_infinity
 from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.model.drawn import law_at, simulate_general
+from interlace.model.fitted import FittedModel
 from interlace.model.generalised import FittedGeneralModel
 from interlace.sums.terms import Floats
 
@@ -232,25 +234,28 @@ def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) ->
     Parameters
     ----------
     result
-        A generalised model.
+        A fitted model.
     nsim, seed
         Of the simulated responses, for which new random effects are drawn.
 
     Returns
     -------
     Check
-        By test, ``statistic`` and ``p``.  ``"uniformity"``: Kolmogorov and Smirnov's distance.
+        By test, ``statistic`` and ``p``, for linear models also ``expected``.  ``"uniformity"``:
+        Kolmogorov and Smirnov's distance.
         ``"dispersion"``: as in :func:`check_dispersion`.  ``"outliers"``: how many responses lie
         outside all simulated ones.  ``"zeros"``: the ratio of :func:`check_zeros`, for counts.
 
     Raises
     ------
     InterlaceError
-        The result is no generalised model.
+        The result is no fitted model, or a linear one with fewer than 20 simulations.
 
     Notes
     -----
-    Responses of a level share its random effect, which the tests do not count with: with few levels
+    Responses of a level share its random effect.  For linear models each simulated response is
+    tested among the others in the same way, and p is the share of them that are at least as far
+    from what is expected.  For generalised ones the tests do not count with it: with few levels
     their probabilities are too small.
 
     Examples
@@ -263,6 +268,8 @@ def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) ->
     >>> list(check_residuals(result, nsim=50).table.index)
     ['uniformity', 'dispersion', 'outliers', 'zeros']
     """
+    if isinstance(result, FittedModel):
+        return Check("Simulated residuals", *linear_residual_checks(result, nsim, seed))
     model = _general(result, "check_residuals")
     ranks = np.sort(simulated_ranks(model, False, nsim, seed))
     n, steps = len(ranks), np.arange(len(ranks) + 1) / len(ranks)
