@@ -58,7 +58,7 @@ def fit(
     data: object,
     groups: str | Sequence[str] | None = None,
     *,
-    residual: str,
+    residual: str | Sequence[str],
     **arguments: Unpack[Arguments],
 ) -> StructuredLMEResult: ...
 @overload
@@ -103,7 +103,7 @@ def fit(
     exposure: str | ArrayLike | None = None,
     quadrature: int = 1,
     fixed_prior: float | None = None,
-    residual: str | None = None,
+    residual: str | Sequence[str] | None = None,
 ) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult:
     """Fit a linear or generalised linear mixed model with crossed or nested random effects.
 
@@ -170,7 +170,8 @@ def fit(
         ``by=arm`` gives every arm a covariance of its own.  ``varident(strata)``, ``varpower(x)``
         and ``varexp(x)`` let standard deviations differ between strata or follow a number, alone
         or after a structure and ``*``.  Random effects may be of the subject.  ``ddf`` may then
-        also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.
+        also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.  Of a list of
+        structures the first is taken whose fit converges.
 
     Returns
     -------

@@ -338,3 +338,23 @@ def test_a_likelihood_without_bound_says_so() -> None:
         found = interlace.fit("y ~ 1", frame, residual="us(visit | id)")
     assert not found.converged
     assert interlace.fit("y ~ 1", frame, residual="ar1(visit | id)").converged
+
+
+def test_the_first_structure_that_converges_is_taken(trial: pd.DataFrame) -> None:
+    rng = np.random.default_rng(3)
+    pairs = [(0, 5), (1, 4), (2, 3), (0, 1), (2, 5), (3, 4)]
+    frame = pd.DataFrame(
+        [(i, v) for i in range(60) for v in (range(6) if i < 3 else pairs[i % 6])],
+        columns=["id", "visit"],
+    )
+    frame["y"] = rng.normal(size=len(frame))
+    found = interlace.fit("y ~ 1", frame, residual=["us(visit | id)", "ar1(visit | id)"])
+    assert found.converged and str(found.residual) == "ar1(visit | id)"
+    assert list(map(str, found.tried)) == ["us(visit | id)"]
+    assert "did not converge: us(visit | id)" in str(found.summary())
+    one = interlace.fit("y ~ x", trial, residual=["us(visit | id)", "ar1(visit | id)"])
+    assert str(one.residual) == "us(visit | id)" and one.tried == ()
+    with pytest.raises(InterlaceError, match="names no structure"):
+        interlace.fit("y ~ x", trial, residual=[])
+    with pytest.raises(InterlaceError, match="unknown residual structure"):
+        interlace.fit("y ~ x", trial, residual=["us(visit | id)", "un(visit | id)"])

@@ -66,7 +66,7 @@ class Options:
     exposure: str | ArrayLike | None = None
     quadrature: int = 1
     fixed_prior: float | None = None
-    residual: str | None = None
+    residual: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Choices in other letters, or by other words, become those that they mean."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -72,6 +72,12 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     def _residual(self) -> ResidualTerm:
         assert self.residual is not None
         return self.residual
+
+    @property
+    def tried(self) -> tuple[ResidualTerm, ...]:
+        """Structures of a list that came before this one, and did not converge."""
+        asked = [_with_subject(one, self.formula) for one in _structures(self.options.residual)]
+        return tuple(asked[: asked.index(self._residual)])
 
     @property
     def scale(self) -> float:
@@ -201,11 +207,44 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
 
 def fit_structured(options: Options, data: object) -> FittedStructuredModel:
-    """Fit a model with a residual structure; see :func:`interlace.fit`."""
+    """Fit a model with a residual structure; see :func:`interlace.fit`.
+
+    Of several structures it is the first whose search ends, or the last.
+    """
     options, data = as_kept(options), kept_frame(data)
     _check(options, data)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
-    term = _with_subject(parse_residual(options.residual), spec)
+    terms = [_with_subject(one, spec) for one in _structures(options.residual)]
+    options = replace(options, residual=_as_given(options.residual))
+    for term in terms:
+        model = _fitted(options, data, spec, term)
+        if model.converged:
+            break
+    A = model.estimate.A
+    if A.dropped:
+        what = f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}"
+        warn(what, RankDeficiencyWarning)
+    _warn(model.estimate, term)
+    return model
+
+
+def _as_given(residual: str | Sequence[str] | None) -> str | Sequence[str] | None:
+    """The argument as it is now."""
+    return residual if isinstance(residual, str | None) else tuple(residual)
+
+
+def _structures(residual: object) -> list[ResidualTerm]:
+    """The residual structures asked for, in order."""
+    texts = list(residual) if isinstance(residual, list | tuple) else [residual]
+    if not texts:
+        raise InterlaceError("residual=[] names no structure: leave it out, or name one")
+    return [parse_residual(text) for text in texts]
+
+
+def _fitted(
+    options: Options, data: object, spec: MixedFormula, term: ResidualTerm
+) -> FittedStructuredModel:
+    """The fit of one residual structure."""
     beside = {f"residual {i}": name for i, name in enumerate(term.columns)}
     extra = {"weights": options.weights, "offset": options.offset, **beside}
     design, rows = read_design(spec, data, extra, options.missing, None)
@@ -219,12 +258,8 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
         scales_of(term.variance, rows),
         reml=options.method == "REML",
     )
-    if criterion.A.dropped:
-        dropped = ", ".join(criterion.A.dropped)
-        warn(f"the fixed effects are rank deficient; dropped: {dropped}", RankDeficiencyWarning)
     with watcher(options.progress) as watch:
         estimate = estimate_structured(criterion, watch=watch)
-    _warn(estimate, term)
     return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
 
 

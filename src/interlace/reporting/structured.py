@@ -96,10 +96,14 @@ def _covariance_table(title: str, frame: pd.DataFrame) -> Table:
 
 
 def _notes(result: TestedStructuredModel) -> tuple[str, ...]:
-    if not result.estimate.A.dropped:
-        return ()
-    dropped = ", ".join(result.estimate.A.dropped)
-    return (f"Dropped as linearly dependent on earlier columns: {dropped}",)
+    notes = []
+    if result.estimate.A.dropped:
+        dropped = ", ".join(result.estimate.A.dropped)
+        notes.append(f"Dropped as linearly dependent on earlier columns: {dropped}")
+    if result.tried:
+        tried = ", ".join(map(str, result.tried))
+        notes.append(f"Structures before this one whose fits did not converge: {tried}")
+    return tuple(notes)
 
 
 # ------------------------------------------------------------------ tidy
