@@ -33,9 +33,7 @@ def plot_means(
     figure = (
         (
             start(table, p9.aes("place", name, color="series", group="series"))
-            + p9.geom_errorbar(
-                p9.aes(ymin="lower", ymax="upper"), width=0.0, size=0.8, position=dodge
-            )
+            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), size=0.8, position=dodge)
             + p9.geom_point(size=2.4, position=dodge)
             + p9.scale_color_manual(
                 values=[BLUE] if not others or not few else PALETTE, name=", ".join(others)
@@ -45,7 +43,7 @@ def plot_means(
         if few
         else (
             start(table, p9.aes("place", name, group="series"))
-            + p9.geom_errorbar(p9.aes(ymin="lower", ymax="upper"), width=0.0, position=dodge)
+            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), position=dodge)
             + p9.geom_point(position=dodge)
         )
     )
