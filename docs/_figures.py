@@ -18,6 +18,7 @@ from IPython.display import Markdown
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
 KEPT = DOCS / "figures.json"
+GENERAL = DOCS / "figures-general.json"
 NONE = Markdown("*Not measured in the stored run.*")
 
 Values = dict[str, Any]
@@ -55,6 +56,14 @@ class Figures:
             rows.append([title, *(shown[name] for name in columns)])
         return _table(["task", *columns], rows)
 
+    def general(self) -> Markdown:
+        """Generalised models: seconds of the processor, beside each package."""
+        fits = [(p, fit) for p in self.run["problems"] for fit in p["fits"]]
+        names = [name for name in dict.fromkeys(f["peer"] for _, f in fits) if name != "interlace"]
+        rows = [_general(problem, names) for problem in self.run["problems"]]
+        columns = ["model", "interlace, s", "evaluations", "MB", *(f"{n}, s" for n in names)]
+        return _table(columns, rows)
+
     def startup(self) -> Markdown:
         """Import and first fit."""
         rows = [
@@ -80,10 +89,41 @@ class Figures:
 def stored_figures() -> Figures:
     """The newest run in ``benchmarks/results``, else the one that is kept here, else none."""
     found = sorted(RESULTS.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    path = found[-1] if found else KEPT
+    return _figures(found[-1] if found else KEPT)
+
+
+def general_figures() -> Figures:
+    """The run of generalised models that is kept here."""
+    return _figures(GENERAL)
+
+
+def _figures(path: Path) -> Figures:
+    """A stored run; an empty one if there is none."""
     data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     parts = {key: data.get(key, []) for key in ("problems", "tasks", "startup", "growth")}
     return Figures(parts, data.get("settings", {}))
+
+
+def _general(problem: Values, names: Sequence[str]) -> list[str]:
+    """Seconds of the processor, in parentheses where a fit is not the best one; ratios behind."""
+    fits = {fit["peer"]: fit for fit in problem["fits"]}
+    own = fits["interlace"]
+    base = min(own["cpu_seconds"])
+    cells = [
+        problem["title"],
+        _number(base),
+        str(own["evaluations"] or ""),
+        f"{own['peak_mb']:.0f}",
+    ]
+    for name in names:
+        fit = fits.get(name)
+        if fit is None or not fit["cpu_seconds"]:
+            cells.append("")
+            continue
+        cpu = min(fit["cpu_seconds"])
+        text = f"{_number(cpu)} (x {cpu / base:.1f})"
+        cells.append(text if fit["status"] == "ok" else f"*{text}*")
+    return cells
 
 
 def _problem(problem: Values) -> str:
