@@ -79,9 +79,9 @@ class GeneralVariances(TestedGeneralModel):
         ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
         ... )
         >>> result.ranova()[["LRT", "Df", "p"]].round(5)
-                      LRT   Df        p
-        <none>        NaN  NaN      NaN
-        (1 | herd)  14.0  1.0  0.00009
+                         LRT   Df        p
+        <none>           NaN  NaN      NaN
+        (1 | herd)  14.00584  1.0  0.00009
         """
         return inference.general_ranova.ranova_general(self)
 
@@ -161,7 +161,7 @@ class GeneralVariances(TestedGeneralModel):
         ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
         ... )
         >>> round(result.r2().marginal, 3), round(result.r2("delta").marginal, 3)
-        (0.089, 0.033)
+        (0.085, 0.033)
         """
         return reporting.r2_general(self, method)
 
