@@ -347,7 +347,7 @@ def test_figures_that_need_no_inverse(rows: bool) -> None:
 
 def test_summary_states_the_errors() -> None:
     result = fitted("crossed", "iterative")
-    found, text = result.convergence, str(result.summary())
+    found, text = result.convergence, " ".join(str(result.summary()).split())  # lines are broken
     assert found.monte_carlo_error is not None
     assert found.statistical_error is not None
     assert found.criterion_error is not None
