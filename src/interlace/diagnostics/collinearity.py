@@ -77,10 +77,9 @@ def check_collinearity(result: Labelled[E]) -> pd.DataFrame:
 
 def _terms(result: Labelled[E], names: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Labels of the terms and the positions of their coefficients, the intercept left out."""
-    design = result.design
-    if design is None and not isinstance(result, FittedModel):
+    if result.design is None and not isinstance(result, FittedModel):
         raise InterlaceError("check_collinearity needs the rows, and this result holds none")
-    side = result.encoding.fixed if isinstance(result, FittedModel) else design.encoding.fixed
+    side = result.encoding.fixed
     kept = np.arange(len(side.names))[columns_kept(side.names, names)].tolist()
     found = []
     for term in side.terms:

@@ -311,7 +311,8 @@ def in_squared_units(C: Floats, power: Powers, what: str) -> Floats:
     """Covariances ``(..., k, k)`` of what is in units ``2^power`` (k,)."""
     variances = np.diagonal(C, axis1=-2, axis2=-1)
     in_units(variances, 2 * power, f"a variance {what}", _ERRORS)
-    return np.ldexp(C, power[:, None] + power)
+    found: Floats = np.ldexp(C, power[:, None] + power)
+    return found
 
 
 def singular_groups(A: CrossProducts, templates: Sequence[Floats]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,7 @@ _SQUARES = 500
 _TINY = float(np.finfo(np.float64).tiny)
 
 Powers = NDArray[np.int64]
+R = TypeVar("R", bound=Rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ def power_of(size: float) -> int:
 def units_of_basis(basis: Basis, n: int, sum_log_w: float) -> Units:
     """Units of columns that are known by the maps to working ones, of mean square near 1."""
     half = power_of(math.exp(min(max(0.5 * sum_log_w / n, -700.0), 700.0)))
-    sizes = lengths(np.linalg.inv(basis.fixed[:-1, :-1]))
+    sizes = lengths(np.asarray(np.linalg.inv(basis.fixed[:-1, :-1]), dtype=np.float64))
     fixed = [power_of(math.ldexp(size, -half)) for size in sizes.tolist()]
     random = [
         _powers([power_of(math.ldexp(size, -half)) for size in one.tolist()])
@@ -185,7 +187,7 @@ def _check(what: str, size: float, root: float = 1.0) -> None:
         )
 
 
-def tamed(rows: Rows, units: Units) -> Rows:
+def tamed(rows: R, units: Units) -> R:
     """Rows measured in units."""
     Z = [_scaled(Z, one) for Z, one in zip(rows.Z, units.random, strict=True)]
     same = [Z[j] for j in range(len(Z)) if rows.Z[j] is rows.X]
@@ -215,7 +217,7 @@ def in_units(numbers: ArrayLike, power: ArrayLike, what: str, instead: str = "")
     """
     numbers = np.asarray(numbers, dtype=np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        found = np.ldexp(numbers, np.asarray(power, dtype=np.int64))
+        found: Floats = np.ldexp(numbers, np.asarray(power, dtype=np.int64))
     lost = (numbers != 0.0) & np.isfinite(numbers) & ~((abs(found) >= _TINY) & np.isfinite(found))
     if lost.any():
         size = np.abs(np.broadcast_to(numbers, found.shape)[lost][0])
