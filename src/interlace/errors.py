@@ -43,6 +43,7 @@ def choose(
     choices: Sequence[T],
     *,
     one_of: bool = False,
+    exact: bool = False,
     where: str = "",
     otherwise: str = "",
 ) -> T:
@@ -54,6 +55,8 @@ def choose(
         Of the argument, and what it may be.
     one_of
         Say "one of" and list the choices, of which there may be many.
+    exact
+        The choices are names in the data, where capital letters tell one from another.
     where, otherwise
         What the choices depend on, and how the message ends.
 
@@ -66,7 +69,7 @@ def choose(
         for choice in choices:
             if value == choice:
                 return choice
-        value_here = spelled(value, choices)
+        value_here = value if exact else spelled(value, choices)
         if value_here is not value:
             return value_here  # type: ignore[return-value]
     known = f"one of {', '.join(map(repr, choices))}" if one_of else listed(choices)

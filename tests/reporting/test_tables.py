@@ -90,6 +90,13 @@ def test_words_and_statistics() -> None:
     assert {row.section for row in only.rows} == {"Fixed effects", "Fit"}
 
 
+def test_choices_in_other_letters_are_the_same() -> None:
+    plain = models()[0]
+    asked = interlace.table(plain, show=["SE", "Ci"], statistics=["AIC", "Nobs"])
+    meant = interlace.table(plain, show=["se", "ci"], statistics=["aic", "nobs"])
+    assert repr(asked) == repr(meant)
+
+
 def test_generalised_models_stand_beside() -> None:
     data = interlace.datasets.load("cbpp")
     result = interlace.fit("incidence ~ period + (1 | herd)", data, family="poisson")

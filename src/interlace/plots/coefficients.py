@@ -102,7 +102,7 @@ def _names(table: pd.DataFrame, parm: str | Sequence[str] | None, intercept: boo
     every = list(dict.fromkeys(table["name"]))
     if parm is not None:
         asked = [parm] if isinstance(parm, str) else parm
-        return [choose("parm", name, every, one_of=True) for name in asked]
+        return [choose("parm", name, every, one_of=True, exact=True) for name in asked]
     names = [name for name in every if intercept or name != "Intercept"]
     if not names:
         raise InterlaceError("the only coefficient is the intercept: draw it with intercept=True")

@@ -130,7 +130,7 @@ def _chosen(names: str | Sequence[str] | None, every: list[str], what: str) -> l
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         raise InterlaceError(f"{what} names nothing: give some of {', '.join(map(repr, every))}")
-    return [choose(what, name, every, one_of=True) for name in wanted]
+    return [choose(what, name, every, one_of=True, exact=True) for name in wanted]
 
 
 def _column_table(result: Labelled[Any], key: str, name: str, z: float) -> pd.DataFrame:
@@ -257,7 +257,7 @@ def plot_shrinkage(
     require_linear(result, "plot_shrinkage")
     require_rows(result.design, "plot_shrinkage")
     keys = list(result.random_effects)
-    key = choose("group", group or keys[0], keys, one_of=True)
+    key = choose("group", group or keys[0], keys, one_of=True, exact=True)
     blup, raw = (pd.DataFrame(v) for v in (result.random_effects[key], raw_effects(result, key)))
     names = _chosen(columns, list(blup.columns), "columns")
     if columns is None:

@@ -62,7 +62,7 @@ def plot_qq(
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> figure = plot_qq(result, "Subject")
     """
-    what = choose("what", what, ["resid", *result.random_effects], one_of=True)
+    what = choose("what", what, ["resid", *result.random_effects], one_of=True, exact=True)
     if what == "resid":
         require_linear(result, "plot_qq of residuals")
         labels = require_rows(result.design, "plot_qq").labels

@@ -185,9 +185,8 @@ def table(
     Standard errors in parentheses.
     """
     chosen, heads = chosen_models(models, names)
-    below = [show] if isinstance(show, str) else list(show)
-    for one in below:
-        choose("show", one, SHOWN, one_of=True)
+    asked = [show] if isinstance(show, str) else list(show)
+    below = [choose("show", one, SHOWN, one_of=True) for one in asked]
     check_level(level)
     words = dict(labels or {})
     tables = [model.coef_table(ddf, level) for model in chosen]
@@ -325,8 +324,8 @@ def _statistic_rows(
     """Statistics of the fits; those that a kind of model does not have stay empty."""
     wanted = list(_USUAL) if statistics is None else list(statistics)
     rows = []
-    for name in wanted:
-        choose("statistics", name, tuple(STATISTICS), one_of=True)
+    for asked in wanted:
+        name = choose("statistics", asked, tuple(STATISTICS), one_of=True)
         label, places, read = STATISTICS[name]
         cells = []
         for model in models:
