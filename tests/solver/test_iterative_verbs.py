@@ -347,7 +347,7 @@ def test_figures_that_need_no_inverse(rows: bool) -> None:
 
 def test_summary_states_the_errors() -> None:
     result = fitted("crossed", "iterative")
-    found, text = result.convergence, " ".join(str(result.summary()).split())  # lines are broken
+    found, text = result.convergence, str(result.summary())
     assert found.monte_carlo_error is not None
     assert found.statistical_error is not None
     assert found.criterion_error is not None
@@ -355,7 +355,7 @@ def test_summary_states_the_errors() -> None:
     assert (
         f"Monte-Carlo standard errors ({found.n_probes} random probes, {found.n_iterations} "
         f"iterations of conjugate gradients)"
-    ) in text
+    ) in " ".join(text.split())  # wherever the line is broken
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     for j, name in enumerate(("theta u.Intercept", "theta i.Intercept")):
         mc, se = found.monte_carlo_error[j], found.statistical_error[j]

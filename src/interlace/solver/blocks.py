@@ -107,17 +107,22 @@ def spd_inverse(D: Floats) -> tuple[Floats, float]:
 
     Gauss-Jordan without pivoting, over all levels at once; the blocks met here are ``I`` plus a
     positive semidefinite matrix, for which that is stable.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A block is not positive definite, as where a file holds sums that no rows have.
     """
     k = D.shape[1]
     if k == 1:
-        return 1.0 / D, float(np.log(D).sum())
+        return 1.0 / D, _log_det(D)
     if k == 2:
         return _inverse_of_pairs(D)
     A = D.copy()
     logdet = 0.0
     for j in range(k):
         pivot = A[:, j, j].copy()
-        logdet += float(np.log(pivot).sum())
+        logdet += _log_det(pivot)
         row = A[:, j, :] / pivot[:, None]
         column = A[:, :, j].copy()
         column[:, j] = 0.0
@@ -136,7 +141,19 @@ def _inverse_of_pairs(D: Floats) -> tuple[Floats, float]:
     inverse[:, 1, 1] = 1.0 / second
     inverse[:, 0, 1] = inverse[:, 1, 0] = -ratio / second
     inverse[:, 0, 0] = 1.0 / first + ratio**2 / second
-    return inverse, float(np.log(first * second).sum())
+    _check_positive(first)
+    return inverse, _log_det(first * second)
+
+
+def _log_det(pivots: Floats) -> float:
+    """Sum of the logarithms of pivots, which must be positive."""
+    _check_positive(pivots)
+    return float(np.log(pivots).sum())
+
+
+def _check_positive(pivots: Floats) -> None:
+    if pivots.min(initial=np.inf) <= 0.0:  # pivots without a value give a trial without one
+        raise np.linalg.LinAlgError("a block is not positive definite")
 
 
 def outer_by_column(a: Floats, b: Floats) -> Floats:
