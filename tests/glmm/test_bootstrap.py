@@ -58,4 +58,4 @@ def test_what_is_refused():
     with pytest.raises(InterlaceError, match="n must be an integer of at least 2"):
         result.bootstrap(1)
     with pytest.raises(InterlaceError, match="method must be"):
-        result.conf_int(method="boot")
+        result.conf_int(method="exact")
