@@ -317,8 +317,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         "x names nothing to plot residuals against: give 'fitted' or columns",
     ),
     "group of quantiles": (
-        lambda: plots.plot_qq(model("slopes"), "item"),
-        "what must be one of 'resid', 'Subject', not 'item'",
+        lambda: plots.plot_qq(model("slopes"), "subject"),
+        "what must be one of 'resid', 'Subject', not 'subject'",
     ),
     "zero effects": (
         lambda: plots.plot_qq(singular(), "Batch"),
@@ -351,8 +351,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         "the only coefficient is the intercept: draw it with intercept=True",
     ),
     "coefficient": (
-        lambda: plots.plot_coef(model("slopes"), parm="weeks"),
-        "parm must be one of 'Intercept', 'Days', not 'weeks'",
+        lambda: plots.plot_coef(model("slopes"), parm="days"),
+        "parm must be one of 'Intercept', 'Days', not 'days'",
     ),
     "a result": (
         lambda: plots.plot_influence(model("slopes")),  # type: ignore[arg-type]
