@@ -73,6 +73,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
     ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
     ("py:class", r"(interlace\..*\.)?(Arguments|Cluster|Family|Link|M|Names)"),
+    ("py:class", r"(interlace\..*\.)?(Asked|E|Seed|Sizes|Spread)"),
 ]
 
 # ---------------------------------------------------------------- looks
@@ -107,7 +108,13 @@ def short_references(app: Sphinx, page: nodes.document, name: str) -> None:
 
 
 # What the verbs of a result take: users have the result.
-PARTS = {"FittedModel": "CrossedLMEResult", "TestedModel": "CrossedLMEResult"}
+PARTS = {
+    "FittedModel": "CrossedLMEResult",
+    "TestedModel": "CrossedLMEResult",
+    "Labelled": "CrossedLMEResult",
+    "FittedGeneralModel": "CrossedGLMMResult",
+    "TestedGeneralModel": "CrossedGLMMResult",
+}
 
 
 def public_name(
