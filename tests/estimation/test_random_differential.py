@@ -102,6 +102,13 @@ def test_a_batch_fails_where_single_fits_do() -> None:
     assert tried >= 4 and differ == []
 
 
+@pytest.mark.parametrize("seed", [20_018, 20_119])
+def test_a_response_that_a_random_column_reproduces(seed: int) -> None:
+    """Sums never tell that nothing is left, and the search ends: the rows tell."""
+    tried, differ = disagreements(range(seed, seed + 1))
+    assert tried == 1 and differ == []
+
+
 @pytest.mark.slow
 def test_exact_deletion_equals_brute_refits_on_random_models() -> None:
     """At most 1 level in 1,000 differs, and none is NaN."""

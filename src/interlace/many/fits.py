@@ -71,7 +71,7 @@ class Piece:
     """Fits of some responses to the same rows, in the user's units.
 
     ``which`` (B,) are their numbers; ``estimate`` and ``se`` have the columns of ``rows``.  Those
-    in ``failed`` hold NaN.
+    in ``failed`` are to be fitted alone.
     """
 
     which: NDArray[np.intp]

@@ -13,7 +13,7 @@ from interlace.batch.fits import at_once, slices
 from interlace.batch.refits import Responses, SharedDesign, weighted_columns
 from interlace.design.design import assemble
 from interlace.errors import InterlaceError
-from interlace.estimation.criterion import Criterion
+from interlace.estimation.criterion import LOST, Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.likelihood import n_parameters
 from interlace.estimation.parameters import variance_parameters
@@ -124,7 +124,10 @@ def _together(shared: Shared, which: Numbers, responses: Responses) -> Piece:
     """All responses as a batch."""
     core = shared.model
     fits = core.together(responses, core.starts(responses), gain_tolerance=_GAIN)
-    failed = np.isnan(fits.value)
+    # Working responses have mean square 1.  Where sums have lost the residuals, `fit` goes on from
+    # the rows, or says that nothing is left.
+    left = (fits.sigma * responses.scale) ** 2 * core.criterion.nu / core.A.n
+    failed = np.isnan(fits.value) | (left < LOST)
     return _piece(
         shared.rows,
         core.A,
@@ -133,7 +136,7 @@ def _together(shared: Shared, which: Numbers, responses: Responses) -> Piece:
         se=fits.se,
         templates=fits.templates,
         sigma=fits.sigma,
-        value=fits.value,
+        value=np.where(failed, np.nan, fits.value),
         converged=~failed,
         singular=fits.singular,
     )
@@ -145,6 +148,8 @@ def _alone(shared: Shared, which: Numbers, responses: Responses, i: int) -> Piec
         estimate = estimate_theta(shared.model.single(responses, i))
     except (InterlaceError, np.linalg.LinAlgError):
         return blank(which, shared.rows)  # `fit` says why
+    if estimate.evaluation.share_left < LOST:
+        return blank(which, shared.rows)  # `fit` goes on from the rows
     return of_estimate(shared.rows, which, estimate)
 
 
