@@ -149,3 +149,28 @@ def test_changes_of_products_and_of_groups() -> None:
         full.update(". ~ . - Dais")
     with pytest.raises(InterlaceError, match="no random term"):
         full.update(". ~ . - (1 | late)")
+
+
+@pytest.mark.parametrize(
+    ("formula", "more", "change", "found"),
+    [
+        (
+            "incidence ~ period + (1 | herd)",
+            {"family": "binomial", "trials": "size"},
+            ". ~ . - period",
+            "incidence ~ 1 + (1 | herd)",
+        ),
+        (
+            "Reaction ~ Days",
+            {"residual": "ar1(Days | Subject)"},
+            ". ~ . - Days",
+            "Reaction ~ 1",
+        ),
+    ],
+)
+def test_every_kind_of_model_is_updated_by_one_rule(formula, more, change, found):
+    name = "cbpp" if "trials" in more else "sleepstudy"
+    result = interlace.fit(formula, interlace.datasets.load(name), **more)
+    assert str(result.update(change).formula) == found
+    with pytest.raises(TypeError, match="unexpected keyword argument 'REML': write method="):
+        result.update(REML=False)

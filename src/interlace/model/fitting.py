@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,6 @@ from interlace.design.design import Design, Encoding, assemble, refuse_constant
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import recipe_of, require_rows
-from interlace.design.updating import changed, is_change
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -31,11 +30,11 @@ from interlace.estimation.sharpen import (
     sharpened,
     until_lost,
 )
-from interlace.hints import unknown_argument
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
 from interlace.model.responses import new_response
 from interlace.model.undetermined import in_words
+from interlace.model.updating import updated_options
 from interlace.solver.choose import SOLVERS, choose_solver
 from interlace.solver.equations import Iterative
 from interlace.sources.build import of_formula, read
@@ -109,21 +108,7 @@ def update(
     changes: Mapping[str, object] | None = None,
 ) -> FittedModel:
     """Fit again with some options changed; see the method ``update``."""
-    wanted = dict(changes or {}) | ({} if formula is None else {"formula": formula})
-    known = [f.name for f in fields(Options)]
-    for name in wanted:
-        if name not in known:
-            raise unknown_argument("update", name, known)
-    text = wanted.get("formula")
-    if isinstance(text, str) and is_change(text):
-        terms = [term.label for term in result.encoding.fixed.terms]
-        wanted |= {"formula": changed(result.formula, terms, text), "groups": None, "random": None}
-    source = result.data if data is None else data
-    if source is None:
-        raise InterlaceError(
-            "the result no longer holds its data (it was unpickled, or fitted by refit): pass data="
-        )
-    return fit_model(replace(result.options, **wanted), source)  # type: ignore[arg-type]
+    return fit_model(*updated_options(result, formula, data, changes or {}))
 
 
 def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:

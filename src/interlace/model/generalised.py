@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 
@@ -40,6 +40,7 @@ from interlace.machine.progress import watcher
 from interlace.model.fitted import Labelled, Options, as_kept, read_only
 from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
+from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
@@ -130,15 +131,7 @@ def updated(
     model: FittedGeneralModel, formula: str | None, data: object, changes: Mapping[str, object]
 ) -> FittedGeneralModel:
     """Fit again with some options changed; see the method ``update``."""
-    wanted = dict(changes) | ({} if formula is None else {"formula": formula})
-    known = [f.name for f in fields(Options)]
-    for name in wanted:
-        if name not in known:
-            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
-    source = model.data if data is None else data
-    if source is None:
-        raise InterlaceError("the result no longer holds its data (it was unpickled): pass data=")
-    return fit_general(replace(model.options, **wanted), source)  # type: ignore[arg-type]
+    return fit_general(*updated_options(model, formula, data, changes))
 
 
 def refitted(model: FittedGeneralModel, y: ArrayLike) -> FittedGeneralModel:

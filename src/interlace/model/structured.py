@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +45,7 @@ from interlace.model.fitted import (
 )
 from interlace.model.predict import fitted
 from interlace.model.shared import joined
+from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Patterns, patterns
@@ -357,16 +358,8 @@ def updated(
     model: FittedStructuredModel, formula: str | None, data: object, changes: Mapping[str, object]
 ) -> FittedStructuredModel:
     """Fit again with some options changed; see the method ``update``."""
-    wanted = dict(changes) | ({} if formula is None else {"formula": formula})
-    known = [f.name for f in fields(Options)]
-    for name in wanted:
-        if name not in known:
-            raise TypeError(f"update() got an unexpected keyword argument {name!r}")
-    if "residual" in wanted and wanted["residual"] is None:
+    if "residual" in changes and changes["residual"] is None:
         raise InterlaceError(
             "update(residual=None) would be a model of another kind: fit it with interlace.fit"
         )
-    source = model.data if data is None else data
-    if source is None:
-        raise InterlaceError("the result no longer holds its data (it was unpickled): pass data=")
-    return fit_structured(replace(model.options, **wanted), source)  # type: ignore[arg-type]
+    return fit_structured(*updated_options(model, formula, data, changes))
