@@ -9,8 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr, chdtrc, kolmogorov
 
-from interlace.diagnostics.general import prior_weights, simulated_ranks
-from interlace.diagnostics.simulated import linear_residual_checks
+from interlace.diagnostics.general import ranks_among, residuals
+from interlace.diagnostics.simulated import (
+    FAULT,
+    faults,
+    from_uniform,
+    linear_residual_checks,
+    two_sided,
+)
 from interlace.errors import InterlaceError
 from interlace.glmm.estimate import GeneralEstimate, estimate_general
 from interlace.glmm.families import NegativeBinomial, Poisson
@@ -22,11 +28,10 @@ from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.model.drawn import law_at, simulate_general
 from interlace.model.fitted import FittedModel
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.simulate import seed_sequence
 from interlace.sums.terms import Floats
 
 COUNTS = ("binomial", "poisson", "negative-binomial")
-# Probabilities below which a check finds fault in words.
-_FAULT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +109,12 @@ def check_dispersion(result: object, *, nsim: int = 250, seed: int | None = 0) -
     [2.203, 0.0]
     """
     model = _general(result, "check_dispersion")
-    rows = {"pearson": _pearson(model), "simulated": _simulated(model, nsim, seed)}
+    ratio, p = _spread(model.estimate.problem.y, simulate_general(model, nsim, seed))
+    rows = {"pearson": _pearson(model), "simulated": (ratio, np.nan, p)}
     notes = [_dispersed(model, rows)]
     if isinstance(model.family, NegativeBinomial) and model.family.kind == 2:
         rows["poisson"] = _over_poisson(model, model.family)
-        if rows["poisson"][2] > _FAULT:
+        if rows["poisson"][2] > FAULT:
             notes.append("No overdispersion beyond Poisson is left: family='poisson' fits as well.")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "df", "p"])
     return Check("Dispersion", table, tuple(notes))
@@ -116,30 +122,17 @@ def check_dispersion(result: object, *, nsim: int = 250, seed: int | None = 0) -
 
 def _pearson(model: FittedGeneralModel) -> tuple[float, float, float]:
     """Pearson's statistic over its effective degrees of freedom."""
-    estimate = model.estimate
-    law = law_at(model, estimate.eta)
-    around = prior_weights(model) * (estimate.problem.y - law.mean * law.trials) ** 2
-    statistic = float((around / law.variance).sum())
-    df = model.nobs - float(Leverage(estimate.evaluation).overall.sum())
+    statistic = float((residuals(model, "pearson") ** 2).sum())
+    df = model.nobs - float(Leverage(model.estimate.evaluation).overall.sum())
     return statistic / df, df, float(chdtrc(df, statistic))
 
 
-def _simulated(
-    model: FittedGeneralModel, nsim: int, seed: int | None
-) -> tuple[float, float, float]:
-    """Squares around the mean of simulated responses, over those of the simulated."""
-    drawn, y = simulate_general(model, nsim, seed), model.estimate.problem.y
-    center = drawn.mean(axis=1)
+def _spread(y: Floats, drawn: Floats) -> tuple[float, float]:
+    """Squares around the mean of simulated responses, over those of the simulated; and p."""
+    center, nsim = drawn.mean(axis=1), drawn.shape[1]
     own = float(((y - center) ** 2).mean())
     others = ((drawn - center[:, None]) ** 2).mean(axis=0) * nsim / (nsim - 1.0)
-    return own / float(others.mean()), np.nan, _two_sided(own, others)
-
-
-def _two_sided(value: float, drawn: Floats) -> float:
-    """Twice the smaller tail of a value among simulated ones, itself counted."""
-    above = 1.0 + float((drawn >= value).sum())
-    below = 1.0 + float((drawn <= value).sum())
-    return min(1.0, 2.0 * min(above, below) / (len(drawn) + 1.0))
+    return own / float(others.mean()), two_sided(own, others)
 
 
 def _over_poisson(
@@ -161,7 +154,7 @@ def _dispersed(model: FittedGeneralModel, rows: dict[str, tuple[float, float, fl
             f"The {model.family.auxiliary} of family={model.family.name!r} is estimated, which "
             f"makes the first ratio near 1; the second looks at random effects too."
         )
-    if p < _FAULT and ratio > 1.0:
+    if p < FAULT and ratio > 1.0:
         way = {
             "poisson": "family='negative-binomial', or a random effect of every row",
             "binomial": "a random effect of every row",
@@ -208,21 +201,25 @@ def check_zeros(result: object, *, nsim: int = 250, seed: int | None = 0) -> Che
             f"check_zeros counts the zeros of counts; family={model.family.name!r} has none"
         )
     y, law = model.estimate.problem.y, law_at(model, model.estimate.eta)
-    observed = float((y == 0.0).sum())
-    drawn = (simulate_general(model, nsim, seed) == 0.0).sum(axis=0).astype(np.float64)
-    p = _two_sided(observed, drawn)
-    mean = float(drawn.mean())
+    observed, mean, ratio, p = _zeros(y, simulate_general(model, nsim, seed))
     row = {
         "observed": observed,
         "expected": float(law.cdf(np.zeros_like(y)).sum()),
         "simulated": mean,
-        "ratio": observed / mean if mean > 0.0 else np.nan,
+        "ratio": ratio,
         "p": p,
     }
     table = pd.DataFrame(row, index=["zeros"])
     more = "more" if observed > mean else "fewer"
-    found = f"There are {more} zeros than the family expects." if p < _FAULT else "As expected."
+    found = f"There are {more} zeros than the family expects." if p < FAULT else "As expected."
     return Check("Zeros", table, (found,))
+
+
+def _zeros(y: Floats, drawn: Floats) -> tuple[float, float, float, float]:
+    """Zeros among the responses, their mean in simulated ones, the ratio of both, and p."""
+    observed, others = float((y == 0.0).sum()), (drawn == 0.0).sum(axis=0).astype(np.float64)
+    mean = float(others.mean())
+    return observed, mean, observed / mean if mean > 0.0 else np.nan, two_sided(observed, others)
 
 
 # ------------------------------------------------------------------ residuals
@@ -271,24 +268,23 @@ def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) ->
     if isinstance(result, FittedModel):
         return Check("Simulated residuals", *linear_residual_checks(result, nsim, seed))
     model = _general(result, "check_residuals")
-    ranks = np.sort(simulated_ranks(model, False, nsim, seed))
-    n, steps = len(ranks), np.arange(len(ranks) + 1) / len(ranks)
-    distance = float(max((steps[1:] - ranks).max(), (ranks - steps[:-1]).max()))
+    y, n, root = model.estimate.problem.y, model.nobs, seed_sequence(seed)
+    drawn = simulate_general(model, nsim, root)
+    ranks = ranks_among(y, drawn.T, root)
+    distance = float(from_uniform(ranks[:, None])[0])
     end = 1.0 / (nsim + 1.0)
     outside = int(((ranks < end) | (ranks > 1.0 - end)).sum())
-    ratio, _, p = _simulated(model, nsim, seed)
     rows = {
         "uniformity": (distance, float(kolmogorov(np.sqrt(n) * distance))),
-        "dispersion": (ratio, p),
+        "dispersion": _spread(y, drawn),
         "outliers": (float(outside), _outliers(outside, n, 2.0 * end)),
     }
     if model.family.name in COUNTS:
-        zeros = check_zeros(model, nsim=nsim, seed=seed).table.iloc[0]
-        rows["zeros"] = (float(zeros["ratio"]), float(zeros["p"]))
+        rows["zeros"] = _zeros(y, drawn)[2:]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["statistic", "p"])
-    bad = [name for name in table.index if table.loc[name, "p"] < _FAULT]
-    said = f"Look at: {', '.join(bad)}." if bad else "No fault was found."
-    return Check("Simulated residuals", table, (said,))
+    return Check(
+        "Simulated residuals", table, (faults({name: p for name, (_, p) in rows.items()}),)
+    )
 
 
 def _outliers(found: int, n: int, share: float) -> float:

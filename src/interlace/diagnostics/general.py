@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.special import ndtri
 
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.laws import Law
-from interlace.model.drawn import draw_one, law_at
+from interlace.model.drawn import draws, law_at
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.simulate import Seed, blocks, seed_sequence
+from interlace.model.simulate import Seed, check_nsim, seed_sequence
 from interlace.sums.terms import Floats
 
 TYPES = ("response", "pearson", "deviance", "working", "quantile", "simulated")
@@ -69,16 +71,18 @@ def quantile_residuals(law: Law, y: Floats, rng: np.random.Generator) -> Floats:
 
 def simulated_ranks(model: FittedGeneralModel, include_re: bool, nsim: int, seed: Seed) -> Floats:
     """Ranks of the response among simulated ones, ties at random, over ``nsim + 1``."""
-    if not isinstance(nsim, int | np.integer) or nsim < 1:
-        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
+    check_nsim(nsim)
     root = seed_sequence(seed)
-    y = model.estimate.problem.y
-    below, ties = np.zeros(len(y)), np.zeros(len(y))
-    for block in blocks(root, int(nsim)):
-        rng = block.rng
-        for _ in range(block.size):
-            drawn = draw_one(model, rng, include_re=include_re)
-            below += drawn < y
-            ties += drawn == y
+    drawn = draws(model, nsim, root, include_re=include_re)
+    return ranks_among(model.estimate.problem.y, drawn, root)
+
+
+def ranks_among(y: Floats, drawn: Iterable[Floats], root: np.random.SeedSequence) -> Floats:
+    """Ranks of responses among simulated ones ``(n,)`` each, ties at random, over one more."""
+    below, ties, nsim = np.zeros(len(y)), np.zeros(len(y)), 0
+    for one in drawn:
+        below += one < y
+        ties += one == y
+        nsim += 1
     share = np.random.default_rng(root).random(len(y))
     return np.asarray((below + share * (ties + 1.0)) / (nsim + 1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
@@ -11,6 +13,9 @@ from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel
 from interlace.model.simulate import Seed, seed_sequence, simulate
 from interlace.sums.terms import Floats
+
+# Probabilities below which a check finds fault in words.
+FAULT = 0.05
 
 
 def linear_residual_checks(
@@ -30,7 +35,7 @@ def linear_residual_checks(
     all_ = np.column_stack((design.y, S))
     centre = S.mean(axis=1, keepdims=True)
     statistics = {
-        "uniformity": _distance(_ranks(all_, rng)),
+        "uniformity": from_uniform(_ranks(all_, rng)),
         "dispersion": ((all_ - centre) ** 2).mean(axis=0),
         "outliers": _beyond(all_),
     }
@@ -39,8 +44,7 @@ def linear_residual_checks(
     rows["dispersion"] = [own / expected, 1.0, p]
     columns = ["statistic", "expected", "p"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    bad = [name for name, (_, _, p) in rows.items() if p < 0.05]
-    said = f"Look at: {', '.join(bad)}." if bad else "No fault was found."
+    said = faults({name: p for name, (_, _, p) in rows.items()})
     return table, (said, "Probabilities are those among the simulations themselves.")
 
 
@@ -57,7 +61,7 @@ def _ranks(all_: Floats, rng: np.random.Generator) -> Floats:
     return np.asarray((order + rng.random(all_.shape)) / m)
 
 
-def _distance(u: Floats) -> Floats:
+def from_uniform(u: Floats) -> Floats:
     """Kolmogorov and Smirnov's distance from uniform, by column."""
     n = len(u)
     ordered = np.sort(u, axis=0)
@@ -76,10 +80,21 @@ def _beyond(all_: Floats) -> Floats:
 def _tested(values: Floats, upper: bool) -> list[float]:
     """Statistic of the responses, its mean over simulations, and the share as far off."""
     own, others = values[0], values[1:]
-    above = (1.0 + (others >= own).sum()) / len(values)
-    below = (1.0 + (others <= own).sum()) / len(values)
-    p = above if upper else min(1.0, 2.0 * min(above, below))
+    p = (1.0 + (others >= own).sum()) / len(values) if upper else two_sided(own, others)
     return [float(own), float(others.mean()), float(p)]
+
+
+def two_sided(value: float, drawn: Floats) -> float:
+    """Twice the smaller tail of a value among simulated ones, itself counted."""
+    above = 1.0 + float((drawn >= value).sum())
+    below = 1.0 + float((drawn <= value).sum())
+    return min(1.0, 2.0 * min(above, below) / (len(drawn) + 1.0))
+
+
+def faults(probabilities: Mapping[str, float]) -> str:
+    """Which tests find fault, in words."""
+    bad = [name for name, p in probabilities.items() if p < FAULT]
+    return f"Look at: {', '.join(bad)}." if bad else "No fault was found."
 
 
 def check_heteroscedasticity(result: FittedModel) -> pd.DataFrame:

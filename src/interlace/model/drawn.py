@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from interlace.design.recipe import require_rows
@@ -9,7 +11,7 @@ from interlace.errors import InterlaceError
 from interlace.glmm.laws import Law, law_of
 from interlace.glmm.links import all_inside
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.simulate import Seed, blocks
+from interlace.model.simulate import Seed, blocks, check_nsim
 from interlace.sums.terms import Floats
 
 
@@ -41,14 +43,21 @@ def simulate_general(
     A column depends on the seed and its number, not on ``nsim``.
     """
     require_rows(model.design, "simulate")
-    if not isinstance(nsim, int | np.integer) or nsim < 1:
-        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
+    check_nsim(nsim)
     drawn = np.empty((model.nobs, nsim))
+    for i, one in enumerate(draws(model, nsim, seed, include_re=bool(include_re))):
+        drawn[:, i] = one
+    return drawn
+
+
+def draws(
+    model: FittedGeneralModel, nsim: int, seed: Seed, *, include_re: bool = False
+) -> Iterator[Floats]:
+    """New responses one after the other, as the columns of :func:`simulate_general`."""
     for block in blocks(seed, int(nsim)):
         rng = block.rng
-        for i in range(block.columns.start, block.columns.stop):
-            drawn[:, i] = draw_one(model, rng, include_re=bool(include_re))
-    return drawn
+        for _ in range(block.size):
+            yield draw_one(model, rng, include_re=include_re)
 
 
 def draw_one(

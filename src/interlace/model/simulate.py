@@ -69,8 +69,7 @@ def simulate(
     (180, 3)
     """
     rows = require_rows(design, "simulate")
-    if not isinstance(nsim, int | np.integer) or nsim < 1:
-        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
+    check_nsim(nsim)
     model = Simulator(rows, estimate, bool(include_re))
     out = np.empty((len(rows.y), nsim))
     for block in blocks(seed, nsim):
@@ -145,6 +144,18 @@ class Block:
     def rng(self) -> np.random.Generator:
         """A generator at its start."""
         return np.random.default_rng(self.sequence)
+
+
+def check_nsim(nsim: int) -> None:
+    """A number of simulations is a positive integer.
+
+    Raises
+    ------
+    InterlaceError
+        It is not.
+    """
+    if not isinstance(nsim, int | np.integer) or nsim < 1:
+        raise InterlaceError(f"nsim must be a positive integer, not {nsim!r}")
 
 
 def blocks(seed: Seed, n: int) -> Iterator[Block]:
