@@ -11,8 +11,9 @@ import pandas as pd
 
 from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
+from interlace.estimation.certificate import Convergence
 from interlace.estimation.criterion import Criterion
-from interlace.estimation.estimate import Convergence, Estimate
+from interlace.estimation.estimate import Estimate
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats
 

@@ -10,9 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import Searched, searched_again
+from interlace.estimation.basins import searched_again
+from interlace.estimation.certificate import Convergence, certificate, certificate_of
+from interlace.estimation.chance import (
+    SEARCH,
+    criterion_error_at,
+    level_covariances,
+    monte_carlo_errors,
+)
 from interlace.estimation.changeover import (
-    MOST_PROBES,
     DearerError,
     forecast,
     largest_share,
@@ -27,10 +33,9 @@ from interlace.estimation.identified import (
     undetermined,
 )
 from interlace.estimation.moments import moment_start
-from interlace.estimation.optimize import Minimum, P, minimize
-from interlace.estimation.search import FLAT
+from interlace.estimation.optimize import Minimum, minimize
 from interlace.machine.threads import threads_for
-from interlace.solver.equations import Equations, Exact, Iterative
+from interlace.solver.equations import Exact, Iterative
 from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.sizes import Powers, Units, in_units, units_of_basis
@@ -43,72 +48,11 @@ _ERRORS = "standard errors are, see coef_table() of the result, or give it in ot
 _FAR = 100.0
 # lme4's limit on the diagonal of a template below which a fit is called singular.
 SINGULAR_TOLERANCE = 1e-4
-# Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients,
-# rounding of a criterion of some millions.  It is part of every stated error.
-SEARCH = 1e-4
 # The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
-# error), and the step of the differences that bring errors to theta.
-_GAIN, _STEP = 1e-10, 1e-5
-_ROUNDING = 1e-11
-# Probes for the conditional standard error of every level, at least; the error that may be left;
-# and products up to which a complete set of probes is no effort.
-_LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
+# error).
+_GAIN = 1e-10
 
 Watch = Callable[[int, Evaluation, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Convergence:
-    """Certificate of an optimum.
-
-    Attributes
-    ----------
-    converged, message
-        Whether the optimiser met its tolerance, and in which words.
-    gradient
-        Of the criterion at the optimum, with respect to the square working templates.
-    newton_eigenvalues
-        Eigenvalues of the Newton matrix there; zeros belong to rotations that change nothing.
-    predicted_gain
-        Reduction of the criterion that a further Newton step would bring.
-    n_evaluations
-        Evaluations of the criterion.
-    solver
-        ``"exact"`` or ``"iterative"``.
-    monte_carlo_error
-        Standard error of ``theta`` from random probes; ``None`` for the exact solver.
-    criterion_error
-        Standard error of the criterion from them, twice that of the log-likelihood.
-    n_probes
-        How many there are.
-    n_iterations
-        Iterations of conjugate gradients at the optimum.
-    statistical_error
-        Standard error of ``theta`` from the data, to compare the former with.
-    n_basins
-        Different minima that were seen; the lowest is taken.
-    n_starts
-        Starts from which they were looked for: one, unless a variance is zero or might as well be.
-    doubtful
-        Whether one of these led elsewhere, or the lowest value is not one of a search that ended: a
-        lower one may exist.
-    """
-
-    converged: bool
-    message: str
-    gradient: Floats
-    newton_eigenvalues: Floats
-    predicted_gain: float
-    n_evaluations: int
-    solver: str = "exact"
-    monte_carlo_error: Floats | None = None
-    criterion_error: float | None = None
-    n_probes: int | None = None
-    n_iterations: int | None = None
-    statistical_error: Floats | None = None
-    n_basins: int = 1
-    n_starts: int = 1
-    doubtful: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,14 +191,15 @@ class Estimate:
     def b_cov(self) -> tuple[Floats, ...]:
         """Conditional covariances of the random effects given beta, theta, sigma: ``(l, k, k)``.
 
-        Estimated by the iterative solver; see :func:`_level_covariances`.
+        Estimated by the iterative solver; see
+        :func:`interlace.estimation.chance.level_covariances`.
         """
         if self.units is not None:
             return tuple(
                 in_squared_units(C, power, "of a random effect")
                 for C, power in zip(self.tame.b_cov, self.units.effects, strict=True)
             )
-        parts = _level_covariances(self)
+        parts = level_covariances(self.criterion, self.templates, self.evaluation)
         return tuple(
             (self.sigma * B) @ C @ (self.sigma * B).T
             for C, B in zip(parts, self.A.basis.random, strict=True)
@@ -377,28 +322,6 @@ def _start(criterion: Criterion, theta0: Floats | None) -> Sequence[Floats]:
     return criterion.working(split_theta(criterion.A.terms, theta0))
 
 
-def certificate_of(best: Searched) -> Convergence:
-    """What the optimiser says of its end, and the other searches of theirs."""
-    return replace(
-        certificate(best.found),
-        n_basins=best.n_basins,
-        n_starts=best.n_starts,
-        doubtful=not best.confirmed,
-    )
-
-
-def certificate(found: Minimum[P]) -> Convergence:
-    """What the optimiser says of its end."""
-    return Convergence(
-        converged=found.converged,
-        message=found.message,
-        gradient=found.gradient,
-        newton_eigenvalues=found.eigenvalues,
-        predicted_gain=found.predicted_gain,
-        n_evaluations=found.n_evaluations,
-    )
-
-
 def _estimate(
     criterion: Criterion, found: Minimum[Evaluation], convergence: Convergence
 ) -> Estimate:
@@ -445,7 +368,7 @@ def _estimate_iteratively(
         n_evaluations=evaluations,
         solver="iterative",
         monte_carlo_error=error,
-        criterion_error=_criterion_error(found.point),
+        criterion_error=criterion_error_at(found.point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
         statistical_error=statistical,
@@ -499,54 +422,6 @@ def _changed_over(
     )
 
 
-def _criterion_error(point: Evaluation) -> float:
-    """Standard error of the criterion: of its estimate, and from that of ``theta``.
-
-    An error of the gradient with covariance ``S`` raises the criterion where the search ends by
-    ``tr(H^-1 S) / 2`` on average, ``H`` the Newton matrix.
-    """
-    values, vectors = np.linalg.eigh(point.newton_matrix)
-    live = values > FLAT * np.abs(values).max(initial=0.0)
-    along = np.diag(vectors.T @ point.gradient_covariance @ vectors)
-    chance = np.hypot(point.value_error, 0.5 * (along[live] / values[live]).sum())
-    return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
-
-
-def _level_covariances(estimate: Estimate) -> tuple[Floats, ...]:
-    """Conditional covariances in the working basis, over ``sigma^2``.
-
-    With random probes their number is raised until the standard errors change little, which tells
-    the error that is left, or until it is complete.
-    """
-    A, found = estimate.A, estimate.evaluation.factor.conditional_covariances()
-    fewer: Equations | None = estimate.criterion.equations
-    while isinstance(fewer, Iterative) and (more := _more_for_levels(fewer, A)) is not None:
-        before, found = found, more.at(A, estimate.templates).conditional_covariances()
-        changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
-        counts = fewer.probes.count, more.probes.count
-        fewer = more
-        if max(changes) * np.sqrt(counts[0] / (counts[1] - counts[0])) < _LEVEL_ERROR:
-            break
-    return found
-
-
-def _more_for_levels(equations: Iterative, A: CrossProducts) -> Iterative | None:
-    """With the next number of probes: all that there are where that is not much work."""
-    count, q = equations.probes.count, equations.rows_at_once(A)
-    if count >= min(q, MOST_PROBES):
-        return None
-    work = q * sum(cells.values.size for cells in A.cells.values())
-    if q <= MOST_PROBES and (work <= _MUCH_WORK or 4 * count >= q):
-        return equations.with_probes(q)
-    return equations.with_probes(min(max(_LEVEL_PROBES, 4 * count), MOST_PROBES))
-
-
-def _largest_change(before: Floats, after: Floats) -> float:
-    """Largest relative change of a standard error."""
-    a, b = (np.sqrt(np.diagonal(C, axis1=1, axis2=2)) for C in (before, after))
-    return float(np.abs(a / np.where(b > 0.0, b, np.inf) - (b > 0.0)).max(initial=0.0))
-
-
 def difference_error(one: Estimate, other: Estimate) -> float:
     """Monte-Carlo standard error of the difference of two minima; zero for the exact solver.
 
@@ -559,37 +434,3 @@ def difference_error(one: Estimate, other: Estimate) -> float:
     sampled = np.array([e.evaluation.value_error for e in (one, other)])
     left = np.maximum(stated**2 - sampled**2, 0.0).sum()
     return float(np.sqrt(paired**2 + left))
-
-
-def monte_carlo_errors(criterion: Criterion, x: Floats, point: Evaluation) -> tuple[Floats, Floats]:
-    """Monte-Carlo and statistical standard errors of ``theta`` at an optimum, or near it.
-
-    With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;
-    the statistical covariance is ``2 H^-1``.  Both are brought to ``theta`` by differences.
-    """
-    values, vectors = np.linalg.eigh(point.newton_matrix)
-    live = values > FLAT * np.abs(values).max(initial=0.0)
-    half = vectors[:, live] / values[live]
-    J = _theta_jacobian(criterion, x)
-    chance = J @ half @ vectors[:, live].T
-    covariance = chance @ point.gradient_covariance @ chance.T
-    statistical = 2.0 * J @ half @ vectors[:, live].T @ J.T
-    return tuple(  # type: ignore[return-value]
-        np.sqrt(np.maximum(np.diag(C), 0.0)) for C in (covariance, statistical)
-    )
-
-
-def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
-    """Derivatives of ``theta`` in the packed templates, by differences.
-
-    The larger of those to both sides, since a diagonal entry has a kink where it is zero.
-    """
-    at = criterion.theta(criterion.unpack(x))
-
-    def slope(h: Floats, sign: float) -> Floats:
-        moved = criterion.theta(criterion.unpack(x + sign * h))
-        return sign * (moved - at) / _STEP
-
-    sides = [(slope(h, 1.0), slope(h, -1.0)) for h in _STEP * np.eye(len(x))]
-    columns = [np.where(np.abs(a) > np.abs(b), a, b) for a, b in sides]
-    return np.stack(columns, axis=1)

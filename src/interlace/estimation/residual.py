@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
+from interlace.estimation.certificate import Convergence, certificate
 from interlace.estimation.criterion import reported_theta
-from interlace.estimation.estimate import Convergence, certificate, singular_groups
+from interlace.estimation.estimate import singular_groups
 from interlace.estimation.optimize import minimize
 from interlace.estimation.structured import (
     StructuredCriterion,

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from interlace.estimation.basins import raised, searched_again
+from interlace.estimation.certificate import certificate_of
 from interlace.estimation.criterion import LOST, Criterion, Evaluation
-from interlace.estimation.estimate import Estimate, Watch, certificate_of
+from interlace.estimation.estimate import Estimate, Watch
 from interlace.estimation.optimize import minimize
 from interlace.machine.threads import threads_for
 from interlace.solver.sharp import Sharp, is_quick, rescaled, sizes, triangle

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
+from interlace.estimation.certificate import Convergence
 from interlace.estimation.criterion import reported_theta
-from interlace.estimation.estimate import SINGULAR_TOLERANCE, Convergence
+from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.optimize import Minimum, Point, minimize
 from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.families import Family

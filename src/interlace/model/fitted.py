@@ -17,7 +17,8 @@ from interlace.design.formula import MixedFormula
 from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, spelled
-from interlace.estimation.estimate import Convergence, Estimate
+from interlace.estimation.certificate import Convergence
+from interlace.estimation.estimate import Estimate
 from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import SOLVERS, Solver

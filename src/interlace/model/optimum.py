@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from interlace.estimation.estimate import Convergence
+from interlace.estimation.certificate import Convergence
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm
 

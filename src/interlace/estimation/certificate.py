@@ -1,0 +1,85 @@
+"""How a search ended: the certificate of an optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from interlace.estimation.basins import Searched
+from interlace.estimation.optimize import Minimum, P
+from interlace.sums.terms import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Certificate of an optimum.
+
+    Attributes
+    ----------
+    converged, message
+        Whether the optimiser met its tolerance, and in which words.
+    gradient
+        Of the criterion at the optimum, with respect to the square working templates.
+    newton_eigenvalues
+        Eigenvalues of the Newton matrix there; zeros belong to rotations that change nothing.
+    predicted_gain
+        Reduction of the criterion that a further Newton step would bring.
+    n_evaluations
+        Evaluations of the criterion.
+    solver
+        ``"exact"`` or ``"iterative"``.
+    monte_carlo_error
+        Standard error of ``theta`` from random probes; ``None`` for the exact solver.
+    criterion_error
+        Standard error of the criterion from them, twice that of the log-likelihood.
+    n_probes
+        How many there are.
+    n_iterations
+        Iterations of conjugate gradients at the optimum.
+    statistical_error
+        Standard error of ``theta`` from the data, to compare the former with.
+    n_basins
+        Different minima that were seen; the lowest is taken.
+    n_starts
+        Starts from which they were looked for: one, unless a variance is zero or might as well be.
+    doubtful
+        Whether one of these led elsewhere, or the lowest value is not one of a search that ended: a
+        lower one may exist.
+    """
+
+    converged: bool
+    message: str
+    gradient: Floats
+    newton_eigenvalues: Floats
+    predicted_gain: float
+    n_evaluations: int
+    solver: str = "exact"
+    monte_carlo_error: Floats | None = None
+    criterion_error: float | None = None
+    n_probes: int | None = None
+    n_iterations: int | None = None
+    statistical_error: Floats | None = None
+    n_basins: int = 1
+    n_starts: int = 1
+    doubtful: bool = False
+
+
+def certificate_of(best: Searched) -> Convergence:
+    """What the optimiser says of its end, and the other searches of theirs."""
+    return replace(
+        certificate(best.found),
+        n_basins=best.n_basins,
+        n_starts=best.n_starts,
+        doubtful=not best.confirmed,
+    )
+
+
+def certificate(found: Minimum[P]) -> Convergence:
+    """What the optimiser says of its end."""
+    return Convergence(
+        converged=found.converged,
+        message=found.message,
+        gradient=found.gradient,
+        newton_eigenvalues=found.eigenvalues,
+        predicted_gain=found.predicted_gain,
+        n_evaluations=found.n_evaluations,
+    )
