@@ -24,7 +24,7 @@ from interlace.estimation.optimize import minimize
 from interlace.glmm.estimate import GeneralEstimate, Search, estimate_general
 from interlace.glmm.problem import problem_of, unit_of
 from interlace.glmm.working import working_rows
-from interlace.inference.compare import chi2_tail, nested_ratio
+from interlace.inference.ranova import ranova_table
 from interlace.inference.slopes import constant_combination, droppable
 from interlace.model.generalised import FittedGeneralModel
 from interlace.sums.terms import Floats, ReTerm
@@ -53,24 +53,14 @@ def ranova_general(model: FittedGeneralModel) -> pd.DataFrame:
     fits = [_fitted(model, one) for one in found]
     value = np.array([model.criterion, *(value for value, _ in fits)])
     size = np.array([model.nparams, *(n for _, n in fits)])
-    lrt = nested_ratio(value - value[0])
-    df = (size[0] - size).astype(np.float64)
-    lrt[0] = df[0] = np.nan
-    plain = chi2_tail(lrt, df)
-    mixed = [np.nan, *(_mixture(one, float(x)) for one, x in zip(found, lrt[1:], strict=True))]
-    said = ["", *(_said(one) for one in found)]
-    return pd.DataFrame(
-        {
-            "npar": size,
-            "logLik": -0.5 * value,
-            "AIC": value + 2.0 * size,
-            "LRT": lrt,
-            "Df": df,
-            "p": np.where(np.isnan(mixed), plain, mixed),
-            "p_chi2": plain,
-            "reference": said,
-        },
-        index=["<none>", *(one.label for one in found)],
+    table = ranova_table(["<none>", *(one.label for one in found)], value, size)
+    lrt = table["LRT"].to_list()[1:]
+    mixed = [np.nan, *(_mixture(one, x) for one, x in zip(found, lrt, strict=True))]
+    plain = table["p"]
+    return table.assign(
+        p=np.where(np.isnan(mixed), plain, mixed),
+        p_chi2=plain,
+        reference=["", *(_said(one) for one in found)],
     )
 
 

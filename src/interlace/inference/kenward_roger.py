@@ -67,11 +67,7 @@ class KenwardRoger:
     estimate: Estimate
 
     def __post_init__(self) -> None:
-        if not self.estimate.criterion.reml:
-            raise InterlaceError(
-                "Kenward-Roger tests are defined for fits by REML, this one is by ML: refit with "
-                'update(method="REML")'
-            )
+        require_reml(self.estimate.criterion.reml)
 
     @cached_property
     def vcov(self) -> Floats:
@@ -167,6 +163,21 @@ class KenwardRoger:
         A1 = traces @ self._W @ traces
         A2 = np.einsum("rs,rcd,scd->", self._W, H, H)
         return float(A1), float(A2)
+
+
+def require_reml(reml: bool) -> None:
+    """Refuse fits by ML.
+
+    Raises
+    ------
+    InterlaceError
+        The fit is one.
+    """
+    if not reml:
+        raise InterlaceError(
+            "Kenward-Roger tests are defined for fits by REML, this one is by ML: refit with "
+            'update(method="REML")'
+        )
 
 
 def scaled_f(A1: float, A2: float, q: int) -> tuple[float, float]:

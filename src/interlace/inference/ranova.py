@@ -81,12 +81,15 @@ def ranova(result: FittedModel) -> pd.DataFrame:
         values.append(value)
         errors.append(error)
     sizes = [n_parameters(estimate.A), *(n_parameters(one.A) for one in found)]
-    table = _table(["<none>", *(one.label for one in found)], np.array(values), np.array(sizes))
+    table = ranova_table(
+        ["<none>", *(one.label for one in found)], np.array(values), np.array(sizes)
+    )
     exact = estimate.convergence.solver == "exact"
     return table if exact else table.assign(LRT_error=errors)
 
 
-def _table(labels: list[str], deviance: Floats, size: Floats) -> pd.DataFrame:
+def ranova_table(labels: list[str], deviance: Floats, size: Floats) -> pd.DataFrame:
+    """Every model against the first, by minus twice log-likelihoods and numbers of parameters."""
     lrt = nested_ratio(deviance - deviance[0])
     df = (size[0] - size).astype(np.float64)
     lrt[0] = df[0] = np.nan

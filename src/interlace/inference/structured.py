@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from interlace.covariance.structures import Natural
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.residual import StructuredEstimate, projections
-from interlace.inference.kenward_roger import scaled_f
+from interlace.inference.kenward_roger import require_reml, scaled_f
 from interlace.inference.satterthwaite import joint_df
 from interlace.inference.sensitivity import working_contrasts
 from interlace.inference.wald import FTest, Normal, Reference, wald_f
@@ -77,11 +77,7 @@ class StructuredKenwardRoger:
     linear: bool = False
 
     def __post_init__(self) -> None:
-        if not self.estimate.criterion.reml:
-            raise InterlaceError(
-                "Kenward-Roger tests are defined for fits by REML, this one is by ML: refit with "
-                'update(method="REML")'
-            )
+        require_reml(self.estimate.criterion.reml)
 
     @cached_property
     def vcov(self) -> Floats:

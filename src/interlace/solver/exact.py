@@ -35,7 +35,7 @@ from interlace.solver.blocks import (
 )
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
-from interlace.solver.probes import CERTAIN, Chance
+from interlace.solver.probes import WithoutChance
 from interlace.solver.scaled import diagonal_blocks, mirror_blocks, scale_columns, scale_rows
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.sums.crossprod import CrossProducts, group_sums
@@ -82,7 +82,7 @@ class TermDerivatives:
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class Factor(WithoutChance):
     """The mixed-model equations factored at given templates (working basis).
 
     ``S`` is the remainder ``[Z, X, y]`` after elimination and ``L`` its scaled Cholesky factor;
@@ -301,21 +301,6 @@ class Factor:
         return Y, around
 
     # -------------------------------------------------------------- what both solvers tell
-
-    @property
-    def n_iterations(self) -> int:
-        """Iterations of conjugate gradients: none."""
-        return 0
-
-    @property
-    def n_probes(self) -> int:
-        """Random probes: none."""
-        return 0
-
-    @property
-    def chance(self) -> Chance:
-        """What random probes leave open: nothing."""
-        return CERTAIN
 
     def exact(self, what: str, instead: str = "") -> Factor:
         """Itself, for things that read entries of the inverse; the iterative solver refuses."""

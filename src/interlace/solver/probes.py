@@ -74,6 +74,25 @@ class Chance:
 CERTAIN = Chance(None, np.zeros(0), ())
 
 
+class WithoutChance:
+    """What a factor tells that needs no random probes."""
+
+    @property
+    def n_iterations(self) -> int:
+        """Iterations of conjugate gradients: none."""
+        return 0
+
+    @property
+    def n_probes(self) -> int:
+        """Random probes: none."""
+        return 0
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open: nothing."""
+        return CERTAIN
+
+
 def error_of_mean(values: Floats, complete: bool) -> Floats:
     """Standard error of the mean over the first axis, from the spread of the values.
 

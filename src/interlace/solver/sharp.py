@@ -24,7 +24,7 @@ from scipy.linalg import qr, solve_triangular
 
 from interlace.errors import InterlaceError
 from interlace.solver.exact import Factor, TermDerivatives, TermEffects
-from interlace.solver.probes import CERTAIN, Chance
+from interlace.solver.probes import WithoutChance
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats, ReTerm
@@ -102,7 +102,7 @@ class Sharp:
 
 
 @dataclass(frozen=True, eq=False)
-class SharpFactor:
+class SharpFactor(WithoutChance):
     """The triangle ``R~`` at given templates, and its orthonormal ``Q~``."""
 
     equations: Sharp
@@ -253,21 +253,6 @@ class SharpFactor:
             f"larger that these are lost in them: subtract a round value of every group from the "
             f"response{instead}"
         )
-
-    @property
-    def n_iterations(self) -> int:
-        """Iterations of conjugate gradients: none."""
-        return 0
-
-    @property
-    def n_probes(self) -> int:
-        """Random probes: none."""
-        return 0
-
-    @property
-    def chance(self) -> Chance:
-        """What random probes leave open: nothing."""
-        return CERTAIN
 
 
 def sizes(R: Floats, A: CrossProducts) -> list[Floats]:
