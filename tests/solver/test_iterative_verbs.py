@@ -16,6 +16,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import interlace
+import interlace.estimation.chance
 import interlace.estimation.criterion
 import interlace.estimation.estimate
 from designs import CASES
@@ -508,7 +509,7 @@ def test_conditional_errors_to_a_per_cent(
     """Exactly where a complete set of probes is cheap; else from random ones."""
     exact = effects_se(name, "exact")
     if not complete:
-        monkeypatch.setattr(interlace.estimation.estimate, "_MUCH_WORK", 0.0)
+        monkeypatch.setattr(interlace.estimation.chance, "_MUCH_WORK", 0.0)
     found = effects_se.__wrapped__(name, "iterative")
     for key, se in exact.items():
         assert_allclose(found[key], se, rtol=1e-4 if complete else 1e-2)

@@ -282,9 +282,8 @@ def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) ->
     if model.family.name in COUNTS:
         rows["zeros"] = _zeros(y, drawn)[2:]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["statistic", "p"])
-    return Check(
-        "Simulated residuals", table, (faults({name: p for name, (_, p) in rows.items()}),)
-    )
+    said = faults({name: p for name, (_, p) in rows.items()})
+    return Check("Simulated residuals", table, (said,))
 
 
 def _outliers(found: int, n: int, share: float) -> float:
