@@ -17,18 +17,20 @@ from dense import frame
 from interlace import CrossProducts, InterlaceError
 
 MAGIC = b"interlace 2 cross-products\n"
+RESULT = b"interlace 1 result\n"
 
 
-def sealed(header: object, body: bytes) -> bytes:
+def sealed(header: object, body: bytes, magic: bytes = MAGIC) -> bytes:
     """A file with a digest that is right, whatever it holds."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    start = MAGIC + struct.pack("<Q", len(text)) + text + body
+    start = magic + struct.pack("<Q", len(text)) + text + body
     return start + hashlib.blake2b(start, digest_size=32).digest()
 
 
 def taken_apart(content: bytes) -> tuple[dict, bytes]:
-    start = len(MAGIC) + 8
-    (length,) = struct.unpack("<Q", content[len(MAGIC) : start])
+    magic = content[: content.index(b"\n") + 1]
+    start = len(magic) + 8
+    (length,) = struct.unpack("<Q", content[len(magic) : start])
     return json.loads(content[start : start + length]), content[start + length : -32]
 
 
@@ -111,15 +113,16 @@ def altered(header: dict, body: bytes, rng: random.Random) -> bytes:
 def crafted(whole: bytes, seed: int, n: int) -> list[bytes]:
     """Files with right digests, of which one thing is made up."""
     rng = random.Random(seed)
+    magic = whole[: whole.index(b"\n") + 1]
     header, body = taken_apart(whole)
     found = []
     for _ in range(n):
         match rng.randrange(3):
             case 0:
-                found.append(sealed(header, altered(header, body, rng)))
+                found.append(sealed(header, altered(header, body, rng), magic))
             case _:
                 text = json.dumps(mutated(header, rng)).encode()
-                found.append(sealed(text, body))
+                found.append(sealed(text, body, magic))
     return found
 
 

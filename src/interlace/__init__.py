@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from interlace.reporting import compare, table
     from interlace.results import CrossedGLMMResult, CrossedLMEResult, StructuredLMEResult
+    from interlace.results.loading import load
     from interlace.results.planned import power
     from interlace.sources import cross_products
     from interlace.sums.crossprod import CrossProducts
@@ -91,6 +92,7 @@ __all__ = [
     "hlm_influence",
     "hlm_resid",
     "leverage",
+    "load",
     "mdffits",
     "n_influential",
     "plot_coef",
@@ -112,6 +114,7 @@ __all__ = [
 _FOUND_IN = {
     "door": ("fit",),
     "results": ("CrossedGLMMResult", "CrossedLMEResult", "StructuredLMEResult"),
+    "results.loading": ("load",),
     "results.planned": ("power",),
     "sources": ("cross_products",),
     "sums.crossprod": ("CrossProducts",),

@@ -17,6 +17,7 @@ from interlace.estimation.criterion import LOST, Criterion, Evaluation
 from interlace.estimation.estimate import Estimate, Watch
 from interlace.estimation.optimize import minimize
 from interlace.machine.threads import threads_for
+from interlace.solver.blocks import solved
 from interlace.solver.sharp import Sharp, is_quick, rescaled, sizes, triangle
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.rows import Rows
@@ -94,6 +95,24 @@ def sharpened(rows: Rows, A: CrossProducts, *, reml: bool, watch: Watch | None =
     return replace(estimate, convergence=replace(estimate.convergence, n_evaluations=n))
 
 
+def from_rows(rows: Rows, A: CrossProducts, units: Sequence[Floats], *, reml: bool) -> Criterion:
+    """The criterion computed from a triangle of the rows, with random columns times ``units``."""
+    return _in_units_of(triangle(rows, A), A, units, reml=reml)
+
+
+def units_from(A: CrossProducts, found: CrossProducts) -> list[Floats]:
+    """What random columns were multiplied with for a criterion of the cross-products ``found``."""
+    pairs = zip(found.basis.random, A.basis.random, strict=True)
+    return [np.diag(solved(B, other)).copy() for other, B in pairs]
+
+
+def _in_units_of(
+    R: Floats, A: CrossProducts, factors: Sequence[Floats], *, reml: bool
+) -> Criterion:
+    A_there = _in_units(A, factors)
+    return Criterion(A_there, reml, Sharp(A_there, rescaled(R, A_there, factors)))
+
+
 def _searched(
     R: Floats,
     A: CrossProducts,
@@ -104,8 +123,7 @@ def _searched(
     watch: Watch | None,
 ) -> Estimate:
     """The optimum with random columns times ``factors`` (k,) per term, from templates there."""
-    A = _in_units(A, factors)
-    criterion = Criterion(A, reml, Sharp(A, rescaled(R, A, factors)))
+    criterion = _in_units_of(R, A, factors, reml=reml)
     with threads_for(criterion.rows_at_once):
         first = minimize(criterion, criterion.pack(start), watch=watch, doubt=Evaluation.doubt)
         best = searched_again(criterion, first, watch=watch)

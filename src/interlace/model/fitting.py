@@ -51,7 +51,7 @@ _NEARER = (
 
 def fit_model(options: Options, data: object) -> FittedModel:
     """Fit what the options say to data; see :func:`interlace.fit`."""
-    _check(options)
+    check_options(options)
     options, data = as_kept(options), kept_frame(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
     sums = _from_source(spec, data, options)
@@ -63,7 +63,7 @@ def fit_model(options: Options, data: object) -> FittedModel:
     return _fitted(design, cross_products(design), options, data)
 
 
-def _check(options: Options) -> None:
+def check_options(options: Options) -> None:
     """Refuse options that no data could be fitted with."""
     choose("method", options.method, METHODS)
     if options.residual is not None:

@@ -109,11 +109,12 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     """Fit a generalised model; see :func:`interlace.fit`."""
     options, data = as_kept(options), kept_frame(data)
     family = family_of(options.family, options.link)
-    _check(options, data)
+    check_general(options)
+    _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
     outcome = read_outcome(spec, data, options, family)
-    problem = _problem(outcome, options, family)
-    approximation = _approximation(options, problem)
+    problem = problem_at(outcome, options, family)
+    approximation = approximation_of(options, problem)
     _refuse_pure(problem)
     if problem.rows.dropped:
         warn(
@@ -174,7 +175,7 @@ def separation_of(estimate: GeneralEstimate) -> tuple[Separated, ...]:
     return tuple(directions_to_infinity(problem))
 
 
-def _check(options: Options, data: object) -> None:
+def check_general(options: Options) -> None:
     """Refuse options that a generalised model does not have."""
     if options.method != "ML":
         raise InterlaceError(
@@ -189,17 +190,20 @@ def _check(options: Options, data: object) -> None:
         raise InterlaceError("generalised models are fitted by solver='exact': leave solver out")
     if options.theta0 is not None:
         raise InterlaceError("theta0 is for Gaussian models: leave it out")
-    if isinstance(data, CrossProducts) or open_source(data) is not None:
-        raise InterlaceError(
-            "a generalised model needs its rows at every step, which cross-products and sources "
-            "read part by part do not keep: pass a data frame"
-        )
     prior: object = options.fixed_prior
     if prior is not None and not (isinstance(prior, Real) and 0.0 < float(prior) < np.inf):
         raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
 
 
-def _problem(outcome: Outcome, options: Options, family: Family) -> Problem:
+def _refuse_sums(data: object) -> None:
+    if isinstance(data, CrossProducts) or open_source(data) is not None:
+        raise InterlaceError(
+            "a generalised model needs its rows at every step, which cross-products and sources "
+            "read part by part do not keep: pass a data frame"
+        )
+
+
+def problem_at(outcome: Outcome, options: Options, family: Family) -> Problem:
     """The model as arrays."""
     design = outcome.design
     trials = np.ones(len(outcome.y)) if outcome.trials is None else outcome.trials
@@ -221,7 +225,7 @@ def _precision(rows: Working, sd: float) -> Floats:
     return np.asarray(rows.fixed.T @ (penalised[:, None] * rows.fixed))
 
 
-def _approximation(options: Options, problem: Problem) -> Approximation:
+def approximation_of(options: Options, problem: Problem) -> Approximation:
     """Laplace, or quadrature where it can be."""
     nodes = options.quadrature
     whole = isinstance(nodes, int | np.integer) and not isinstance(nodes, bool)

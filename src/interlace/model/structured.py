@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace.covariance.stacks import Separate, Stack
+from interlace.covariance.stacks import Joined, Separate, Stack
 from interlace.covariance.structures import HETEROGENEOUS
 from interlace.design import keys
 from interlace.design.design import (
@@ -48,7 +48,7 @@ from interlace.model.shared import joined
 from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
-from interlace.sums.patterns import Patterns, patterns
+from interlace.sums.patterns import Patterns, Visits, patterns
 from interlace.sums.rows import Rows
 from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
@@ -77,7 +77,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     @property
     def tried(self) -> tuple[ResidualTerm, ...]:
         """Structures of a list that came before this one, and did not converge."""
-        asked = [_with_subject(one, self.formula) for one in _structures(self.options.residual)]
+        asked = [with_subject(one, self.formula) for one in _structures(self.options.residual)]
         return tuple(asked[: asked.index(self._residual)])
 
     @property
@@ -213,9 +213,10 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     Of several structures it is the first whose search ends, or the last.
     """
     options, data = as_kept(options), kept_frame(data)
-    _check(options, data)
+    check_structured(options)
+    _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
-    terms = [_with_subject(one, spec) for one in _structures(options.residual)]
+    terms = [with_subject(one, spec) for one in _structures(options.residual)]
     options = replace(options, residual=_as_given(options.residual))
     for term in terms:
         model = _fitted(options, data, spec, term)
@@ -287,7 +288,7 @@ def _warn(estimate: StructuredEstimate, term: ResidualTerm) -> None:
         )
 
 
-def _with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:
+def with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:
     """The residual structure, its subjects those of the random effects, where there are such.
 
     Raises
@@ -329,13 +330,20 @@ def criterion_of(
     return grid, StructuredCriterion(A, sums_of(rows, grid, A), stack, reml)
 
 
+def scales_at(stack: Stack, at: Visits) -> Scales:
+    """The scales of rows that a criterion was made with, from the covariances."""
+    if not isinstance(stack, Joined):
+        return Scales(np.zeros((len(at.subjects), 0)), (), np.zeros(0))
+    return Scales(stack.scales[at.groups, at.visits], stack.ratios, stack.units)
+
+
 def sums_of(rows: Rows, grid: Grid, A: CrossProducts, *, keep: bool = False) -> Patterns:
     """Sums by pattern in the basis of cross-products; see :func:`interlace.sums.patterns`."""
     columns = np.column_stack([rows.fixed(A.names), rows.response]) @ A.basis.fixed
     return patterns(grid.at, rows.weighted(columns), keep=keep)
 
 
-def _check(options: Options, data: object) -> None:
+def check_structured(options: Options) -> None:
     """Refuse options that a model with a residual structure does not have."""
     choose("method", options.method, METHODS)
     choose("ddf", options.ddf, STRUCTURED_DDF, one_of=True)
@@ -347,6 +355,9 @@ def _check(options: Options, data: object) -> None:
         raise InterlaceError("models with residual= are fitted by solver='exact': leave solver out")
     if options.theta0 is not None:
         raise InterlaceError("theta0 is of random effects, which residual= does not have yet")
+
+
+def _refuse_sums(data: object) -> None:
     if isinstance(data, CrossProducts) or open_source(data) is not None:
         raise InterlaceError(
             "residual= needs the rows of every subject together, which cross-products and sources "

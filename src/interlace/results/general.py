@@ -13,10 +13,11 @@ from interlace.results.general_reports import GeneralReports
 from interlace.results.general_responses import GeneralResponses, as_result
 from interlace.results.general_variances import GeneralVariances
 from interlace.results.result import CrossedLMEResult
+from interlace.results.saved import Saved
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralVariances):
+class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralVariances, Saved):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

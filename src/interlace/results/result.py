@@ -11,12 +11,13 @@ from interlace.results.means import Means
 from interlace.results.planned import Planned
 from interlace.results.reports import Reports
 from interlace.results.responses import Responses
+from interlace.results.saved import Saved
 from interlace.results.selection import Selection
 from interlace.results.variances import Variances
 
 
 @dataclass(frozen=True, eq=False)
-class CrossedLMEResult(Means[Estimate], Planned, Reports, Responses, Selection, Variances):
+class CrossedLMEResult(Means[Estimate], Planned, Reports, Responses, Saved, Selection, Variances):
     """A fitted linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

@@ -19,13 +19,14 @@ from interlace.model.predict import expected, included
 from interlace.model.structured import FittedStructuredModel, fit_structured, updated
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
+from interlace.results.saved import Saved
 
 if TYPE_CHECKING:
     from interlace.reporting.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)
-class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel):
+class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel, Saved):
     """A fitted linear model whose residuals are correlated within subjects.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).

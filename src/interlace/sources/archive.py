@@ -24,7 +24,7 @@ from interlace.sums.moments import Moments
 from interlace.sums.terms import ReTerm
 
 # What values that are not as `save` writes them raise where they are taken apart.
-_MALFORMED = (
+MALFORMED = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError),
     *(RecursionError, SyntaxError, FormulaicError),
 )
@@ -40,11 +40,11 @@ def load(path: str | Path) -> CrossProducts:
     """Read cross-products from a file; see their method ``load``."""
     header, arrays = read(path)
     try:
-        A = _unpacked(header, arrays)
+        A = sums_in(header, arrays)
         same = is_consistent(A) and _is_as_saved(A, header, arrays)
     except InterlaceError as error:
         raise InterlaceError(f"'{path}' cannot be read: {error}") from error
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise damaged(path) from error
     if not same:
         raise damaged(path)
@@ -62,12 +62,23 @@ def _is_as_saved(A: CrossProducts, header: Header, arrays: Mapping[str, Array]) 
 
 def _packed(A: CrossProducts) -> tuple[Header, dict[str, Array]]:
     packed = Packed()
-    header: Header = {
+    return sums_out(A, packed), packed.arrays
+
+
+def sums_out(A: CrossProducts, packed: Packed) -> Header:
+    """Cross-products as plain values.
+
+    Raises
+    ------
+    InterlaceError
+        They hold something that cannot be named.
+    """
+    return {
         "n": A.n,
         "sum_log_w": float(A.sum_log_w).hex(),
         "names": list(A.names),
         "dropped": list(A.dropped),
-        "terms": [_term_out(term, packed) for term in A.terms],
+        "terms": [term_out(term, packed) for term in A.terms],
         "basis": [packed.add(A.basis.fixed), *map(packed.add, A.basis.random)],
         "vv": packed.add(A.vv),
         "zv": [packed.add(block) for block in A.zv],
@@ -80,16 +91,16 @@ def _packed(A: CrossProducts) -> tuple[Header, dict[str, Array]]:
         "moments": None if A.moments is None else _moments_out(A.moments, packed),
         "recipe": _recipe_out(recipe_of(None, A), packed),
     }
-    return header, packed.arrays
 
 
-def _unpacked(h: Header, arrays: Mapping[str, Array]) -> CrossProducts:
+def sums_in(h: Header, arrays: Mapping[str, Array]) -> CrossProducts:
+    """What :func:`sums_out` has written; anything else raises one of ``MALFORMED``."""
     fixed, *random = [arrays[name] for name in h["basis"]]
     return CrossProducts(
         n=h["n"],
         names=tuple(h["names"]),
         dropped=tuple(h["dropped"]),
-        terms=tuple(_term_in(term, arrays) for term in h["terms"]),
+        terms=tuple(term_in(term, arrays) for term in h["terms"]),
         basis=Basis(fixed, tuple(random)),  # type: ignore[arg-type]
         vv=arrays[h["vv"]],  # type: ignore[arg-type]
         zv=tuple(arrays[name] for name in h["zv"]),  # type: ignore[misc]
@@ -114,7 +125,8 @@ def _moments_in(stored: list[str], arrays: Mapping[str, Array]) -> Moments:
     return Moments(fixed, tuple(random))  # type: ignore[arg-type]
 
 
-def _term_out(term: ReTerm, packed: Packed) -> Header:
+def term_out(term: ReTerm, packed: Packed) -> Header:
+    """Labels of a random-effects term as plain values."""
     return {
         "group": term.group,
         "columns": list(term.columns),
@@ -124,7 +136,8 @@ def _term_out(term: ReTerm, packed: Packed) -> Header:
     }
 
 
-def _term_in(stored: Header, arrays: Mapping[str, Array]) -> ReTerm:
+def term_in(stored: Header, arrays: Mapping[str, Array]) -> ReTerm:
+    """What :func:`term_out` has written."""
     return ReTerm(
         stored["group"],
         tuple(stored["columns"]),
@@ -138,14 +151,25 @@ def _term_in(stored: Header, arrays: Mapping[str, Array]) -> ReTerm:
 
 
 def _recipe_out(recipe: Recipe, packed: Packed) -> Header:
-    e = recipe.encoding
+    encoding = encoding_out(recipe.encoding, packed)
+    orders = [[name, packed.labels(own, name)] for name, own in recipe.orders.items()]
+    return {"n_dropped": recipe.n_dropped, **encoding, "orders": orders}
+
+
+def encoding_out(e: Encoding, packed: Packed) -> Header:
+    """How rows were encoded as plain values.
+
+    Raises
+    ------
+    InterlaceError
+        The formula says more than a file may.
+    """
     if e.context:
         raise InterlaceError("cross-products of a formula with functions of yours cannot be saved")
     sides = [e.response, e.fixed, *e.offset, *e.slopes]
     for side in sides:
         refuse_code(side.text)
     return {
-        "n_dropped": recipe.n_dropped,
         "formula": {
             "response": e.formula.response,
             "fixed": e.formula.fixed,
@@ -157,7 +181,6 @@ def _recipe_out(recipe: Recipe, packed: Packed) -> Header:
         "offset_column": e.offset_column,
         "offset_array": e.offset_array,
         "weights_column": e.weights_column,
-        "orders": [[name, packed.labels(own, name)] for name, own in recipe.orders.items()],
     }
 
 
@@ -171,10 +194,16 @@ def _group_out(group: Grouping, packed: Packed) -> Header:
 
 
 def _recipe_in(stored: Header, arrays: Mapping[str, Array]) -> Recipe:
+    orders = {name: unpacked(own, arrays) for name, own in stored["orders"]}
+    return Recipe(encoding_in(stored, arrays), stored["n_dropped"], orders)
+
+
+def encoding_in(stored: Header, arrays: Mapping[str, Array]) -> Encoding:
+    """What :func:`encoding_out` has written."""
     formula = _formula_in(stored["formula"])
     sides = [side_in(side, arrays) for side in stored["sides"]]
     n_offsets = len(formula.offset)
-    encoding = Encoding(
+    return Encoding(
         formula=formula,
         response=sides[0],
         fixed=sides[1],
@@ -186,8 +215,6 @@ def _recipe_in(stored: Header, arrays: Mapping[str, Array]) -> Recipe:
         weights_column=stored["weights_column"],
         context=None,
     )
-    orders = {name: unpacked(own, arrays) for name, own in stored["orders"]}
-    return Recipe(encoding, stored["n_dropped"], orders)
 
 
 def _formula_in(stored: Header) -> MixedFormula:
@@ -197,7 +224,7 @@ def _formula_in(stored: Header) -> MixedFormula:
     formula = MixedFormula(stored["response"], stored["fixed"], random, offset)
     for text in sides_of(formula):
         refuse_code(text)
-    if parse(str(formula)) != formula:
+    if parse(str(formula), fixed_alone=True) != formula:
         raise ValueError(str(formula))
     return formula
 

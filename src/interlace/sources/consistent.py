@@ -36,7 +36,8 @@ def _checks(A: CrossProducts) -> Iterator[bool]:
     yield _is_count(A.n, 1) and _is_count(recipe.n_dropped, 0) and bool(np.isfinite(A.sum_log_w))
     yield _are_names([*A.names, *A.dropped]) and _are_names([t.group for t in A.terms], twice=True)
     yield len(A.terms) == len(encoding.groups) == len(encoding.slopes) > 0
-    yield from _of_encoding(A, encoding)
+    yield from of_encoding([*A.names, *A.dropped], A.terms, encoding)
+    yield len(encoding.response.names) == 1
     yield _are_names(list(recipe.orders))
     yield all(own.ndim == 1 and _are_distinct(own) for own in recipe.orders.values())
     yield from (_is_term(term) for term in A.terms)
@@ -55,20 +56,19 @@ def _are_names(values: Sequence[object], *, twice: bool = False) -> bool:
     return texts and (twice or len(set(values)) == len(values))
 
 
-def _of_encoding(A: CrossProducts, e: Encoding) -> Iterator[bool]:
-    """The encoding is that of the formula and of the terms."""
+def of_encoding(names: Sequence[str], terms: Sequence[ReTerm], e: Encoding) -> Iterator[bool]:
+    """The encoding is that of the formula, of the columns ``names`` in any order, and the terms."""
     columns = (e.offset_column, e.weights_column)
     yield all(name is None or type(name) is str for name in columns)
     yield type(e.offset_array) is bool and not (e.offset_array and e.offset_column is not None)
-    yield set(e.fixed.names) == {*A.names, *A.dropped} and len(e.response.names) == 1
-    yield len(e.fixed.names) == len(A.names) + len(A.dropped)
+    yield set(e.fixed.names) == set(names) and len(e.fixed.names) == len(names)
     yield all(len(side.names) == 1 for side in e.offset)
     texts = [e.response.text, e.fixed.text, *(side.text for side in e.offset)]
     yield list(dict.fromkeys([*texts, *(t.expr for t in e.formula.random)])) == sides_of(e.formula)
     wanted = sorted((t.expr, t.group) for t in e.formula.random)
     pairs = list(zip(e.slopes, e.groups, strict=True))
     yield sorted((side.text, group.columns) for side, group in pairs) == wanted
-    for term, (side, group) in zip(A.terms, pairs, strict=True):
+    for term, (side, group) in zip(terms, pairs, strict=True):
         yield _is_grouping(group) and term.group == ":".join(group.columns)
         yield term.columns == side.names
         yield term.levels.tolist() == group.labels.tolist()

@@ -9,6 +9,7 @@ import re
 import secrets
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -21,7 +22,20 @@ from interlace.errors import InterlaceError
 Header: TypeAlias = dict[str, Any]
 Array: TypeAlias = NDArray[np.generic]
 
-_MAGIC = b"interlace 2 cross-products\n"
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file holds: its first bytes, what messages call it, and who reads it."""
+
+    magic: bytes
+    name: str
+    reader: str
+
+
+SUMS = Kind(b"interlace 2 cross-products\n", "cross-products", "CrossProducts.load")
+RESULT = Kind(b"interlace 1 result\n", "result", "interlace.load")
+_KINDS = (SUMS, RESULT)
+_LONGEST = max(len(kind.magic) for kind in _KINDS)
 # Files of this kind held pickles, which may hold programs.
 _PICKLED = b"interlace cross-products 1\n"
 _LENGTH = 8
@@ -33,7 +47,7 @@ _DIMENSIONS = 3
 _LARGEST = 1 << 48
 
 
-def write(path: str | Path, header: Header, arrays: Mapping[str, Array]) -> None:
+def write(path: str | Path, header: Header, arrays: Mapping[str, Array], kind: Kind = SUMS) -> None:
     """Write a file beside its place, make sure it is on the disk, and move it there.
 
     Raises
@@ -46,7 +60,7 @@ def write(path: str | Path, header: Header, arrays: Mapping[str, Array]) -> None
     try:
         try:
             with open(temporary, "xb", buffering=0) as file:
-                for piece in _pieces(header, arrays):
+                for piece in _pieces(kind, header, arrays):
                     write_all(file, piece)
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -71,11 +85,11 @@ def _little(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     return dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
 
 
-def _pieces(header: Header, arrays: Mapping[str, Array]) -> Iterator[memoryview]:
+def _pieces(kind: Kind, header: Header, arrays: Mapping[str, Array]) -> Iterator[memoryview]:
     """The bytes of a file: magic, header with the shapes, arrays, and a digest of all."""
     text = text_of(header, arrays)
     digest = hashlib.blake2b(digest_size=_DIGEST)
-    start = memoryview(_MAGIC + struct.pack("<Q", len(text)) + text)
+    start = memoryview(kind.magic + struct.pack("<Q", len(text)) + text)
     digest.update(start)
     yield start
     for array in arrays.values():
@@ -97,7 +111,7 @@ def write_all(file: BinaryIO, piece: memoryview) -> None:
         piece = piece[file.write(piece) :]
 
 
-def read(path: str | Path) -> tuple[Header, dict[str, Array]]:
+def read(path: str | Path, kind: Kind = SUMS) -> tuple[Header, dict[str, Array]]:
     """Header and arrays of a file, nothing of which is looked at before its digest is right.
 
     Raises
@@ -107,7 +121,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Array]]:
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            return _read(file, str(path))
+            return _read(file, _Place(str(path), kind))
     except OSError as error:
         raise InterlaceError(f"'{path}' cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -116,44 +130,74 @@ def read(path: str | Path) -> tuple[Header, dict[str, Array]]:
         raise InterlaceError(f"{str(path)!r} cannot be the name of a file: {error}") from error
 
 
-def _read(file: BinaryIO, path: str) -> tuple[Header, dict[str, Array]]:
+@dataclass(frozen=True)
+class _Place:
+    """A file that is read, and as what."""
+
+    path: str
+    kind: Kind
+
+    @property
+    def damaged(self) -> InterlaceError:
+        """The error for it."""
+        return damaged(self.path, self.kind)
+
+
+def _read(file: BinaryIO, place: _Place) -> tuple[Header, dict[str, Array]]:
     size = os.fstat(file.fileno()).st_size
-    start = _filled(file, len(_MAGIC), path) if size >= len(_MAGIC) else b""
-    if start == _PICKLED:
+    magic = place.kind.magic
+    _refuse_others(_filled(file, min(size, _LONGEST), place), place)
+    file.seek(len(magic))
+    body = size - len(magic) - _LENGTH - _DIGEST
+    if body < 0 or not _is_whole(file, magic, size, place):
+        raise place.damaged
+    file.seek(len(magic))
+    (length,) = struct.unpack("<Q", _filled(file, _LENGTH, place))
+    if length > body:
+        raise place.damaged
+    text = _filled(file, length, place)
+    header, table = _parsed(text, place)
+    if sum(_size(dtype, shape) for _, dtype, shape in table) != body - length:
+        raise place.damaged
+    arrays = {name: _array(file, dtype, shape, place) for name, dtype, shape in table}
+    if len(arrays) != len(table) or not _is_canonical(text, header, arrays):
+        raise place.damaged
+    return header, arrays
+
+
+def _refuse_others(start: bytes, place: _Place) -> None:
+    """Refuse a file of another kind, by its first bytes."""
+    path, kind = place.path, place.kind
+    if start.startswith(kind.magic):
+        return
+    if start.startswith(_PICKLED) and kind is SUMS:
         raise InterlaceError(
             f"'{path}' was saved by an older version, in a form that could hold programs and is no "
             "longer read: make the cross-products again and save them"
         )
-    if start != _MAGIC:
-        raise InterlaceError(f"'{path}' is not a file of cross-products, or of another version")
-    body = size - len(_MAGIC) - _LENGTH - _DIGEST
-    if body < 0 or not _is_whole(file, start, size, path):
-        raise damaged(path)
-    file.seek(len(_MAGIC))
-    (length,) = struct.unpack("<Q", _filled(file, _LENGTH, path))
-    if length > body:
-        raise damaged(path)
-    text = _filled(file, length, path)
-    header, table = _parsed(text, path)
-    if sum(_size(dtype, shape) for _, dtype, shape in table) != body - length:
-        raise damaged(path)
-    arrays = {name: _array(file, dtype, shape, path) for name, dtype, shape in table}
-    if len(arrays) != len(table) or not _is_canonical(text, header, arrays):
-        raise damaged(path)
-    return header, arrays
+    for other in _KINDS:
+        if start.startswith(other.magic):
+            raise InterlaceError(
+                f"'{path}' is a file of {_a(other)}, not of {_a(kind)}: {other.reader}() reads it"
+            )
+    raise InterlaceError(f"'{path}' is not a file of {_a(kind)}, or of another version")
 
 
-def _is_whole(file: BinaryIO, start: bytes, size: int, path: str) -> bool:
+def _a(kind: Kind) -> str:
+    return kind.name if kind.name.endswith("s") else f"a {kind.name}"
+
+
+def _is_whole(file: BinaryIO, start: bytes, size: int, place: _Place) -> bool:
     """Whether the last bytes of a file are the digest of the others."""
     digest = hashlib.blake2b(start, digest_size=_DIGEST)
     left = size - len(start) - _DIGEST
     while left:
         piece = file.read(min(left, _CHUNK))
         if not piece:
-            raise damaged(path)
+            raise place.damaged
         digest.update(piece)
         left -= len(piece)
-    return secrets.compare_digest(_filled(file, _DIGEST, path), digest.digest())
+    return secrets.compare_digest(_filled(file, _DIGEST, place), digest.digest())
 
 
 def _is_canonical(text: bytes, header: Header, arrays: Mapping[str, Array]) -> bool:
@@ -164,13 +208,15 @@ def _is_canonical(text: bytes, header: Header, arrays: Mapping[str, Array]) -> b
         return False
 
 
-def _parsed(text: bytes, path: str) -> tuple[Header, list[tuple[str, np.dtype[np.generic], Any]]]:
+def _parsed(
+    text: bytes, place: _Place
+) -> tuple[Header, list[tuple[str, np.dtype[np.generic], Any]]]:
     """The header, and names, types and shapes of the arrays."""
     try:
         header = json.loads(text)
-        table = [(_name(a), _dtype(kind), _shape(size)) for a, kind, size in header.pop("arrays")]
+        table = [(_name(a), _dtype(t), _shape(size)) for a, t, size in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise damaged(path) from error
+        raise place.damaged from error
     return header, table
 
 
@@ -198,29 +244,31 @@ def _size(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> int:
     return prod(shape) * dtype.itemsize
 
 
-def _array(file: BinaryIO, dtype: np.dtype[np.generic], shape: tuple[int, ...], path: str) -> Array:
+def _array(
+    file: BinaryIO, dtype: np.dtype[np.generic], shape: tuple[int, ...], place: _Place
+) -> Array:
     array = np.empty(shape, dtype)
     for piece in _bytes(array):
         while len(piece):
             done = file.readinto(piece)  # type: ignore[attr-defined]
             if not done:
-                raise damaged(path)
+                raise place.damaged
             piece = piece[done:]
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise damaged(path)
+        raise place.damaged
     return array
 
 
-def _filled(file: BinaryIO, length: int, path: str) -> bytes:
+def _filled(file: BinaryIO, length: int, place: _Place) -> bytes:
     found = b""
     while len(found) < length:
         piece = file.read(length - len(found))
         if not piece:
-            raise damaged(path)
+            raise place.damaged
         found += piece
     return found
 
 
-def damaged(path: str | Path) -> InterlaceError:
+def damaged(path: str | Path, kind: Kind = SUMS) -> InterlaceError:
     """The error for a file that is not as it was written."""
-    return InterlaceError(f"'{path}' is corrupt or incomplete: save the cross-products again")
+    return InterlaceError(f"'{path}' is corrupt or incomplete: save the {kind.name} again")

@@ -57,7 +57,7 @@ def side_out(side: Side, packed: Packed) -> Header:
         "spec": {
             "structure": [_structure_out(term) for term in spec.structure or ()],
             "transforms": [
-                [text, _value_out(state, packed, text)]
+                [text, value_out(state, packed, text)]
                 for text, state in spec.transform_state.items()
             ],
             "factors": [
@@ -83,7 +83,7 @@ def side_in(stored: Header, arrays: Mapping[str, Array]) -> Side:
         na_action="ignore",
         output="numpy",
         structure=_structure_in(spec["structure"], list(terms)),
-        transform_state={text: _value_in(state, arrays) for text, state in spec["transforms"]},
+        transform_state={text: value_in(state, arrays) for text, state in spec["transforms"]},
         encoder_state={
             expr: (Factor.Kind(kind), _factor_in(state, arrays))
             for expr, kind, state in spec["factors"]
@@ -156,7 +156,7 @@ def _factor_out(expr: str, state: Mapping[str, Any], packed: Packed) -> Header |
         "levels": packed.labels(values, expr) if len(values) else None,
         "contrasts": name,
         "options": [
-            [option, _value_out(_plain(value), packed, expr)]
+            [option, value_out(_plain(value), packed, expr)]
             for option, value in options.items()
             if value is not UNSET
         ],
@@ -168,7 +168,7 @@ def _factor_in(stored: Header | None, arrays: Mapping[str, Array]) -> dict[str, 
         return {}
     levels = [] if stored["levels"] is None else unpacked(stored["levels"], arrays).tolist()
     made = _CONTRASTS[stored["contrasts"]]
-    options = {option: _value_in(value, arrays) for option, value in stored["options"]}
+    options = {option: value_in(value, arrays) for option, value in stored["options"]}
     return {"categories": levels, "contrasts": coding.ContrastsState(made(**options), levels)}
 
 
@@ -179,8 +179,8 @@ def _plain(value: object) -> object:
 # States of transforms -----------------------------------------------------------------------------
 
 
-def _value_out(value: _State, packed: Packed, what: str) -> Sequence[object]:
-    """A value with its kind before it."""
+def value_out(value: _State, packed: Packed, what: str) -> Sequence[object]:
+    """A value with its kind before it; ``what`` has it as a state, for messages."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool):
@@ -194,10 +194,10 @@ def _value_out(value: _State, packed: Packed, what: str) -> Sequence[object]:
     if isinstance(value, np.ndarray) and value.dtype.kind in "iufb" and value.ndim <= 3:
         return ["array", packed.add(value)]
     if isinstance(value, list | tuple):
-        return ["list", [_value_out(one, packed, what) for one in value]]
+        return ["list", [value_out(one, packed, what) for one in value]]
     if isinstance(value, Mapping):
-        keys = [_value_out(key, packed, what) for key in value]
-        values = [_value_out(one, packed, what) for one in value.values()]
+        keys = [value_out(key, packed, what) for key in value]
+        values = [value_out(one, packed, what) for one in value.values()]
         return ["dict", [list(pair) for pair in zip(keys, values, strict=True)]]
     raise InterlaceError(
         f"'{what}' has a state of the type {type(value).__name__}, which cannot be saved: make its "
@@ -205,7 +205,8 @@ def _value_out(value: _State, packed: Packed, what: str) -> Sequence[object]:
     )
 
 
-def _value_in(stored: Sequence[object], arrays: Mapping[str, Array], depth: int = 0) -> _State:
+def value_in(stored: Sequence[object], arrays: Mapping[str, Array], depth: int = 0) -> _State:
+    """What :func:`value_out` has written."""
     kind, value = stored
     if depth > _DEPTH:
         raise ValueError("nested too deep")
@@ -221,9 +222,9 @@ def _value_in(stored: Sequence[object], arrays: Mapping[str, Array], depth: int 
         case "array", str():
             return arrays[value]
         case "list", list():
-            return [_value_in(one, arrays, depth + 1) for one in value]
+            return [value_in(one, arrays, depth + 1) for one in value]
         case "dict", list():
-            pairs = [[_value_in(one, arrays, depth + 1) for one in pair] for pair in value]
+            pairs = [[value_in(one, arrays, depth + 1) for one in pair] for pair in value]
             return {_key(key): one for key, one in pairs}
     raise ValueError(kind)
 
