@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import interlace
 from studies.designs import DESIGNS, Design
 from studies.measure import CASES, FITS, NEW_RESPONSES, PARTS, PROFILES, Cell, Miss, Part, judge
 from studies.page import markdown
+from studies.running import in_turn
 from studies.tally import Run, Study, count, load, save
 
 SEED = 20_260
@@ -93,15 +92,8 @@ def run(part: Part, *, processes: int) -> Run:
 
 
 def judged(tasks: Sequence[Task], processes: int) -> Iterator[Mapping[Cell, Miss]]:
-    """Verdicts in the order of the tasks, with a line of progress on standard error."""
-    if processes == 1:
-        yield from reported(map(judge_task, tasks), tasks)
-        return
-    # Read by the fresh interpreters of the pool, each of which is to use one thread.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        yield from reported(pool.map(judge_task, tasks, chunksize=3), tasks)
+    """Verdicts in the order of the tasks."""
+    return in_turn(judge_task, tasks, processes, tasks[0].part.name)
 
 
 def judge_task(task: Task) -> Mapping[Cell, Miss]:
@@ -114,22 +106,6 @@ def judge_task(task: Task) -> Mapping[Cell, Miss]:
 @functools.cache
 def built(name: str) -> Design:
     return DESIGNS[name]()
-
-
-def reported(
-    verdicts: Iterator[Mapping[Cell, Miss]], tasks: Sequence[Task]
-) -> Iterator[Mapping[Cell, Miss]]:
-    """The same, counted on standard error."""
-    began, total = time.perf_counter(), len(tasks)
-    every = max(1, total // 50)
-    for done, verdict in enumerate(verdicts, start=1):
-        if done % every == 0 or done == total:
-            seconds = time.perf_counter() - began
-            end = "\n" if done == total else ""
-            text = f"{tasks[0].part.name}: {done} of {total} data sets, {seconds:.0f} s"
-            sys.stderr.write(f"\r{text}{end}")
-            sys.stderr.flush()
-        yield verdict
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The parametric bootstrap of generalised models."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import interlace
-from glmm.cases import CASES, fitted
+from glmm.cases import CASES, fitted, load
 from interlace import ConvergenceWarning, InterlaceError
+from interlace.model.simulate import blocks, seed_sequence
 
 
 @pytest.mark.parametrize("index", [3, 6], ids=lambda i: CASES[i].file)
@@ -50,9 +53,46 @@ def test_replicates_that_fail_are_counted_with_their_reason():
     assert boot.n_singular > 0
 
 
+@pytest.mark.parametrize("index", [3, 7, 10], ids=lambda i: CASES[i].file)
+def test_cases_are_levels_with_their_rows(index):
+    """A replicate is the fit of the rows drawn, levels drawn twice counted as two."""
+    result = fitted(index)
+    boot = result.bootstrap(3, "cases", seed=5)
+    group, case = next(iter(result.ngroups)), CASES[index]
+    block = next(iter(blocks(seed_sequence(5), 3)))
+    drawn = np.floor(block.rng.random((3, result.ngroups[group])) * result.ngroups[group])
+    levels = result.random_effects[group].index
+    data = load(case.data)
+    for i, picks in enumerate(drawn.astype(int)):
+        parts = [
+            data[data[group].astype(str) == str(levels[one])].assign(**{group: f"copy {j}"})
+            for j, one in enumerate(picks)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again = interlace.fit(case.formula, pd.concat(parts), **case.options)
+        found = boot.replicates.loc[i]
+        p = len(result.fe_params)
+        np.testing.assert_allclose(found.iloc[:p], again.fe_params, rtol=1e-4, atol=1e-5)
+        sd = float(np.sqrt(np.asarray(again.variance_components[group]).flat[0]))
+        assert found[f"sd_Intercept|{group}"] == pytest.approx(sd, rel=1e-3, abs=1e-4)
+
+
+def test_cases_of_rows_and_of_all_factors():
+    result = fitted(11)
+    for group in ("observation", "all"):
+        boot = result.bootstrap(3, "cases", seed=1, group=group)
+        assert np.isfinite(boot.replicates.to_numpy()).all() and len(boot.replicates) == 3
+    with pytest.raises(InterlaceError, match="unknown grouping factor 'herd'"):
+        result.bootstrap(3, "cases", group="herd")
+    one = fitted(3).bootstrap(4, "cases", seed=1, statistic=lambda r: r.fe_params)
+    same = fitted(3).bootstrap(4, "cases", seed=1).replicates[list(fitted(3).fe_params.index)]
+    np.testing.assert_allclose(one.replicates, same, rtol=1e-12)
+
+
 def test_what_is_refused():
     result = fitted(3)
-    for kind in ("residual", "wild", "cases"):
+    for kind in ("residual", "wild"):
         with pytest.raises(InterlaceError, match=f"kind='{kind}' is for linear models"):
             result.bootstrap(5, kind)
     with pytest.raises(InterlaceError, match="n must be an integer of at least 2"):

@@ -115,7 +115,7 @@ def test_what_is_refused():
         result.emmeans("period", ddf="satterthwaite")
     with pytest.raises(InterlaceError, match="type must be 'link' or 'response'"):
         result.emmeans("period", type="mean")
-    with pytest.raises(InterlaceError, match="robust= is for Gaussian models"):
+    with pytest.raises(InterlaceError, match="corrects the residuals of a linear model"):
         result.emmeans("period", robust="CR2")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interlace.errors import choose
+from interlace import inference
+from interlace.errors import InterlaceError, choose
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.general import bootstrap_general
@@ -18,12 +20,67 @@ from interlace.inference.tested import Coefficients
 from interlace.model.confidence import coverage_of
 from interlace.model.generalised import FittedGeneralModel
 
+if TYPE_CHECKING:
+    from interlace.inference.robust.clusters import Cluster
+    from interlace.inference.wald import Reference
+
 METHODS = ("wald", "profile", "bootstrap")
 
 
 @dataclass(frozen=True, eq=False)
 class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
     """Coefficients with tables, tests and intervals: a chapter of ``CrossedGLMMResult``."""
+
+    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+        """A cluster-robust reference."""
+        return inference.robust.scores.score_reference(self, kind, cluster, ddf)
+
+    def cov_params(
+        self, *, ddf: str | None = None, robust: str | None = None, cluster: Cluster = None
+    ) -> pd.DataFrame:
+        """Covariance of the coefficients that tests use, ``(p, p)``.
+
+        :attr:`fe_cov`, or one that is robust to a wrong model of the responses within clusters.
+
+        Parameters
+        ----------
+        ddf
+            ``"normal"``, or nothing.
+        robust
+            ``"CR0"``: the sandwich of the scores of clusters.  ``"CR1"``: times ``m / (m - 1)`` for
+            ``m`` clusters; ``"CR1S"``: also times ``(n - 1) / (n - p)``.
+        cluster
+            A grouping factor, a column of the data, or a value for each row; by default the
+            grouping factor within which all others are nested.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown kind or cluster; clusters that random effects correlate, of which the
+            log-likelihood is no sum.
+
+        Notes
+        -----
+        ``H^-1 [sum_i s_i s_i'] H^-1`` in all parameters together, with the scores ``s_i`` of the
+        clusters and the observed information ``H``; the block of the fixed effects is returned
+        (White 1982, Econometrica 50, 1-25).  Standard errors become robust; the estimates remain
+        those of the model.  Tests have t and F with ``m - 1`` degrees of freedom.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cbpp = interlace.datasets.load("cbpp")
+        >>> result = interlace.fit(
+        ...     "incidence ~ period", cbpp, groups="herd", family="binomial", trials="size"
+        ... )
+        >>> result.coef_table(robust="CR1")[["estimate", "se", "df"]].round(3)
+                     estimate     se    df
+        Intercept      -1.399  0.296  14.0
+        period[T.2]    -0.992  0.470  14.0
+        period[T.3]    -1.129  0.531  14.0
+        period[T.4]    -1.580  0.375  14.0
+        """
+        return super().cov_params(ddf=ddf, robust=robust, cluster=cluster)
 
     @cached_property
     def fe_conf_int(self) -> pd.DataFrame:
@@ -37,6 +94,9 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         parm: str | Sequence[str] | None = None,
         *,
         alpha: float | None = None,
+        ddf: str | None = None,
+        robust: str | None = None,
+        cluster: Cluster = None,
         n_bootstrap: int = 1000,
         seed: int | None = None,
     ) -> pd.DataFrame:
@@ -54,6 +114,8 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
             Names of the parameters wanted; all by default.
         alpha
             ``1 - level``, as statsmodels calls it.
+        ddf, robust, cluster
+            For ``"wald"``, as in :meth:`cov_params`.
         n_bootstrap, seed
             For ``"bootstrap"``.
 
@@ -80,9 +142,12 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         """
         coverage = coverage_of(level, alpha)
         method = choose("method", method, METHODS)
+        if robust is not None and method != "wald":
+            raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
         if method == "profile":
             return profile_limits_general(self.estimate, parm=parm, level=coverage)
         if method == "bootstrap":
             found = bootstrap_general(self, n_bootstrap, seed=seed).conf_int(coverage)
             return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]
-        return wald_intervals(self.estimate, self._reference(None), coverage, parm)
+        reference = self._reference(ddf, robust, cluster)
+        return wald_intervals(self.estimate, reference, coverage, parm)

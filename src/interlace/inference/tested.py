@@ -52,10 +52,8 @@ class Coefficients(Labelled[E]):
         return inference.tables.reference(self.estimate, ddf)
 
     def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
-        """A cluster-robust reference."""
-        raise InterlaceError(
-            "robust= is for Gaussian models: tests of other families take the model's covariance"
-        )
+        """A cluster-robust reference, of which every family of models has its own."""
+        raise NotImplementedError
 
     @cached_property
     def _coefficients(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 
@@ -24,7 +24,7 @@ from interlace.errors import (
 )
 from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
 from interlace.glmm.families import Family
-from interlace.glmm.laplace import Laplace
+from interlace.glmm.laplace import Laplace, zeros
 from interlace.glmm.links import Link, unbounded
 from interlace.glmm.names import family_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
@@ -42,7 +42,7 @@ from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
 from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
-from interlace.sums.crossprod import CrossProducts
+from interlace.sums.crossprod import Codes, CrossProducts
 from interlace.sums.terms import Floats
 
 # Families whose dispersion multiplies the variance function.
@@ -154,6 +154,43 @@ def re_estimated(model: FittedGeneralModel, y: Floats) -> tuple[Design, GeneralE
     _refuse_pure(new)
     approximation = model.estimate.approximation
     return outcome.design, estimate_general(new, approximation, near=model.estimate)
+
+
+def re_drawn(model: FittedGeneralModel, design: Design, rows: Codes) -> GeneralEstimate:
+    """The estimate for ``rows`` drawn from those of the fit, of which ``design`` is made.
+
+    Raises
+    ------
+    InterlaceError
+        A variance has no finite estimate.
+    """
+    old, options = model.estimate.problem, model.options
+    y, trials = old.y[rows], old.trials[rows]
+    working = working_rows(design, unit_of(old.family, y, trials))
+    new = problem_of(
+        old.family,
+        working,
+        y,
+        trials=trials,
+        weights=design.weights,
+        offset=old.offset[rows],
+        precision=None if options.fixed_prior is None else _precision(working, options.fixed_prior),
+    )
+    _refuse_pure(new)
+    return estimate_general(new, model.estimate.approximation, near=_moved(model.estimate, new))
+
+
+def _moved(estimate: GeneralEstimate, problem: Problem) -> GeneralEstimate | None:
+    """The estimate in the basis of other rows, if these have the same columns."""
+    if problem.rows.names != estimate.A.names:
+        return None
+    templates: list[Floats] = [
+        np.asarray(np.linalg.solve(B, T), dtype=np.float64)
+        for B, T in zip(problem.rows.random, estimate.user_templates, strict=True)
+    ]
+    beta: Floats = np.asarray(np.linalg.solve(problem.rows.fixed, estimate.beta), dtype=np.float64)
+    x = problem.pack(templates, beta, estimate.gamma)
+    return replace(estimate, problem=problem, x=x, u=zeros(problem), optimum=None)
 
 
 def _refuse_pure(problem: Problem) -> None:

@@ -206,22 +206,25 @@ class GeneralResponses(TestedGeneralModel):
         n_jobs: int = 1,
         progress: bool | None = None,
     ) -> BootstrapResult:
-        """Parametric bootstrap of the parameters, or of any statistic of the fit.
+        """Bootstrap of the parameters, or of any statistic of the fit.
 
         Parameters
         ----------
         n
-            Replicates: responses simulated from the fit with new random effects, each fitted from
-            the fit's optimum.
+            Replicates, each fitted from the fit's optimum.
         kind
-            ``"parametric"``; there are no residuals to draw from.
+            ``"parametric"``: responses simulated from the fit with new random effects.
+            ``"cases"``: levels of a grouping factor drawn with replacement together with their
+            rows, for which the family need not be right.  There are no residuals to draw from.
         seed
             Replicates depend on it and on their number alone, whatever ``n`` and ``n_jobs``.
         statistic
             A function of a result that returns a number, an array or a Series; ``None`` for fixed
             effects, standard deviations, correlations, and the dispersion, size or precision.
         group
-            Not used by ``"parametric"``.
+            What ``"cases"`` draws: a grouping factor (by default the first of the formula),
+            ``"observation"`` for rows, or ``"all"`` for every factor independently; as in
+            :meth:`interlace.CrossedLMEResult.bootstrap`.
         n_jobs
             Processes; -1 for as many as there are cores.
         progress
@@ -236,7 +239,7 @@ class GeneralResponses(TestedGeneralModel):
         Raises
         ------
         InterlaceError
-            Another kind, or fewer than 2 replicates.
+            A kind that needs residuals, or fewer than 2 replicates.
 
         Examples
         --------

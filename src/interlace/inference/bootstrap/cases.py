@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from interlace.design.design import Design
+from interlace.design.formula import MixedFormula
 from interlace.errors import InterlaceError, unknown
 from interlace.inference.bootstrap.samplers import is_nested, pick
 from interlace.sums.crossprod import Codes, CrossProducts, cross_products
@@ -65,15 +66,29 @@ class Cases:
             The sample is empty, a factor has fewer than 2 levels in it, or columns of the fixed
             effects became redundant.
         """
+        design, _ = self.redrawn(uniform)
+        A = cross_products(design)
+        self.refuse_others(A.names)
+        return design, A
+
+    def redrawn(self, uniform: Floats) -> tuple[Design, Codes]:
+        """Design of one sample, and which rows it holds.
+
+        Raises
+        ------
+        InterlaceError
+            The sample is empty, or a factor has fewer than 2 levels in it.
+        """
         rows, copies = self._rows(uniform)
         if len(rows) < 2:
             raise InterlaceError(f"the sample has {len(rows)} rows")
-        design = self._design(rows, copies)
-        A = cross_products(design)
-        if A.names != self.names:
-            lost = ", ".join(name for name in self.names if name not in A.names)
+        return self._design(rows, copies), rows
+
+    def refuse_others(self, names: tuple[str, ...]) -> None:
+        """Refuse a sample of which some columns of the fixed effects became redundant."""
+        if names != self.names:
+            lost = ", ".join(name for name in self.names if name not in names)
             raise InterlaceError(f"the fixed effects of the sample are rank deficient: {lost}")
-        return design, A
 
     def _rows(self, uniform: Floats) -> tuple[Codes, dict[str, Codes]]:
         """Rows of a sample, and for every drawn factor the copy that a row belongs to."""
@@ -114,6 +129,12 @@ class Cases:
             kept=np.ones(len(rows), dtype=bool),
             index=None,
         )
+
+
+def groups_of(formula: MixedFormula, design: Design) -> dict[str, Codes]:
+    """Codes of the rows by grouping factor, in the order of the formula."""
+    codes = {t.group: c for t, c in zip(design.terms, design.codes, strict=True)}
+    return {term.key: codes[term.key] for term in formula.random}
 
 
 def members(one: Factor, levels: Codes) -> Codes:

@@ -1,4 +1,4 @@
-"""The parametric bootstrap of a generalised model."""
+"""The bootstrap of a generalised model: parametric, and of cases."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.glmm.estimate import GeneralEstimate
+from interlace.inference.bootstrap.cases import Cases, cases, groups_of
 from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.running import Fit, OneByOne, Statistic, check, replicated
 from interlace.model.drawn import draw_one
-from interlace.model.generalised import FittedGeneralModel, re_estimated
+from interlace.model.generalised import FittedGeneralModel, re_drawn, re_estimated
 from interlace.model.simulate import Block, Seed
 from interlace.sums.terms import Floats
 
+KINDS = ("parametric", "cases")
 M = TypeVar("M", bound=FittedGeneralModel)
 
 
@@ -36,23 +38,27 @@ def bootstrap_general(
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> BootstrapResult:
-    """Responses simulated from the fit, each fitted from the fit's optimum.
+    """Responses simulated from the fit, or levels drawn with their rows, fitted from its optimum.
 
     Raises
     ------
     InterlaceError
-        Another kind, or an argument out of range.
+        A kind that needs residuals, or an argument out of range.
     """
-    require_rows(result.design, "bootstrap")
+    design = require_rows(result.design, "bootstrap")
     check(n, kind, statistic, group, n_jobs)
-    if kind != "parametric":
+    if kind not in KINDS:
         raise InterlaceError(
-            f"kind={kind!r} is for linear models: a generalised model has no residuals to draw "
-            f"from; use kind='parametric'"
+            f"kind={kind!r} is for linear models: the responses of a generalised one are not means "
+            f"plus residuals that could be drawn; use kind='parametric' or kind='cases'"
         )
     reader = GeneralParameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
-    run = OneByOne(_Fits(result), reader)
+    drawn: _Fits | _CaseFits = _Fits(result)
+    if kind == "cases":
+        groups = groups_of(result.formula, design)
+        drawn = _CaseFits(result, cases(design, result.estimate.A.names, groups, group))
+    run = OneByOne(drawn, reader)
     return replicated(run, original, kind, n, seed=seed, n_jobs=n_jobs, progress=progress)
 
 
@@ -94,5 +100,24 @@ class _Fits:
             while len(drawn) <= i:
                 drawn.append(draw_one(self.result, rng))
             return re_estimated(self.result, drawn[i])
+
+        return fit
+
+
+@dataclass(frozen=True, eq=False)
+class _CaseFits:
+    """Fits to levels drawn with their rows."""
+
+    result: FittedGeneralModel
+    cases: Cases
+
+    def __call__(self, block: Block) -> Fit[GeneralEstimate]:
+        uniform = block.rng.random((block.size, self.cases.n_draws))
+
+        def fit(i: int) -> tuple[Design, GeneralEstimate]:
+            design, rows = self.cases.redrawn(uniform[i])
+            estimate = re_drawn(self.result, design, rows)
+            self.cases.refuse_others(estimate.A.names)
+            return design, estimate
 
         return fit

@@ -18,7 +18,7 @@ from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
-from interlace.inference.bootstrap.cases import Cases, cases
+from interlace.inference.bootstrap.cases import Cases, cases, groups_of
 from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.running import Chunk, Fit, OneByOne, Statistic, check, replicated
 from interlace.inference.bootstrap.samplers import Parametric, Residual, reflated, wild
@@ -29,7 +29,6 @@ from interlace.model.simulate import (
     Simulator,
     expected,
 )
-from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
 KINDS = ("parametric", "residual", "cases", "wild")
@@ -233,7 +232,7 @@ def _runner(
 ) -> _Together | _CasesTogether | OneByOne[Estimate]:
     """How the replicates of a kind are made."""
     estimate = result.estimate
-    groups = _groups(result)
+    groups = groups_of(result.formula, design)
     rows = weighted_columns(design, estimate.A)
     refitter = Refitter(estimate, rows, result.options.mc_tolerance)
     if kind == "cases":
@@ -251,13 +250,6 @@ def _runner(
     if refitter.batched and isinstance(reader, _Parameters):
         return _Together(refitter, sampler, reader)
     return OneByOne(_ResponseFits(design, refitter, sampler), reader)
-
-
-def _groups(result: FittedModel) -> dict[str, Codes]:
-    """Codes of the rows by grouping factor, in the order of the formula."""
-    design = require_rows(result.design, "bootstrap")
-    codes = {t.group: c for t, c in zip(design.terms, design.codes, strict=True)}
-    return {term.key: codes[term.key] for term in result.formula.random}
 
 
 @dataclass(frozen=True, eq=False)

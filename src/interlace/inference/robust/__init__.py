@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interlace.inference.robust import reference as reference
+    from interlace.inference.robust import scores as scores
     from interlace.inference.robust import subjects as subjects
 
-_CHAPTERS = ("reference", "subjects")
+_CHAPTERS = ("reference", "scores", "subjects")
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ from interlace.design.design import Design
 from interlace.design.frame import Codes, Column, hint
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
 from interlace.sums.terms import Floats
 
 Cluster = str | Sequence[str] | ArrayLike | None
@@ -38,7 +39,7 @@ class Clusters:
     count: int
 
 
-def clusters_of(model: FittedModel, cluster: Cluster) -> list[Clusters]:
+def clusters_of(model: Labelled[Any], cluster: Cluster) -> list[Clusters]:
     """Partitions of the rows of a fit: one, or several for clustering in several ways.
 
     Parameters
@@ -69,16 +70,16 @@ def clusters_of(model: FittedModel, cluster: Cluster) -> list[Clusters]:
     return [_grouped(design, frame.as_column(cluster, "cluster"), "cluster")]
 
 
-def _keys(model: FittedModel) -> dict[str, int]:
+def _keys(model: Labelled[Any]) -> dict[str, int]:
     """Position of a term of every grouping factor."""
     return {term.group: j for j, term in enumerate(model.estimate.A.terms)}
 
 
-def _columns(model: FittedModel) -> tuple[str, ...]:
+def _columns(model: Labelled[Any]) -> tuple[str, ...]:
     return () if model.data is None else frame.open_table(model.data).names
 
 
-def _named(model: FittedModel, design: Design, name: str) -> Clusters:
+def _named(model: Labelled[Any], design: Design, name: str) -> Clusters:
     """A grouping factor, or a column of the data."""
     keys = _keys(model)
     if name in keys:
@@ -121,7 +122,7 @@ def _partition(name: str, codes: Codes) -> Clusters:
     return Clusters(name, own, count)
 
 
-def _outermost(model: FittedModel, design: Design) -> Clusters:
+def _outermost(model: Labelled[Any], design: Design) -> Clusters:
     """The grouping factor within which all others are nested."""
     for key, j in sorted(_keys(model).items(), key=lambda item: model.estimate.A.terms[item[1]].l):
         found = _partition(key, design.codes[j])
@@ -134,7 +135,7 @@ def _outermost(model: FittedModel, design: Design) -> Clusters:
     )
 
 
-def crossing(model: FittedModel, design: Design, clusters: Clusters) -> list[str]:
+def crossing(model: Labelled[Any], design: Design, clusters: Clusters) -> list[str]:
     """Grouping factors with a level in several clusters, which correlates these.
 
     Terms whose variance is estimated as zero correlate nothing.
