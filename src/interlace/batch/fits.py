@@ -6,7 +6,7 @@ for other responses on one design, where most is shared, see :mod:`interlace.bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,18 +17,19 @@ from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
 from interlace.estimation.basins import (
+    ROUNDS,
     are_few,
+    around,
     doubted,
     elsewhere,
     is_loose,
     raised,
-    searched_again,
 )
-from interlace.estimation.criterion import ZERO_SIZE, Criterion, Evaluation
+from interlace.estimation.criterion import ZERO_SIZE, Criterion
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
-from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import LOWER, SAME, Mask
+from interlace.estimation.unbounded import is_saturated, minimised
 from interlace.solver.blocks import solved
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
@@ -42,6 +43,7 @@ _START_FLOOR = 0.1
 # Numbers in one array by level and replicate, or of the remainder and replicate.
 _CACHED = 1 << 17
 NOTHING_LEFT = "the fixed effects reproduce the response exactly"
+NO_RESIDUAL = "the random effects leave no residual variance"
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,7 @@ def minimized(
         factor.half[:, shape.q :, shape.q :],
         np.sqrt(factor.sigma2),
         found.value,
-        {i: f"no convergence: {why}" for i, why in found.failures.items()},
+        found.failures,
     )
 
 
@@ -151,7 +153,7 @@ def optima(
     Searches start from working templates ``(B, k, k)``, and again where they end at a singular
     template or near it (see :mod:`interlace.estimation.basins`).  ``bases`` (k, k) or (B, k, k) are
     those of the terms.  A search that fails is repeated by the single optimiser, on the criterion
-    that ``alone`` makes.
+    that ``alone`` makes, before it is called a failure.
     """
     shape, problem = batch.shape, BatchProblem(batch)
     packed = shape.packed(dict(enumerate(start)))
@@ -161,18 +163,34 @@ def optima(
     again = doubted(shape.terms, templates, found.newton, found.n_evaluations, loose=loose)
     rows = np.flatnonzero(found.converged & again)
     if len(rows):
-        part = problem.take(rows)
         units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
         units = [U[rows] if U.ndim == 3 else U for U in units]
         minima = [T[rows] for T in templates]
-        for templates in elsewhere(shape.terms, minima, found.newton[rows], units, loose=loose):
-            there = shape.packed(dict(enumerate(templates)))
-            other = minimize_many(part, there, gain_tolerance=gain_tolerance)
-            found = found.or_lower(other, rows, LOWER).unsettled(other, rows, SAME)
-    for i in found.failures:
-        best = _minimum_alone(alone, i, packed[i], gain_tolerance)
-        if best is not None:
-            found = found.with_minimum(i, best)
+        starts = elsewhere(shape.terms, minima, found.newton[rows], units, loose=loose)
+        before, found = found, _from(found, problem, rows, starts, gain_tolerance)
+        for _ in range(ROUNDS - 1):
+            rows = np.flatnonzero(found.converged & (found.value < before.value - LOWER))
+            if not len(rows):
+                break
+            minima = [T[rows] for T in shape.unpacked(found.x).values()]
+            starts = around(shape.terms, minima, found.newton[rows])
+            before, found = found, _from(found, problem, rows, starts, gain_tolerance)
+    return _alone_where_needed(found, packed, batch, alone, gain_tolerance)
+
+
+def _from(
+    found: Minima,
+    problem: BatchProblem,
+    rows: NDArray[np.intp],
+    starts: Iterator[list[Floats]],
+    gain_tolerance: float,
+) -> Minima:
+    """Minima, some of them searched from other templates, too."""
+    part = problem.take(rows)
+    for templates in starts:
+        there = problem.batch.shape.packed(dict(enumerate(templates)))
+        other = minimize_many(part, there, gain_tolerance=gain_tolerance)
+        found = found.or_lower(other, rows, LOWER).unsettled(other, rows, SAME)
     return found
 
 
@@ -186,17 +204,34 @@ def _is_loose(terms: Sequence[ReTerm], alone: Callable[[int], Criterion]) -> boo
         return False  # nothing is left of the response: that fit fails
 
 
-def _minimum_alone(
-    alone: Callable[[int], Criterion], i: int, start: Floats, gain_tolerance: float
-) -> Minimum[Evaluation] | None:
-    """The minimum of one criterion by the single optimiser, if there is one."""
-    try:
-        criterion = alone(i)
-        first = minimize(criterion, start, gain_tolerance=gain_tolerance)
-        best = searched_again(criterion, first, gain_tolerance=gain_tolerance).found
-    except (InterlaceError, np.linalg.LinAlgError):
-        return None  # nothing is left of the response: the failure stands
-    return best if best.converged else None
+def _alone_where_needed(
+    found: Minima,
+    start: Floats,
+    batch: Batch,
+    alone: Callable[[int], Criterion],
+    gain_tolerance: float,
+) -> Minima:
+    """Minima of a batch, those that it has not found, or cannot judge, by the rule of a single fit.
+
+    That is so where a model has as many columns as rows: its likelihood may have no maximum.
+    """
+    terms, p = batch.shape.terms, batch.sy.shape[1] - batch.shape.q
+    n = np.broadcast_to(batch.nu + (p if batch.shape.reml else 0), len(found.value))
+    crowded = np.flatnonzero(sum(t.q for t in terms) + p >= n).tolist()
+    for i in sorted({*found.failures, *crowded}):
+        try:
+            criterion = alone(i)
+            if i not in found.failures and not is_saturated(criterion.A):
+                continue
+            best = minimised(criterion, start[i], gain_tolerance=gain_tolerance).found
+        except InterlaceError as error:
+            found = found.failing(i, str(error))
+        except np.linalg.LinAlgError:
+            found = found.failing(i, NO_RESIDUAL)
+        else:
+            why = f"no convergence: {best.message}"
+            found = found.with_minimum(i, best) if best.converged else found.failing(i, why)
+    return found
 
 
 def in_units(

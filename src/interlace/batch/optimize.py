@@ -7,7 +7,8 @@ done leave the active set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Problem(Protocol):
 class Minima:
     """Where every search stopped; ``outcome`` is an :class:`Outcome` by number.
 
+    ``reasons`` say more of replicates that have no minimum.
     ``further`` (B, c) is the Newton step from there, flat directions left out: nothing to gain, but
     digits of ``x``.
     """
@@ -84,6 +86,7 @@ class Minima:
     predicted_gain: Floats
     n_evaluations: NDArray[np.intp]
     outcome: NDArray[np.intp]
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def converged(self) -> Mask:
@@ -108,6 +111,7 @@ class Minima:
             _with(self.predicted_gain, where, other.predicted_gain[better]),
             n,
             _with(self.outcome, where, other.outcome[better]),
+            self.reasons,
         )
 
     def with_minimum(self, i: int, found: Minimum[P]) -> Minima:
@@ -135,11 +139,17 @@ class Minima:
             outcome=_with(self.outcome, rows[lower], stuck),
         )
 
+    def failing(self, i: int, why: str) -> Minima:
+        """The same, of which one replicate has no minimum for a reason."""
+        outcome = _with(self.outcome, np.array([i]), np.array([int(Outcome.INVALID)]))
+        return replace(self, outcome=outcome, reasons={**self.reasons, i: why})
+
     @property
     def failures(self) -> dict[int, str]:
         """Why a search found no minimum, by replicate."""
-        failed = np.flatnonzero(~self.converged)
-        return {int(i): Outcome(self.outcome[i]).sentence for i in failed}
+        failed = np.flatnonzero(~self.converged).tolist()
+        ended = {i: f"no convergence: {Outcome(self.outcome[i]).sentence}" for i in failed}
+        return ended | {i: why for i, why in self.reasons.items() if i in ended}
 
 
 def _with(array: NDArray[N], where: Index, values: NDArray[N]) -> NDArray[N]:

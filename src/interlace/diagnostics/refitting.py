@@ -13,15 +13,15 @@ from functools import cached_property
 import numpy as np
 
 from interlace.batch.factor import factorize
-from interlace.batch.fits import off_boundary, optima, stacked
+from interlace.batch.fits import NO_RESIDUAL, off_boundary, optima, stacked
 from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
-from interlace.estimation.basins import searched_again
+from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.likelihood import gaussian
-from interlace.estimation.optimize import minimize
+from interlace.estimation.unbounded import minimised
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
@@ -115,17 +115,19 @@ class Deleter:
         """One fit with the ordinary solver; a note if it fails."""
         criterion = Criterion(self.deletable.without(sets[i]), self.reml)
         try:
-            first = minimize(criterion, criterion.pack(self.start), gain_tolerance=_GAIN)
-            best = searched_again(criterion, first, gain_tolerance=_GAIN).found
+            start = criterion.pack(self.start)
+            best = minimised(criterion, start, gain_tolerance=_GAIN).found
+        except InterlaceError as error:
+            return {i: str(error)}
         except np.linalg.LinAlgError:
-            return {i: "the model leaves no residual variance"}
+            return {i: NO_RESIDUAL}
         point = polished_point(best.point)
         factor = point.factor
         found.beta[i], found.C[i] = factor.beta, factor.vcov
         found.sigma2[i] = point.sigma2
         for all_, T in zip(found.templates, factor.templates, strict=True):
             all_[i] = T
-        return {} if best.converged else {i: f"the fit did not converge: {best.message}"}
+        return {} if best.converged else {i: f"no convergence: {best.message}"}
 
     # -------------------------------------------------------------- as a batch
 
@@ -150,7 +152,7 @@ class Deleter:
         found.sigma2[at] = factor.sigma2
         for j, T in templates.items():
             found.templates[j][at] = T
-        return {which[i]: f"the fit did not converge: {why}" for i, why in best.failures.items()}
+        return {which[i]: why for i, why in best.failures.items()}
 
     @cached_property
     def _full(self) -> Batch:

@@ -41,6 +41,8 @@ _BESIDE = 1e-6
 # take the most steps where there are many entries, and are left out there; where all terms are
 # single variances they have found nothing that the others did not.
 _RAISED, _LOWERED, _FAR, _LARGE, _SMALL, _MANY = 1.0, 0.1, 10.0, 10.0, 0.1, 16
+# How often a better minimum is searched around in turn.
+ROUNDS = 4
 # A search has run into a known minimum where its value is what the quadratic model there says, to
 # this share, and little is left to gain.
 _LIKE, _LITTLE = 0.5, 5.0
@@ -133,14 +135,9 @@ def elsewhere(
     (k, k) the identity in the user's units (lme4's start), all in the working basis; multiples are
     those of the identity there, so that no unit matters.
     """
-    starts = [
-        [raised(T, _RAISED) for T in templates],
-        [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)],
-    ]
-    if are_few(terms):
-        starts.append(_without_weak(terms, templates, newton))
+    starts = list(_around(terms, templates, newton))
+    starts.insert(1, [np.broadcast_to(U, T.shape) for U, T in zip(units, templates, strict=True)])
     if len(terms) < sum(t.template.size for t in terms) <= _MANY:
-        starts.append([_lowered(T) for T in templates])
         starts += [
             [
                 np.broadcast_to(np.diag(d), T.shape)
@@ -150,6 +147,34 @@ def elsewhere(
         ]
     elif loose:
         starts.append([np.broadcast_to(_FAR * np.eye(T.shape[-1]), T.shape) for T in templates])
+    yield from _different(starts, templates)
+
+
+def around(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats
+) -> Iterator[list[Floats]]:
+    """Of the templates of :func:`elsewhere` those that depend on the minimum.
+
+    A lower minimum that others led to is searched around in turn, and so on.
+    """
+    yield from _different(list(_around(terms, templates, newton)), templates)
+
+
+def _around(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats
+) -> Iterator[list[Floats]]:
+    """A minimum's templates with zeros raised, weak entries taken out, and the least lowered."""
+    yield [raised(T, _RAISED) for T in templates]
+    if are_few(terms):
+        yield _without_weak(terms, templates, newton)
+    if len(terms) < sum(t.template.size for t in terms) <= _MANY:
+        yield [_lowered(T) for T in templates]
+
+
+def _different(
+    starts: Sequence[list[Floats]], templates: Sequence[Floats]
+) -> Iterator[list[Floats]]:
+    """Those that are neither the minimum nor the same as one before."""
     for i, start in enumerate(starts):
         if not any(_equal(start, earlier) for earlier in (templates, *starts[:i])):
             yield start
@@ -228,31 +253,42 @@ def searched_again(
     count, loose = np.asarray(first.n_evaluations), is_loose(criterion.A)
     if first.converged and not doubted(terms, templates, newton, count, loose=loose):
         return Searched(first, 1, 1, True)
-    seen, n, starts = [first], first.n_evaluations, 1
+    seen, n, starts, best = [first], first.n_evaluations, 1, first
     units = criterion.working([np.eye(t.k) for t in terms])
-    for start in elsewhere(terms, templates, newton, units, loose=loose):
-        try:
-            found = minimize(
-                criterion,
-                pack(terms, start),
-                gain_tolerance=gain_tolerance,
-                watch=_later(watch, n),
-                doubt=Evaluation.doubt,
-                leave=lambda x, point, gain: _known(terms, seen, x, point, gain),
-            )
-        except np.linalg.LinAlgError:
-            continue  # nothing can be evaluated there, so that nothing is found
-        n, starts = n + found.n_evaluations, starts + 1
-        if found.outcome is Outcome.KNOWN:
-            continue
-        if all(abs(found.point.value - other.point.value) > SAME for other in seen):
-            seen.append(found)
-    best = first
-    for found in seen:
-        best = found if _better(found, best) else best
+    waiting = list(elsewhere(terms, templates, newton, units, loose=loose))
+    for _ in range(ROUNDS):
+        for start in waiting:
+            try:
+                found = minimize(
+                    criterion,
+                    pack(terms, start),
+                    gain_tolerance=gain_tolerance,
+                    watch=_later(watch, n),
+                    doubt=Evaluation.doubt,
+                    leave=lambda x, point, gain: _known(terms, seen, x, point, gain),
+                )
+            except np.linalg.LinAlgError:
+                continue  # nothing can be evaluated there, so that nothing is found
+            n, starts = n + found.n_evaluations, starts + 1
+            if found.outcome is Outcome.KNOWN:
+                continue
+            if all(abs(found.point.value - other.point.value) > SAME for other in seen):
+                seen.append(found)
+        before, best = best, _best_of(seen)
+        if best is before or not best.converged:
+            break
+        waiting = list(around(terms, criterion.unpack(best.x), best.point.newton_matrix))
     minima = sum(found.converged for found in seen)
     best = replace(best, n_evaluations=n)
     return Searched(best, max(minima, 1), starts, len(seen) == 1 and first.converged)
+
+
+def _best_of(seen: Sequence[Minimum[Evaluation]]) -> Minimum[Evaluation]:
+    """The minimum to be taken, the first one unless another is better."""
+    best = seen[0]
+    for found in seen:
+        best = found if _better(found, best) else best
+    return best
 
 
 def _better(found: Minimum[Evaluation], best: Minimum[Evaluation]) -> bool:

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import searched_again
 from interlace.estimation.certificate import Convergence, certificate, certificate_of
 from interlace.estimation.chance import (
     SEARCH,
@@ -34,6 +33,7 @@ from interlace.estimation.identified import (
 )
 from interlace.estimation.moments import moment_start
 from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.unbounded import minimised, require_maximum
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Exact, Iterative
 from interlace.solver.sharp import Sharp
@@ -282,6 +282,7 @@ def estimate_theta(
     With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
     every entry of theta is below ``mc_tolerance`` times its statistical one.
     """
+    require_maximum(criterion)
     start = _start(criterion, theta0)
     if isinstance(criterion.equations, Iterative):
         return _estimate_iteratively(criterion, start, mc_tolerance, watch)
@@ -295,9 +296,7 @@ def estimate_theta(
 def _minimised(criterion: Criterion, templates: Sequence[Floats], watch: Watch | None) -> Estimate:
     """The best minimum, first from working templates, by the exact solver."""
     with threads_for(criterion.rows_at_once):
-        start = criterion.pack(templates)
-        first = minimize(criterion, start, watch=watch, doubt=Evaluation.doubt)
-        best = searched_again(criterion, first, watch=watch)
+        best = minimised(criterion, criterion.pack(templates), watch=watch)
     return _estimate(criterion, best.found, certificate_of(best))
 
 

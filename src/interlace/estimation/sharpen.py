@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from interlace.estimation.basins import raised, searched_again
+from interlace.estimation.basins import raised
 from interlace.estimation.certificate import certificate_of
 from interlace.estimation.criterion import LOST, Criterion, Evaluation
 from interlace.estimation.estimate import Estimate, Watch
-from interlace.estimation.optimize import minimize
+from interlace.estimation.unbounded import minimised
 from interlace.machine.threads import threads_for
 from interlace.solver.blocks import solved
 from interlace.solver.sharp import Sharp, is_quick, rescaled, sizes, triangle
@@ -125,8 +125,7 @@ def _searched(
     """The optimum with random columns times ``factors`` (k,) per term, from templates there."""
     criterion = _in_units_of(R, A, factors, reml=reml)
     with threads_for(criterion.rows_at_once):
-        first = minimize(criterion, criterion.pack(start), watch=watch, doubt=Evaluation.doubt)
-        best = searched_again(criterion, first, watch=watch)
+        best = minimised(criterion, criterion.pack(start), watch=watch)
     convergence = certificate_of(best)
     templates = tuple(criterion.unpack(best.found.x))
     return Estimate(criterion, templates, convergence, best.found.point)

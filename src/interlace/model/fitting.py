@@ -30,6 +30,7 @@ from interlace.estimation.sharpen import (
     sharpened,
     until_lost,
 )
+from interlace.estimation.unbounded import is_saturated, no_residual
 from interlace.machine.progress import watcher
 from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
 from interlace.model.responses import new_response
@@ -140,6 +141,8 @@ def _fitted(
         try:
             estimate = _searched(design, criterion, options, theta0, watch)
         except np.linalg.LinAlgError as error:
+            if is_saturated(A):
+                raise no_residual(A) from error
             raise InterlaceError(
                 "the random effects leave no residual variance: the model reproduces the response "
                 "(a grouping factor, or several together, may tell every row apart; leave out a "

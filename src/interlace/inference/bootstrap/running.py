@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from interlace.batch.fits import NO_RESIDUAL
 from interlace.design.design import Design
 from interlace.errors import ConvergenceWarning, InterlaceError, choose, warn
 from interlace.inference.bootstrap.replicates import BootstrapResult
@@ -161,7 +162,7 @@ class OneByOne(Generic[E]):
             except InterlaceError as error:
                 errors[i] = str(error)
             except np.linalg.LinAlgError as error:
-                errors[i] = f"the random effects leave no residual variance ({error})"
+                errors[i] = f"{NO_RESIDUAL} ({error})"
         return Chunk(block.columns.start, values, singular, errors)
 
 
