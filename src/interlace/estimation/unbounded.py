@@ -35,8 +35,9 @@ _MOST = 3000
 _SOMETHING, _NOTHING = 1e-11, 1e-13
 # Sets of columns that are looked at.
 _SETS = 64
-# Templates that leave hardly any residual variance, and the factor at which a minimum is compared.
-_FAR, _FURTHER = 1e4, 10.0
+# Templates that leave hardly any residual variance; those that may be on their way there, and the
+# factor at which they are compared.
+_FAR, _LARGE, _FURTHER = 1e4, 10.0, 10.0
 
 Watch = Callable[[int, Evaluation, float], None]
 
@@ -135,9 +136,9 @@ def _may_be(A: CrossProducts) -> bool:
 def _runs_off(point: Evaluation) -> bool:
     """Whether the criterion is no higher with larger effects, or far from here."""
     criterion, templates = point.criterion, point.factor.templates
-    further = [_FURTHER * T for T in templates]
-    far = [_FAR * np.eye(len(T)) for T in templates]
-    places = (further, far) if any(T.any() for T in templates) else (far,)
+    places = [[_FAR * np.eye(len(T)) for T in templates]]
+    if any((np.abs(T) > _LARGE).any() for T in templates):
+        places.append([_FURTHER * T for T in templates])
     return any(_value(criterion, there) < point.value + SAME for there in places)
 
 
