@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -338,6 +339,27 @@ def test_a_likelihood_without_bound_says_so() -> None:
         found = interlace.fit("y ~ 1", frame, residual="us(visit | id)")
     assert not found.converged
     assert interlace.fit("y ~ 1", frame, residual="ar1(visit | id)").converged
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+@pytest.mark.parametrize("structure", ["us(visit | id)", "csh(visit | id, by=arm)"])
+def test_a_search_that_ends_at_a_singular_covariance_has_not_converged(
+    structure: str, n: int
+) -> None:
+    """Rounding can end a search on the way to where there is no bound: standard errors of 1e-8."""
+    rng = np.random.default_rng(n)
+    visits = np.tile(np.arange(5), n)
+    frame = pd.DataFrame(
+        {"id": np.repeat(np.arange(n), 5), "visit": visits, "v": visits.astype(str)}
+    )
+    frame["y"] = rng.normal(size=len(frame)) + rng.normal(size=n)[frame["id"]]
+    frame = frame.assign(x=rng.normal(size=len(frame)), arm=frame["id"] % 2)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = interlace.fit("y ~ x + v", frame, residual=structure, method="ML")
+    least = np.linalg.eigvalsh(np.atleast_3d(found.estimate.residual_covariances)).min()
+    assert not found.converged or least > 1e-6
+    assert found.converged or any("structure with fewer parameters" in str(w.message) for w in seen)
 
 
 def test_the_first_structure_that_converges_is_taken(trial: pd.DataFrame) -> None:

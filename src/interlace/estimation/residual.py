@@ -261,4 +261,8 @@ def estimate_structured(
             if (other.converged, -other.point.value) > (found.converged, -found.point.value):
                 found = other
     convergence = replace(certificate(found), n_evaluations=n, n_starts=starts)
+    if found.converged and is_degenerate(found.point):
+        # Rounding can end a search on its way to where the likelihood has no bound.
+        why = "the covariance of the residuals is singular"
+        convergence = replace(convergence, converged=False, message=why)
     return StructuredEstimate(criterion, found.x, convergence)
