@@ -154,7 +154,7 @@ _FOUND_IN = {
     ),
 }
 _PLACES = {name: place for place, names in _FOUND_IN.items() for name in names}
-_MODULES = ("datasets", "diagnostics", "families", "many")
+_MODULES = ("datasets", "diagnostics", "families", "many", "sklearn")
 
 
 def __getattr__(name: str) -> object:
