@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         rvc,
     )
     from interlace.diagnostics.collinearity import check_collinearity
+    from interlace.diagnostics.serial import autocorrelation, semivariogram
     from interlace.diagnostics.simulated import check_heteroscedasticity
     from interlace.door import fit
     from interlace.inference.compare import anova_models as anova
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from interlace.many.fits import ManyFits
     from interlace.plots import (
         dotplot_diag,
+        plot_autocorrelation,
         plot_coef,
         plot_influence,
         plot_profile,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         plot_ranef,
         plot_resid,
         plot_scale_location,
+        plot_semivariogram,
         plot_shrinkage,
     )
     from interlace.reporting import compare, table
@@ -71,6 +74,7 @@ __all__ = [
     "StructuredLMEResult",
     "UndeterminedWarning",
     "anova",
+    "autocorrelation",
     "check_approximation",
     "check_collinearity",
     "check_dispersion",
@@ -95,6 +99,7 @@ __all__ = [
     "load",
     "mdffits",
     "n_influential",
+    "plot_autocorrelation",
     "plot_coef",
     "plot_influence",
     "plot_profile",
@@ -102,10 +107,12 @@ __all__ = [
     "plot_ranef",
     "plot_resid",
     "plot_scale_location",
+    "plot_semivariogram",
     "plot_shrinkage",
     "pool",
     "power",
     "rvc",
+    "semivariogram",
     "table",
 ]
 
@@ -120,6 +127,7 @@ _FOUND_IN = {
     "sums.crossprod": ("CrossProducts",),
     "inference.pooled": ("pool",),
     "diagnostics.collinearity": ("check_collinearity",),
+    "diagnostics.serial": ("autocorrelation", "semivariogram"),
     "diagnostics.simulated": ("check_heteroscedasticity",),
     "many.fit_many": ("fit_many",),
     "many.fits": ("ManyFits",),
@@ -143,6 +151,7 @@ _FOUND_IN = {
     ),
     "plots": (
         "dotplot_diag",
+        "plot_autocorrelation",
         "plot_coef",
         "plot_influence",
         "plot_profile",
@@ -150,6 +159,7 @@ _FOUND_IN = {
         "plot_ranef",
         "plot_resid",
         "plot_scale_location",
+        "plot_semivariogram",
         "plot_shrinkage",
     ),
 }

@@ -283,8 +283,8 @@ def test_reports(result: StructuredLMEResult) -> None:
 
 
 def test_verbs_that_are_not_there_say_so(result: StructuredLMEResult) -> None:
-    with pytest.raises(AttributeError, match="not built yet"):
-        result.bootstrap(10)
+    with pytest.raises(AttributeError, match="'r2' is not there for models with residual="):
+        result.r2()
     with pytest.raises(AttributeError, match="has no attribute 'bootstraps'"):
         result.bootstraps  # noqa: B018
     with pytest.raises(InterlaceError, match=r"not built yet .*us\(AVISIT"):
@@ -293,8 +293,8 @@ def test_verbs_that_are_not_there_say_so(result: StructuredLMEResult) -> None:
         result.coef_table(robust="CR2", cluster="ARMCD")
     with pytest.raises(InterlaceError, match="robust must be one of"):
         result.coef_table(robust="HC3")
-    with pytest.raises(InterlaceError, match="not built"):
-        result.conf_int(method="profile")
+    with pytest.raises(InterlaceError, match="method must be"):
+        result.conf_int(method="exact")
 
 
 def test_a_result_is_kept_and_fitted_again(result: StructuredLMEResult) -> None:

@@ -245,7 +245,11 @@ class Decaying:
         return Between(low=0.0)
 
     def __call__(self, r: Floats) -> Floats:
-        return np.asarray(np.float64(r[0]) ** distances(self.times))
+        return self.apart(distances(self.times), r)
+
+    def apart(self, d: Floats, r: Floats) -> Floats:
+        """Correlations at distances."""
+        return np.asarray(np.float64(r[0]) ** d)
 
     def jacobian(self, r: Floats) -> Floats:
         return np.asarray((distances(self.times) / r[0] * self(r))[:, :, None])
@@ -278,10 +282,15 @@ class Ranged:
         return Positive()
 
     def __call__(self, r: Floats) -> Floats:
-        return np.asarray(np.exp(-self._scaled(r)))
+        return self.apart(distances(self.times), r)
+
+    def apart(self, d: Floats, r: Floats) -> Floats:
+        """Correlations at distances."""
+        return np.asarray(np.exp(-((d / r[0]) ** self.power)))
 
     def jacobian(self, r: Floats) -> Floats:
-        return np.asarray((self(r) * self.power * self._scaled(r) / r[0])[:, :, None])
+        s = self._scaled(r)
+        return np.asarray((np.exp(-s) * self.power * s / r[0])[:, :, None])
 
     def curvature(self, r: Floats) -> Floats:
         s, p = self._scaled(r), self.power

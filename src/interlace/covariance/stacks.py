@@ -65,6 +65,10 @@ class Stack(Protocol):
         """Covariances of residuals alone, a scaling of rows left out: ``(G or 1, V, V)``."""
         ...
 
+    def noise(self, x: Floats) -> Floats:
+        """Covariance of residuals alone, rows scaled: ``(G, V, V)``."""
+        ...
+
     def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
         """Parameters of the residuals and their Jacobian ``(m, size)``."""
         ...
@@ -132,6 +136,9 @@ class Separate:
         return np.concatenate([self.structure.start(S) for S in moments])
 
     def residual(self, x: Floats) -> Floats:
+        return self(x)
+
+    def noise(self, x: Floats) -> Floats:
         return self(x)
 
     def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
@@ -223,8 +230,7 @@ class Joined:
         return d[:, :, None] * d[:, None, :], np.stack([one(xi) for one in self.structures])
 
     def __call__(self, x: Floats) -> Floats:
-        outer, S = self._scaled(x)
-        found = outer * S
+        found = self.noise(x)
         for T, Z in zip(self.parts(x)[2], self.Z, strict=True):
             found = found + (Z @ T) @ np.swapaxes(Z @ T, 1, 2)
         return found
@@ -276,6 +282,10 @@ class Joined:
 
     def residual(self, x: Floats) -> Floats:
         return self.structure(self.parts(x)[0])[None]
+
+    def noise(self, x: Floats) -> Floats:
+        outer, S = self._scaled(x)
+        return np.asarray(outer * S)
 
     def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
         xi, eta, _ = self.parts(x)

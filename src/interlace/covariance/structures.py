@@ -207,6 +207,13 @@ class Scaled:
         psi = self.chart(xi)
         return Natural(self._first(psi), self._second(psi), self.chart.jacobian(xi))
 
+    def apart(self, d: Floats, xi: Floats) -> Floats:
+        """Covariances at distances ``d``, where the correlation is one of these."""
+        psi = self.chart(xi)
+        if not isinstance(self.correlation, Decaying | Ranged):
+            raise TypeError(f"{type(self.correlation).__name__} is no function of distances")
+        return np.asarray(psi[0] * self.correlation.apart(d, psi[1:]))
+
     # -------------------------------------------------------------- by psi
 
     def _factors(self, psi: Floats) -> tuple[Floats, Floats]:

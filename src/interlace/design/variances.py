@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
 from interlace.design.encode import Floats
-from interlace.design.groups import group_rows
+from interlace.design.groups import Grouping, group_rows, recode_rows
 from interlace.errors import InterlaceError
 
 VARIANCES = ("varident", "varpower", "varexp")
@@ -38,11 +39,14 @@ class Scales:
         Of every number: its name, and whether its exponential is reported, a ratio.
     units
         ``(q,)``: what is reported of a number is divided by it.
+    strata
+        Of ``varident``, to tell them in other rows.
     """
 
     rows: Floats
     ratios: tuple[tuple[str, bool], ...]
     units: Floats
+    strata: Grouping | None = None
 
 
 def scales_of(term: VarianceTerm | None, rows: CompleteRows) -> Scales:
@@ -74,7 +78,7 @@ def _strata(term: VarianceTerm, rows: CompleteRows) -> Scales:
         )
     one_hot = (codes[:, None] == np.arange(1, len(labels))).astype(np.float64)
     ratios = tuple((f"ratio_{label}", True) for label in labels[1:])
-    return Scales(one_hot, ratios, np.ones(len(ratios)))
+    return Scales(one_hot, ratios, np.ones(len(ratios)), group)
 
 
 def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:
@@ -92,3 +96,19 @@ def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:
         values, label = np.log(np.abs(values)), "power"
     unit = float(np.abs(values).max())
     return Scales((values / unit)[:, None], ((label, False),), np.array([unit]))
+
+
+def new_scales(
+    term: VarianceTerm, rows: CompleteRows, strata: Grouping | None, units: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scales of other rows, ``(m, q)``, and where a stratum is not one of the fit."""
+    if strata is not None:
+        codes = recode_rows(strata, rows.columns)
+        one_hot = codes[:, None] == np.arange(1, len(strata.cells))
+        return one_hot.astype(np.float64), codes < 0
+    (name,) = term.columns
+    values = frame.numeric(rows.columns[name], f"the column '{name}' of {term}")
+    nowhere = values == 0.0 if term.kind == "varpower" else np.zeros(rows.n, dtype=bool)
+    if term.kind == "varpower":
+        values = np.log(np.abs(np.where(nowhere, 1.0, values)))
+    return (values / units[0])[:, None], nowhere

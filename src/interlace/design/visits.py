@@ -15,7 +15,7 @@ from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
 from interlace.design.encode import Floats
 from interlace.design.frame import Codes, Levels
-from interlace.design.groups import group_rows
+from interlace.design.groups import Grouping, group_rows
 from interlace.design.variances import VARIANCES, VarianceTerm
 from interlace.errors import InterlaceError, listed
 from interlace.sums.patterns import Visits
@@ -81,12 +81,15 @@ class Grid:
     """Rows on the grid of visits: their places, and the labels of these.
 
     Where subjects do not share times, visits are rows within subjects and ``times`` (n,) says when.
+    ``subjects`` and ``strata`` (of a variance function) tell those of other rows.
     """
 
     at: Visits
     labels: Levels
     groups: Levels | None
     times: Floats | None = None
+    subjects: Grouping | None = None
+    strata: Grouping | None = None
 
 
 # ------------------------------------------------------------------ text
@@ -243,12 +246,14 @@ def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
     count = 1 if names is None else len(names)
     at = Visits(of_row, codes, groups, len(subjects.cells), len(labels), count)
     _refuse_empty(term, at, labels)
-    return Grid(at, labels, names)
+    return Grid(at, labels, names, subjects=subjects)
 
 
 def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
     """Rows numbered within their subjects; without subjects, each is one."""
-    of_row = np.arange(rows.n) if not term.subject else group_rows(term.subject, rows.columns)[1]
+    subjects, of_row = None, np.arange(rows.n)
+    if term.subject:
+        subjects, of_row = group_rows(term.subject, rows.columns)
     order = np.argsort(of_row, kind="stable")
     size = np.bincount(of_row)
     codes = np.empty(rows.n, dtype=np.intp)
@@ -260,7 +265,7 @@ def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
         )
     labels = np.arange(int(size.max()))
     at = Visits(of_row, codes, np.zeros(rows.n, dtype=np.intp), len(size), len(labels), 1)
-    return Grid(at, labels, None)
+    return Grid(at, labels, None, subjects=subjects)
 
 
 def _unshared(term: ResidualTerm, visit: str, rows: CompleteRows) -> Grid | None:
@@ -284,7 +289,8 @@ def _unshared(term: ResidualTerm, visit: str, rows: CompleteRows) -> Grid | None
     found = _grid_of_rows(place, replace(rows, columns=sorted_rows))
     visits = np.empty(rows.n, dtype=np.intp)
     visits[order] = found.at.visits
-    return replace(found, at=replace(found.at, subjects=of_row, visits=visits), times=times)
+    at = replace(found.at, subjects=of_row, visits=visits)
+    return replace(found, at=at, times=times, subjects=subjects)
 
 
 def _refuse_no_times(term: ResidualTerm, visit: str, rows: CompleteRows) -> None:

@@ -95,15 +95,19 @@ class StructuredEstimate:
         return self.criterion.stack.templates_at(self.x)
 
     @property
-    def _bases(self) -> list[Floats]:
+    def effect_bases(self) -> list[Floats]:
         """Working effects to effects in the user's units."""
         return [self.unit * B for B in self.A.basis.random]
 
     @property
+    def user_templates(self) -> list[Floats]:
+        """Templates of the random terms in the user's units."""
+        return [B @ T for B, T in zip(self.effect_bases, self.templates, strict=True)]
+
+    @property
     def covariances(self) -> list[Floats]:
         """Covariance of the random effects of one subject, per term."""
-        pairs = zip(self._bases, self.templates, strict=True)
-        return [(B @ T) @ (B @ T).T for B, T in pairs]
+        return [T @ T.T for T in self.user_templates]
 
     @cached_property
     def theta(self) -> Floats:
@@ -133,7 +137,7 @@ class StructuredEstimate:
         """Conditional modes of the random effects, ``G Z' V^-1 r``: ``(l, k)`` per term."""
         at, P = self.evaluation, self.criterion.patterns
         found = []
-        for B, T, Z in zip(self._bases, self.templates, self._designs, strict=True):
+        for B, T, Z in zip(self.effect_bases, self.templates, self._designs, strict=True):
             pulled = np.einsum("svk,sv->sk", Z[P.groups[P.kept.pattern]], at.images[:, :, -1])
             b = np.zeros((P.n_subjects, len(B)))
             b[P.kept.subjects] = pulled @ T @ T.T @ B.T
@@ -145,7 +149,7 @@ class StructuredEstimate:
         """Their covariances given all parameters, ``G - G Z' V^-1 Z G``: ``(l, k, k)``."""
         P, O = self.criterion.patterns, self.evaluation.inverses
         found = []
-        for B, T, Z in zip(self._bases, self.templates, self._designs, strict=True):
+        for B, T, Z in zip(self.effect_bases, self.templates, self._designs, strict=True):
             half, own = Z[P.groups] @ T @ T.T, T @ T.T
             left = B @ (own - np.swapaxes(half, 1, 2) @ O @ half) @ B.T
             found.append(left[P.of_subject])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from interlace.inference import intervals as intervals
     from interlace.inference import means as means
     from interlace.inference import power as power
+    from interlace.inference import profiles as profiles
     from interlace.inference import ranova as ranova
     from interlace.inference import robust as robust
     from interlace.inference import standardized as standardized
@@ -26,6 +27,7 @@ _CHAPTERS = (
     "intervals",
     "means",
     "power",
+    "profiles",
     "ranova",
     "robust",
     "standardized",

@@ -19,8 +19,11 @@ from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
 from interlace.estimation.likelihood import n_parameters
 from interlace.inference.compare_general import bounds, same_family, same_likelihood
+from interlace.inference.compare_structured import not_inside, residual_of, structured_ml
 from interlace.model.fitted import FittedModel, Labelled, require_linear
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.optimum import AnyEstimate
+from interlace.model.structured import FittedStructuredModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -115,7 +118,7 @@ def _text(column: str, value: object) -> str:
 
 
 def anova_models(
-    *models: Labelled[Any] | Models, names: Sequence[str] | None = None, refit: bool = True
+    *models: Labelled[Any] | Models, names: Sequence[str] | None = None, refit: bool | None = None
 ) -> ModelComparison:
     """Likelihood-ratio tests between nested models of the same rows.
 
@@ -127,8 +130,9 @@ def anova_models(
     names
         Their names in the table; by default ``"model 1"``, ``"model 2"`` in the order given.
     refit
-        Refit models fitted by REML by ML, on the same cross-products.  Without it, REML fits can
-        only be compared if they have the same fixed effects.
+        Refit models fitted by REML by ML, on the same cross-products: the default, but for models
+        with ``residual=`` and the same fixed effects, whose restricted likelihoods are compared.
+        ``False`` never does; REML fits then need the same fixed effects.
 
     Returns
     -------
@@ -163,8 +167,10 @@ def anova_models(
     labels = model_names(held, names, general=True)
     if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _anova_general(general, labels)
+    if any(isinstance(m, FittedStructuredModel) for m in held):
+        return _anova_structured(held, labels, refit)
     results = [m for m in held if isinstance(m, FittedModel)]
-    estimates, notes = comparable(results, refit=refit)
+    estimates, notes = comparable(results, refit=refit is not False)
     order = sorted(range(len(results)), key=lambda i: n_parameters(estimates[i].A))
     table = likelihood_ratios(
         np.array([estimates[i].value for i in order]),
@@ -176,6 +182,37 @@ def anova_models(
     doubts = list(not_nested([results[i] for i in order], table))
     doubts += _by_chance([estimates[i] for i in order], table)
     return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
+
+
+def _anova_structured(
+    results: Sequence[Labelled[Any]], labels: Sequence[str], refit: bool | None
+) -> ModelComparison:
+    """The same where residuals of some models are correlated or unequal."""
+    estimates, notes = comparable_structured(results, refit=refit)
+    order = sorted(range(len(results)), key=lambda i: results[i].nparams)
+    ordered = [results[i] for i in order]
+    table = likelihood_ratios(
+        np.array([estimates[i].value for i in order]),
+        np.array([r.nparams for r in ordered]),
+        results[0].nobs,
+        [labels[i] for i in order],
+    )
+    formulas = [
+        f"{labels[i]}: {results[i].formula}, residuals {residual_of(results[i])}" for i in order
+    ]
+    doubts = [*not_nested(ordered, table), *not_inside(ordered, table)]
+    return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
+
+
+def comparable_structured(
+    results: Sequence[Labelled[Any]], *, refit: bool | None
+) -> tuple[list[AnyEstimate], tuple[str, ...]]:
+    """Estimates whose likelihoods can be compared: restricted ones where X is the same."""
+    same_rows(results)
+    restricted = all(r.method == "REML" for r in results)
+    if refit is None:
+        refit = not (restricted and same_fixed_part(results))
+    return comparable(results, refit=refit)
 
 
 def _anova_general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:
@@ -301,7 +338,7 @@ def model_names(
             "are not of one kind: compare models of one family"
         )
     for i, result in enumerate(results, start=1):
-        if general and isinstance(result, FittedGeneralModel):
+        if general and isinstance(result, FittedGeneralModel | FittedStructuredModel):
             continue
         require_linear(result, "a table of several models")
         if not isinstance(result, FittedModel):
@@ -381,8 +418,8 @@ def _squares_of_response(A: CrossProducts) -> float:
 
 
 def comparable(
-    results: Sequence[FittedModel], *, refit: bool = True
-) -> tuple[list[Estimate], tuple[str, ...]]:
+    results: Sequence[Labelled[Any]], *, refit: bool = True
+) -> tuple[list[Any], tuple[str, ...]]:
     """Estimates whose likelihoods can be compared, and what was done to get them.
 
     REML fits are refitted by ML; with ``refit=False`` they are taken as they are, if all of them
@@ -409,7 +446,7 @@ def comparable(
     return [r.estimate for r in results], ("Restricted likelihoods (REML) are compared.",)
 
 
-def same_fixed_part(results: Sequence[FittedModel]) -> bool:
+def same_fixed_part(results: Sequence[Labelled[Any]]) -> bool:
     """Whether all models have the same columns of fixed effects, in any order."""
     first = _fixed_columns(results[0])
     return all(
@@ -419,7 +456,7 @@ def same_fixed_part(results: Sequence[FittedModel]) -> bool:
     )
 
 
-def _fixed_columns(result: FittedModel) -> dict[str, Floats]:
+def _fixed_columns(result: Labelled[Any]) -> dict[str, Floats]:
     kept = set(result.estimate.A.names)
     design = require_rows(result.design, "a comparison of fixed effects")
     return {
@@ -430,10 +467,12 @@ def _fixed_columns(result: FittedModel) -> dict[str, Floats]:
 # ------------------------------------------------------------------ fits on the same sums
 
 
-def ml_estimate(result: FittedModel) -> Estimate:
-    """Maximum-likelihood estimate of a model, from the cross-products that it holds."""
+def ml_estimate(result: Labelled[Any]) -> Any:
+    """Maximum-likelihood estimate of a model, from the sums that it holds."""
     if result.method == "ML":
         return result.estimate
+    if isinstance(result, FittedStructuredModel):
+        return structured_ml(result)
     estimate = result.estimate
     start = None if estimate.is_singular else estimate.theta
     criterion = estimate.criterion.on(estimate.A, reml=False)

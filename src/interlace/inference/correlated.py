@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from interlace import inference
-from interlace.errors import InterlaceError
+from interlace.errors import InterlaceError, choose
+from interlace.estimation.parameters import selected
 from interlace.estimation.residual import StructuredEstimate
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import coverage_of
@@ -57,38 +58,48 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
         *,
         alpha: float | None = None,
         ddf: str | None = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
     ) -> pd.DataFrame:
-        """Wald intervals of the coefficients.
+        """Confidence intervals of the coefficients, and by two methods of all parameters.
 
         Parameters
         ----------
         level
             Coverage, 0.95 by default.
         method
-            ``"wald"``.
+            ``"wald"``: of the fixed effects.  ``"profile"``: where the profile likelihood falls by
+            a chi-squared quantile, of the parameters of random effects and residuals too.
+            ``"bootstrap"``: percentiles of a parametric bootstrap, of the same.
         parm
-            Names of the coefficients wanted; all by default.
+            Names of the parameters wanted; all by default.
         alpha
             ``1 - level``, as statsmodels calls it.
         ddf
             As in :meth:`coef_table`.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
 
         Returns
         -------
         DataFrame
-            By coefficient; the columns are the two tail probabilities.
+            By parameter; the columns are the two tail probabilities.
 
         Raises
         ------
         InterlaceError
-            A level outside (0, 1), an unknown method or coefficient.
+            A level outside (0, 1), an unknown method or parameter.
         """
         coverage = coverage_of(level, alpha)
-        if method != "wald":
-            raise InterlaceError(
-                f"method must be 'wald', not {method!r}: profiles and the bootstrap are not built "
-                "yet for models with residual="
+        method = choose("method", method, inference.intervals.METHODS)
+        if method == "profile":
+            return inference.profiles.structured.profile_limits_structured(
+                self, self.parameter_names, parm=parm, level=coverage
             )
+        if method == "bootstrap":
+            boot = inference.bootstrap.structured.bootstrap_structured
+            found = boot(self, n_bootstrap, seed=seed).conf_int(coverage)
+            return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]
         return inference.intervals.wald_intervals(
             self.estimate, self._reference(ddf), coverage, parm
         )

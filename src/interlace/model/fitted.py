@@ -404,6 +404,18 @@ def require_linear(result: object, verb: str) -> None:
         )
 
 
+def require_gaussian(result: object, verb: str) -> None:
+    """Refuse a generalised model.
+
+    Raises
+    ------
+    InterlaceError
+        It is one.
+    """
+    if not isinstance(result, Labelled) or result.options.residual is None:
+        require_linear(result, verb)
+
+
 M = TypeVar("M", bound=FittedModel)
 
 

@@ -159,7 +159,7 @@ def predict(
     fixed_only = None if any(include) else reference
     error = _errors(rows, X, estimate, include, fixed_only, new=new_observation)
     df = None if fixed_only is None or new_observation else _df(fixed_only, X)
-    return _table(center, error, rows.index, df, level if interval else None)
+    return table_of(center, error, rows.index, df, level if interval else None)
 
 
 def fitted(design: Design, estimate: AnyEstimate, include: Sequence[bool]) -> Floats:
@@ -190,14 +190,9 @@ def expected(
     center = center_of(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center
-    if any(include):
-        raise InterlaceError(
-            "se and interval of predictions with random effects are not built yet for models with "
-            "residual=: leave them out (include_re=False)"
-        )
     X = rows.X[:, columns_kept(encoding.fixed.names, estimate.A.names)]
     error, df = standard_errors(reference, X), _df(reference, X)
-    return _table(center, error, rows.index, df, level if interval else None)
+    return table_of(center, error, rows.index, df, level if interval else None)
 
 
 def predicted(
@@ -348,7 +343,7 @@ def _df(reference: Reference, X: Floats) -> Floats:
     return df
 
 
-def _table(
+def table_of(
     center: Floats,
     error: Floats,
     index: pd.Index,

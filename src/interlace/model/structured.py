@@ -70,6 +70,11 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         return self.grid
 
     @property
+    def places(self) -> Visits:
+        """Where the rows used stand on the grid of visits."""
+        return self._grid.at
+
+    @property
     def _residual(self) -> ResidualTerm:
         assert self.residual is not None
         return self.residual
@@ -129,22 +134,31 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         """
         values, covariance = self._parameters
         columns = {"estimate": values, "se": np.sqrt(np.diag(covariance))}
-        return pd.DataFrame(columns, index=self._parameter_index)
+        return pd.DataFrame(columns, index=self.parameter_index)
 
     @property
     def vcov_residual(self) -> pd.DataFrame:
         """Covariance of :attr:`residual_parameters`."""
-        index = self._parameter_index
+        index = self.parameter_index
         return pd.DataFrame(self._parameters[1], index=index, columns=index, copy=True)
 
     @property
-    def _parameter_index(self) -> pd.Index:
+    def parameter_index(self) -> pd.Index:
+        """Names of the parameters, by group where there are such."""
         labels = keys.texts(self._grid.labels)
         names = self.estimate.criterion.stack.names(labels)
         if self._grid.groups is None:
             return pd.Index(names, name="parameter")
         groups = self._grid.groups.tolist()
         return pd.MultiIndex.from_product([groups, names], names=[self._residual.by, "parameter"])
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Parameters of the residual structure as one line of text each: ``a: sd_1`` by group."""
+        index = self.parameter_index
+        if isinstance(index, pd.MultiIndex):
+            return [f"{group}: {name}" for group, name in index.tolist()]
+        return [str(name) for name in index]
 
     @property
     def ngroups(self) -> dict[str, int]:
@@ -180,14 +194,39 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         Every one less what the earlier visits of its subject say of it, over the standard deviation
         that is left: ``L^-1 r`` with the Cholesky factor ``L`` of the subject's covariance.
         """
-        design, P = require_rows(self.design, "normalized_resid"), self.estimate.criterion.patterns
-        at, roots = self._grid.at, self.estimate.evaluation.roots
+        P, at, roots = (
+            self.estimate.criterion.patterns,
+            self.places,
+            self.estimate.evaluation.roots,
+        )
         assert roots is not None
+        rows = roots[P.of_subject[at.subjects], at.visits]
+        return read_only(np.einsum("nj,nj->n", rows, self.deviations[at.subjects]))
+
+    @cached_property
+    def pearson_resid(self) -> NDArray[np.float64]:
+        """:attr:`resid` over the standard deviations of the residuals, ``(nobs,)``."""
+        design, at, P = (
+            require_rows(self.design, "pearson_resid"),
+            self.places,
+            self.estimate.criterion.patterns,
+        )
+        noise = self.estimate.criterion.stack.noise(self.estimate.x)
+        variance = noise[P.groups[P.of_subject[at.subjects]], at.visits, at.visits]
+        sd = self.estimate.unit * np.sqrt(variance)
+        return read_only(design.root_weights * self.resid / sd)
+
+    @property
+    def deviations(self) -> Floats:
+        """Residuals of the fixed part by subject and visit, weighted, in working units.
+
+        ``(subjects, V)``, 0 at visits that were missed.
+        """
+        design, at = require_rows(self.design, "residuals by visit"), self.places
         r = np.zeros((at.n_subjects, at.n_visits))
         left = design.y - fitted(design, self.estimate, [False] * len(design.terms))
         r[at.subjects, at.visits] = design.root_weights * left / self.estimate.unit
-        rows = roots[P.of_subject[at.subjects], at.visits]
-        return read_only(np.einsum("nj,nj->n", rows, r[at.subjects]))
+        return r
 
     def with_rows(self) -> StructuredCriterion:
         """The criterion with the rows of every subject kept."""
@@ -195,7 +234,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
             require_rows(self.design, "a robust covariance"),
             self.estimate.criterion,
         )
-        return replace(criterion, patterns=sums_of(design, self._grid, criterion.A, keep=True))
+        return replace(criterion, patterns=sums_of(design, self.places, criterion.A, keep=True))
 
     def between(self) -> NDArray[np.bool_]:
         """Which coefficients are of columns that are constant within every subject."""
@@ -226,7 +265,7 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     if A.dropped:
         what = f"the fixed effects are rank deficient; dropped: {', '.join(A.dropped)}"
         warn(what, RankDeficiencyWarning)
-    _warn(model.estimate, term)
+    warn_of(model)
     return model
 
 
@@ -265,8 +304,9 @@ def _fitted(
     return FittedStructuredModel(spec, design, estimate, options, data, term, grid)
 
 
-def _warn(estimate: StructuredEstimate, term: ResidualTerm) -> None:
+def warn_of(model: FittedStructuredModel) -> None:
     """Warn of a search that did not end, and of random effects that are zero."""
+    estimate, term = model.estimate, model.residual
     if not estimate.convergence.converged:
         why = (
             "the likelihood grows without bound as the covariance of the residuals becomes "
@@ -323,11 +363,11 @@ def criterion_of(
     The grid comes back with the groups of subjects that share a covariance.
     """
     require_squares(rows)
-    A = cross_products(rows)
+    A, grid = cross_products(rows), replace(grid, strata=scales.strata)
     stack: Stack = Separate(term.of(grid.labels), grid.at.n_groups)
     if rows.terms or scales.ratios or grid.times is not None:
         grid, stack = joined(rows, grid, term, scales, A)
-    return grid, StructuredCriterion(A, sums_of(rows, grid, A), stack, reml)
+    return grid, StructuredCriterion(A, sums_of(rows, grid.at, A), stack, reml)
 
 
 def scales_at(stack: Stack, at: Visits) -> Scales:
@@ -337,10 +377,10 @@ def scales_at(stack: Stack, at: Visits) -> Scales:
     return Scales(stack.scales[at.groups, at.visits], stack.ratios, stack.units)
 
 
-def sums_of(rows: Rows, grid: Grid, A: CrossProducts, *, keep: bool = False) -> Patterns:
+def sums_of(rows: Rows, at: Visits, A: CrossProducts, *, keep: bool = False) -> Patterns:
     """Sums by pattern in the basis of cross-products; see :func:`interlace.sums.patterns`."""
     columns = np.column_stack([rows.fixed(A.names), rows.response]) @ A.basis.fixed
-    return patterns(grid.at, rows.weighted(columns), keep=keep)
+    return patterns(at, rows.weighted(columns), keep=keep)
 
 
 def check_structured(options: Options) -> None:

@@ -18,10 +18,12 @@ from interlace.plots.overview import plot
 from interlace.plots.profile import plot_profile
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location
+from interlace.plots.serial import plot_autocorrelation, plot_semivariogram
 
 __all__ = [
     "dotplot_diag",
     "plot",
+    "plot_autocorrelation",
     "plot_calibration",
     "plot_coef",
     "plot_influence",
@@ -33,5 +35,6 @@ __all__ = [
     "plot_resid",
     "plot_rootogram",
     "plot_scale_location",
+    "plot_semivariogram",
     "plot_shrinkage",
 ]

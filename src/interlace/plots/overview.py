@@ -8,9 +8,11 @@ import plotnine as p9
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import require_linear
+from interlace.model.structured import FittedStructuredModel
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location, sized
+from interlace.plots.serial import plot_autocorrelation
 from interlace.plots.style import Figure, titled
 
 # Panels of the caterpillar, and lines of names at one, that fit in a quarter of the figure.
@@ -50,6 +52,14 @@ def plot(result: TestedModel, *, level: float = 0.95) -> Figure:
     require_rows(result.design, "plot")
     upper = plot_resid(result) | plot_qq(result, level=level)
     lower = plot_scale_location(result) | effects_panel(effects_table(result, level=level), level)
+    return sized(upper / lower, 11.0, 8.4)
+
+
+def plot_structured(result: FittedStructuredModel, *, level: float = 0.95) -> Figure:
+    """The same of a model with a residual structure: its autocorrelation in place of effects."""
+    require_rows(result.design, "plot")
+    upper = plot_resid(result) | plot_qq(result, level=level)
+    lower = plot_scale_location(result) | plot_autocorrelation(result, level=level)
     return sized(upper / lower, 11.0, 8.4)
 
 

@@ -11,8 +11,8 @@ import plotnine as p9
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.errors import InterlaceError, choose
-from interlace.model.fitted import FittedModel, require_linear
-from interlace.plots.residuals import standard_residuals
+from interlace.model.fitted import require_gaussian
+from interlace.plots.residuals import Gaussian, standard_residuals
 from interlace.plots.style import BLUE, GREY, ORANGE, start, text_beside, titled, wrapped
 from interlace.sums.terms import Floats
 
@@ -21,7 +21,7 @@ Parts = dict[str, tuple[Floats, Sequence[object]]]
 
 
 def plot_qq(
-    result: FittedModel, what: str = "resid", *, level: float = 0.95, label: int = 3
+    result: Gaussian, what: str = "resid", *, level: float = 0.95, label: int = 3
 ) -> p9.ggplot:
     """Normal quantile plot with a simultaneous envelope.
 
@@ -64,7 +64,7 @@ def plot_qq(
     """
     what = choose("what", what, ["resid", *result.random_effects], one_of=True, exact=True)
     if what == "resid":
-        require_linear(result, "plot_qq of residuals")
+        require_gaussian(result, "plot_qq of residuals")
         labels = require_rows(result.design, "plot_qq").labels
         parts: Parts = {"": (standard_residuals(result), labels.tolist())}
         title, y = "Normal quantiles of the residuals", "Standardised residual"
@@ -74,7 +74,7 @@ def plot_qq(
     return _figure(parts, title=title, y=y, level=level, label=label)
 
 
-def _effects(result: FittedModel, key: str) -> Parts:
+def _effects(result: Gaussian, key: str) -> Parts:
     """Standardised random effects by column, with their levels."""
     effects, se = (pd.DataFrame(d[key]) for d in (result.random_effects, result.random_effects_se))
     components = result.variance_components[key]

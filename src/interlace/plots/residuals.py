@@ -17,7 +17,8 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, require_linear
+from interlace.model.fitted import FittedModel, require_gaussian
+from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -33,9 +34,11 @@ from interlace.plots.style import (
 )
 from interlace.sums.terms import Floats
 
+Gaussian = FittedModel | FittedStructuredModel
+
 
 def plot_resid(
-    result: FittedModel,
+    result: Gaussian,
     x: str | Sequence[str] = "fitted",
     *,
     standardized: bool = False,
@@ -52,7 +55,8 @@ def plot_resid(
         make a panel each.  Numbers give a cloud of points, categories and grouping factors a box
         per level (groups by increasing median; of more than 60 only median and quartiles).
     standardized
-        Divide each residual by its standard deviation, ``sigma sqrt((1 - h) / w)``.
+        Divide each residual by its standard deviation, ``sigma sqrt((1 - h) / w)``; with
+        ``residual=`` normalise them.
     smooth
         Draw a local regression line through clouds
         (:func:`~interlace.diagnostics.smooth.local_line`).
@@ -76,7 +80,7 @@ def plot_resid(
     >>> figure = plot_resid(result, ["fitted", "Subject"])
     >>> figure.save("residuals.png")  # doctest: +SKIP
     """
-    require_linear(result, "plot_resid")
+    require_gaussian(result, "plot_resid")
     require_rows(result.design, "plot_resid")
     names = [x] if isinstance(x, str) else list(x)
     if not names:
@@ -87,7 +91,7 @@ def plot_resid(
     return in_pairs(panels)
 
 
-def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplot:
+def plot_scale_location(result: Gaussian, *, smooth: bool = True) -> p9.ggplot:
     """Size of the standardised residuals against fitted values: a level line if it is constant.
 
     Parameters
@@ -115,7 +119,7 @@ def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplo
     >>> dyestuff = interlace.datasets.load("dyestuff")
     >>> figure = plot_scale_location(interlace.fit("Yield ~ 1", dyestuff, groups="Batch"))
     """
-    require_linear(result, "plot_scale_location")
+    require_gaussian(result, "plot_scale_location")
     require_rows(result.design, "plot_scale_location")
     size = np.sqrt(np.abs(standard_residuals(result)))
     return titled(
@@ -127,8 +131,13 @@ def plot_scale_location(result: FittedModel, *, smooth: bool = True) -> p9.ggplo
     )
 
 
-def standard_residuals(result: FittedModel) -> Floats:
-    """Conditional residuals over their standard deviations, ``(nobs,)``; NaN where it is 0."""
+def standard_residuals(result: Gaussian) -> Floats:
+    """Conditional residuals over their standard deviations, ``(nobs,)``; NaN where it is 0.
+
+    Where residuals of a subject are correlated, those that are freed of it.
+    """
+    if isinstance(result, FittedStructuredModel):
+        return np.asarray(result.normalized_resid)
     design = require_rows(result.design, "plot_scale_location")
     w = design.root_weights
     h = hat_values(design, result.estimate)
@@ -156,7 +165,7 @@ def sized(whole: Figure, width: float, height: float) -> Figure:
 # ------------------------------------------------------------------ what to plot against
 
 
-def values_of(result: FittedModel, name: str) -> Column:
+def values_of(result: Gaussian, name: str) -> Column:
     """Fitted values, a column or the levels of a grouping factor, for the rows used."""
     if name == "fitted":
         return np.asarray(result.fittedvalues)
@@ -173,7 +182,7 @@ def values_of(result: FittedModel, name: str) -> Column:
     return frame.plain(_column(result, name), name)
 
 
-def _column(result: FittedModel, name: str) -> Column:
+def _column(result: Gaussian, name: str) -> Column:
     """A column of the data, rows used."""
     if result.data is not None:
         table = frame.open_table(result.data)
@@ -196,7 +205,7 @@ def _column(result: FittedModel, name: str) -> Column:
 
 
 def _panel(
-    result: FittedModel, name: str, values: Column, y: Floats, standard: bool, smooth: bool
+    result: Gaussian, name: str, values: Column, y: Floats, standard: bool, smooth: bool
 ) -> p9.ggplot:
     """Residuals against one thing."""
     response = result.formula.response

@@ -11,7 +11,7 @@ import pandas as pd
 from interlace.design import foreign, frame
 from interlace.design.newdata import replay
 from interlace.design.reads import columns_of
-from interlace.design.recipe import recipe_of, require_rows
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.general import prior_weights, residuals
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
@@ -25,8 +25,9 @@ from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level, normal_reach
 from interlace.model.fitted import FittedModel
 from interlace.model.generalised import DISPERSED, FittedGeneralModel
-from interlace.model.predict import center_of, predict
+from interlace.model.predict import center_of, fitted, predict
 from interlace.model.respond import predict_general
+from interlace.model.structured import FittedStructuredModel
 from interlace.sums.sizes import Powers, in_units
 from interlace.sums.terms import Floats, ReTerm
 
@@ -348,7 +349,9 @@ def augment(result: Coefficients[Any], newdata: object = None) -> object:
         return pd.DataFrame({**_rows_held(result), **new}, index=labels)
     kept = require_rows(result.design, "augment").kept
     table, options = frame.open_table(result.data), result.options
-    beside = (options.weights, options.offset, options.trials, options.exposure)
+    beside = [options.weights, options.offset, options.trials, options.exposure]
+    if isinstance(result, FittedStructuredModel) and result.residual is not None:
+        beside += result.residual.columns
     context = require_rows(result.design, "augment").encoding.context
     read = set(columns_of(result.formula, table, context, beside=beside))
     return foreign.extended(result.data, [n for n in table.names if n in read], kept, new)
@@ -359,7 +362,7 @@ def _predicted(result: Coefficients[Any], newdata: object) -> dict[str, Floats]:
     if isinstance(result, FittedGeneralModel):
         asked = ((".fitted", True), (".fixed", False))
         return {name: np.asarray(predict_general(result, newdata, re)) for name, re in asked}
-    encoding, estimate = recipe_of(result.design, result.estimate.A).encoding, result.estimate
+    encoding, estimate = result.encoding, result.estimate
     rows = replay(encoding, newdata)
     fixed = rows.with_levels([False] * len(rows.codes))
     return {
@@ -372,8 +375,22 @@ def _statistics(result: Coefficients[Any]) -> dict[str, Floats]:
     """What a model says of its rows."""
     if isinstance(result, FittedGeneralModel):
         return _of_general(result)
+    if isinstance(result, FittedStructuredModel):
+        return _of_structured(result)
     assert isinstance(result, FittedModel)
     return _of_linear(result)
+
+
+def _of_structured(result: FittedStructuredModel) -> dict[str, Floats]:
+    design = require_rows(result.design, "augment")
+    return {
+        ".fitted": result.fittedvalues,
+        ".resid": result.resid,
+        ".fixed": fitted(design, result.estimate, [False] * len(design.terms)),
+        ".pearson": result.pearson_resid,
+        ".normalized": result.normalized_resid,
+        ".weights": np.square(design.root_weights),
+    }
 
 
 def _of_general(result: FittedGeneralModel) -> dict[str, Floats]:

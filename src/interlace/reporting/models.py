@@ -14,15 +14,18 @@ from interlace.inference import conditional
 from interlace.inference.compare import (
     ModelComparison,
     comparable,
+    comparable_structured,
     given,
     model_names,
     same_fixed_part,
     same_rows,
 )
 from interlace.inference.compare_general import same_likelihood
+from interlace.inference.compare_structured import residual_of
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.structured import FittedStructuredModel
 from interlace.reporting.explained import icc, r2
 from interlace.reporting.general_explained import icc_general, r2_general
 
@@ -52,7 +55,8 @@ def compare(
         method, AIC, AICc, BIC, logLik, delta_AIC, weight, R2_marginal, R2_conditional, ICC, RMSE,
         sigma, singular``.  ``method`` says which likelihood the criteria are from: REML fits with
         different fixed effects (or beside ML fits) are refitted by ML for them, and a note
-        says so; R2, ICC, RMSE and sigma are always those of the model as given.
+        says so; R2, ICC, RMSE and sigma are always those of the model as given.  With models that
+        have ``residual=``, ``residual`` and ``BIC_subjects`` stand for R2, ICC and sigma.
 
     Raises
     ------
@@ -81,6 +85,8 @@ def compare(
     same_rows(held)
     if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _general(general, labels)
+    if any(isinstance(m, FittedStructuredModel) for m in held):
+        return _structured(held, labels, caic)
     results = [m for m in held if isinstance(m, TestedModel)]
     alike = len({r.method for r in results}) == 1 and same_fixed_part(results)
     estimates, notes = comparable(results, refit=not alike)
@@ -104,6 +110,46 @@ def compare(
         table = table.assign(cAIC=[conditional.caic(r).caic for r in results])
         notes += ("cAIC is conditional on the groups; see caic() for its degrees of freedom.",)
     return ModelComparison("Comparison of models", table, notes)
+
+
+def _structured(
+    results: Sequence[Labelled[Any]], labels: Sequence[str], caic: bool
+) -> ModelComparison:
+    """Models of which some have a residual structure."""
+    if caic:
+        raise InterlaceError(
+            "caic=True is not there for models with residual=: leave it out, AIC and BIC are of "
+            "the marginal likelihood"
+        )
+    estimates, notes = comparable_structured(results, refit=None)
+    reml = estimates[0].criterion.reml
+    table = pd.DataFrame(
+        {
+            "formula": [str(r.formula) for r in results],
+            "residual": [residual_of(r) for r in results],
+            "nparams": [r.nparams for r in results],
+            "method": _METHODS[reml],
+        },
+        index=pd.Index(labels, name="model"),
+    )
+    deviance = np.array([e.value for e in estimates])
+    criteria = _criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)
+    qualities: dict[str, object] = {
+        "BIC_subjects": [_by_subjects(r, d) for r, d in zip(results, deviance, strict=True)]
+    }
+    qualities["RMSE"] = [float(np.sqrt(np.mean(r.resid**2))) for r in results]
+    qualities["singular"] = [r.is_singular for r in results]
+    notes += ("RMSE is that of the models as they were fitted.",)
+    return ModelComparison(
+        "Comparison of models", table.assign(**criteria).assign(**qualities), notes
+    )
+
+
+def _by_subjects(result: Labelled[Any], deviance: float) -> float:
+    """BIC by subjects; NaN for a model without these."""
+    if not isinstance(result, FittedStructuredModel):
+        return np.nan
+    return deviance + result.nparams * float(np.log(result.places.n_subjects))
 
 
 def _general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never, Self, TypeVar
+from typing import TYPE_CHECKING, Never
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from interlace import reporting
+from interlace import inference, reporting
+from interlace.design.recipe import require_rows
 from interlace.estimation.residual import StructuredEstimate
 from interlace.hints import missing_attribute
-from interlace.inference.correlated import TestedStructuredModel
 from interlace.model.fitted import Options
-from interlace.model.predict import expected, included
-from interlace.model.structured import FittedStructuredModel, fit_structured, updated
+from interlace.model.structured import fit_structured
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
 from interlace.results.saved import Saved
+from interlace.results.structured_responses import StructuredResponses, as_result
 
 if TYPE_CHECKING:
+    from interlace.plots.style import Figure
     from interlace.reporting.summary import Summary
+
+# Verbs of other linear models, and what to do here.
+_INSTEAD = {
+    "ranova": "fit the model without the random term, and compare with interlace.anova(m1, m2)",
+    "r2": "explained variance has no one definition where residual variances differ",
+    "icc": "correlations within subjects are in residual_covariance and residual_parameters",
+    "vcov_theta": "vcov_residual has the covariance of residual_parameters",
+    "singular_report": "is_singular says whether a variance of random effects is zero",
+    "caic": "aic, bic and bic_subjects are of the marginal likelihood",
+    "step": "compare models with interlace.anova(m1, m2), by AIC with interlace.compare(m1, m2)",
+    "power": "simulate() draws responses and refit() fits them: count the rejections",
+    "bootstrap_se": "bootstrap(statistic=...) draws from the model",
+    "deletions": "robust='CR3' in the tables leaves each subject out",
+    "cross_validate": "predict(conditional=True) leaves the row out that it predicts",
+    "marginal": "emmeans() and emtrends() have means, slopes and their tests",
+    "report": "summary() and tidy() have the numbers",
+}
 
 
 @dataclass(frozen=True, eq=False)
-class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel, Saved):
+class StructuredLMEResult(Means[StructuredEstimate], StructuredResponses, Saved):
     """A fitted linear model whose residuals are correlated within subjects.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
@@ -59,69 +75,6 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel, Save
     sd_8          2.329  0.329
     cor_14.8      0.522  0.146
     """
-
-    def predict(
-        self,
-        newdata: object = None,
-        include_re: bool | str | Iterable[str] = True,
-        *,
-        offset: ArrayLike | None = None,
-        se: bool = False,
-        interval: str | None = None,
-        level: float = 0.95,
-        ddf: str | None = None,
-    ) -> NDArray[np.float64] | pd.DataFrame:
-        """Expected response, and how well it is known.
-
-        Parameters
-        ----------
-        newdata
-            A frame of ``m`` rows; ``None`` for the rows used in the fit.
-        include_re
-            Whether to add the random effects of the subject, where the model has such.
-        offset
-            ``(m,)`` values, if the model was fitted with an array as offset.
-        se
-            Whether to give standard errors.
-        interval
-            ``"confidence"``, or ``None``.
-        level
-            Probability of the interval.
-        ddf
-            As in :meth:`coef_table`.
-
-        Returns
-        -------
-        ndarray or DataFrame
-            ``(m,)`` predictions; with ``se`` or ``interval`` a frame with ``prediction, se`` and,
-            for an interval, ``lower, upper``.
-        """
-        return expected(
-            self.design,
-            self.encoding,
-            self.estimate,
-            newdata,
-            included(self.estimate.A.terms, include_re),
-            offset=offset,
-            se=se,
-            interval=interval,
-            level=level,
-            reference=self._reference(ddf),
-        )
-
-    def update(self, formula: str | None = None, *, data: object = None, **changes: object) -> Self:
-        """Fit again with some options changed, such as ``residual=`` or ``method=``.
-
-        Parameters
-        ----------
-        formula
-            Another formula.
-        data
-            Another frame.
-        **changes
-            Arguments of :func:`interlace.fit`.
-        """
-        return as_result(type(self), updated(self, formula, data, changes))
 
     def summary(self) -> Summary:
         """Tables of the fit; ``str()`` gives text, notebooks show HTML."""
@@ -158,15 +111,52 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel, Save
         """One row that describes the fit, with broom.mixed's columns."""
         return reporting.glance_structured(self)
 
+    def augment(self, newdata: object = None) -> object:
+        """The data with predictions and residuals beside them, as broom does.
+
+        Parameters
+        ----------
+        newdata
+            New rows; ``None`` for the rows used.
+
+        Returns
+        -------
+        DataFrame
+            ``.fitted`` (random effects included), ``.fixed``, and for the rows used ``.resid``,
+            ``.pearson``, ``.normalized`` (:attr:`normalized_resid`) and ``.weights``.
+        """
+        return reporting.augment(self, newdata)
+
+    def standardized(self, *, ddf: str | None = None, level: float = 0.95) -> pd.DataFrame:
+        """Coefficients in standard deviations of the response and of the numeric columns.
+
+        As :meth:`interlace.CrossedLMEResult.standardized`.
+        """
+        design = require_rows(self.design, "standardized")
+        return inference.standardized.standardized_table(
+            self, design, self._reference(ddf), level=level
+        )
+
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """Residuals, their normal quantiles, their spread, and their autocorrelation.
+
+        Residuals of the quantiles, the spread and the autocorrelation are
+        :attr:`normalized_resid`.
+
+        Parameters
+        ----------
+        level
+            Of the envelope of the quantiles and the band of the autocorrelations.
+        """
+        from interlace.plots.overview import plot_structured
+
+        return plot_structured(self, level=level)
+
     def __getattr__(self, name: str) -> Never:
-        """Say of a verb of other linear models that it is one."""
+        """Say of a verb of other linear models why it is not here."""
         if not name.startswith("_") and hasattr(CrossedLMEResult, name):
-            raise AttributeError(
-                f"{name!r} is not built yet for models with residual=; there are coef_table(), "
-                f"conf_int(), anova(), wald_test(), emmeans(), residual_covariance, "
-                f"residual_parameters, variance_components, predict(), tidy(), update() and "
-                f"summary()"
-            )
+            why = _INSTEAD.get(name, "dir(result) lists what there is")
+            raise AttributeError(f"{name!r} is not there for models with residual=: {why}")
         raise missing_attribute(type(self).__name__, name, dir(type(self)))
 
     def __repr__(self) -> str:
@@ -174,22 +164,6 @@ class StructuredLMEResult(Means[StructuredEstimate], TestedStructuredModel, Save
             f"<StructuredLMEResult {self.formula} | {self.residual}, {self.method}, "
             f"{self.nobs} rows, criterion {self.criterion:.4f}>"
         )
-
-
-R = TypeVar("R", bound=FittedStructuredModel)
-
-
-def as_result(kind: type[R], model: FittedStructuredModel) -> R:
-    """The same fit as an object that has all verbs."""
-    return kind(
-        model.formula,
-        model.design,
-        model.estimate,
-        model.options,
-        model.held,
-        model.residual,
-        model.grid,
-    )
 
 
 def fit_result(options: Options, data: object) -> StructuredLMEResult:

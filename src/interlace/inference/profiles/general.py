@@ -24,18 +24,14 @@ from interlace.glmm.estimate import GeneralEstimate
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Problem
 from interlace.inference.general_errors import general_errors
-from interlace.inference.profiles.profile import Profile, ProfileCurve, Scale
+from interlace.inference.profiles.crossing import Crossings
+from interlace.inference.profiles.profile import Profile, Scale
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.sums.terms import Floats
 
-# Gain at which an inner search ends; distance of zeta from what is looked for; steps to it.
-_GAIN, _CLOSE, _STEPS = 1e-9, 1e-6, 60
-# A deviance below the least by this shows that the fit is no minimum.
-_LOWER = 1e-5
-# Nodes of a curve to each side, by zeta over that of the level; the usual level has exact limits.
-_NODES, _APART = (0.25, 0.5, 0.75), 0.02
-_USUAL = 0.95
+# Gain at which an inner search ends.
+_GAIN = 1e-9
 # Differences of the way that a held parameter moves the others; the largest correlation tried.
 _STEP, _INSIDE = 1e-6, 1.0 - 1e-7
 
@@ -98,7 +94,7 @@ def profile_general(
     curves = []
     with counter(len(held), progress, what="profile", unit="parameters") as advance:
         for one in held:
-            curves.append(_curve(_Path(estimate, one), z, level))
+            curves.append(_crossings(estimate, one).curve(z, level))
             advance(1)
     return Profile(tuple(curves), estimate.evaluation.value, level)
 
@@ -110,9 +106,7 @@ def profile_limits_general(
     z = normal_reach(check_level(level))
     found = {}
     for one in _wanted(estimate, parm):
-        path = _Path(estimate, one)
-        ends = [path.crossing(side * z) for side in (-1.0, 1.0)]
-        found[one.name] = [float(one.scale(end)) for end in ends]
+        found[one.name] = _crossings(estimate, one).limits(z)
     return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))
 
 
@@ -129,123 +123,33 @@ def _wanted(estimate: GeneralEstimate, parm: str | Sequence[str] | None) -> list
     return [one for one in held if one.name in wanted]
 
 
-def _curve(path: _Path, z: float, level: float) -> ProfileCurve:
-    """Nodes from one end to the other, the estimate in the middle."""
-    usual = normal_reach(_USUAL)
-    nodes: dict[float, tuple[float, float]] = {}
-    limits: dict[float, tuple[float, float]] = {}
-    ends: dict[float, list[float]] = {level: [], _USUAL: []}
-    for side in (-1.0, 1.0):
-        for share in _NODES:
-            path.crossing(side * share * z)
-        if usual <= z:
-            ends[_USUAL].append(path.crossing(side * usual))
-        ends[level].append(path.crossing(side * z))
-    for one, pair in ends.items():
-        if len(pair) == 2:
-            limits[one] = (float(path.held.scale(pair[0])), float(path.held.scale(pair[1])))
-    nodes = {psi: (zeta, rate) for psi, (zeta, rate, _) in path.seen.items() if np.isfinite(zeta)}
-    psi = np.array(_thinned(nodes))
-    zeta, rates = (np.array([nodes[p][i] for p in psi]) for i in (0, 1))
-    held = path.held
-    value = float(held.scale(held.estimate))
-    return ProfileCurve(held.name, value, psi, zeta, rates, held.scale, limits)
-
-
-def _thinned(nodes: dict[float, tuple[float, float]]) -> list[float]:
-    """The values seen, without those that are close to another; the ends and the estimate stay."""
-    order = sorted(nodes)
-    kept = [order[0]]
-    for psi in order[1:]:
-        close = abs(nodes[psi][0] - nodes[kept[-1]][0]) < _APART
-        if close and (psi == order[-1] or nodes[psi][0] == 0.0) and len(kept) > 1:
-            kept[-1] = psi
-        elif not close:
-            kept.append(psi)
-    return kept
-
-
 # ------------------------------------------------------------------ one path
 
 
-@dataclass(eq=False)
-class _Path:
-    """The least deviance along a parameter, and what was seen of it."""
+def _crossings(estimate: GeneralEstimate, held: Held) -> Crossings:
+    """The least deviance along a parameter."""
+    problem = estimate.summed.problem
 
-    estimate: GeneralEstimate
-    held: Held
-    seen: dict[float, tuple[float, float, Floats]] = field(default_factory=dict)
-    problem: Problem = field(init=False)
-    least: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.problem = self.estimate.summed.problem
-        self.least = self.estimate.summed.value
-        held = self.held
-        self.seen[held.estimate] = (0.0, 1.0 / max(held.se, 1e-12), held.start)
-
-    def crossing(self, target: float) -> float:
-        """Where ``zeta`` is ``target``; the bound of the parameter if nowhere, infinite if far."""
-        psi = self._guess(target)
-        for _ in range(_STEPS):
-            zeta, rate, _ = self.point(psi)
-            if abs(zeta - target) < _CLOSE:
-                return psi
-            bound = self.held.low if target < 0.0 else self.held.high
-            if psi == bound and abs(zeta) < abs(target):
-                return psi
-            psi = self._next(psi, zeta, rate, target)
-            if not np.isfinite(psi):
-                return psi
-        return float(np.sign(target) * np.inf)
-
-    def _guess(self, target: float) -> float:
-        """A first value, from the nearest point seen on this side."""
-        near = min(
-            (p for p, (zeta, *_) in self.seen.items() if zeta * target >= 0.0),
-            key=lambda p: abs(self.seen[p][0] - target),
-        )
-        zeta, rate, _ = self.seen[near]
-        return self._next(near, zeta, rate, target)
-
-    def _next(self, psi: float, zeta: float, rate: float, target: float) -> float:
-        """A Newton step, between points that bracket the target where there are any."""
-        step = (target - zeta) / rate if rate > 0.0 else np.sign(target - zeta) * self.held.se
-        step = float(np.clip(step, -4.0 * self.held.se, 4.0 * self.held.se))
-        to = min(max(psi + step, self.held.low), self.held.high)
-        below = [p for p, (z, *_) in self.seen.items() if z < target]
-        above = [p for p, (z, *_) in self.seen.items() if z > target]
-        low, high = max(below, default=-np.inf), min(above, default=np.inf)
-        if low < to < high or not (np.isfinite(low) and np.isfinite(high)):
-            far = abs(to - self.held.estimate) > 1e4 * self.held.se
-            return float(np.sign(target) * np.inf) if far else to
-        return 0.5 * (low + high)
-
-    def point(self, psi: float) -> tuple[float, float, Floats]:
-        """``zeta``, its slope, and ``z`` at a value."""
-        if psi in self.seen:
-            return self.seen[psi]
-        near = min(self.seen, key=lambda p: abs(p - psi))
-        search = _Search(self.problem, self.estimate, self.held, psi)
-        found = minimize(search, self.seen[near][2], gain_tolerance=_GAIN)
-        rise = float(found.point.value) - self.least
-        if not np.isfinite(rise):
-            raise InterlaceError(
-                f"the profile of '{self.held.name}' could not be followed to {psi:.4g}, where the "
-                f"model has no likelihood: use conf_int(method='bootstrap')"
-            )
-        if rise < -_LOWER:
-            raise InterlaceError(
-                f"the profile of '{self.held.name}' found a deviance that is lower than that of "
-                f"the fit by {-rise:.2g}: the fit is not at its optimum"
-            )
-        side = 1.0 if psi > self.held.estimate else -1.0
-        zeta = side * float(np.sqrt(max(rise, 0.0)))
+    def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
+        search = _Search(problem, estimate, held, psi)
+        found = minimize(search, near, gain_tolerance=_GAIN)
+        value = float(found.point.value)
+        if not np.isfinite(value):
+            return value, 0.0, found.x
         last = search.points[tuple(found.x)]
-        fall = float(last.gradient @ self.held.slope(psi, found.x))
-        rate = fall / (2.0 * zeta) if zeta else 1.0 / max(self.held.se, 1e-12)
-        self.seen[psi] = (zeta, rate, found.x)
-        return self.seen[psi]
+        return value, float(last.gradient @ held.slope(psi, found.x)), found.x
+
+    return Crossings(
+        held.name,
+        held.estimate,
+        held.se,
+        solve,
+        estimate.summed.value,
+        held.start,
+        held.low,
+        held.high,
+        held.scale,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,7 @@ _SCALES: Mapping[str, Callable[[Floats], Floats]] = {
     "exp": np.exp,
     "sinh": np.sinh,
     "sine": np.sin,
+    "tanh": np.tanh,
 }
 
 

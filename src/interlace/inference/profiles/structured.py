@@ -1,0 +1,313 @@
+"""Profile likelihood of models with a residual structure, always by ML.
+
+Fixed effects are held by one linear constraint: ``beta`` becomes that of constrained least squares,
+and ``C = (X' V^-1 X)^-1`` loses the direction.  A standard deviation, a correlation or another
+number of the covariance is a function ``f(x)`` of the free numbers; the search goes on along the
+surface ``f(x) = psi``, by Newton steps in its tangent with the curvature of the surface counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import pandas as pd
+
+from interlace.covariance.structures import entries_of
+from interlace.errors import InterlaceError
+from interlace.estimation.optimize import minimize
+from interlace.estimation.parameters import selected, variance_parameter_names
+from interlace.estimation.residual import StructuredEstimate
+from interlace.estimation.structured import StructuredCriterion, StructuredEvaluation
+from interlace.inference.profiles.crossing import Crossings
+from interlace.inference.profiles.profile import Profile, Scale
+from interlace.machine.progress import counter
+from interlace.model.confidence import check_level, normal_reach, tails
+from interlace.model.structured import FittedStructuredModel
+from interlace.model.subjects import ml_estimate
+from interlace.sums.terms import Floats
+
+# Gain at which an inner search ends, its steps, and halvings of one of these.
+_GAIN, _STEPS, _HALVINGS = 1e-9, 60, 30
+# Distance from the surface in units of psi, steps to it, and the longest of these.
+_ON, _TO, _FAR = 1e-12, 100, 0.25
+# The largest inverse hyperbolic tangent of a correlation tried.
+_INSIDE = 9.0
+# Steps after which the curvature of the surface is computed again.
+_AGAIN = 3
+# Step of differences; directions without curvature; a standard deviation that counts as zero.
+_STEP, _FLAT, _ZERO = 1e-5, 1e-9, 1e-5
+
+
+def profile_structured(
+    model: FittedStructuredModel,
+    names: Sequence[str],
+    *,
+    parm: str | Sequence[str] | None = None,
+    level: float = 0.99,
+    progress: bool | None = None,
+) -> Profile:
+    """Profile of the deviance along parameters; see the method ``profile``."""
+    check_level(level)
+    z = normal_reach(level)
+    best = ml_estimate(model)
+    wanted = list(_wanted(best, names, parm))
+    curves = []
+    with counter(len(wanted), progress, what="profile", unit="parameters") as advance:
+        for one in wanted:
+            curves.append(one.curve(z, level))
+            advance(1)
+    return Profile(tuple(curves), best.value, level)
+
+
+def profile_limits_structured(
+    model: FittedStructuredModel,
+    names: Sequence[str],
+    *,
+    parm: str | Sequence[str] | None,
+    level: float,
+) -> pd.DataFrame:
+    """Profile-likelihood limits alone."""
+    z = normal_reach(check_level(level))
+    found = {one.name: one.limits(z) for one in _wanted(ml_estimate(model), names, parm)}
+    return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))
+
+
+def _wanted(
+    estimate: StructuredEstimate, names: Sequence[str], parm: str | Sequence[str] | None
+) -> Iterator[Crossings]:
+    """The parameters asked for, each with what holds it; ``names`` are of the structure."""
+    A = estimate.A
+    random = variance_parameter_names(A.terms)[:-1]
+    every = [*A.names, *random, *names]
+    wanted = selected(every, parm, A.p)
+    numbers = _Numbers(estimate)
+    for i, name in enumerate(every):
+        if name not in wanted:
+            continue
+        if i < A.p:
+            yield _of_coefficient(estimate, i)
+        else:
+            yield numbers.crossings(i - A.p, name)
+
+
+# ------------------------------------------------------------------ fixed effects
+
+
+@dataclass(frozen=True, eq=False)
+class Constrained(StructuredEvaluation):
+    """The ML criterion with ``c' beta = target`` in the working basis."""
+
+    c: Floats
+    target: float
+
+    @cached_property
+    def free(self) -> StructuredEvaluation:
+        """The same without the constraint."""
+        return StructuredEvaluation(self.criterion, self.x)
+
+    @cached_property
+    def step(self) -> Floats:
+        """``C c / c' C c``: how the coefficients move with the target."""
+        Cc = self.free.C @ self.c
+        return np.asarray(Cc / (self.c @ Cc))
+
+    @property
+    def excess(self) -> float:
+        """How far the target is from the free solution."""
+        return self.target - float(self.c @ self.free.beta)
+
+    @cached_property
+    def beta(self) -> Floats:
+        return np.asarray(self.free.beta + self.excess * self.step)
+
+    @cached_property
+    def C(self) -> Floats:
+        Cc = self.free.C @ self.c
+        return np.asarray(self.free.C - np.outer(Cc, self.step))
+
+    @cached_property
+    def value(self) -> float:
+        if not np.isfinite(self.free.value):
+            return np.inf
+        return self.free.value + self.rate * self.excess / 2.0
+
+    @property
+    def rate(self) -> float:
+        """Derivative by the target."""
+        return 2.0 * self.excess / float(self.c @ self.free.C @ self.c)
+
+
+def _of_coefficient(estimate: StructuredEstimate, j: int) -> Crossings:
+    """A coefficient held."""
+    F, criterion = estimate.A.basis.fixed, estimate.criterion
+    scale = float(F[-1, -1])
+
+    def at(psi: float, x: Floats) -> Constrained:
+        return Constrained(criterion, x, F[j, :-1], psi * scale + float(F[j, -1]))
+
+    def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
+        found = minimize(partial(at, psi), near, gain_tolerance=_GAIN)
+        return float(found.point.value), scale * found.point.rate, found.x
+
+    se = float(np.sqrt(estimate.vcov[j, j]))
+    name, value = estimate.A.names[j], float(estimate.beta[j])
+    return Crossings(name, value, se, solve, estimate.value, estimate.x)
+
+
+# ------------------------------------------------------------------ numbers of the covariance
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """Standard deviations, correlations and the like as functions of the free numbers."""
+
+    estimate: StructuredEstimate
+
+    def all(self, x: Floats) -> tuple[Floats, Floats]:
+        """Values (m,) and Jacobian (m, size), those of random effects first."""
+        stack = self.estimate.criterion.stack
+        values, J = stack.reported(x, self.estimate.unit)
+        random = list(self._random(x))
+        return (
+            np.concatenate([*(v for v, _ in random), values]),
+            np.concatenate([*(d for _, d in random), J]),
+        )
+
+    def _random(self, x: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Of every random term."""
+        stack, terms = self.estimate.criterion.stack, self.estimate.A.terms
+        end = len(x) - sum(t.template.size for t in terms)
+        bases = self.estimate.effect_bases
+        for term, B, T in zip(terms, bases, stack.templates_at(x), strict=True):
+            own = slice(end, end := end + term.template.size)
+            U = B @ T
+            half = np.einsum("ab,bcs,dc->ads", B, term.template.jacobian(x[own]), U)
+            J = np.zeros((*U.shape, len(x)))
+            J[..., own] = half + np.swapaxes(half, 0, 1)
+            later, earlier = (np.asarray(i) for i in term.template.entries)
+            yield entries_of(U @ U.T, J, later, earlier)
+
+    def crossings(self, i: int, name: str) -> Crossings:
+        """One of them held, on a scale without bounds."""
+        scale = Scale(_kind(name))
+        value, slope = (part[i] for part in self.all(self.estimate.x))
+        if scale.kind == "exp" and not value > _ZERO * self.estimate.unit * np.sqrt(
+            float(self.estimate.evaluation.covariances.max())
+        ):
+            raise InterlaceError(
+                f"'{name}' is estimated as zero, where a profile does not begin: use "
+                "conf_int(method='bootstrap'), or compare with a model without it"
+            )
+        to, rate = _SCALES[scale.kind]
+        psi = float(to(value))
+        variance = float(slope @ self.estimate.x_covariance @ slope)
+        se = float(rate(value) * np.sqrt(max(variance, 0.0)))
+
+        def held(x: Floats) -> tuple[float, Floats]:
+            values, J = self.all(x)
+            return float(to(values[i])), np.asarray(rate(values[i]) * J[i])
+
+        solve = _Surface(self.estimate.criterion, held)
+        estimate = self.estimate
+        bound = _INSIDE if scale.kind == "tanh" else np.inf
+        return Crossings(
+            name,
+            psi,
+            se,
+            solve,
+            estimate.value,
+            estimate.x,
+            low=-bound,
+            high=bound,
+            scale=scale,
+            walled=True,
+        )
+
+
+_SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "linear": (lambda v: v, lambda v: 1.0),
+    "exp": (np.log, lambda v: 1.0 / v),
+    "tanh": (np.arctanh, lambda v: 1.0 / (1.0 - v**2)),
+}
+
+
+def _kind(name: str) -> str:
+    """The scale on which a parameter is held, by its name."""
+    own = name.rpartition(": ")[2]
+    if own.startswith(("sd", "range", "ratio_")):
+        return "exp"
+    return "tanh" if own.startswith(("cor_", "rho")) else "linear"
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """The criterion where a function of the free numbers has one value."""
+
+    criterion: StructuredCriterion
+    held: Callable[[Floats], tuple[float, Floats]]
+
+    def __call__(self, psi: float, near: Floats) -> tuple[float, float, Floats]:
+        """The least value, its slope by ``psi``, and where it is."""
+        x = self.onto(near, psi)
+        at = None if x is None else self.criterion(x)
+        if at is None or not np.isfinite(at.value):
+            return np.inf, 0.0, near
+        bend = self._bend(at.x)
+        for i in range(1, _STEPS + 1):
+            step, gain, slope = self._newton(at, bend)
+            if gain < _GAIN:
+                return at.value - gain, slope, at.x
+            new = self._along(at, step, gain, psi)
+            if new is None:
+                break
+            at = new
+            if i % _AGAIN == 0:
+                bend = self._bend(at.x)
+        return at.value, slope, at.x
+
+    def onto(self, x: Floats, psi: float) -> Floats | None:
+        """The point of the surface that is reached along its normals."""
+        for _ in range(_TO):
+            value, a = self.held(x)
+            miss, size = psi - value, float(a @ a)
+            if not np.isfinite(value) or not size > 0.0:
+                return None
+            if abs(miss) < _ON * max(abs(psi), 1.0):
+                return x
+            x = x + a * (np.clip(miss, -_FAR, _FAR) / size)
+        return None
+
+    def _newton(self, at: StructuredEvaluation, bend: Floats) -> tuple[Floats, float, float]:
+        """A Newton step in the tangent, what it promises, and the multiplier."""
+        _, a = self.held(at.x)
+        slope = float(at.gradient @ a / (a @ a))
+        N = np.linalg.svd(a[None])[2][1:].T
+        H = N.T @ (at.newton_matrix - slope * bend) @ N
+        values, vectors = np.linalg.eigh(0.5 * (H + H.T))
+        size = np.abs(values)
+        live = size > _FLAT * size.max(initial=0.0)
+        pull = (vectors.T @ (N.T @ at.gradient))[live]
+        step = -N @ (vectors[:, live] @ (pull / size[live]))
+        return step, float(0.5 * (pull**2 / size[live]).sum()), slope
+
+    def _bend(self, x: Floats) -> Floats:
+        """Second derivatives of the function, by differences of the first."""
+        eye = _STEP * np.eye(len(x))
+        rows = [self.held(x + d)[1] - self.held(x - d)[1] for d in eye]
+        found = np.array(rows) / (2.0 * _STEP)
+        return 0.5 * (found + found.T)
+
+    def _along(
+        self, at: StructuredEvaluation, step: Floats, gain: float, psi: float
+    ) -> StructuredEvaluation | None:
+        """A lower point on the way; ``None`` if there is none."""
+        for halving in range(_HALVINGS):
+            share = 0.5**halving
+            x = self.onto(at.x + share * step, psi)
+            new = None if x is None else self.criterion(x)
+            if new is not None and new.value < at.value - 0.1 * share * gain:
+                return new
+        return None

@@ -1,0 +1,346 @@
+"""Predictions of a model with a residual structure: what else is known of a subject counts.
+
+With ``Sigma`` the covariance of the rows of a subject that are known, ``r`` their residuals of the
+fixed part, and ``k`` the covariance of a new row with them, the new row is expected at ``x'beta +
+t'r`` with ``t = Sigma^-1 k``.  The error of that is ``(x - X't)'(beta_hat - beta)``, and what is
+left of the variance ``v`` of the row, ``v - k't``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from interlace.covariance.stacks import Joined
+from interlace.covariance.structures import OF_TIMES, Scaled
+from interlace.design import frame
+from interlace.design.complete import complete_rows, spread
+from interlace.design.groups import recode_rows
+from interlace.design.labels import row_name
+from interlace.design.newdata import NewRows, replay
+from interlace.design.recipe import require_rows
+from interlace.design.variances import new_scales
+from interlace.errors import InterlaceError, choose
+from interlace.model.confidence import check_level
+from interlace.model.predict import center_of, expected, included, rows_used, table_of
+from interlace.model.reference import Reference
+from interlace.model.structured import FittedStructuredModel
+from interlace.sums.crossprod import Codes
+from interlace.sums.rows import columns_kept
+from interlace.sums.terms import Floats
+
+INTERVALS = (None, "confidence", "prediction")
+# Numbers of the rows of subjects that are gathered at a time.
+_CHUNK = 4_000_000
+
+
+def predict_structured(
+    model: FittedStructuredModel,
+    newdata: object = None,
+    include_re: bool | str | Iterable[str] = True,
+    *,
+    conditional: bool = False,
+    offset: ArrayLike | None = None,
+    se: bool = False,
+    interval: str | None = None,
+    level: float = 0.95,
+    reference: Reference,
+) -> Floats | pd.DataFrame:
+    """Expected response, and how well it is known; see the method ``predict``."""
+    interval = choose("interval", interval, INTERVALS)
+    check_level(level)
+    terms = model.estimate.A.terms
+    include = [True] * len(terms) if conditional else included(terms, include_re)
+    plain = not conditional and not any(include)
+    wanted = se or interval is not None
+    if (plain and interval != "prediction") or not (conditional or wanted):
+        return expected(
+            model.design,
+            model.encoding,
+            model.estimate,
+            newdata,
+            include,
+            offset=offset,
+            se=se,
+            interval=interval,
+            level=level,
+            reference=reference,
+        )
+    new = interval == "prediction"
+    if new and any(include) and not conditional and _structure(model) != "id":
+        raise InterlaceError(
+            f"a new observation of a subject is correlated with its others by {model.residual}: "
+            "ask for conditional=True, which counts that and the random effects, or leave these "
+            "out (include_re=False)"
+        )
+    knows = "total" if conditional else "effects" if any(include) else "none"
+    rows = _used(model) if newdata is None else _new(model, newdata, offset, knows, weighted=new)
+    found = _found(model, rows, knows)
+    names = model.encoding.fixed.names
+    fixed = rows.rows.with_levels([False] * len(terms))
+    center = center_of(fixed, names, model.estimate) + found.shift
+    if not wanted:
+        return center
+    own = found.fixed
+    if not conditional:
+        own = own + found.left
+        if new:
+            own = own + (rows.noise if any(include) else rows.own) * model.estimate.unit**2
+    elif new:
+        own = own + found.left
+    error = np.sqrt(np.maximum(own, 0.0)) / rows.roots
+    return table_of(center, error, rows.rows.index, None, level if interval else None)
+
+
+# ------------------------------------------------------------------ rows, and what is known of them
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows to predict, ``m`` of them.
+
+    ``subjects`` are -1 where the fit does not know them; ``roots`` of weights; ``own`` and
+    ``noise`` variances, all and of the residual alone, in working units at weight 1; ``seen`` (m,
+    V) the visits of the subject in the fit; ``total`` and ``effects`` (m, V) covariances with them,
+    all and of the random effects; ``at`` (m,) the row's own visit, -1 for none.
+    """
+
+    rows: NewRows
+    subjects: Codes
+    roots: Floats
+    own: Floats
+    noise: Floats
+    total: Floats
+    effects: Floats
+    at: Codes
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the other rows of the subjects add to predictions, ``(m,)`` each.
+
+    ``shift`` in the user's units; ``fixed`` the variance by the coefficients and ``left`` that of
+    what is included, at weight 1.
+    """
+
+    shift: Floats
+    fixed: Floats
+    left: Floats
+
+
+def _found(model: FittedStructuredModel, rows: _Rows, knows: str) -> _Found:
+    """Weights of the known rows, a chunk of rows at a time.
+
+    ``knows`` is ``"total"``: all but the row itself; ``"effects"``: for the random effects; or
+    ``"none"``.
+    """
+    at, P, unit = model.estimate.evaluation, model.estimate.criterion.patterns, model.estimate.unit
+    A, design = model.estimate.A, require_rows(model.design, "predictions given other rows")
+    F = A.basis.fixed[:-1, :-1]
+    X = design.weighted(design.fixed(A.names)) @ F
+    kept = columns_kept(model.encoding.fixed.names, A.names)
+    x = rows.rows.X[:, kept] @ F * rows.roots[:, None]
+    row_at = np.full((P.n_subjects, P.V), -1)
+    row_at[model.places.subjects, model.places.visits] = np.arange(len(X))
+    k = rows.total if knows == "total" else rows.effects
+    own = rows.own if knows == "total" else rows.own - rows.noise
+    r, m = model.deviations, len(x)
+    shift, fixed, left = np.zeros(m), np.empty(m), np.zeros(m)
+    for part in _parts(m, P.V * (P.V + A.p)):
+        s, a = rows.subjects[part], x[part]
+        if knows != "none":
+            seen = (row_at[s] >= 0) & (s >= 0)[:, None]
+            if knows == "total":
+                seen[np.arange(len(s)), rows.at[part]] &= rows.at[part] < 0
+            Sigma = _known(at.covariances[P.groups[P.of_subject[s]]], seen)
+            t = np.linalg.solve(Sigma, (k[part] * seen)[:, :, None])[:, :, 0]
+            a = a - np.einsum("mv,mvp->mp", t, X[row_at[s]])
+            shift[part] = unit * (t * r[s]).sum(axis=1)
+            left[part] = unit**2 * (own[part] - (k[part] * t).sum(axis=1))
+        fixed[part] = unit**2 * ((a @ at.B) ** 2).sum(axis=1)
+    return _Found(shift / rows.roots, fixed, left)
+
+
+def _known(Sigma: Floats, seen: np.ndarray) -> Floats:
+    """Covariances of the rows seen, the identity at others."""
+    pairs = seen[:, :, None] & seen[:, None, :]
+    return np.where(pairs, Sigma, np.eye(Sigma.shape[1]) * ~seen[:, :, None])
+
+
+def _parts(m: int, each: int) -> Iterator[slice]:
+    step = max(_CHUNK // each, 1)
+    for start in range(0, m, step):
+        yield slice(start, min(start + step, m))
+
+
+def _used(model: FittedStructuredModel) -> _Rows:
+    """The rows of the fit."""
+    design, at = require_rows(model.design, "predict without newdata"), model.places
+    P, evaluation = model.estimate.criterion.patterns, model.estimate.evaluation
+    noise = model.estimate.criterion.stack.noise(model.estimate.x)
+    g, v = P.groups[P.of_subject[at.subjects]], at.visits
+    total, apart = evaluation.covariances[g, v], noise[g, v]
+    i = np.arange(len(v))
+    return _Rows(
+        rows=rows_used(design, [True] * len(design.terms)),
+        subjects=at.subjects,
+        roots=np.array(design.root_weights),
+        own=total[i, v],
+        noise=apart[i, v],
+        total=total,
+        effects=total - apart,
+        at=v,
+    )
+
+
+# ------------------------------------------------------------------ new rows
+
+
+def _new(
+    model: FittedStructuredModel,
+    newdata: object,
+    offset: ArrayLike | None,
+    knows: str,
+    *,
+    weighted: bool,
+) -> _Rows:
+    """New rows with their covariances."""
+    every = [True] * len(model.estimate.A.terms)
+    rows = replay(
+        model.encoding,
+        newdata,
+        offset=offset,
+        levels=[False] * len(every),
+        slopes=every,
+        weighted=weighted or knows == "total",
+    )
+    return _New(model, rows, frame.open_table(newdata, title="the new data"), knows).rows()
+
+
+def _structure(model: FittedStructuredModel) -> str:
+    """Name of the structure over visits."""
+    return "id" if model.residual is None else model.residual.structure
+
+
+@dataclass(frozen=True, eq=False)
+class _New:
+    """New rows beside those of the fit."""
+
+    model: FittedStructuredModel
+    new: NewRows
+    table: frame.Table
+    knows: str
+
+    def rows(self) -> _Rows:
+        """The rows with their covariances."""
+        m, P = len(self.new.X), self.model.estimate.criterion.patterns
+        subjects = self._subjects()
+        groups = np.where(subjects >= 0, P.groups[P.of_subject[subjects]], self._group())
+        own, total, at = self._residuals(subjects, groups)
+        noise, effects = own.copy(), np.zeros((m, P.V))
+        stack, x = self.model.estimate.criterion.stack, self.model.estimate.x
+        if isinstance(stack, Joined):
+            d = np.exp(self._scales() @ stack.parts(x)[1])
+            there = np.exp(stack.scales @ stack.parts(x)[1])[groups]
+            own, total = own * d**2, total * d[:, None] * there
+            noise = own.copy()
+            bases = self.model.estimate.A.basis.random
+            parts = zip(self.new.Z, bases, stack.parts(x)[2], stack.Z, strict=True)
+            for Z, B, T, Zs in parts:
+                half = Z @ B @ T
+                own = own + (half**2).sum(axis=1)
+                effects += np.einsum("mk,mvk->mv", half, (Zs @ T)[groups])
+        weights = self.new.weights
+        roots = np.ones(m) if weights is None else np.sqrt(weights)
+        return _Rows(self.new, subjects, roots, own, noise, total + effects, effects, at)
+
+    def _picked(self, names: Sequence[str]) -> dict[str, frame.Column]:
+        """Columns of the new data."""
+        return frame.pick(self.table, names)
+
+    @property
+    def _visit(self) -> str | None:
+        """Column of the visits."""
+        return None if self.model.residual is None else self.model.residual.visit
+
+    def _subjects(self) -> Codes:
+        """Subjects of the fit, -1 for others."""
+        grid = self.model.grid
+        if grid is None or grid.subjects is None or self.knows == "none":
+            return np.full(self.table.n, -1)
+        return recode_rows(grid.subjects, self._picked(grid.subjects.columns))
+
+    def _group(self) -> Codes:
+        """The group of ``by=`` of new subjects."""
+        term, grid = self.model.residual, self.model.grid
+        if term is None or term.by is None or grid is None or grid.groups is None:
+            return np.zeros(self.table.n, dtype=np.intp)
+        found = frame.recode(self._picked([term.by])[term.by], grid.groups)
+        self._refuse(found < 0, term.by, "which has no covariance in the fit")
+        return found
+
+    def _scales(self) -> Floats:
+        """Logs of standard deviations as linear functions, ``(m, q)``."""
+        term = self.model.residual
+        if term is None or term.variance is None:
+            return np.zeros((self.table.n, 0))
+        stack, grid = self.model.estimate.criterion.stack, self.model.grid
+        assert isinstance(stack, Joined) and grid is not None
+        columns = term.variance.columns
+        rows = complete_rows(self._picked(columns), self.table)
+        scaled, unknown = new_scales(term.variance, rows, grid.strata, stack.units)
+        wrong = spread(unknown[:, None].astype(np.float64), rows)[:, 0] == 1.0
+        self._refuse(wrong, columns[0], f"of which {term.variance} knows no standard deviation")
+        return spread(scaled, rows)
+
+    def _residuals(self, subjects: Codes, groups: Codes) -> tuple[Floats, Floats, Codes]:
+        """Variances (m,) and covariances (m, V) of residuals at scale 1, and the rows' visits."""
+        structure, visit = _structure(self.model), self._visit
+        stack, x = self.model.estimate.criterion.stack, self.model.estimate.x
+        m, V = self.table.n, self.model.estimate.criterion.patterns.V
+        S = stack.residual(x)
+        if visit is None:
+            return np.full(m, S[0, 0, 0]), np.zeros((m, V)), np.full(m, -1)
+        if structure in OF_TIMES:
+            return self._timed(subjects, float(S[0, 0, 0]))
+        grid = self.model.grid
+        assert grid is not None
+        at = frame.recode(self._picked([visit])[visit], grid.labels)
+        known = ", ".join(map(str, grid.labels.tolist()[:8]))
+        self._refuse(at < 0, visit, f"which is no visit of the fit ({known})")
+        where = groups if len(S) > 1 else np.zeros_like(groups)
+        return S[where, at, at], S[where, at], at
+
+    def _timed(self, subjects: Codes, variance: float) -> tuple[Floats, Floats, Codes]:
+        """The same at any times."""
+        visit = self._visit
+        grid, stack = self.model.grid, self.model.estimate.criterion.stack
+        assert grid is not None and visit is not None
+        structure = stack.structure  # type: ignore[attr-defined]
+        assert isinstance(structure, Scaled)
+        places = self.model.places
+        times = grid.labels.astype(np.float64)[places.visits] if grid.times is None else grid.times
+        known = np.full((places.n_subjects, places.n_visits), np.inf)
+        known[places.subjects, places.visits] = times
+        rows = complete_rows(self._picked([visit]), self.table)
+        new = spread(frame.numeric(rows.columns[visit], f"the times '{visit}'")[:, None], rows)
+        apart = np.abs(known[subjects] - new)
+        at = np.where((apart == 0.0).any(axis=1), apart.argmin(axis=1), -1)
+        seen = np.isfinite(apart) & (subjects >= 0)[:, None]
+        xi = self.model.estimate.x[: structure.size]
+        between = structure.apart(np.where(seen, apart, 0.0), xi)
+        return np.full(len(new), variance), np.where(seen, between, 0.0), at
+
+    def _refuse(self, wrong: np.ndarray, column: str, why: str) -> None:
+        """Refuse rows whose value says nothing."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            name = row_name(self.table.index, row, "the new data")
+            value = ""
+            if column in self.table.names:
+                value = f" {self._picked([column])[column][row]!r}"
+            raise InterlaceError(f"{name} has{value} in {column}, {why}")
