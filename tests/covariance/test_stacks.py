@@ -28,14 +28,13 @@ def stacks() -> dict[str, Stack]:
     made = {f"separate {name}": Separate(STRUCTURES[name](TIMES), 2) for name in ("us", "ar1h")}
     for name in ("ar1", "cs", "toep", "sp_exp", "id"):
         structure = STRUCTURES[name](TIMES)
-        made[f"scaled {name}"] = Joined((structure,), B, ratios, units)
-        made[f"random {name}"] = Joined((structure,), B, ratios, units, (Full(2),), (Z,))
+        made[f"scaled {name}"] = Joined(structure, B, ratios, units)
+        made[f"random {name}"] = Joined(structure, B, ratios, units, (Full(2),), (Z,))
     templates, blocks = (Full(2), Diagonal(2)), (Z, rng.normal(size=(3, 4, 2)))
     none = np.zeros((3, 4, 0))
-    made["two terms"] = Joined(
-        (STRUCTURES["ar1"](TIMES),), none, (), np.zeros(0), templates, blocks
-    )
-    each = tuple(STRUCTURES["sp_gau"](tuple(t * s for t in TIMES)) for s in (1.0, 2.0, 0.5))
+    made["two terms"] = Joined(STRUCTURES["ar1"](TIMES), none, (), np.zeros(0), templates, blocks)
+    own = np.multiply.outer([1.0, 2.0, 0.5], TIMES)[:, :, None]
+    each = STRUCTURES["sp_gau"](own)
     made["times of their own"] = Joined(each, B, ratios, units, (Full(2),), (Z,))
     return made
 

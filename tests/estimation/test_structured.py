@@ -119,7 +119,7 @@ def test_with_scales_and_random_effects_too(reml: bool, zero: bool) -> None:
     criterion, rows, at = problem("ar1", groups=2, reml=reml)
     rng = np.random.default_rng(4)
     stack = Joined(
-        (STRUCTURES["ar1"](TIMES),),
+        STRUCTURES["ar1"](TIMES),
         rng.normal(size=(2, 4, 1)),
         (("rate", False),),
         np.ones(1),

@@ -267,8 +267,9 @@ def test_predictions_are_of_the_expected_response(result: StructuredLMEResult) -
     means = result.emmeans("ARMCD * AVISIT").table.set_index(["ARMCD", "AVISIT"])
     wanted = means.loc[[("PBO", "VIS1"), ("TRT", "VIS4")], ["emmean", "se", "lower", "upper"]]
     np.testing.assert_allclose(table, wanted, rtol=1e-9)
+    assert (result.predict(new, interval="prediction")["se"] > table["se"]).all()
     with pytest.raises(InterlaceError, match="interval must be"):
-        result.predict(new, interval="prediction")
+        result.predict(new, interval="both")
 
 
 def test_reports(result: StructuredLMEResult) -> None:

@@ -16,7 +16,7 @@ CASES = {
     "us": ("y ~ x + week", {"residual": "us(week | id)"}),
     "weights": ("y ~ x + week", {"residual": "ar1h(week | id)", "weights": "w"}),
     "by": ("y ~ x + week", {"residual": "toep(week | id, by=arm)"}),
-    "strata": ("y ~ x + (x | id)", {"residual": "varident(arm)"}),
+    "strata": ("y ~ x + (1 + week | id)", {"residual": "varident(arm)"}),
     "product": ("y ~ x + (1 | id)", {"residual": "ar1(week | id) * varpower(z)", "weights": "w"}),
     "times": ("y ~ x", {"residual": "car1(t | id)"}),
     "beside": ("y ~ x + (1 | id)", {"residual": "sp_gau(t | id)"}),
@@ -69,8 +69,10 @@ def dense(result: StructuredLMEResult) -> tuple[np.ndarray, np.ndarray, np.ndarr
     same = at.subjects[:, None] == at.subjects[None, :]
     V = np.where(same, Sigma[np.arange(len(at.visits))[:, None], at.visits[:, None], at.visits], 0)
     root = design.root_weights
-    return V / np.outer(root, root), design.fixed(e.A.names), design.y - result.predict(
-        include_re=False
+    return (
+        V / np.outer(root, root),
+        design.fixed(e.A.names),
+        design.y - result.predict(include_re=False),
     )
 
 
@@ -113,13 +115,8 @@ def test_rows_of_the_fit_given_as_new_ones_are_predicted_alike(
 
 def test_a_new_visit_of_a_known_subject(case: tuple[StructuredLMEResult, pd.DataFrame]) -> None:
     result, frame = case
-    last = frame.groupby("id").tail(1)
+    last = frame[frame["id"] % 3 == 0].groupby("id").tail(1)
     kept = result.update(data=frame.drop(index=last.index))
-    V, X, r = dense(result)
-    x = result.estimate.x
-    # The covariance of all rows at the parameters of the smaller fit.
-    whole = type(result.estimate)(result.estimate.criterion, x, result.convergence)
-    assert whole.value == result.criterion
     found = kept.predict(last, conditional=True, interval="prediction")
     assert isinstance(found, pd.DataFrame)
     assert np.isfinite(found.to_numpy()).all()
@@ -134,9 +131,7 @@ def test_random_effects_of_a_subject_with_their_errors() -> None:
     sleep = interlace.datasets.load("sleepstudy")
     sleep["half"] = np.where(sleep["Days"] < 5, "early", "late")
     plain = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
-    strata = interlace.fit(
-        "Reaction ~ Days + (Days | Subject)", sleep, residual="varident(half)"
-    )
+    strata = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep, residual="varident(half)")
     new = pd.DataFrame({"Days": [0, 4, 9], "Subject": ["308", "309", "new"], "half": "late"})
     for interval in ("confidence", "prediction"):
         one, other = (m.predict(new, interval=interval) for m in (plain, strata))
@@ -157,7 +152,7 @@ def test_variances_of_new_rows_follow_strata_and_numbers() -> None:
     own = found["se"] ** 2 - strata.predict(new, se=True)["se"] ** 2  # type: ignore[call-overload]
     ratio = strata.residual_parameters.loc["ratio_b", "estimate"]
     assert np.sqrt(own[1] / own[0]) == pytest.approx(ratio)
-    with pytest.raises(InterlaceError, match="row 1 of the new data has 'c' in arm"):
+    with pytest.raises(InterlaceError, match=r"row 1 of the new data .* has 'c' in arm"):
         strata.predict(new.assign(arm=["a", "c"]), interval="prediction")
 
 
@@ -170,9 +165,7 @@ def test_what_cannot_be_predicted_is_refused(result: StructuredLMEResult) -> Non
     with pytest.raises(InterlaceError, match="ask for conditional=True"):
         both.predict(frame, interval="prediction")
     numbers = interlace.fit("y ~ x", frame, residual="us(week | id)")
-    with pytest.raises(
-        InterlaceError, match=r"row 0 of the new data has np.int64\(9\) in week|has 9 in week"
-    ):
+    with pytest.raises(InterlaceError, match=r"has 9 in week, .* no visit of the fit \(0, 1"):
         numbers.predict(frame.head(1).assign(week=9), conditional=True)
     by = interlace.fit("y ~ x", frame, residual="cs(week | id, by=arm)")
     with pytest.raises(InterlaceError, match="which has no covariance in the fit"):
@@ -230,18 +223,10 @@ def test_bootstrap_of_all_parameters() -> None:
     assert limits.shape == (1, 2)
     with pytest.raises(InterlaceError, match="use kind='parametric'"):
         result.bootstrap(4, kind="wild")
-    random = interlace.fit("y ~ x + (x | id)", frame, residual="varident(arm)")
-    with pytest.warns(Warning) if random.is_singular else _nothing():
-        names = list(random.bootstrap(2, seed=1).replicates.columns)
-    assert names[2:] == [
-        "sd_Intercept|id", "cor_x.Intercept|id", "sd_x|id", "sd", "ratio_b",
+    random = interlace.fit("y ~ x + (1 + week | id)", frame, residual="varident(arm)")
+    assert list(random.bootstrap(2, seed=1).replicates.columns)[2:] == [
+        "sd_Intercept|id", "cor_week.Intercept|id", "sd_week|id", "sd", "ratio_b",
     ]  # fmt: skip
-
-
-def _nothing() -> object:
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 # ------------------------------------------------------------------ reports
@@ -261,7 +246,11 @@ def test_the_data_with_what_the_model_says(result: StructuredLMEResult) -> None:
     )
     assert len(result.augment(frame.head(3))) == 3
     assert result.standardized().shape[0] == 7
-    assert interlace.check_collinearity(result).index.tolist() == ["ARMCD", "AVISIT", "ARMCD:AVISIT"]
+    assert interlace.check_collinearity(result).index.tolist() == [
+        "ARMCD",
+        "AVISIT",
+        "ARMCD:AVISIT",
+    ]
 
 
 def test_normalized_residuals_are_white(case: tuple[StructuredLMEResult, pd.DataFrame]) -> None:
@@ -284,9 +273,10 @@ def test_verbs_that_are_not_there_say_what_to_do(result: StructuredLMEResult) ->
 
 def test_all_verbs_of_linear_models_work_or_say_why(result: StructuredLMEResult) -> None:
     known = [n for n in dir(interlace.CrossedLMEResult) if not n.startswith("_")]
+    ours = dir(type(result))
     for name in known:
-        if not hasattr(result, name):
-            with pytest.raises(AttributeError, match=": (?!dir)"):
+        if name not in ours:
+            with pytest.raises(AttributeError, match=r"residual=: (?!dir)"):
                 getattr(result, name)
 
 

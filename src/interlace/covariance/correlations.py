@@ -229,60 +229,27 @@ class AnteDependent:
         return [f"cor_{later}.{earlier}" for later, earlier in pairs]
 
 
-@dataclass(frozen=True)
-class Decaying:
-    """``rho`` to the power of the distance of two times: AR(1) in continuous time."""
-
-    times: tuple[float, ...]
-    size = 1
-
-    @property
-    def k(self) -> int:
-        return len(self.times)
-
-    @property
-    def chart(self) -> Chart:
-        return Between(low=0.0)
-
-    def __call__(self, r: Floats) -> Floats:
-        return self.apart(distances(self.times), r)
-
-    def apart(self, d: Floats, r: Floats) -> Floats:
-        """Correlations at distances."""
-        return np.asarray(np.float64(r[0]) ** d)
-
-    def jacobian(self, r: Floats) -> Floats:
-        return np.asarray((distances(self.times) / r[0] * self(r))[:, :, None])
-
-    def curvature(self, r: Floats) -> Floats:
-        d = distances(self.times)
-        return np.asarray((d * (d - 1.0) / r[0] ** 2 * self(r))[:, :, None, None])
-
-    def start(self, C: Floats) -> Floats:
-        return np.array([np.exp(-_rate(self.times, C, 1))])
-
-    def names(self, labels: Sequence[str]) -> list[str]:
-        return ["rho"]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranged:
-    """``exp(-(d / range)^power)`` of the distance of two times: exponential (1), Gaussian (2)."""
+    """``exp(-(d / range)^power)`` of the distance of two points: exponential (1), Gaussian (2).
 
-    times: tuple[float, ...]
+    ``d`` (k, k), or (G, k, k) for subjects at points of their own: correlations are so many too.
+    """
+
+    d: Floats
     power: int
     size = 1
 
     @property
     def k(self) -> int:
-        return len(self.times)
+        return int(self.d.shape[-1])
 
     @property
     def chart(self) -> Chart:
         return Positive()
 
     def __call__(self, r: Floats) -> Floats:
-        return self.apart(distances(self.times), r)
+        return self.apart(self.d, r)
 
     def apart(self, d: Floats, r: Floats) -> Floats:
         """Correlations at distances."""
@@ -290,31 +257,53 @@ class Ranged:
 
     def jacobian(self, r: Floats) -> Floats:
         s = self._scaled(r)
-        return np.asarray((np.exp(-s) * self.power * s / r[0])[:, :, None])
+        return np.asarray((np.exp(-s) * self.power * s / r[0])[..., None])
 
     def curvature(self, r: Floats) -> Floats:
         s, p = self._scaled(r), self.power
         bent = p * p * s * s - p * (p + 1) * s
-        return np.asarray((self(r) * bent / r[0] ** 2)[:, :, None, None])
+        return np.asarray((np.exp(-s) * bent / r[0] ** 2)[..., None, None])
 
     def _scaled(self, r: Floats) -> Floats:
-        return np.asarray((distances(self.times) / r[0]) ** self.power)
+        return np.asarray((self.d / r[0]) ** self.power)
 
     def start(self, C: Floats) -> Floats:
-        return np.array([_rate(self.times, C, self.power) ** (-1.0 / self.power)])
+        d = self.d.reshape(-1, self.k, self.k)[0]
+        return np.array([_rate(d, C, self.power) ** (-1.0 / self.power)])
 
     def names(self, labels: Sequence[str]) -> list[str]:
         return ["range"]
 
 
-def distances(times: Sequence[float]) -> Floats:
-    """Of every two times, ``(k, k)``."""
-    return np.abs(np.subtract.outer(times, times)).astype(np.float64)
+@dataclass(frozen=True, eq=False)
+class Decaying(Ranged):
+    """``rho^d``: AR(1) in continuous time.
+
+    Sought as a range, ``rho = exp(-1 / range)``: where a unit of time is long, correlations between
+    near rows are left when ``rho`` is too small for a number.
+    """
+
+    power: int = 1
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        return ["rho"]
+
+    def printed(self, r: Floats) -> tuple[Floats, Floats, Floats]:
+        """``rho``, and the derivatives ``d rho / d range`` and ``d^2 rho / d range^2``."""
+        rho = np.exp(-1.0 / r)
+        return rho, rho / r**2, rho * (1.0 / r**4 - 2.0 / r**3)
 
 
-def _rate(times: Sequence[float], C: Floats, power: int) -> float:
+def distances(points: Floats) -> Floats:
+    """Of every two points (..., k, d), ``(..., k, k)``."""
+    apart = points[..., :, None, :] - points[..., None, :, :]
+    if apart.shape[-1] == 1:
+        return np.asarray(np.abs(apart[..., 0]))
+    return np.asarray(np.sqrt((apart**2).sum(axis=-1)))
+
+
+def _rate(d: Floats, C: Floats, power: int) -> float:
     """``-log C / d^power`` on average over pairs, near neighbours counting most."""
-    below = np.tril_indices(len(times), -1)
-    d = distances(times)[below] ** power
+    below = np.tril_indices(len(d), -1)
     known = np.clip(C[below], _LEAST, 1.0 - _LEAST)
-    return float((-np.log(known) / d).mean())
+    return float((-np.log(known) / d[below] ** power).mean())

@@ -167,8 +167,8 @@ class Joined:
 
     Parameters
     ----------
-    structures
-        ``S``: one for all groups, or one for each, all with the same numbers (times of their own).
+    structure
+        ``S``: one for all groups, or, at points of their own, ``(G, V, V)`` of the same numbers.
     scales
         ``B`` (G, V, q): logs of standard deviations by the numbers ``eta``.
     ratios
@@ -179,18 +179,13 @@ class Joined:
         Of the random terms: ``T_j`` as maps, and ``Z_j`` (G, V, k).
     """
 
-    structures: tuple[Structure, ...]
+    structure: Structure
     scales: Floats
     ratios: tuple[tuple[str, bool], ...]
     units: Floats
     templates: tuple[Template, ...] = ()
     Z: tuple[Floats, ...] = ()
     linear = False
-
-    @property
-    def structure(self) -> Structure:
-        """The first structure, for what is the same in all."""
-        return self.structures[0]
 
     @property
     def groups(self) -> int:
@@ -227,7 +222,7 @@ class Joined:
         """``d d'`` of every group, ``(G, V, V)``, and ``S`` of all or each."""
         xi, eta, _ = self.parts(x)
         d = np.exp(self.scales @ eta)
-        return d[:, :, None] * d[:, None, :], np.stack([one(xi) for one in self.structures])
+        return d[:, :, None] * d[:, None, :], _each(self.structure(xi), 2)
 
     def __call__(self, x: Floats) -> Floats:
         found = self.noise(x)
@@ -247,7 +242,7 @@ class Joined:
 
     def _slopes(self, xi: Floats) -> Floats:
         """Derivatives of ``S`` of all or each."""
-        return np.stack([one.jacobian(xi) for one in self.structures])
+        return _each(self.structure.jacobian(xi), 3)
 
     @cached_property
     def _pairs(self) -> Floats:
@@ -259,9 +254,8 @@ class Joined:
         xi, _, _ = self.parts(x)
         found, (m, n) = np.zeros((self.size, self.size)), self._ends[:2]
         weights = gradients * outer
-        whole = [weights.sum(axis=0)] if len(self.structures) == 1 else list(weights)
-        for one, weight in zip(self.structures, whole, strict=True):
-            found[:m, :m] += one.second(xi, weight)
+        shared = self.structure(xi).ndim == 2
+        found[:m, :m] = self.structure.second(xi, weights.sum(axis=0) if shared else weights)
         found[m:n, m:n] = np.einsum("gst,gsta,gstb->ab", weights * S, self._pairs, self._pairs)
         mixed = weights[..., None] * self._slopes(xi)
         found[:m, m:n] = np.einsum("gstc,gsta->ca", mixed, self._pairs, optimize=True)
@@ -281,7 +275,7 @@ class Joined:
         return np.concatenate(parts)
 
     def residual(self, x: Floats) -> Floats:
-        return self.structure(self.parts(x)[0])[None]
+        return _each(self.structure(self.parts(x)[0]), 2)[:1]
 
     def noise(self, x: Floats) -> Floats:
         outer, S = self._scaled(x)
@@ -310,3 +304,8 @@ class Joined:
 
     def naturals(self, x: Floats) -> None:
         return None
+
+
+def _each(values: Floats, dimensions: int) -> Floats:
+    """Values of all groups as if of each."""
+    return values[None] if values.ndim == dimensions else values

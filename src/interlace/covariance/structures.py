@@ -24,6 +24,7 @@ from interlace.covariance.correlations import (
     Exchangeable,
     Independent,
     Ranged,
+    distances,
 )
 from interlace.covariance.templates import Floats, Map, Places
 
@@ -181,8 +182,8 @@ class Scaled:
 
     def second(self, xi: Floats, gradient: Floats) -> Floats:
         psi, J = self.chart(xi), self.chart.jacobian(xi)
-        bent = np.einsum("ij,ijab->ab", gradient, self._second(psi))
-        along = np.einsum("ij,ija->a", gradient, self._first(psi))
+        bent = np.tensordot(gradient, self._second(psi), gradient.ndim)
+        along = np.tensordot(gradient, self._first(psi), gradient.ndim)
         return np.asarray(J.T @ bent @ J + np.einsum("a,abc->bc", along, self.chart.curvature(xi)))
 
     def start(self, S: Floats) -> Floats:
@@ -197,6 +198,9 @@ class Scaled:
         values, found, sd = psi.copy(), J.copy(), np.sqrt(psi[own])
         values[own] = unit * sd
         found[own] = unit * J[own] / (2.0 * sd[:, None])
+        if isinstance(self.correlation, Decaying):
+            values[-1:], slope, _ = self.correlation.printed(psi[-1:])
+            found[-1] = slope * J[-1]
         return values, found
 
     def names(self, labels: Sequence[str]) -> list[str]:
@@ -204,13 +208,21 @@ class Scaled:
         return [*sds, *self.correlation.names(labels)]
 
     def natural(self, xi: Floats) -> Natural:
-        psi = self.chart(xi)
-        return Natural(self._first(psi), self._second(psi), self.chart.jacobian(xi))
+        psi, J = self.chart(xi), self.chart.jacobian(xi)
+        first, second = self._first(psi), self._second(psi)
+        if isinstance(self.correlation, Decaying):
+            _, slope, bend = self.correlation.printed(psi[-1:])
+            turn = np.append(np.ones(self.variances), slope)
+            first = first / turn
+            second = second / np.multiply.outer(turn, turn)
+            second[..., -1, -1] -= first[..., -1] * bend / slope**2
+            J = turn[:, None] * J
+        return Natural(first, second, J)
 
     def apart(self, d: Floats, xi: Floats) -> Floats:
         """Covariances at distances ``d``, where the correlation is one of these."""
         psi = self.chart(xi)
-        if not isinstance(self.correlation, Decaying | Ranged):
+        if not isinstance(self.correlation, Ranged):
             raise TypeError(f"{type(self.correlation).__name__} is no function of distances")
         return np.asarray(psi[0] * self.correlation.apart(d, psi[1:]))
 
@@ -235,13 +247,13 @@ class Scaled:
         f, R = self._factors(psi)
         w, _ = self._log_slopes(psi)
         turned = self.correlation.jacobian(psi[self.variances :])
-        return np.concatenate([(f * R)[..., None] * w, f[..., None] * turned], axis=2)
+        return np.concatenate([(f * R)[..., None] * w, f[..., None] * turned], axis=-1)
 
     def _second(self, psi: Floats) -> Floats:
         m, r = self.variances, psi[self.variances :]
         f, R = self._factors(psi)
         w, ww = self._log_slopes(psi)
-        found = np.zeros((self.k, self.k, self.size, self.size))
+        found = np.zeros((*R.shape, self.size, self.size))
         found[..., :m, :m] = (f * R)[..., None, None] * ww
         mixed = (f[..., None] * w)[..., :, None] * self.correlation.jacobian(r)[..., None, :]
         found[..., :m, m:] = mixed
@@ -268,18 +280,24 @@ def regular(S: Floats) -> Floats:
     return np.asarray((vectors * np.maximum(values, _LEAST * values.max())) @ vectors.T)
 
 
-# By name; each takes the times of the visits, which only some of them read.
-_Maker = Callable[[tuple[float, ...]], Structure]
+# Times of visits (k,), points (k, d), or those of many subjects (G, k, d).
+Points = Sequence[float] | Floats
+# By name; each takes the points of the visits, which only some of them read.
+_Maker = Callable[[Points], Structure]
 
 
-def _scaled(
-    kind: Callable[[int], Correlation], homogeneous: bool, times: tuple[float, ...]
-) -> Scaled:
+def _scaled(kind: Callable[[int], Correlation], homogeneous: bool, times: Points) -> Scaled:
     return Scaled(kind(len(times)), homogeneous)
 
 
-def _ranged(power: int, times: tuple[float, ...]) -> Scaled:
-    return Scaled(Ranged(times, power), True)
+def _ranged(power: int, times: Points) -> Scaled:
+    return Scaled(Ranged(_distances(times), power), True)
+
+
+def _distances(times: Points) -> Floats:
+    """Of times or points."""
+    points = np.asarray(times, dtype=np.float64)
+    return distances(points[:, None] if points.ndim == 1 else points)
 
 
 STRUCTURES: Mapping[str, _Maker] = {
@@ -294,10 +312,11 @@ STRUCTURES: Mapping[str, _Maker] = {
     "adh": partial(_scaled, AnteDependent, False),
     "diag": partial(_scaled, Independent, False),
     "id": partial(_scaled, Independent, True),
-    "car1": lambda times: Scaled(Decaying(times), True),
+    "car1": lambda times: Scaled(Decaying(_distances(times)), True),
     "sp_exp": partial(_ranged, 1),
     "sp_gau": partial(_ranged, 2),
 }
 # Structures of numeric times, and what ``hom=`` makes of a name.
 OF_TIMES = ("car1", "sp_exp", "sp_gau")
+OF_POINTS = ("sp_exp", "sp_gau")
 HETEROGENEOUS = {"toep": "toeph", "ar1": "ar1h", "cs": "csh", "ad": "adh", "id": "diag"}

@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace.covariance.structures import HETEROGENEOUS, OF_TIMES, STRUCTURES, Structure
+from interlace.covariance.structures import (
+    HETEROGENEOUS,
+    OF_POINTS,
+    OF_TIMES,
+    STRUCTURES,
+    Structure,
+)
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
 from interlace.design.encode import Floats
@@ -47,6 +54,8 @@ class ResidualTerm:
         Column of the groups that have a covariance of their own.
     variance
         The variance function.
+    beside
+        Further coordinates of points, whose distances count.
     """
 
     structure: str
@@ -54,6 +63,7 @@ class ResidualTerm:
     subject: tuple[str, ...]
     by: str | None = None
     variance: VarianceTerm | None = None
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.visit is None:
@@ -61,26 +71,28 @@ class ResidualTerm:
         by = "" if self.by is None else f", by={_quoted(self.by)}"
         subject = ":".join(map(_quoted, self.subject))
         scaled = "" if self.variance is None else f" * {self.variance}"
-        return f"{self.structure}({_quoted(self.visit)} | {subject}{by}){scaled}"
+        place = ", ".join(map(_quoted, (self.visit, *self.beside)))
+        return f"{self.structure}({place} | {subject}{by}){scaled}"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns read, each once."""
         single = tuple(name for name in (self.visit, self.by) if name is not None)
         scaled = () if self.variance is None else self.variance.columns
-        return tuple(dict.fromkeys((*single, *self.subject, *scaled)))
+        return tuple(dict.fromkeys((*single, *self.beside, *self.subject, *scaled)))
 
     def of(self, labels: Levels) -> Structure:
         """The structure over visits with these labels."""
-        times = labels.astype(np.float64) if self.structure in OF_TIMES else np.arange(len(labels))
-        return STRUCTURES[self.structure](tuple(times.tolist()))
+        times = labels if self.structure in OF_TIMES else np.arange(len(labels))
+        return STRUCTURES[self.structure](times.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Rows on the grid of visits: their places, and the labels of these.
 
-    Where subjects do not share times, visits are rows within subjects and ``times`` (n,) says when.
+    Where subjects do not share times, visits are rows within subjects and ``times`` (n, d) says
+    when, or where.
     ``subjects`` and ``strata`` (of a variance function) tell those of other rows.
     """
 
@@ -149,10 +161,16 @@ def _factor(text: str, part: str) -> ResidualTerm | VarianceTerm:
             raise InterlaceError(f"residual={text!r}: {name} reads one column")
         return VarianceTerm(name, columns)
     _refuse_structure(name)
-    place, *rest = inside.split(",")
-    if place.count("|") != 1:
+    if inside.count("|") != 1:
         raise InterlaceError(f"residual={text!r} needs one bar: '{name}(visit | subject)'")
-    visit, subject = place.split("|")
+    places, _, right = inside.partition("|")
+    visit, *beside = places.split(",")
+    subject, *rest = right.split(",")
+    if beside and name not in OF_POINTS:
+        raise InterlaceError(
+            f"residual={text!r}: {name} reads one column of visits; distances between points are "
+            f"read by {' and '.join(OF_POINTS)}"
+        )
     if "/" in subject:
         raise InterlaceError(
             f"residual={text!r}: '/' does not nest here; a covariance for every group is asked "
@@ -164,6 +182,7 @@ def _factor(text: str, part: str) -> ResidualTerm | VarianceTerm:
         visit=_column(text, visit),
         subject=tuple(_column(text, one) for one in subject.split(":")),
         by=_column(text, options["by"]) if "by" in options else None,
+        beside=tuple(_column(text, one) for one in beside),
     )
 
 
@@ -270,19 +289,22 @@ def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
 
 def _unshared(term: ResidualTerm, visit: str, rows: CompleteRows) -> Grid | None:
     """The grid of times that subjects do not share; ``None`` where they do."""
-    _refuse_no_times(term, visit, rows)
-    times = frame.numeric(rows.columns[visit], f"the times '{visit}'")
+    points = points_of((visit, *term.beside), term.structure, rows)
+    times = points[:, 0]
     subjects, of_row = group_rows(term.subject, rows.columns)
-    size, different = int(np.bincount(of_row).max()), len(np.unique(times))
-    if different <= max(_SHARED, size):
+    size, different = int(np.bincount(of_row).max()), len(np.unique(points, axis=0))
+    if different <= max(_SHARED, size) and not term.beside:
         return None
     if term.by is not None:
         raise InterlaceError(
             f"residual='{term}': a covariance for every group is not built yet for times that "
             f"subjects do not share ({different:,} different ones): leave by= out"
         )
-    codes, labels = frame.factorize(times)
-    _refuse_repeated(term, rows, of_row, codes, labels, subjects.labels)
+    if size == 1:
+        _refuse_alone(term)
+    labels, codes = np.unique(points, axis=0, return_inverse=True)
+    shown = labels[:, 0] if not term.beside else np.array([str(p) for p in labels.tolist()], object)
+    _refuse_repeated(term, rows, of_row, codes.ravel(), shown, subjects.labels)
     order = np.lexsort((times, of_row))
     place = replace(term, structure="id", visit=None)
     sorted_rows = {name: column[order] for name, column in rows.columns.items()}
@@ -290,18 +312,28 @@ def _unshared(term: ResidualTerm, visit: str, rows: CompleteRows) -> Grid | None
     visits = np.empty(rows.n, dtype=np.intp)
     visits[order] = found.at.visits
     at = replace(found.at, subjects=of_row, visits=visits)
-    return replace(found, at=at, times=times, subjects=subjects)
+    return replace(found, at=at, times=points, subjects=subjects)
 
 
-def _refuse_no_times(term: ResidualTerm, visit: str, rows: CompleteRows) -> None:
-    """Refuse times that are not numbers."""
-    column = rows.columns[visit]
-    if not frame.is_numeric(column) or column.dtype.kind == "b":
-        raise InterlaceError(
-            f"the times '{visit}' of {term.structure} must be numbers, but hold "
-            f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
-            "them, or take 'ar1' over visits in order"
-        )
+def points_of(names: Sequence[str], structure: str, rows: CompleteRows) -> Floats:
+    """Times, or coordinates of points, ``(n, d)``.
+
+    Raises
+    ------
+    InterlaceError
+        They are not numbers.
+    """
+    columns = []
+    for name in names:
+        column = rows.columns[name]
+        if not frame.is_numeric(column) or column.dtype.kind == "b":
+            raise InterlaceError(
+                f"the times '{name}' of {structure} must be numbers, but hold "
+                f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
+                "them, or take 'ar1' over visits in order"
+            )
+        columns.append(frame.numeric(column, f"the times '{name}'"))
+    return np.column_stack(columns)
 
 
 def _visits(term: ResidualTerm, visit: str, rows: CompleteRows) -> tuple[Codes, Levels]:
@@ -413,10 +445,14 @@ def _refuse_split(
 def _refuse_empty(term: ResidualTerm, at: Visits, labels: Levels) -> None:
     """Refuse subjects that all have one row: nothing tells their correlation."""
     if at.n_subjects == len(at.subjects) and term.structure not in ("diag", "id"):
-        raise InterlaceError(
-            f"every subject of '{':'.join(term.subject)}' has one row: nothing tells how the "
-            "residuals of a subject are correlated"
-        )
+        _refuse_alone(term)
+
+
+def _refuse_alone(term: ResidualTerm) -> NoReturn:
+    raise InterlaceError(
+        f"every subject of '{':'.join(term.subject)}' has one row: nothing tells how the "
+        "residuals of a subject are correlated"
+    )
 
 
 def first_rows(subjects: Codes) -> NDArray[np.intp]:

@@ -24,6 +24,7 @@ from interlace.design.labels import row_name
 from interlace.design.newdata import NewRows, replay
 from interlace.design.recipe import require_rows
 from interlace.design.variances import new_scales
+from interlace.design.visits import points_of
 from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level
 from interlace.model.predict import center_of, expected, included, rows_used, table_of
@@ -317,18 +318,23 @@ class _New:
 
     def _timed(self, subjects: Codes, variance: float) -> tuple[Floats, Floats, Codes]:
         """The same at any times."""
-        visit = self._visit
-        grid, stack = self.model.grid, self.model.estimate.criterion.stack
-        assert grid is not None and visit is not None
+        term, grid, stack = (
+            self.model.residual,
+            self.model.grid,
+            self.model.estimate.criterion.stack,
+        )
+        assert grid is not None and term is not None and term.visit is not None
         structure = stack.structure  # type: ignore[attr-defined]
         assert isinstance(structure, Scaled)
-        places = self.model.places
-        times = grid.labels.astype(np.float64)[places.visits] if grid.times is None else grid.times
-        known = np.full((places.n_subjects, places.n_visits), np.inf)
+        places, times = self.model.places, grid.times
+        if times is None:
+            times = grid.labels.astype(np.float64)[places.visits][:, None]
+        known = np.full((places.n_subjects, places.n_visits, times.shape[1]), np.inf)
         known[places.subjects, places.visits] = times
-        rows = complete_rows(self._picked([visit]), self.table)
-        new = spread(frame.numeric(rows.columns[visit], f"the times '{visit}'")[:, None], rows)
-        apart = np.abs(known[subjects] - new)
+        names = (term.visit, *term.beside)
+        rows = complete_rows(self._picked(names), self.table)
+        new = spread(points_of(names, term.structure, rows), rows)
+        apart = np.sqrt(((known[subjects] - new[:, None, :]) ** 2).sum(axis=2))
         at = np.where((apart == 0.0).any(axis=1), apart.argmin(axis=1), -1)
         seen = np.isfinite(apart) & (subjects >= 0)[:, None]
         xi = self.model.estimate.x[: structure.size]
@@ -340,7 +346,5 @@ class _New:
         if wrong.any():
             row = int(np.argmax(wrong))
             name = row_name(self.table.index, row, "the new data")
-            value = ""
-            if column in self.table.names:
-                value = f" {self._picked([column])[column][row]!r}"
-            raise InterlaceError(f"{name} has{value} in {column}, {why}")
+            value = np.asarray(self._picked([column])[column][row : row + 1], object).tolist()[0]
+            raise InterlaceError(f"{name} has {value!r} in {column}, {why}")

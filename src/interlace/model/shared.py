@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.covariance.stacks import Joined
-from interlace.covariance.structures import Structure
+from interlace.covariance.structures import STRUCTURES, Structure
 from interlace.design.variances import Scales
 from interlace.design.visits import Grid, ResidualTerm
 from interlace.errors import InterlaceError
@@ -37,7 +37,7 @@ def joined(
         There are too many different ones.
     """
     blocks = [Z @ B for Z, B in zip(rows.Z, A.basis.random, strict=True)]
-    times = np.zeros((len(rows.y), 0)) if grid.times is None else grid.times[:, None]
+    times = np.zeros((len(rows.y), 0)) if grid.times is None else grid.times
     parts = [times, scales.rows, *blocks]
     groups, tables = shared(grid.at, np.concatenate(parts, axis=1))
     V, p = grid.at.n_visits, A.p
@@ -51,7 +51,7 @@ def joined(
     B, *Z = (np.nan_to_num(part) for part in rest)
     at = replace(grid.at, groups=groups[grid.at.subjects], n_groups=len(tables))
     stack = Joined(
-        structures=(term.of(grid.labels),) if grid.times is None else _timed(term, T[:, :, 0]),
+        structure=term.of(grid.labels) if grid.times is None else _timed(term, T),
         scales=B,
         ratios=scales.ratios,
         units=scales.units,
@@ -61,19 +61,22 @@ def joined(
     return replace(grid, at=at), stack
 
 
-def _timed(term: ResidualTerm, times: Floats) -> tuple[Structure, ...]:
-    """A structure for the times of every group; rows that no subject has follow at any times."""
-    later = np.nanmax(times) + 1.0 + np.arange(times.shape[1])
-    return tuple(term.of(np.where(np.isnan(row), later, row)) for row in times)
+def _timed(term: ResidualTerm, points: Floats) -> Structure:
+    """A structure for the points of every group; rows that no subject has follow at any points."""
+    later = np.nanmax(points) + 1.0 + np.arange(points.shape[1])
+    return STRUCTURES[term.structure](np.where(np.isnan(points), later[:, None], points))
 
 
 def shared(at: Visits, columns: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Group of every subject, and the columns of every group by visit, ``(G, V, m)``."""
+    """Group of every subject, and the columns of every group by visit, ``(G, V, m)``.
+
+    NaN at visits that nobody of a group had.
+    """
     whole = np.full((at.n_subjects, at.n_visits, columns.shape[1]), _MISSED)
     whole[at.subjects, at.visits] = columns
     kinds, of_subject = np.unique(whole.reshape(at.n_subjects, -1), axis=0, return_inverse=True)
     merged, place = _merged(kinds)
-    tables = np.where(merged == _MISSED, 0.0, merged).reshape(
+    tables = np.where(merged == _MISSED, np.nan, merged).reshape(
         len(merged), at.n_visits, columns.shape[1]
     )
     return place[of_subject.ravel()], tables

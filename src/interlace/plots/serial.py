@@ -43,7 +43,7 @@ def plot_autocorrelation(
     return titled(
         figure,
         size=(5.0, 4.0),
-        title=f"Autocorrelation of the {_called(residuals)} residuals of a subject",
+        title=f"Autocorrelation of the {_called(residuals)} residuals",
         x="Lag",
         y="Autocorrelation",
         caption=f"Band: where {100 * level:g} % lie if there is none.",
@@ -72,13 +72,13 @@ def plot_semivariogram(
         + p9.geom_hline(p9.aes(yintercept="y"), data=level, color=GREY, size=0.4)
         + p9.geom_line(color=BLUE, size=0.5)
         + p9.geom_point(p9.aes(size="pairs"), color=BLUE, stroke=0)
-        + p9.scale_size_area(max_size=4, name="Pairs")
+        + p9.scale_size_continuous(range=(1.5, 4.0), name="Pairs")
         + p9.expand_limits(y=0.0)
     )
     return titled(
         figure,
         size=(5.5, 4.0),
-        title=f"Semivariogram of the {_called(residuals)} residuals of a subject",
+        title=f"Semivariogram of the {_called(residuals)} residuals",
         x="Distance",
         y="Semivariance",
     )

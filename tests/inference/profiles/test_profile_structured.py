@@ -28,9 +28,7 @@ def test_an_exchangeable_structure_has_the_profiles_of_a_random_intercept() -> N
 @pytest.mark.parametrize("name", ["sd_VIS2", "rho_2"])
 def test_limits_are_where_the_constrained_deviance_is_reached(name: str) -> None:
     fev = data("fev")
-    result = interlace.fit(
-        "FEV1 ~ AVISIT", fev, residual="toeph(AVISIT | USUBJID)", method="ML"
-    )
+    result = interlace.fit("FEV1 ~ AVISIT", fev, residual="toeph(AVISIT | USUBJID)", method="ML")
     low, high = result.conf_int(method="profile", parm=name).loc[name]
     stack, unit = result.estimate.criterion.stack, result.estimate.unit
     i = result.parameter_names.index(name)
