@@ -270,7 +270,8 @@ def grid_of(term: ResidualTerm, rows: CompleteRows) -> Grid:
 
 def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
     """Rows numbered within their subjects; without subjects, each is one."""
-    subjects, of_row = None, np.arange(rows.n)
+    subjects: Grouping | None = None
+    of_row: Codes = np.arange(rows.n)
     if term.subject:
         subjects, of_row = group_rows(term.subject, rows.columns)
     order = np.argsort(of_row, kind="stable")

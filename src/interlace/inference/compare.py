@@ -22,7 +22,6 @@ from interlace.inference.compare_general import bounds, same_family, same_likeli
 from interlace.inference.compare_structured import not_inside, residual_of, structured_ml
 from interlace.model.fitted import FittedModel, Labelled, require_linear
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.optimum import AnyEstimate
 from interlace.model.structured import FittedStructuredModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
@@ -206,7 +205,7 @@ def _anova_structured(
 
 def comparable_structured(
     results: Sequence[Labelled[Any]], *, refit: bool | None
-) -> tuple[list[AnyEstimate], tuple[str, ...]]:
+) -> tuple[list[Any], tuple[str, ...]]:
     """Estimates whose likelihoods can be compared: restricted ones where X is the same."""
     same_rows(results)
     restricted = all(r.method == "REML" for r in results)

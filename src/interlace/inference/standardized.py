@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from interlace.design.design import Design
 from interlace.inference.tables import coefficient_table
 from interlace.inference.wald import Reference
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 
 def standardized_table(
-    model: FittedModel, design: Design, reference: Reference, *, level: float
+    model: Labelled[Any], design: Design, reference: Reference, *, level: float
 ) -> pd.DataFrame:
     """Coefficient table in standard units; see the method ``standardized``."""
     table = coefficient_table(model.estimate, reference, level=level)

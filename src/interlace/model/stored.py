@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from interlace.design.design import Design
+from interlace.design.groups import Grouping
 from interlace.design.recipe import recipe_of
 from interlace.design.variances import Scales
 from interlace.design.visits import Grid, parse_residual
@@ -45,9 +46,9 @@ from interlace.model.structured import (
 from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.solver.probes import Probes
 from interlace.solver.sharp import Sharp
-from interlace.sources.archive import MALFORMED, sums_in, sums_out
+from interlace.sources.archive import MALFORMED, group_in, group_out, sums_in, sums_out
 from interlace.sources.build import of_design
-from interlace.sources.consistent import is_consistent
+from interlace.sources.consistent import is_consistent, is_grouping
 from interlace.sources.container import RESULT, Array, Header, damaged, read, text_of, write
 from interlace.sources.labels import Packed, unpacked
 from interlace.sums.crossprod import CrossProducts, cross_products
@@ -254,6 +255,7 @@ def _structured_out(model: FittedStructuredModel, packed: Packed) -> Header:
         "labels": packed.labels(grid.labels, "the visits"),
         "groups": None if grid.groups is None else packed.labels(grid.groups, "the groups"),
         "times": None if grid.times is None else packed.add(grid.times),
+        "grouped": [None if g is None else group_out(g, packed) for g in _grouped(grid)],
         "scales": [packed.add(scales.rows), packed.add(scales.units)],
         "ratios": [list(pair) for pair in scales.ratios],
         "x": packed.add(model.estimate.x),
@@ -272,9 +274,10 @@ def _structured_in(
     ratios = tuple((name, flag) for name, flag in h["ratios"])
     if not rows.shape == (len(design.y), len(ratios)) or len(units) != len(ratios):
         raise ValueError("scales")
-    grid, criterion = criterion_of(
-        design, grid, term, Scales(rows, ratios, units), reml=options.method == "REML"
-    )
+    if grid.strata is not None and len(grid.strata.cells) != len(ratios) + 1:
+        raise ValueError("strata")
+    scales = Scales(rows, ratios, units, grid.strata)
+    grid, criterion = criterion_of(design, grid, term, scales, reml=options.method == "REML")
     x = floats(arrays[h["x"]], 1)
     if len(x) != criterion.stack.size:
         raise ValueError("parameters")
@@ -289,16 +292,27 @@ def _grid_in(h: Header, n: int, arrays: Mapping[str, Array]) -> Grid:
         if type(size) is not int or own.shape != (n,) or not 0 <= own.max() < size <= n:
             raise ValueError("grid")
     groups = None if h["groups"] is None else unpacked(h["groups"], arrays)
-    times = None if h["times"] is None else floats(arrays[h["times"]], 1)
+    times = None if h["times"] is None else floats(arrays[h["times"]], 2)
     labels = unpacked(h["labels"], arrays)
-    if labels.shape != (sizes[1],) or (times is not None and times.shape != (n,)):
+    if labels.shape != (sizes[1],) or (times is not None and len(times) != n):
         raise ValueError("grid")
     if groups is not None and groups.shape != (sizes[2],):
         raise ValueError("groups")
     place = codes[0] * sizes[1] + codes[1]
     if len(np.unique(place)) < n:
         raise ValueError("visits")
-    return Grid(Visits(codes[0], codes[1], codes[2], *sizes), labels, groups, times)
+    subjects, strata = (None if g is None else group_in(g, arrays) for g in h["grouped"])
+    if not all(g is None or is_grouping(g) for g in (subjects, strata)):
+        raise ValueError("grouping")
+    if subjects is not None and len(subjects.cells) != sizes[0]:
+        raise ValueError("subjects")
+    at = Visits(codes[0], codes[1], codes[2], *sizes)
+    return Grid(at, labels, groups, times, subjects, strata)
+
+
+def _grouped(grid: Grid) -> tuple[Grouping | None, Grouping | None]:
+    """What tells subjects and strata of other rows."""
+    return grid.subjects, grid.strata
 
 
 _READERS: Mapping[str, Callable[[Header, Options, Mapping[str, Array]], Model]] = {

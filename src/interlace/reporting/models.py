@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.likelihood import n_parameters
 from interlace.inference import conditional
@@ -25,6 +26,7 @@ from interlace.inference.compare_structured import residual_of
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.predict import fitted
 from interlace.model.structured import FittedStructuredModel
 from interlace.reporting.explained import icc, r2
 from interlace.reporting.general_explained import icc_general, r2_general
@@ -122,27 +124,26 @@ def _structured(
             "the marginal likelihood"
         )
     estimates, notes = comparable_structured(results, refit=None)
-    reml = estimates[0].criterion.reml
+    rows = [require_rows(r.design, "a comparison of models") for r in results]
     table = pd.DataFrame(
         {
             "formula": [str(r.formula) for r in results],
             "residual": [residual_of(r) for r in results],
             "nparams": [r.nparams for r in results],
-            "method": _METHODS[reml],
+            "method": _METHODS[estimates[0].criterion.reml],
         },
         index=pd.Index(labels, name="model"),
     )
     deviance = np.array([e.value for e in estimates])
-    criteria = _criteria(deviance, table["nparams"].to_numpy(), results[0].nobs)
-    qualities: dict[str, object] = {
-        "BIC_subjects": [_by_subjects(r, d) for r, d in zip(results, deviance, strict=True)]
-    }
-    qualities["RMSE"] = [float(np.sqrt(np.mean(r.resid**2))) for r in results]
-    qualities["singular"] = [r.is_singular for r in results]
+    sizes = [
+        float(np.sqrt(np.mean((d.y - fitted(d, r.estimate, [True] * len(d.terms))) ** 2)))
+        for d, r in zip(rows, results, strict=True)
+    ]
+    table = table.assign(**_criteria(deviance, table["nparams"].to_numpy(), results[0].nobs))
+    table["BIC_subjects"] = [_by_subjects(r, d) for r, d in zip(results, deviance, strict=True)]
+    table["RMSE"], table["singular"] = sizes, [r.is_singular for r in results]
     notes += ("RMSE is that of the models as they were fitted.",)
-    return ModelComparison(
-        "Comparison of models", table.assign(**criteria).assign(**qualities), notes
-    )
+    return ModelComparison("Comparison of models", table, notes)
 
 
 def _by_subjects(result: Labelled[Any], deviance: float) -> float:

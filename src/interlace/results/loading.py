@@ -7,7 +7,7 @@ from pathlib import Path
 from interlace.model.fitted import FittedModel, as_kind
 from interlace.model.generalised import FittedGeneralModel
 from interlace.model.stored import load as load_model
-from interlace.results import general_responses, structured
+from interlace.results import general_responses, structured_responses
 from interlace.results.general import CrossedGLMMResult
 from interlace.results.result import CrossedLMEResult
 from interlace.results.structured import StructuredLMEResult
@@ -53,4 +53,4 @@ def load(path: str | Path) -> CrossedLMEResult | CrossedGLMMResult | StructuredL
         return as_kind(CrossedLMEResult, model)
     if isinstance(model, FittedGeneralModel):
         return general_responses.as_result(CrossedGLMMResult, model)
-    return structured.as_result(StructuredLMEResult, model)
+    return structured_responses.as_result(StructuredLMEResult, model)

@@ -177,14 +177,15 @@ def encoding_out(e: Encoding, packed: Packed) -> Header:
             "offset": list(e.formula.offset),
         },
         "sides": [side_out(side, packed) for side in sides],
-        "groups": [_group_out(group, packed) for group in e.groups],
+        "groups": [group_out(group, packed) for group in e.groups],
         "offset_column": e.offset_column,
         "offset_array": e.offset_array,
         "weights_column": e.weights_column,
     }
 
 
-def _group_out(group: Grouping, packed: Packed) -> Header:
+def group_out(group: Grouping, packed: Packed) -> Header:
+    """A grouping factor as plain values."""
     pairs = zip(group.columns, group.levels, strict=True)
     return {
         "columns": list(group.columns),
@@ -209,7 +210,7 @@ def encoding_in(stored: Header, arrays: Mapping[str, Array]) -> Encoding:
         fixed=sides[1],
         offset=tuple(sides[2 : 2 + n_offsets]),
         slopes=tuple(sides[2 + n_offsets :]),
-        groups=tuple(_group_in(group, arrays) for group in stored["groups"]),
+        groups=tuple(group_in(group, arrays) for group in stored["groups"]),
         offset_column=stored["offset_column"],
         offset_array=stored["offset_array"],
         weights_column=stored["weights_column"],
@@ -229,6 +230,7 @@ def _formula_in(stored: Header) -> MixedFormula:
     return formula
 
 
-def _group_in(stored: Header, arrays: Mapping[str, Array]) -> Grouping:
+def group_in(stored: Header, arrays: Mapping[str, Array]) -> Grouping:
+    """What :func:`group_out` has written."""
     levels = tuple(unpacked(one, arrays) for one in stored["levels"])
     return Grouping(tuple(stored["columns"]), levels, arrays[stored["cells"]])  # type: ignore[arg-type]

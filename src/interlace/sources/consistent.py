@@ -69,12 +69,13 @@ def of_encoding(names: Sequence[str], terms: Sequence[ReTerm], e: Encoding) -> I
     pairs = list(zip(e.slopes, e.groups, strict=True))
     yield sorted((side.text, group.columns) for side, group in pairs) == wanted
     for term, (side, group) in zip(terms, pairs, strict=True):
-        yield _is_grouping(group) and term.group == ":".join(group.columns)
+        yield is_grouping(group) and term.group == ":".join(group.columns)
         yield term.columns == side.names
         yield term.levels.tolist() == group.labels.tolist()
 
 
-def _is_grouping(group: Grouping) -> bool:
+def is_grouping(group: Grouping) -> bool:
+    """Whether its parts fit together."""
     return (
         _are_names(group.columns)
         and len(group.columns) == len(group.levels) > 0
