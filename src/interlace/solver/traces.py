@@ -8,8 +8,9 @@ every level, ``A_l = M_l R_l`` its rows and ``S`` the remainder, both against ``
 * ``F_1r = A J``, the columns of the rest in ``J = I - C S``,
 * ``F_rr``, the rest's block of ``S J``,
 
-where ``F_st = Z_s' P Z_t`` and ``C`` is ``C~`` on ``[rest, X]``.  No array has two long sides: of
-``A`` only ``A' (I x E) A``, ``(m + p, m + p)``, and the diagonal blocks of ``A C A'`` are formed.
+where ``F_st = Z_s' P Z_t`` and ``C`` is ``C~`` on ``[rest, X]``.  Where term 1 is large no array has
+two long sides: of ``A`` only ``A' (I x E) A``, ``(m + p, m + p)``, and the diagonal blocks of
+``A C A'`` are formed.  Where it is not, and has several columns, ``A`` and ``F_11`` take less work.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor, factorize
 from interlace.solver.plan import single_plan
 from interlace.solver.scaled import scale_columns, scale_rows
+from interlace.solver.tails import DenseTail
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats
 
 _MAX_BYTES = 8e9
+# Numbers among the columns of term 1 that are held in full at most.
+_HELD = 1 << 24
 
 
 def projected_traces(factor: Factor, directions: Sequence[Floats]) -> tuple[Floats, Floats]:
@@ -143,6 +147,22 @@ class Images:
         """Diagonal blocks of ``Z' P Z`` for term 1, ``(l, k, k)``."""
         return multiply(self.M, self.factor.steps[self.first].N) - self.low_rank
 
+    @cached_property
+    def rows(self) -> Floats:
+        """``A`` in full, ``(l k, m + p)``."""
+        tail = self.factor.steps[self.first].tail
+        assert isinstance(tail, DenseTail)
+        found = multiply(self.M, np.ascontiguousarray(tail.R[..., :-1]))
+        return found.reshape(-1, found.shape[2])
+
+    def is_held(self, c: int) -> bool:
+        """Whether all of ``Z' P Z`` takes less work than products for ``c`` directions of term 1."""
+        term, m = self.factor.A.terms[self.first], len(self.C)
+        if not isinstance(self.factor.steps[self.first].tail, DenseTail) or term.q**2 > _HELD:
+            return False
+        held = 2.0 * term.q * m * (2.0 * m + term.q) + 2.0 * (term.q * term.k) ** 2
+        return held < c * (2.0 * term.q * m**2 + 4.0 * m**3)
+
     def weighted(self, E: Floats) -> Floats:
         """``A' (I x E) A``, ``(m + p, m + p)``."""
         blocks = np.ascontiguousarray(self.M.transpose(0, 2, 1)) @ E @ self.M
@@ -150,10 +170,24 @@ class Images:
         return np.triu(G) + np.triu(G, 1).T
 
     def block(self, i: int, j: int) -> Floats:
-        """``Z_i' P Z_j`` for two terms of the rest, ``(l_i, k_i, l_j, k_j)``."""
+        """``Z_i' P Z_j`` for two terms, ``(l_i, k_i, l_j, k_j)``; of term 1 only as ``i``."""
         a, b = self.factor.A.terms[i], self.factor.A.terms[j]
-        at, to = self.factor.plan.offsets[i], self.factor.plan.offsets[j]
-        return self.F[at : at + a.q, to : to + b.q].reshape(a.l, a.k, b.l, b.k)
+        to = self._place(j)
+        if i != self.first:
+            found = self.F[self._place(i), to]
+        elif j != self.first:
+            found = self.rows @ self.J[:, to]
+        else:
+            found = -(self.rows @ self.C) @ self.rows.T
+            blocks = found.reshape(a.l, a.k, a.l, a.k)
+            each = np.arange(a.l)
+            blocks[each, :, each] += multiply(self.M, self.factor.steps[i].N)
+        return found.reshape(a.l, a.k, b.l, b.k)
+
+    def _place(self, j: int) -> slice:
+        """Columns of a term of the rest; term 1 has none."""
+        at = self.factor.plan.offsets.get(j, 0)
+        return slice(at, at + self.factor.A.terms[j].q)
 
     def diagonal(self, j: int) -> Floats:
         """Sum over levels of ``Z_j' P Z_j``, ``(k, k)``."""
@@ -164,12 +198,16 @@ class Images:
     def second(self, directions: Sequence[Floats]) -> dict[tuple[int, int], Floats]:
         """``tr(P G_r P G_s)`` by pair of terms, each pair in one order."""
         first, rest = self.first, self.factor.plan.dense
+        E = directions[first]
+        held = self.is_held(len(E))
+        listed = [first, *rest] if held else list(rest)
         found = {
             (i, j): _contract(directions[i], _outer_sums(self.block(i, j)), directions[j])
-            for n, i in enumerate(rest)
-            for j in rest[n:]
+            for n, i in enumerate(listed)
+            for j in listed[n:]
         }
-        E = directions[first]
+        if held:
+            return found
         G = [self.weighted(e) for e in E]
         for j in rest:
             found[first, j] = np.empty((len(E), len(directions[j])))
@@ -200,10 +238,9 @@ class Images:
 def _outer_sums(F: Floats) -> Floats:
     """``M[a, b, c, d]``, the sum over pairs of levels of ``F[a, c] F[b, d]``."""
     _, ki, _, kj = F.shape
-    M = np.empty((ki, ki, kj, kj))
-    for a, b, c, d in np.ndindex(M.shape):
-        M[a, b, c, d] = np.vdot(F[:, a, :, c], F[:, b, :, d])
-    return M
+    flat = np.ascontiguousarray(F.transpose(1, 3, 0, 2)).reshape(ki * kj, -1)
+    pairs = (flat @ flat.T).reshape(ki, kj, ki, kj)
+    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))
 
 
 def _level_sums(B: Floats) -> Floats:
