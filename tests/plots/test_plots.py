@@ -355,9 +355,9 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         "parm must be one of 'Intercept', 'Days', not 'days'",
     ),
     "a result": (
-        lambda: plots.plot_influence(model("slopes")),  # type: ignore[arg-type]
-        "influence plots take a table of measures, such as hlm_influence(result), "
-        "not CrossedLMEResult",
+        lambda: plots.plot_influence([1.0]),  # type: ignore[arg-type]
+        "influence plots take a fitted model or a table of measures, such as "
+        "hlm_influence(result), not list",
     ),
     "measure": (
         lambda: plots.plot_influence(measures(9), "cookds"),

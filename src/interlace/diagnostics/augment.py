@@ -48,14 +48,17 @@ def hlm_augment(result: FittedModel, level: int | str = 1, approx: bool = True) 
     1  258.7047     308 -14.6252  0.0011
     """
     design = design_of(result)
-    parts = [hlm_influence(result, level, approx)]
+    influence = hlm_influence(result, level, approx)
+    parts = [influence]
     lever = leverage(result, level).drop(columns="overall").add_prefix("leverage.")
     if is_rows(level):
         residuals = [hlm_resid(result), hlm_resid(result, type="marginal")]
         parts = [_rows(result, design), *residuals, *parts]
     else:
         parts = [hlm_resid(result, level), *parts]
-    return pd.concat([*parts, lever], axis=1)
+    found = pd.concat([*parts, lever], axis=1)
+    found.attrs.update(influence.attrs)
+    return found
 
 
 def _rows(result: FittedModel, design: Design) -> pd.DataFrame:

@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 
 from interlace.design.recipe import require_rows
+from interlace.diagnostics.chance import KEPT, Chances, chances, law_chances, limits_of
 from interlace.diagnostics.changes import Influence, measures
 from interlace.diagnostics.general_leverage import by_unit
-from interlace.diagnostics.units import unit_index, unit_rows
+from interlace.diagnostics.units import is_rows, unit_index, unit_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import entry_names
 from interlace.glmm.estimate import GeneralEstimate, estimate_general
 from interlace.glmm.leverage import Leverage
 from interlace.machine.progress import counter
+from interlace.model.drawn import law_at
 from interlace.model.generalised import FittedGeneralModel
 from interlace.solver.solve import solve
 from interlace.sums.crossprod import Codes
@@ -39,13 +41,34 @@ def general_influence(
     index, units = unit_index(design, level), unit_rows(design, level)
     lever = Leverage(model.estimate.evaluation)
     hat = by_unit(lever.overall, model, level)
+    changes, growth = _one_step(lever, units)
     if approx:
-        found = _one_step(lever, units)
-        return pd.DataFrame(_columns(found) | {"leverage.overall": hat}, index=index)
-    columns, notes = _refits(model, units, progress)
-    measured = {name: columns.pop(name) for name in _MEASURES}
-    table = pd.DataFrame(measured | {"leverage.overall": hat} | columns, index=index)
-    return table.assign(note=notes)
+        found = _columns(measures(changes, growth))
+        table = pd.DataFrame(found | {"leverage.overall": hat}, index=index)
+    else:
+        columns, notes = _refits(model, units, progress)
+        measured = {name: columns.pop(name) for name in _MEASURES}
+        table = pd.DataFrame(measured | {"leverage.overall": hat} | columns, index=index)
+        table["note"] = notes
+    table.attrs[KEPT] = limits_of(_chances(model, growth, level))
+    return table
+
+
+def general_chances(model: FittedGeneralModel, level: int | str) -> tuple[Floats, Chances]:
+    """Cook's distances of rows or groups, and how large they get by chance."""
+    design = require_rows(model.design, "hlm_influence")
+    lever = Leverage(model.estimate.evaluation)
+    changes, growth = _one_step(lever, unit_rows(design, level))
+    return measures(changes, growth).cooksd, _chances(model, growth, level)
+
+
+def _chances(model: FittedGeneralModel, growth: Floats, level: int | str) -> Chances:
+    """How large measures get in healthy data."""
+    p = growth.shape[1]
+    if is_rows(level):
+        return law_chances(law_at(model, model.estimate.eta), np.einsum("ijj->i", growth), p)
+    inside = growth[np.isfinite(growth).all(axis=(1, 2))]
+    return chances(np.asarray(np.linalg.eigvalsh(inside), dtype=np.float64), np.inf, p)
 
 
 def _columns(found: Influence) -> dict[str, Floats]:
@@ -55,8 +78,8 @@ def _columns(found: Influence) -> dict[str, Floats]:
 # ------------------------------------------------------------------ one step
 
 
-def _one_step(lever: Leverage, units: list[Codes]) -> Influence:
-    """Measures of all deletions, variance parameters held."""
+def _one_step(lever: Leverage, units: list[Codes]) -> tuple[Floats, Floats]:
+    """Changes (m, p) and growths (m, p, p) of all deletions, variance parameters held."""
     root = np.linalg.cholesky(lever.vcov)
     W, g = lever.evaluation.mode.curve.W, lever.evaluation.mode.curve.g
     p, D = len(root), lever.directions @ root
@@ -69,7 +92,7 @@ def _one_step(lever: Leverage, units: list[Codes]) -> Influence:
         )
         changes[i] = d.T @ K[:, 0]
         spread[i] = d.T @ K[:, 1:]
-    return measures(changes, spread)
+    return changes, spread
 
 
 def _among(lever: Leverage, rows: Codes) -> Floats:

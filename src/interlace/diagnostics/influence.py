@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace.design.design import Design
+from interlace.diagnostics.chance import KEPT, Chances, group_chances, limits_of, row_chances
 from interlace.diagnostics.changes import (
     MEASURES,
     Influence,
@@ -20,7 +21,7 @@ from interlace.diagnostics.changes import (
     set_changes,
 )
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
-from interlace.diagnostics.general_influence import general_influence
+from interlace.diagnostics.general_influence import general_chances, general_influence
 from interlace.diagnostics.refitting import Deleter, Refitted
 from interlace.diagnostics.units import design_of, grouping, is_rows, unit_index, unit_rows
 from interlace.errors import unknown
@@ -71,6 +72,9 @@ def hlm_influence(
         why (it is empty elsewhere): one level of a factor is left, the fixed effects are rank
         deficient, no residual degrees of freedom.  With ``approx=True`` the column is there only if
         some row needs it.
+
+        ``attrs["nominal_cutoffs"]`` holds the values of ``cooksd`` and ``mdffits`` that no row or
+        group of healthy data exceeds, 19 times in 20; see :mod:`interlace.diagnostics.chance`.
 
     Raises
     ------
@@ -138,11 +142,13 @@ def _refit_table(
     """Measures and changes of exact refits, and why some are missing."""
     refitted = _refit(step, design, level, progress)
     found = _exact_measures(step, refitted)
+    _, chances = _one_step_measures(step, design, level, refitted=True)
     columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}
     columns |= _component_columns(step.estimate, refitted)
     columns |= _coefficient_columns(step.estimate, refitted)
     table = _table(columns, index)
     table["note"] = _notes(refitted)
+    table.attrs[KEPT] = limits_of(chances)
     return table
 
 
@@ -150,9 +156,10 @@ def _one_step_table(
     step: OneStep, design: Design, level: int | str, index: pd.Index
 ) -> pd.DataFrame:
     """The table at fixed theta and sigma."""
-    columns = _columns(_one_step_measures(step, design, level))
-    columns |= {"leverage.overall": _leverage(step, design, level)}
+    found, chances = _one_step_measures(step, design, level)
+    columns = _columns(found) | {"leverage.overall": _leverage(step, design, level)}
     table = _table(columns, index)
+    table.attrs[KEPT] = limits_of(chances)
     missing = np.flatnonzero(np.isnan(columns["covratio"]))
     if not len(missing):
         return table
@@ -162,10 +169,15 @@ def _one_step_table(
     return table.assign(note=notes)
 
 
-def _one_step_measures(step: OneStep, design: Design, level: int | str) -> Influence:
+def _one_step_measures(
+    step: OneStep, design: Design, level: int | str, *, refitted: bool = False
+) -> tuple[Influence, Chances]:
+    """Measures of all units, and how large they get by chance."""
     if is_rows(level):
-        return row_changes(step)
-    return measures(*set_changes(step, unit_rows(design, level)))
+        found = row_changes(step)
+        return found, row_chances(step, found.covtrace)
+    g, G = set_changes(step, unit_rows(design, level))
+    return measures(g, G), group_chances(step, G, refitted=refitted)
 
 
 def _table(columns: dict[str, Floats], index: pd.Index) -> pd.DataFrame:
@@ -257,6 +269,24 @@ def _entries(term: ReTerm) -> list[tuple[str, int, int]]:
     ]
 
 
+def most_influential(result: Labelled[Any], level: int | str) -> tuple[object, float, float, int]:
+    """The unit with the largest Cook's distance, that, how probable one as large is by chance in
+    any unit, and how many are beyond the nominal cut-off.
+    """
+    if isinstance(result, FittedGeneralModel):
+        distance, chances = general_chances(result, level)
+    else:
+        design = design_of(result)
+        found, chances = _one_step_measures(one_step(design, result.estimate), design, level)
+        distance = found.cooksd
+    if "cooksd" not in chances or not np.isfinite(distance).any():
+        return "", np.nan, np.nan, 0
+    worst = int(np.nanargmax(distance))
+    chance, largest = chances["cooksd"], float(distance[worst])
+    unit = unit_index(result.design, level)[worst] if result.design is not None else worst
+    return unit, largest, chance.beyond(largest), int((distance > chance.limit).sum())
+
+
 # ------------------------------------------------------------------ one measure at a time
 
 
@@ -313,7 +343,7 @@ def n_influential(
     level: int | str = 1,
     measure: str = "cooksd",
     *,
-    cutoff: Cutoff = "internal",
+    cutoff: Cutoff = "nominal",
     approx: bool = True,
 ) -> int:
     """How many rows or groups have a measure beyond a cut-off.
@@ -325,9 +355,11 @@ def n_influential(
     measure
         A column of numbers of that table.
     cutoff
-        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`: ``"internal"``, three
-        interquartile ranges beyond the quartiles; ``"4/n"``, with ``n`` rows or groups; or a
-        number.  ``covratio, rvc`` and ``dfbetas`` also count where they are too small.
+        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`: ``"nominal"``, what no row or
+        group of healthy data exceeds, 19 times in 20; ``"internal"``, three interquartile ranges
+        beyond the quartiles, as HLMdiag has it, which flags one row in ten of healthy data;
+        ``"4/n"``, with ``n`` rows or groups; or a number.  ``covratio, rvc`` and ``dfbetas`` also
+        count where they are too small.
 
     Raises
     ------
@@ -339,15 +371,15 @@ def n_influential(
     >>> import interlace
     >>> sleep = interlace.datasets.load("sleepstudy")
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
-    >>> n_influential(result), n_influential(result, "Subject", cutoff="4/n")
-    (16, 0)
+    >>> n_influential(result), n_influential(result, cutoff="internal")
+    (1, 16)
     """
     return int(beyond(_measure(result, level, measure, approx), measure, cutoff).sum())
 
 
-def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "internal") -> pd.Series:
+def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "nominal") -> pd.Series:
     """Which values of a measure are beyond a cut-off, as :func:`n_influential` counts them."""
-    low, high = cutoff_limits(values, measure, cutoff)
+    low, high = cutoff_limits(values, measure, cutoff, values.attrs.get(KEPT))
     return (values < low) | (values > high)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,13 @@ import plotnine as p9
 from numpy.typing import ArrayLike
 
 from interlace.design.frame import hint
+from interlace.diagnostics.chance import KEPT
 from interlace.diagnostics.cutoffs import Cutoff, cutoff_limits
 from interlace.diagnostics.envelope import ranks_shown
+from interlace.diagnostics.influence import hlm_influence
 from interlace.errors import InterlaceError, choose
+from interlace.model.fitted import FittedModel, Labelled
+from interlace.model.generalised import FittedGeneralModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -42,16 +47,24 @@ _TITLES = {
 }
 # No more points beyond a cut-off than this are drawn one by one over counts.
 _MOST_OUTSIDE = 2000
+# Of groups so many are named in any case.
+_ALWAYS = 3
+# How cut-offs are found.
+_HOW = {
+    "nominal": ", which no unit of healthy data exceeds, 19 times in 20",
+    "internal": ", 3 interquartile ranges beyond the quartiles",
+}
 # Nor more than this as lines of their own.
 _MOST_LINES = 30
 
 
 def plot_influence(
-    table: pd.DataFrame,
+    table: pd.DataFrame | Labelled[Any],
     measure: str = "cooksd",
     *,
+    level: int | str = 1,
     against: str | None = "leverage.overall",
-    cutoff: Cutoff = "internal",
+    cutoff: Cutoff = "nominal",
     label: int = 5,
 ) -> p9.ggplot:
     """An influence measure against leverage, the most extreme units named.
@@ -60,17 +73,20 @@ def plot_influence(
     ----------
     table
         Measures by row or level, as ``hlm_influence`` and ``hlm_augment`` give them; the index
-        names the units.
+        names the units.  Or a fitted model.
     measure
         Column to judge by.
+    level
+        Of a fitted model: 1 for rows, or a grouping factor.
     against
-        Column of the other axis; if the table has no ``leverage.overall``, or for ``None``, units
-        are drawn in their order.
+        Column of the other axis; if the table has no ``leverage.overall`` or all are equal, or for
+        ``None``, units are drawn in their order.
     cutoff
-        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`; ``"internal"``: 3 interquartile
-        ranges beyond the quartiles.  ``None`` draws no line.
+        As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`; ``"nominal"``: what no unit of
+        healthy data exceeds, 19 times in 20.  ``None`` draws no line.
     label
-        How many units beyond the cut-off (or, without one, of all) are named.
+        How many units beyond the cut-off (or, without one, of all) are named; of groups the three
+        most extreme in any case.
 
     Returns
     -------
@@ -90,13 +106,14 @@ def plot_influence(
     >>> measures = {"cooksd": [0.01, 0.02, 0.9], "leverage.overall": [0.1, 0.2, 0.3]}
     >>> figure = plot_influence(pd.DataFrame(measures, index=["a", "b", "c"]))
     """
+    table = _measures(table, level)
     y = _column(table, measure)
-    if against == "leverage.overall" and against not in table.columns:
+    if against == "leverage.overall" and not _varies(table, against):
         against = None
     x = _places(table.index) if against is None else _column(table, against)
     data = pd.DataFrame({"x": x, "y": y, "label": table.index.tolist()})
     data = data[np.isfinite(data["x"]) & np.isfinite(data["y"])].reset_index(drop=True)
-    low, high = cutoff_limits(data["y"].to_numpy(), measure, cutoff)
+    low, high = cutoff_limits(data["y"].to_numpy(), measure, cutoff, table.attrs.get(KEPT))
     beyond = (data["y"] < low) | (data["y"] > high)
     unit = str(table.index.name or "row")
     needles = _base(measure) if against is None else None
@@ -107,6 +124,7 @@ def plot_influence(
             (low, high),
             needles=needles,
             label=label,
+            always=0 if unit == "row" else min(label, _ALWAYS),
         ),
         size=(6.5, 4.2),
         title=f"Influence: {_title(measure)} by {unit}",
@@ -117,10 +135,11 @@ def plot_influence(
 
 
 def dotplot_diag(
-    x: pd.DataFrame | pd.Series | ArrayLike,
+    x: pd.DataFrame | pd.Series | ArrayLike | Labelled[Any],
     cutoff: Cutoff = None,
     *,
     name: str = "cooksd",
+    level: int | str = 1,
     modify: str | None = None,
     label: int = 5,
 ) -> p9.ggplot:
@@ -129,12 +148,15 @@ def dotplot_diag(
     Parameters
     ----------
     x
-        A table with the column ``name``, or the values themselves; the index names the units.
+        A table with the column ``name``, or the values themselves; the index names the units.  Or
+        a fitted model.
     cutoff
         As in :func:`plot_influence`.
     name
         The diagnostic: a column, and the title of the axis.  ``"covratio"`` and ``"rvc..."`` have
         two internal cut-offs.
+    level
+        Of a fitted model, as in :func:`plot_influence`.
     modify
         ``"boxplot"`` or ``"dotplot"`` gathers the units within the cut-off in one line.
     label
@@ -158,8 +180,10 @@ def dotplot_diag(
     >>> values = pd.Series([0.01, 0.02, 0.03, 0.9], index=["a", "b", "c", "d"])
     >>> figure = dotplot_diag(values, "internal", name="cooksd", modify="boxplot")
     """
+    if isinstance(x, FittedModel | FittedGeneralModel):
+        x = hlm_influence(x, level)
     values = _values(x, name)
-    low, high = cutoff_limits(values.to_numpy(), name, cutoff)
+    low, high = cutoff_limits(values.to_numpy(), name, cutoff, values.attrs.get(KEPT))
     unit = str(values.index.name or "row")
     data = pd.DataFrame({"value": values.to_numpy(), "label": values.index.tolist()})
     data = data.sort_values("value", kind="stable", ignore_index=True)
@@ -184,19 +208,35 @@ def dotplot_diag(
 # ------------------------------------------------------------------ what is drawn
 
 
-def _column(table: pd.DataFrame, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """A column of numbers."""
+def _measures(table: object, level: int | str) -> pd.DataFrame:
+    """A table of measures, or those of a fitted model."""
+    if isinstance(table, FittedModel | FittedGeneralModel):
+        return hlm_influence(table, level)
     if not isinstance(table, pd.DataFrame):
         raise InterlaceError(
-            "influence plots take a table of measures, such as hlm_influence(result), "
-            f"not {type(table).__name__}"
+            "influence plots take a fitted model or a table of measures, such as "
+            f"hlm_influence(result), not {type(table).__name__}"
         )
+    return table
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A column of numbers."""
     if name not in table.columns:
         raise InterlaceError(f"the table has no column '{name}'{hint(name, list(table.columns))}")
     values = table[name].to_numpy(dtype=np.float64)
     if not np.isfinite(values).any():
         raise InterlaceError(f"column '{name}' has no finite value to draw")
     return values
+
+
+def _varies(table: pd.DataFrame, name: str) -> bool:
+    """Whether a table has the column, and more than rounding differs in it."""
+    if name not in table.columns:
+        return False
+    values = table[name].to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and float(np.ptp(values)) > 1e-8 * float(np.abs(values).max())
 
 
 def _is_numbered(index: pd.Index) -> bool:
@@ -214,13 +254,16 @@ def _where(index: pd.Index, unit: str) -> str:
     return "Row of the data" if _is_numbered(index) else f"Position of the {unit} in the table"
 
 
-def _values(x: pd.DataFrame | pd.Series | ArrayLike, name: str) -> pd.Series:
+def _values(x: object, name: str) -> pd.Series:
     """Finite values of a diagnostic by unit."""
     if not isinstance(x, pd.DataFrame):
+        kept = x.attrs if isinstance(x, pd.Series) else {}
         x = pd.DataFrame({name: x if isinstance(x, pd.Series) else np.asarray(x)})
+        x.attrs.update(kept)
     elif name not in x.columns and name == "cooks.distance":
         name = "cooksd"
     values = pd.Series(_column(x, name), index=x.index)
+    values.attrs.update(x.attrs)
     return values[np.isfinite(values)]
 
 
@@ -243,7 +286,9 @@ def _caption(beyond: int, n: int, cutoff: Cutoff, limits: tuple[float, float]) -
     if cutoff is None:
         return None
     ends = " and ".join(f"{end:.3g}" for end in limits if np.isfinite(end))
-    how = ", 3 interquartile ranges beyond the quartiles" if cutoff == "internal" else ""
+    if not ends:
+        return f"All {n:,} are equal."
+    how = _HOW.get(cutoff, "") if isinstance(cutoff, str) else ""
     return f"{beyond:,} of {n:,} beyond the cut-off ({ends}{how})."
 
 
@@ -270,12 +315,15 @@ def _scatter(
     *,
     needles: float | None,
     label: int,
+    always: int,
 ) -> p9.ggplot:
     """Units as points, those beyond the cut-off in another colour and named."""
     distance = _distance(data["y"], limits)
     outside = data[beyond].loc[distance[beyond].nlargest(_MOST_OUTSIDE).index]
     named = outside if np.isfinite(limits).any() else data
-    named = named.loc[distance[named.index].nlargest(label).index]
+    named = data if len(named) < always else named
+    most = always if len(outside) < always and np.isfinite(limits).any() else label
+    named = named.loc[distance[named.index].nlargest(most).index]
     figure = start(data[~beyond], p9.aes("x", "y"))
     if needles is not None and not is_many(len(data)):
         figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=needles, color=PALE, size=0.4)

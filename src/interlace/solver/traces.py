@@ -8,9 +8,9 @@ every level, ``A_l = M_l R_l`` its rows and ``S`` the remainder, both against ``
 * ``F_1r = A J``, the columns of the rest in ``J = I - C S``,
 * ``F_rr``, the rest's block of ``S J``,
 
-where ``F_st = Z_s' P Z_t`` and ``C`` is ``C~`` on ``[rest, X]``.  Where term 1 is large no array has
-two long sides: of ``A`` only ``A' (I x E) A``, ``(m + p, m + p)``, and the diagonal blocks of
-``A C A'`` are formed.  Where it is not, and has several columns, ``A`` and ``F_11`` take less work.
+where ``F_st = Z_s' P Z_t`` and ``C`` is ``C~`` on ``[rest, X]``.  Where term 1 is large no array
+has two long sides: of ``A`` only ``A' (I x E) A``, ``(m + p, m + p)``, and the diagonal blocks of
+``A C A'`` are formed.  Where it is small and has several columns, ``A`` and ``F_11`` are less work.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Images:
         return found.reshape(-1, found.shape[2])
 
     def is_held(self, c: int) -> bool:
-        """Whether all of ``Z' P Z`` takes less work than products for ``c`` directions of term 1."""
+        """Whether all of ``Z' P Z`` is less work than products for ``c`` directions of term 1."""
         term, m = self.factor.A.terms[self.first], len(self.C)
         if not isinstance(self.factor.steps[self.first].tail, DenseTail) or term.q**2 > _HELD:
             return False
