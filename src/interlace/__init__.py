@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         rvc,
     )
     from interlace.diagnostics.collinearity import check_collinearity
+    from interlace.diagnostics.influence import check_influence
+    from interlace.diagnostics.linearity import check_linearity
+    from interlace.diagnostics.normality import check_random_effects
+    from interlace.diagnostics.predictive import check_predictions
     from interlace.diagnostics.serial import autocorrelation, semivariogram
     from interlace.diagnostics.simulated import check_heteroscedasticity
     from interlace.door import fit
@@ -42,8 +46,10 @@ if TYPE_CHECKING:
     from interlace.plots import (
         dotplot_diag,
         plot_autocorrelation,
+        plot_checks,
         plot_coef,
         plot_influence,
+        plot_predictions,
         plot_profile,
         plot_qq,
         plot_ranef,
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
         plot_shrinkage,
     )
     from interlace.reporting import compare, table
+    from interlace.reporting.singular import check_singularity
     from interlace.results import CrossedGLMMResult, CrossedLMEResult, StructuredLMEResult
     from interlace.results.loading import load
     from interlace.results.planned import power
@@ -79,8 +86,13 @@ __all__ = [
     "check_collinearity",
     "check_dispersion",
     "check_heteroscedasticity",
+    "check_influence",
+    "check_linearity",
+    "check_predictions",
+    "check_random_effects",
     "check_residuals",
     "check_separation",
+    "check_singularity",
     "check_zeros",
     "compare",
     "cooks_distance",
@@ -100,8 +112,10 @@ __all__ = [
     "mdffits",
     "n_influential",
     "plot_autocorrelation",
+    "plot_checks",
     "plot_coef",
     "plot_influence",
+    "plot_predictions",
     "plot_profile",
     "plot_qq",
     "plot_ranef",
@@ -128,7 +142,12 @@ _FOUND_IN = {
     "inference.pooled": ("pool",),
     "diagnostics.collinearity": ("check_collinearity",),
     "diagnostics.serial": ("autocorrelation", "semivariogram"),
+    "diagnostics.influence": ("check_influence",),
+    "diagnostics.linearity": ("check_linearity",),
+    "diagnostics.normality": ("check_random_effects",),
+    "diagnostics.predictive": ("check_predictions",),
     "diagnostics.simulated": ("check_heteroscedasticity",),
+    "reporting.singular": ("check_singularity",),
     "many.fit_many": ("fit_many",),
     "many.fits": ("ManyFits",),
     "reporting": ("compare", "table"),
@@ -152,8 +171,10 @@ _FOUND_IN = {
     "plots": (
         "dotplot_diag",
         "plot_autocorrelation",
+        "plot_checks",
         "plot_coef",
         "plot_influence",
+        "plot_predictions",
         "plot_profile",
         "plot_qq",
         "plot_ranef",

@@ -245,7 +245,7 @@ def test_influence_names_the_most_extreme() -> None:
     table = measures(40, unit=[f"u{i}" for i in range(40)]).set_index("unit")
     figure = plots.plot_influence(table, cutoff=10.0)
     texts = [layer.geom.data for layer in figure.layers if type(layer.geom).__name__ == "geom_text"]
-    assert [name.strip() for text in texts for name in text["label"]] == ["u20"]
+    assert [name.strip() for text in texts for name in text["label"]] == ["u33", "u25", "u20"]
     assert figure.labels.x == "Leverage"
     assert figure.labels.title == "Influence: Cook's distance by unit"
 
@@ -369,11 +369,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "cutoff": (
         lambda: plots.dotplot_diag(measures(9), "external"),
-        "cutoff must be 'internal', '4/n', a number, or two numbers, not 'external'",
+        "cutoff must be 'nominal', 'internal', '4/n', a number, or two numbers, not 'external'",
     ),
     "three cutoffs": (
         lambda: plots.dotplot_diag(measures(9), (1, 2, 3)),  # type: ignore[arg-type]
-        "cutoff must be 'internal', '4/n', a number, or two numbers, not (1, 2, 3)",
+        "cutoff must be 'nominal', 'internal', '4/n', a number, or two numbers, not (1, 2, 3)",
     ),
     "modify": (
         lambda: plots.dotplot_diag(measures(9), 0.1, modify="violin"),

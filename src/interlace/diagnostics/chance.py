@@ -161,7 +161,7 @@ def squares_within(weights: Floats, df: Floats, *, apart: bool = False) -> Withi
     def within(limit: float) -> Floats:
         with np.errstate(divide="ignore"):
             x = limit / np.where(top > 0.0, top, 0.0)[:, 0]
-        x = np.maximum((np.minimum(x, 1e6) - first) * third / second + a, 0.0)
+        x = np.maximum((np.minimum(x, 1e6) - first) * second / third + a, 0.0)
         if apart:
             x = np.where(known, x, x * f / (f - a + x))
         tight = betainc(0.5 * a, np.maximum(0.5 * (f - a), 0.25), np.minimum(x / f, 1.0))

@@ -28,7 +28,7 @@ from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.model.drawn import law_at, simulate_general
 from interlace.model.fitted import FittedModel
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.simulate import seed_sequence
+from interlace.model.simulate import Seed, seed_sequence
 from interlace.sums.terms import Floats
 
 COUNTS = ("binomial", "poisson", "negative-binomial")
@@ -75,7 +75,7 @@ def _general(result: object, verb: str) -> FittedGeneralModel:
 # ------------------------------------------------------------------ dispersion
 
 
-def check_dispersion(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+def check_dispersion(result: object, *, nsim: int = 250, seed: Seed = 0) -> Check:
     """Whether responses vary more, or less, around their means than the family says.
 
     Parameters
@@ -118,6 +118,19 @@ def check_dispersion(result: object, *, nsim: int = 250, seed: int | None = 0) -
             notes.append("No overdispersion beyond Poisson is left: family='poisson' fits as well.")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "df", "p"])
     return Check("Dispersion", table, tuple(notes))
+
+
+def dispersion_of(model: FittedGeneralModel, nsim: int, seed: Seed) -> tuple[float, float, str]:
+    """A ratio of variances, how probable one as far from 1 is, and what to do about it.
+
+    Pearson's where the family has no parameter for it, else that beside simulated responses.
+    """
+    if model.family.auxiliary:
+        ratio, p = _spread(model.estimate.problem.y, simulate_general(model, nsim, seed))
+        return ratio, p, "responses vary otherwise than the family says; see check_dispersion"
+    ratio, df, upper = _pearson(model)
+    rows = {"pearson": (ratio, df, upper)}
+    return ratio, min(1.0, 2.0 * min(upper, 1.0 - upper)), _dispersed(model, rows)
 
 
 def _pearson(model: FittedGeneralModel) -> tuple[float, float, float]:
@@ -166,7 +179,7 @@ def _dispersed(model: FittedGeneralModel, rows: dict[str, tuple[float, float, fl
 # ------------------------------------------------------------------ zeros
 
 
-def check_zeros(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+def check_zeros(result: object, *, nsim: int = 250, seed: Seed = 0) -> Check:
     """Whether there are more zeros, or fewer, than the family expects.
 
     Parameters
@@ -225,7 +238,7 @@ def _zeros(y: Floats, drawn: Floats) -> tuple[float, float, float, float]:
 # ------------------------------------------------------------------ residuals
 
 
-def check_residuals(result: object, *, nsim: int = 250, seed: int | None = 0) -> Check:
+def check_residuals(result: object, *, nsim: int = 250, seed: Seed = 0) -> Check:
     """Tests of simulated residuals, as in the package DHARMa.
 
     Parameters

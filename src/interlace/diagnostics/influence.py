@@ -377,6 +377,18 @@ def n_influential(
     return int(beyond(_measure(result, level, measure, approx), measure, cutoff).sum())
 
 
+def check_influence(
+    result: Labelled[Any],
+    level: int | str = 1,
+    measure: str = "cooksd",
+    *,
+    cutoff: Cutoff = "nominal",
+    approx: bool = True,
+) -> int:
+    """How many rows or groups have a measure beyond a cut-off: :func:`n_influential`."""
+    return n_influential(result, level, measure, cutoff=cutoff, approx=approx)
+
+
 def beyond(values: pd.Series, measure: str, cutoff: Cutoff = "nominal") -> pd.Series:
     """Which values of a measure are beyond a cut-off, as :func:`n_influential` counts them."""
     low, high = cutoff_limits(values, measure, cutoff, values.attrs.get(KEPT))

@@ -5,6 +5,7 @@ several.  Points stay points up to 5,000 rows; more are counted in rectangles, o
 figure shows sorted values.  Levels are named up to 60; more are thin lines without labels.
 """
 
+from interlace.plots.checks import plot_checks, plot_predictive
 from interlace.plots.coefficients import plot_coef
 from interlace.plots.effects import plot_ranef, plot_shrinkage
 from interlace.plots.general import (
@@ -25,9 +26,11 @@ __all__ = [
     "plot",
     "plot_autocorrelation",
     "plot_calibration",
+    "plot_checks",
     "plot_coef",
     "plot_influence",
     "plot_predictions",
+    "plot_predictive",
     "plot_profile",
     "plot_qq",
     "plot_quantile_residuals",

@@ -56,7 +56,7 @@ def plot_quantile_residuals(result: FittedGeneralModel, *, seed: int = 0) -> Fig
     >>> figure = plot_quantile_residuals(result)
     """
     _general(result, "plot_quantile_residuals")
-    return sized(_quantiles(result, seed) | _against_fitted(result, seed), 9.5, 4.2)
+    return sized(quantiles_of(result, seed) | against_fitted(result, seed), 9.5, 4.2)
 
 
 def _general(result: object, verb: str) -> None:
@@ -66,7 +66,7 @@ def _general(result: object, verb: str) -> None:
         )
 
 
-def _quantiles(result: FittedGeneralModel, seed: int) -> p9.ggplot:
+def quantiles_of(result: FittedGeneralModel, seed: int) -> p9.ggplot:
     """Sorted residuals against normal quantiles."""
     found = np.sort(residuals(result, "quantile", seed=seed))
     n = len(found)
@@ -85,7 +85,7 @@ def _quantiles(result: FittedGeneralModel, seed: int) -> p9.ggplot:
     )
 
 
-def _against_fitted(result: FittedGeneralModel, seed: int) -> p9.ggplot:
+def against_fitted(result: FittedGeneralModel, seed: int) -> p9.ggplot:
     """Residuals against linear predictors."""
     data = pd.DataFrame(
         {"eta": result.estimate.eta, "residual": residuals(result, "quantile", seed=seed)}
@@ -316,6 +316,6 @@ def plot_general(result: FittedGeneralModel, *, level: float = 0.95) -> Figure:
     normal_reach(check_level(level))
     third = plot_rootogram if result.family.name in ("poisson", "negative-binomial") else None
     fit = plot_calibration(result) if third is None else third(result)
-    upper = _quantiles(result, 0) | _against_fitted(result, 0)
+    upper = quantiles_of(result, 0) | against_fitted(result, 0)
     lower = fit | effects_panel(effects_table(result, level=level), level)
     return sized(upper / lower, 11.0, 8.4)

@@ -328,12 +328,13 @@ def _scatter(
     if needles is not None and not is_many(len(data)):
         figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=needles, color=PALE, size=0.4)
     middle = float(data["x"].min() + data["x"].max()) / 2.0
+    height = float(np.ptp([*data["y"], *(end for end in limits if np.isfinite(end))]))
     figure = (
         figure
         + cloud(len(data))
         + p9.geom_point(data=outside, color=ORANGE, size=2.0, stroke=0)
         + _cut_lines(*limits, vertical=False)
-        + text_beside(named, middle=middle, height=float(np.ptp(data["y"])))
+        + text_beside(named, middle=middle, height=height)
     )
     found: p9.ggplot = figure
     return found

@@ -10,6 +10,7 @@ import plotnine as p9
 
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
+from interlace.diagnostics.normality import standard_effects
 from interlace.errors import InterlaceError, choose
 from interlace.model.fitted import require_gaussian
 from interlace.plots.residuals import Gaussian, standard_residuals
@@ -71,36 +72,21 @@ def plot_qq(
     else:
         parts = _effects(result, what)
         title, y = f"Normal quantiles of the random effects of {what}", "Standardised random effect"
-    return _figure(parts, title=title, y=y, level=level, label=label)
+    return figure_of(parts, title=title, y=y, level=level, label=label)
 
 
 def _effects(result: Gaussian, key: str) -> Parts:
     """Standardised random effects by column, with their levels."""
-    effects, se = (pd.DataFrame(d[key]) for d in (result.random_effects, result.random_effects_se))
-    components = result.variance_components[key]
-    prior = np.diag(components) if isinstance(components, pd.DataFrame) else np.array([components])
+    effects = pd.DataFrame(result.random_effects[key])
     if len(effects) < 3:
         raise InterlaceError(
             f"'{key}' has {len(effects)} levels, too few for a quantile plot: plot_ranef shows them"
         )
-    parts: Parts = {}
-    for variance, name in zip(prior, effects.columns, strict=True):
-        if np.isnan(variance):
-            raise InterlaceError(
-                f"the data do not determine the variance of '{name}' by '{key}': there is nothing "
-                "to standardise its random effects with"
-            )
-        sd = np.sqrt(np.clip(variance - se[name].to_numpy() ** 2, 0.0, None))
-        if not (sd > 1e-6 * np.sqrt(variance)).all() or not effects[name].abs().max() > 0.0:
-            raise InterlaceError(
-                f"the random effects '{name}' of '{key}' are zero, as is their variance: "
-                "there is nothing to compare with a normal distribution"
-            )
-        parts[str(name)] = (effects[name].to_numpy() / sd, list(effects.index))
-    return parts
+    names, levels = list(effects.columns), list(effects.index)
+    return {str(name): (standard_effects(result, key, name), levels) for name in names}
 
 
-def _figure(
+def figure_of(
     parts: Parts,
     *,
     title: str,

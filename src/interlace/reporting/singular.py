@@ -162,6 +162,11 @@ def singular_report(result: FittedModel) -> SingularReport:
     return SingularReport(bool(directions), tuple(directions), suggestions, searched)
 
 
+def check_singularity(result: FittedModel) -> SingularReport:
+    """What is singular about a singular fit: ``result.singular_report()``."""
+    return singular_report(result)
+
+
 # ------------------------------------------------------------------ directions
 
 

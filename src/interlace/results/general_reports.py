@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from interlace import reporting
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.general import TestedGeneralModel
+from interlace.results.checked import Checked
 from interlace.results.reports import Tables
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class GeneralReports(Tables[GeneralEstimate], TestedGeneralModel):
+class GeneralReports(Tables[GeneralEstimate], Checked[GeneralEstimate], TestedGeneralModel):
     """Tables of a generalised model; a chapter of a result."""
 
     def summary(self, *, ratios: bool = False) -> Summary:

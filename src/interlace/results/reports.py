@@ -15,6 +15,7 @@ from interlace.errors import warn
 from interlace.estimation.estimate import Estimate
 from interlace.inference.tested import Coefficients, TestedModel
 from interlace.model.fitted import E
+from interlace.results.checked import Checked
 
 if TYPE_CHECKING:
     from interlace.plots.style import Figure
@@ -110,7 +111,7 @@ class Tables(Coefficients[E]):
 
 
 @dataclass(frozen=True, eq=False)
-class Reports(Tables[Estimate], TestedModel):
+class Reports(Tables[Estimate], Checked[Estimate], TestedModel):
     """Tables and figures of a fitted linear model; a chapter of a result."""
 
     def summary(self, *, ddf: str | None = None) -> Summary:
