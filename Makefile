@@ -5,7 +5,7 @@
 #   make test-kernels   the tests with the arithmetic of several processors (OpenBLAS on x86)
 #   make test-lowest    the tests with the oldest versions that pyproject.toml allows
 #   make test-newest    the tests with the newest, also of what marginaleffects holds back
-#   make check    style, types, import rules, examples in docstrings
+#   make check    style, types (of the scripts of the pages, too), import rules, examples
 #   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes, and 90,000 damaged and made-up files
 #   make study    the simulation study of intervals and tests (seven minutes), and its page
@@ -66,6 +66,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/check_types.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src
 

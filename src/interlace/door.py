@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 from numpy.typing import ArrayLike
 
 from interlace import results
+from interlace.choices import Ddf, FamilyName, FitMethod, LinkName
 from interlace.design.complete import Missing
 from interlace.errors import InterlaceError
 from interlace.hints import hinted
-from interlace.model.fitted import Ddf, Method, Options, as_kind
+from interlace.model.fitted import Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results.result import CrossedLMEResult
 from interlace.solver.choose import Solver
@@ -25,7 +26,7 @@ class Arguments(TypedDict, total=False):
     """Arguments by name that every family has, for the overloads of :func:`fit`."""
 
     random: str | Sequence[str] | None
-    method: Method | None
+    method: FitMethod | None
     ddf: Ddf
     weights: str | ArrayLike | None
     offset: str | ArrayLike | None
@@ -67,8 +68,8 @@ def fit(
     data: object,
     groups: str | Sequence[str] | None = None,
     *,
-    family: str | Family,
-    link: str | None = None,
+    family: FamilyName | Family,
+    link: LinkName | None = None,
     **arguments: Unpack[Arguments],
 ) -> CrossedGLMMResult: ...
 @overload
@@ -77,7 +78,7 @@ def fit(
     data: object,
     groups: str | Sequence[str] | None = None,
     *,
-    link: str,
+    link: LinkName,
     **arguments: Unpack[Arguments],
 ) -> CrossedGLMMResult: ...
 @hinted
@@ -87,7 +88,7 @@ def fit(
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: Method | None = None,
+    method: FitMethod | None = None,
     ddf: Ddf = "normal",
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
@@ -97,8 +98,8 @@ def fit(
     progress: bool | None = None,
     mc_tolerance: float = 0.01,
     seed: int = 0,
-    family: str | Family = "gaussian",
-    link: str | None = None,
+    family: FamilyName | Family = "gaussian",
+    link: LinkName | None = None,
     trials: str | ArrayLike | None = None,
     exposure: str | ArrayLike | None = None,
     quadrature: int = 1,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace.choices import FamilyName, FitMethod, LinkName, NewLevels
 from interlace.design.foreign import extended
 from interlace.design.frame import open_table
 from interlace.door import fit
@@ -31,14 +32,12 @@ except ImportError as error:
 if TYPE_CHECKING:
     from interlace.design.complete import Missing
     from interlace.glmm.families import Family
-    from interlace.model.fitted import Method
     from interlace.results import CrossedGLMMResult, CrossedLMEResult
     from interlace.solver.choose import Solver
 
 __all__ = ["MixedModelClassifier", "MixedModelRegressor"]
 
 Names: TypeAlias = str | Sequence[str]
-NewLevels: TypeAlias = Literal["zero", "raise"]
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -173,9 +172,9 @@ class MixedModelRegressor(RegressorMixin, _MixedModel):  # type: ignore[misc]
         groups: Names | None = None,
         *,
         random: Names | None = None,
-        family: str | Family = "gaussian",
-        link: str | None = None,
-        method: Method | None = None,
+        family: FamilyName | Family = "gaussian",
+        link: LinkName | None = None,
+        method: FitMethod | None = None,
         missing: Missing = "drop",
         solver: Solver = "auto",
         exposure: str | None = None,
@@ -275,7 +274,7 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         groups: Names | None = None,
         *,
         random: Names | None = None,
-        link: str | None = None,
+        link: LinkName | None = None,
         missing: Missing = "drop",
         quadrature: int = 1,
         fixed_prior: float | None = None,

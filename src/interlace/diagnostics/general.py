@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import get_args
 
 import numpy as np
 from scipy.special import ndtri
 
+from interlace.choices import GeneralResidual
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.laws import Law
 from interlace.model.drawn import draws, law_at
@@ -14,14 +16,14 @@ from interlace.model.generalised import FittedGeneralModel
 from interlace.model.simulate import Seed, check_nsim, seed_sequence
 from interlace.sums.terms import Floats
 
-TYPES = ("response", "pearson", "deviance", "working", "quantile", "simulated")
+TYPES: tuple[GeneralResidual, ...] = get_args(GeneralResidual)
 # Probabilities nearer to 0 than any that a normal quantile can be told for.
 _TINY = 1e-300
 
 
 def residuals(
     model: FittedGeneralModel,
-    type: str = "response",
+    type: GeneralResidual = "response",
     *,
     include_re: bool | None = None,
     nsim: int = 250,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def conditional_studentized(design: Design, estimate: Estimate, resid: Floats) -
 def hlm_resid(
     result: FittedModel,
     level: int | str = 1,
-    type: str = "conditional",
+    type: Literal["conditional", "marginal"] = "conditional",
     standardized: bool | str = False,
 ) -> pd.DataFrame:
     """Residuals of the rows, or the random effects of a grouping factor, with their LS versions.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from interlace import inference
+from interlace.choices import Ddf, IntervalMethod
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.parameters import selected
 from interlace.estimation.residual import StructuredEstimate
@@ -29,7 +30,7 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
         """The reference of a name."""
         return inference.structured.reference(self.estimate, ddf, self.between)
 
-    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+    def _robust(self, kind: str, cluster: Cluster, ddf: Ddf | None) -> Reference:
         """A reference that is robust to a wrong covariance within subjects.
 
         Raises
@@ -53,11 +54,11 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
     def conf_int(
         self,
         level: float | None = None,
-        method: str = "wald",
+        method: IntervalMethod = "wald",
         parm: str | Sequence[str] | None = None,
         *,
         alpha: float | None = None,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
         n_bootstrap: int = 1000,
         seed: int | None = None,
     ) -> pd.DataFrame:
@@ -104,7 +105,7 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
             self.estimate, self._reference(ddf), coverage, parm
         )
 
-    def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:
+    def anova(self, type: int | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
         """F test of every fixed term.
 
         Parameters

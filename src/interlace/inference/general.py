@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pandas as pd
 
 from interlace import inference
+from interlace.choices import Ddf, IntervalMethod, RobustKind
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
@@ -24,19 +25,19 @@ if TYPE_CHECKING:
     from interlace.inference.robust.clusters import Cluster
     from interlace.inference.wald import Reference
 
-METHODS = ("wald", "profile", "bootstrap")
+METHODS: tuple[IntervalMethod, ...] = get_args(IntervalMethod)
 
 
 @dataclass(frozen=True, eq=False)
 class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
     """Coefficients with tables, tests and intervals: a chapter of ``CrossedGLMMResult``."""
 
-    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+    def _robust(self, kind: str, cluster: Cluster, ddf: Ddf | None) -> Reference:
         """A cluster-robust reference."""
         return inference.robust.scores.score_reference(self, kind, cluster, ddf)
 
     def cov_params(
-        self, *, ddf: str | None = None, robust: str | None = None, cluster: Cluster = None
+        self, *, ddf: Ddf | None = None, robust: RobustKind | None = None, cluster: Cluster = None
     ) -> pd.DataFrame:
         """Covariance of the coefficients that tests use, ``(p, p)``.
 
@@ -90,12 +91,12 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
     def conf_int(
         self,
         level: float | None = None,
-        method: str = "wald",
+        method: IntervalMethod = "wald",
         parm: str | Sequence[str] | None = None,
         *,
         alpha: float | None = None,
-        ddf: str | None = None,
-        robust: str | None = None,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: Cluster = None,
         n_bootstrap: int = 1000,
         seed: int | None = None,

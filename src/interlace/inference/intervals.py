@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
+from interlace.choices import IntervalMethod
 from interlace.errors import choose
 from interlace.estimation.parameters import (
     SIGMA,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from interlace.inference.wald import Reference
     from interlace.model.optimum import AnyEstimate
 
-METHODS = ("wald", "profile", "bootstrap")
+METHODS: tuple[IntervalMethod, ...] = get_args(IntervalMethod)
 
 
 def conf_int(

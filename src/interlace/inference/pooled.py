@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.inference.tables import two_sided
@@ -45,7 +46,7 @@ class Pooled:
         return title + str(self.table.round(4).to_html())
 
 
-def pool(results: Iterable[TestedModel], *, ddf: str | None = None, level: float = 0.95) -> Pooled:
+def pool(results: Iterable[TestedModel], *, ddf: Ddf | None = None, level: float = 0.95) -> Pooled:
     """Pool fits of one model to several imputed data sets.
 
     Parameters

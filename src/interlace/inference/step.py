@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.design.formula import MixedFormula, RandomTerm
 from interlace.design.frame import hint, open_table, pick
 from interlace.design.reads import columns_of
@@ -51,7 +52,7 @@ def step(
     *,
     alpha_random: float = 0.1,
     alpha_fixed: float = 0.05,
-    ddf: str = "satterthwaite",
+    ddf: Ddf = "satterthwaite",
     keep: Sequence[str] = (),
 ) -> Steps:
     """Eliminate random terms, then fixed ones; see the method ``step``."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtr
 
+from interlace.choices import Ddf
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
@@ -20,7 +21,7 @@ from interlace.inference.satterthwaite import Satterthwaite
 from interlace.inference.wald import FTest, Normal, Reference
 from interlace.inference.wald import Rescaled as Rescaled
 from interlace.model.confidence import check_level, reach
-from interlace.model.fitted import DDF, Ddf
+from interlace.model.fitted import DDF
 from interlace.model.optimum import AnyEstimate, SummedEstimate
 from interlace.model.reference import standard_errors
 from interlace.sums.sizes import in_units

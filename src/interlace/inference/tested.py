@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import pandas as pd
 
 from interlace import inference
+from interlace.choices import Ddf, IntervalMethod, RobustKind
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
 from interlace.hints import hinted
@@ -33,7 +34,7 @@ class Coefficients(Labelled[E]):
         return {}
 
     def _reference(
-        self, ddf: str | None, robust: str | None = None, cluster: Cluster = None
+        self, ddf: Ddf | None, robust: RobustKind | None = None, cluster: Cluster = None
     ) -> Reference:
         """What the fixed effects are compared with, by default as the fit was asked."""
         if robust is not None:
@@ -51,7 +52,7 @@ class Coefficients(Labelled[E]):
         """The reference of a name."""
         return inference.tables.reference(self.estimate, ddf)
 
-    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+    def _robust(self, kind: str, cluster: Cluster, ddf: Ddf | None) -> Reference:
         """A cluster-robust reference, of which every family of models has its own."""
         raise NotImplementedError
 
@@ -100,7 +101,7 @@ class Coefficients(Labelled[E]):
         return self.fe_pvalues
 
     def cov_params(
-        self, *, ddf: str | None = None, robust: str | None = None, cluster: Cluster = None
+        self, *, ddf: Ddf | None = None, robust: RobustKind | None = None, cluster: Cluster = None
     ) -> pd.DataFrame:
         """Covariance of the coefficients that tests use, ``(p, p)``.
 
@@ -155,10 +156,10 @@ class Coefficients(Labelled[E]):
     @hinted
     def coef_table(
         self,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
         level: float = 0.95,
         *,
-        robust: str | None = None,
+        robust: RobustKind | None = None,
         cluster: Cluster = None,
     ) -> pd.DataFrame:
         """Estimates, standard errors, tests and Wald intervals of the fixed effects.
@@ -209,8 +210,8 @@ class Coefficients(Labelled[E]):
         self,
         hypothesis: Hypothesis,
         *,
-        ddf: str | None = None,
-        robust: str | None = None,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: Cluster = None,
         level: float = 0.95,
     ) -> tables.WaldTest:
@@ -264,7 +265,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         return tame(self)
 
     def _reference(
-        self, ddf: str | None, robust: str | None = None, cluster: Cluster = None
+        self, ddf: Ddf | None, robust: RobustKind | None = None, cluster: Cluster = None
     ) -> Reference:
         """That of the fit in units in which all numbers are near 1, where they are not."""
         units = self.estimate.units
@@ -274,7 +275,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
             of=self._tame._reference(ddf, robust, cluster), powers=units.coefficients
         )
 
-    def _robust(self, kind: str, cluster: Cluster, ddf: str | None) -> Reference:
+    def _robust(self, kind: str, cluster: Cluster, ddf: Ddf | None) -> Reference:
         """A cluster-robust reference."""
         return inference.robust.reference.robust_reference(self, kind, cluster, ddf)
 
@@ -287,12 +288,12 @@ class TestedModel(Coefficients[Estimate], FittedModel):
     def conf_int(
         self,
         level: float | None = None,
-        method: str = "wald",
+        method: IntervalMethod = "wald",
         parm: str | Sequence[str] | None = None,
         *,
         alpha: float | None = None,
-        ddf: str | None = None,
-        robust: str | None = None,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: Cluster = None,
         n_bootstrap: int = 1000,
         seed: int | None = None,
@@ -345,7 +346,7 @@ class TestedModel(Coefficients[Estimate], FittedModel):
             self, coverage, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
         )
 
-    def anova(self, type: int | str = 3, ddf: str | None = None) -> pd.DataFrame:
+    def anova(self, type: int | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
         """F test of every fixed term.
 
         Parameters

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from interlace.choices import FitMethod
 from interlace.design import frame
 from interlace.design.complete import MISSING, Missing
 from interlace.design.design import column_of
@@ -32,7 +33,7 @@ from interlace.many.fits import (
 )
 from interlace.many.pieces import of_estimate, run, shared_by, tasks
 from interlace.many.responses import LISTED, Arguments, Model, by_rows, model_of, named_responses
-from interlace.model.fitted import METHODS, Method
+from interlace.model.fitted import METHODS
 
 
 def fit_many(
@@ -42,7 +43,7 @@ def fit_many(
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: Method = "REML",
+    method: FitMethod = "REML",
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     missing: Missing = "drop",

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace.choices import FitMethod
 from interlace.design import frame
 from interlace.design.complete import Missing
 from interlace.design.formula import MixedFormula, parse
@@ -19,7 +20,7 @@ from interlace.design.frame import Column, Table
 from interlace.design.labels import aligned
 from interlace.design.reads import PARTS, columns_of
 from interlace.errors import InterlaceError
-from interlace.model.fitted import Method, Options, as_kind
+from interlace.model.fitted import Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results import CrossedLMEResult
 from interlace.sums.terms import Floats
@@ -36,7 +37,7 @@ class Arguments:
 
     groups: str | Sequence[str] | None
     random: str | Sequence[str] | None
-    method: Method
+    method: FitMethod
     weights: str | ArrayLike | None
     offset: str | ArrayLike | None
 

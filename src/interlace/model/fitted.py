@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace.choices import Ddf, FitMethod
 from interlace.design.complete import MISSING, Missing
 from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
@@ -29,16 +30,7 @@ from interlace.sums.terms import Floats, ReTerm
 if TYPE_CHECKING:
     from interlace.glmm.families import Family
 
-Method = Literal["REML", "ML"]
-Ddf = Literal[
-    "normal",
-    "satterthwaite",
-    "kenward-roger",
-    "kenward-roger-linear",
-    "between-within",
-    "residual",
-]
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[FitMethod, ...] = get_args(FitMethod)
 # Of models with a residual structure, and of all others.
 STRUCTURED_DDF: tuple[Ddf, ...] = get_args(Ddf)
 DDF: tuple[Ddf, ...] = STRUCTURED_DDF[:3]
@@ -51,7 +43,7 @@ class Options:
     formula: str
     groups: str | Sequence[str] | None = None
     random: str | Sequence[str] | None = None
-    method: Method = "REML"
+    method: FitMethod = "REML"
     ddf: Ddf = "normal"
     weights: str | ArrayLike | None = None
     offset: str | ArrayLike | None = None
@@ -163,14 +155,14 @@ class Labelled(Generic[E]):
         return [np.zeros((t.k, t.k), dtype=bool) for t in self.estimate.A.terms]
 
     @property
-    def variance_components(self) -> dict[str, float | pd.DataFrame]:
+    def variance_components(self) -> dict[str, Any]:
         """Variance of the random effects by grouping key.
 
         A float for an intercept alone, else the covariance as a frame; ``scale`` is the residual's.
         Those that the data do not determine are NaN.
         """
         open_ = self._open()
-        found: dict[str, float | pd.DataFrame] = {}
+        found: dict[str, Any] = {}
         for key, members in self._keys.items():
             blocks = [np.where(open_[j], np.nan, self.estimate.covariances[j]) for j in members]
             if self._is_intercept(members):
@@ -181,12 +173,12 @@ class Labelled(Generic[E]):
         return found
 
     @property
-    def random_effects(self) -> dict[str, pd.Series | pd.DataFrame]:
+    def random_effects(self) -> dict[str, Any]:
         """Conditional modes (BLUPs) by grouping key, indexed by level."""
         return self._by_level(list(self.estimate.b))
 
     @property
-    def random_effects_se(self) -> dict[str, pd.Series | pd.DataFrame]:
+    def random_effects_se(self) -> dict[str, Any]:
         """Conditional standard deviations, given the parameters (as lme4's ``condVar``).
 
         After a fit by the iterative solver they are estimates: random probes are added until the

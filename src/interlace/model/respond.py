@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from interlace.choices import Scale
 from interlace.design import frame
 from interlace.design.design import column_of
 from interlace.design.newdata import NewRows, replay
@@ -29,7 +31,7 @@ from interlace.model.predict import center_of, draws, included, rows_used
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
-TYPES = ("response", "link")
+TYPES: tuple[Scale, ...] = get_args(Scale)
 INTERVALS = (None, "confidence", "prediction")
 # How to ask for averages over the random effects.
 AVERAGED = ("integrated", "marginal")

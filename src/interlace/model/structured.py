@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,7 +103,7 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         )
 
     @property
-    def residual_covariance(self) -> pd.DataFrame | dict[object, pd.DataFrame]:
+    def residual_covariance(self) -> pd.DataFrame | Any:
         """Covariance of a subject's residuals by visit; a frame for each group of ``by=``.
 
         Random effects of the subject come on top, and a variance function multiplies it.

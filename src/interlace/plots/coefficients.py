@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
+from interlace.choices import Ddf
 from interlace.errors import InterlaceError, choose
 from interlace.inference.tested import TestedModel
 from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
@@ -18,7 +19,7 @@ _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
 def plot_coef(
     *results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
     level: float = 0.95,
-    ddf: str | None = None,
+    ddf: Ddf | None = None,
     intercept: bool = False,
     parm: str | Sequence[str] | None = None,
 ) -> p9.ggplot:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.design import foreign, frame
 from interlace.design.newdata import replay
 from interlace.design.reads import columns_of
@@ -53,7 +54,7 @@ def tidy(
     result: Coefficients[Any],
     effects: str | Iterable[str] = "fixed",
     *,
-    ddf: str | None = None,
+    ddf: Ddf | None = None,
     conf_int: bool = False,
     conf_level: float = 0.95,
     exponentiate: bool = False,

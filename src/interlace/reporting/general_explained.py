@@ -7,10 +7,12 @@ predictor, has several definitions, each with a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 import numpy as np
 from scipy.special import polygamma
 
+from interlace.choices import ShareMethod
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.averages import averaged
@@ -20,7 +22,7 @@ from interlace.model.predict import rows_used
 from interlace.model.respond import Spot
 from interlace.reporting.explained import ICC, R2, icc_of, r2_of
 
-METHODS = ("latent", "lognormal", "delta", "trigamma")
+METHODS: tuple[ShareMethod, ...] = get_args(ShareMethod)
 # Variances of the latent distributions that binary responses cut: logistic, normal, Gumbel.
 _LATENT = {"logit": np.pi**2 / 3.0, "probit": 1.0, "cloglog": np.pi**2 / 6.0}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.inference.tested import TestedModel
 from interlace.reporting import apa
 from interlace.reporting.explained import r2
@@ -20,7 +21,7 @@ _TESTS = {
 }
 
 
-def report(result: TestedModel, *, ddf: str | None = None, level: float = 0.95) -> str:
+def report(result: TestedModel, *, ddf: Ddf | None = None, level: float = 0.95) -> str:
     """Methods and results in words; see the method ``report``."""
     parts = [
         *_methods(result),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf, Shown
 from interlace.errors import InterlaceError, choose
 from interlace.inference.compare import model_names
 from interlace.inference.tested import Coefficients, TestedModel
@@ -17,7 +19,7 @@ from interlace.reporting import apa, formats
 from interlace.reporting.explained import icc, r2
 from interlace.reporting.formats import Row
 
-SHOWN = ("se", "ci", "p", "statistic")
+SHOWN: tuple[Shown, ...] = get_args(Shown)
 Model = Coefficients[E]
 
 
@@ -112,8 +114,8 @@ def table(
     *models: object,
     names: Sequence[str] | None = None,
     statistics: Sequence[str] | None = None,
-    show: str | Sequence[str] = "se",
-    ddf: str | None = None,
+    show: Shown | Sequence[Shown] = "se",
+    ddf: Ddf | None = None,
     level: float = 0.95,
     stars: bool = False,
     random: bool = True,

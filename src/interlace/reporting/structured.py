@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.model.confidence import check_level
 from interlace.reporting.broom import fixed_rows, joined, wanted_effects
 from interlace.reporting.summary import (
@@ -113,7 +114,7 @@ def tidy_structured(
     result: TestedStructuredModel,
     effects: str | Iterable[str] = "fixed",
     *,
-    ddf: str | None = None,
+    ddf: Ddf | None = None,
     conf_int: bool = False,
     conf_level: float = 0.95,
 ) -> pd.DataFrame:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Ddf
 from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
-from interlace.model.fitted import DDF, Ddf, effect_powers, tame
+from interlace.model.fitted import DDF, effect_powers, tame
 from interlace.model.undetermined import in_words
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
@@ -68,7 +69,7 @@ class Summary:
         return as_html(self)
 
 
-def summarize(result: TestedModel, ddf: str | None = None) -> Summary:
+def summarize(result: TestedModel, ddf: Ddf | None = None) -> Summary:
     """Collect the tables of a result, tests with other degrees of freedom if asked."""
     return Summary(
         title=f"Linear mixed model fitted by {result.method}",
@@ -163,7 +164,7 @@ def _correlation(covariance: float, scale: float) -> str:
 
 
 def fixed_table(
-    result: TestedModel | TestedGeneralModel | TestedStructuredModel, ddf: str | None = None
+    result: TestedModel | TestedGeneralModel | TestedStructuredModel, ddf: Ddf | None = None
 ) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
     found = result.coef_table(ddf)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interlace.choices import Adjustment
 from interlace.errors import InterlaceError
 from interlace.glmm.averages import bounded
 from interlace.inference.means.adjust import (
@@ -103,7 +104,7 @@ class EstimatedMeans:
         self,
         method: Method = "pairwise",
         *,
-        adjust: str | None = None,
+        adjust: Adjustment | None = None,
         by: Names = None,
         reference: object = None,
         interaction: bool = False,
@@ -169,10 +170,10 @@ class EstimatedMeans:
         name = scheme(method)
         means = self._grouped(by)
         functions = contrasted(means, method, reference=reference, interaction=interaction)
-        adjust = adjustment(adjust, _USUAL[name])
+        asked = adjustment(adjust, _USUAL[name])
         inner = 1 if len(means.inner) <= 1 else int(not interaction)
-        adjust, note = fitting(adjust, name, inner)
-        return _contrasts(self, functions, means, adjust, level, note)
+        used, note = fitting(asked, name, inner)
+        return _contrasts(self, functions, means, used, level, note)
 
     def _grouped(self, by: Names) -> Functions:
         """The means with other groups."""
@@ -234,7 +235,7 @@ class EstimatedMeans:
         )
         return table
 
-    def letters(self, level: float = 0.95, *, adjust: str = "tukey") -> pd.DataFrame:
+    def letters(self, level: float = 0.95, *, adjust: Adjustment = "tukey") -> pd.DataFrame:
         """Compact letter display: means that share a letter do not differ.
 
         Parameters

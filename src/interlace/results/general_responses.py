@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from interlace.choices import GeneralResidual, Interval, NewLevels, Scale
 from interlace.diagnostics.general import residuals
 from interlace.inference.bootstrap.general import bootstrap_general
 from interlace.inference.general import TestedGeneralModel
@@ -21,22 +22,63 @@ if TYPE_CHECKING:
     from interlace.inference.bootstrap.replicates import BootstrapResult
 
 
+class OfRows(TypedDict, total=False):
+    """Arguments of ``predict`` that do not change what comes back, for its overloads."""
+
+    type: Scale
+    offset: ArrayLike | None
+    exposure: ArrayLike | None
+    trials: ArrayLike | None
+    new_levels: NewLevels
+    level: float
+
+
 @dataclass(frozen=True, eq=False)
 class GeneralResponses(TestedGeneralModel):
     """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
 
+    @overload
     def predict(
         self,
         newdata: object = None,
         include_re: bool | str | Iterable[str] = True,
         *,
-        type: str = "response",
+        se: Literal[False] = False,
+        interval: None = None,
+        **arguments: Unpack[OfRows],
+    ) -> NDArray[np.float64]: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: Literal[True],
+        interval: Interval | None = None,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: bool = False,
+        interval: Interval,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        type: Scale = "response",
         offset: ArrayLike | None = None,
         exposure: ArrayLike | None = None,
         trials: ArrayLike | None = None,
-        new_levels: str = "zero",
+        new_levels: NewLevels = "zero",
         se: bool = False,
-        interval: str | None = None,
+        interval: Interval | None = None,
         level: float = 0.95,
     ) -> NDArray[np.float64] | pd.DataFrame:
         """Expected response, or its linear predictor, and how well it is known.
@@ -119,7 +161,7 @@ class GeneralResponses(TestedGeneralModel):
 
     def residuals(
         self,
-        type: str = "response",
+        type: GeneralResidual = "response",
         *,
         include_re: bool | None = None,
         nsim: int = 250,
@@ -198,7 +240,7 @@ class GeneralResponses(TestedGeneralModel):
     def bootstrap(
         self,
         n: int = 1000,
-        kind: str = "parametric",
+        kind: Literal["parametric", "cases"] = "parametric",
         *,
         seed: int | None = None,
         statistic: Callable[[Self], object] | None = None,

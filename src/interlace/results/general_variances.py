@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from interlace import inference, reporting
+from interlace.choices import ShareMethod
 from interlace.inference.general import TestedGeneralModel
 from interlace.inference.profiles.general import profile_general
 
@@ -129,7 +130,7 @@ class GeneralVariances(TestedGeneralModel):
         """
         return profile_general(self.estimate, parm=parm, level=level, progress=progress)
 
-    def r2(self, method: str | None = None) -> R2:
+    def r2(self, method: ShareMethod | None = None) -> R2:
         """Nakagawa's marginal and conditional R squared, on the scale of the linear predictor.
 
         Parameters
@@ -165,7 +166,7 @@ class GeneralVariances(TestedGeneralModel):
         """
         return reporting.r2_general(self, method)
 
-    def icc(self, method: str | None = None) -> ICC:
+    def icc(self, method: ShareMethod | None = None) -> ICC:
         """Intraclass correlation: shares of the variance that lie between groups; see :meth:`r2`.
 
         Examples

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from interlace import inference, results
+from interlace.choices import Ddf, MeanWeights, RobustKind, Scale
 from interlace.errors import InterlaceError
 from interlace.hints import hinted
 from interlace.inference.tested import Coefficients
@@ -47,11 +48,11 @@ class Means(Coefficients[E]):
         by: Names = None,
         *,
         at: Mapping[str, object] | None = None,
-        weights: str = "equal",
-        ddf: str | None = None,
-        robust: str | None = None,
+        weights: MeanWeights = "equal",
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: str | Sequence[str] | ArrayLike | None = None,
-        type: str = "link",
+        type: Scale = "link",
         integrate: bool = False,
         level: float = 0.95,
     ) -> EstimatedMeans:
@@ -146,9 +147,9 @@ class Means(Coefficients[E]):
         by: Names = None,
         *,
         at: Mapping[str, object] | None = None,
-        weights: str = "equal",
-        ddf: str | None = None,
-        robust: str | None = None,
+        weights: MeanWeights = "equal",
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: str | Sequence[str] | ArrayLike | None = None,
         level: float = 0.95,
     ) -> EstimatedMeans:
@@ -206,8 +207,8 @@ class Means(Coefficients[E]):
         by: Names = None,
         *,
         at: Mapping[str, object] | None = None,
-        ddf: str | None = None,
-        robust: str | None = None,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
         cluster: str | Sequence[str] | ArrayLike | None = None,
     ) -> pd.DataFrame:
         """F tests of all terms of the fixed effects through means: R's ``joint_tests``.
@@ -256,10 +257,10 @@ class Means(Coefficients[E]):
         inner: Sequence[str],
         by: Sequence[str],
         weights: str,
-        ddf: str | None,
-        robust: str | None,
+        ddf: Ddf | None,
+        robust: RobustKind | None,
         cluster: str | Sequence[str] | ArrayLike | None,
-        type: str,
+        type: Scale,
         level: float,
         trend: str | None,
         integrate: bool = False,

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from interlace import inference
+from interlace.choices import Ddf, FitMethod
 from interlace.design.formula import parse
 from interlace.errors import InterlaceError, choose
 from interlace.inference.tested import TestedModel
@@ -135,7 +136,7 @@ class Planned(TestedModel):
         *,
         sizes: Sizes | None = None,
         effects: Mapping[str, float] | None = None,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
         level: float = 0.95,
         seed: Seed = None,
         progress: bool | None = None,
@@ -216,8 +217,8 @@ def power(
     n: int = 1000,
     *,
     sizes: Sizes | None = None,
-    ddf: str = "satterthwaite",
-    method: str = "REML",
+    ddf: Ddf = "satterthwaite",
+    method: FitMethod = "REML",
     level: float = 0.95,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace import reporting
+from interlace.choices import Ddf, Effects
 from interlace.errors import warn
 from interlace.estimation.estimate import Estimate
 from interlace.inference.tested import Coefficients, TestedModel
@@ -29,9 +30,9 @@ class Tables(Coefficients[E]):
 
     def tidy(
         self,
-        effects: str = "fixed",
+        effects: Effects | Iterable[Effects] = "fixed",
         *,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
         conf_int: bool = False,
         conf_level: float = 0.95,
         exponentiate: bool = False,
@@ -114,14 +115,14 @@ class Tables(Coefficients[E]):
 class Reports(Tables[Estimate], Checked[Estimate], TestedModel):
     """Tables and figures of a fitted linear model; a chapter of a result."""
 
-    def summary(self, *, ddf: str | None = None) -> Summary:
+    def summary(self, *, ddf: Ddf | None = None) -> Summary:
         """Tables of the fit; prints as text of 80 columns, shows as HTML in notebooks.
 
         ``ddf`` are degrees of freedom of the tests other than those of the fit.
         """
         return reporting.summarize(self, ddf)
 
-    def report(self, *, ddf: str | None = None, level: float = 0.95) -> str:
+    def report(self, *, ddf: Ddf | None = None, level: float = 0.95) -> str:
         """A paragraph for the methods and results of a paper, numbers computed.
 
         What was fitted to how many observations and groups, how it was tested, what is explained,

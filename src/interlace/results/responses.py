@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace import inference
+from interlace.choices import BootstrapKind, Interval, NewLevels, Resampled, Summarised
 from interlace.design.recipe import require_rows
 from interlace.hints import hinted
 from interlace.inference.tested import TestedModel
@@ -23,10 +24,48 @@ if TYPE_CHECKING:
     from interlace.inference.bootstrap.replicates import BootstrapResult
 
 
+class OfRows(TypedDict, total=False):
+    """Arguments of ``predict`` that do not change what comes back, for its overloads."""
+
+    offset: ArrayLike | None
+    new_levels: NewLevels
+    level: float
+
+
 @dataclass(frozen=True, eq=False)
 class Responses(TestedModel):
     """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
 
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: Literal[False] = False,
+        interval: None = None,
+        **arguments: Unpack[OfRows],
+    ) -> NDArray[np.float64]: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: Literal[True],
+        interval: Interval | None = None,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: bool = False,
+        interval: Interval,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
     @hinted
     def predict(
         self,
@@ -34,9 +73,9 @@ class Responses(TestedModel):
         include_re: bool | str | Iterable[str] = True,
         *,
         offset: ArrayLike | None = None,
-        new_levels: str = "zero",
+        new_levels: NewLevels = "zero",
         se: bool = False,
-        interval: str | None = None,
+        interval: Interval | None = None,
         level: float = 0.95,
     ) -> NDArray[np.float64] | pd.DataFrame:
         """Expected response, with or without the random effects, and how well it is known.
@@ -141,9 +180,9 @@ class Responses(TestedModel):
 
     def bootstrap_se(
         self,
-        statistic: str | Callable[[NDArray[np.float64]], float] = "median",
+        statistic: Summarised | Callable[[NDArray[np.float64]], float] = "median",
         n_bootstrap: int = 500,
-        resample_level: str = "group",
+        resample_level: Resampled = "group",
         *,
         group: str | None = None,
         seed: int | np.random.Generator | None = None,
@@ -197,7 +236,7 @@ class Responses(TestedModel):
     def bootstrap(
         self,
         n: int = 1000,
-        kind: str = "parametric",
+        kind: BootstrapKind = "parametric",
         *,
         seed: int | None = None,
         statistic: Callable[[Self], object] | None = None,

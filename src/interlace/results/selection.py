@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import pandas as pd
 
 from interlace import inference
+from interlace.choices import Ddf
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import as_kind
@@ -186,7 +187,7 @@ class Selection(TestedModel):
         *,
         alpha_random: float = 0.1,
         alpha_fixed: float = 0.05,
-        ddf: str = "satterthwaite",
+        ddf: Ddf = "satterthwaite",
         keep: Sequence[str] = (),
     ) -> Elimination[Self]:
         """Backward elimination: first of random effects, then of fixed terms.
@@ -240,7 +241,7 @@ class Selection(TestedModel):
         note = f"Levels: {alpha_random:g} for random effects, {alpha_fixed:g} for fixed ({ddf})."
         return Elimination(as_kind(type(self), done.model), done.random, done.fixed, (note,))
 
-    def standardized(self, *, ddf: str | None = None, level: float = 0.95) -> pd.DataFrame:
+    def standardized(self, *, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
         """Coefficients in standard deviations: of the response, and of numeric columns.
 
         Parameters

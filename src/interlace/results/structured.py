@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Never
 import pandas as pd
 
 from interlace import inference, reporting
+from interlace.choices import Ddf, Effects
 from interlace.design.recipe import require_rows
 from interlace.estimation.residual import StructuredEstimate
 from interlace.hints import missing_attribute
@@ -86,9 +87,9 @@ class StructuredLMEResult(Means[StructuredEstimate], StructuredResponses, Saved)
 
     def tidy(
         self,
-        effects: str | Iterable[str] = "fixed",
+        effects: Effects | Iterable[Effects] = "fixed",
         *,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
         conf_int: bool = False,
         conf_level: float = 0.95,
     ) -> pd.DataFrame:
@@ -127,7 +128,7 @@ class StructuredLMEResult(Means[StructuredEstimate], StructuredResponses, Saved)
         """
         return reporting.augment(self, newdata)
 
-    def standardized(self, *, ddf: str | None = None, level: float = 0.95) -> pd.DataFrame:
+    def standardized(self, *, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
         """Coefficients in standard deviations of the response and of the numeric columns.
 
         As :meth:`interlace.CrossedLMEResult.standardized`.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace import inference
+from interlace.choices import Ddf, Interval
 from interlace.inference.correlated import TestedStructuredModel
 from interlace.model.given import predict_structured
 from interlace.model.structured import FittedStructuredModel, updated
@@ -21,10 +22,49 @@ if TYPE_CHECKING:
     from interlace.inference.profiles.profile import Profile
 
 
+class OfRows(TypedDict, total=False):
+    """Arguments of ``predict`` that do not change what comes back, for its overloads."""
+
+    conditional: bool
+    offset: ArrayLike | None
+    level: float
+    ddf: Ddf | None
+
+
 @dataclass(frozen=True, eq=False)
 class StructuredResponses(TestedStructuredModel):
     """Responses predicted, simulated, resampled, and replaced; a chapter of a result."""
 
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: Literal[False] = False,
+        interval: None = None,
+        **arguments: Unpack[OfRows],
+    ) -> NDArray[np.float64]: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: Literal[True],
+        interval: Interval | None = None,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
+    @overload
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        se: bool = False,
+        interval: Interval,
+        **arguments: Unpack[OfRows],
+    ) -> pd.DataFrame: ...
     def predict(
         self,
         newdata: object = None,
@@ -33,9 +73,9 @@ class StructuredResponses(TestedStructuredModel):
         conditional: bool = False,
         offset: ArrayLike | None = None,
         se: bool = False,
-        interval: str | None = None,
+        interval: Interval | None = None,
         level: float = 0.95,
-        ddf: str | None = None,
+        ddf: Ddf | None = None,
     ) -> NDArray[np.float64] | pd.DataFrame:
         """Expected response, and how well it is known.
 
@@ -138,7 +178,7 @@ class StructuredResponses(TestedStructuredModel):
     def bootstrap(
         self,
         n: int = 1000,
-        kind: str = "parametric",
+        kind: Literal["parametric"] = "parametric",
         *,
         seed: int | None = None,
         statistic: Callable[[Self], object] | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from interlace.design import frame
-from interlace.design.complete import MISSING
+from interlace.design.complete import MISSING, Missing
 from interlace.design.design import Design, assemble, refuse_unidentifiable, saturated
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Levels
@@ -36,7 +36,7 @@ def cross_products(
     random: str | Sequence[str] | None = None,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
-    missing: str = "drop",
+    missing: Missing = "drop",
     progress: bool | None = None,
 ) -> CrossProducts:
     """Sums over rows from which a model can be fitted without them.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import pandas as pd
 
+from interlace.choices import BootstrapLimits
 from interlace.errors import choose
 from interlace.model.confidence import check_level, normal_reach, tails
 
-METHODS = ("percentile", "basic", "normal")
+METHODS: tuple[BootstrapLimits, ...] = get_args(BootstrapLimits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class BootstrapResult:
         """Means over the replicates less the estimates."""
         return (self.replicates.mean() - self.estimate).rename("bias")
 
-    def conf_int(self, level: float = 0.95, method: str = "percentile") -> pd.DataFrame:
+    def conf_int(self, level: float = 0.95, method: BootstrapLimits = "percentile") -> pd.DataFrame:
         """Bootstrap intervals; columns are the two tail probabilities.
 
         Parameters

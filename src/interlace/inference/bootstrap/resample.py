@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 
 from interlace.batch.fits import Refits, fit_stacked, worth_a_batch
 from interlace.batch.refits import Refitter, side_by_side, weighted_columns
+from interlace.choices import BootstrapKind
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
@@ -31,7 +32,7 @@ from interlace.model.simulate import (
 )
 from interlace.sums.terms import Floats
 
-KINDS = ("parametric", "residual", "cases", "wild")
+KINDS: tuple[BootstrapKind, ...] = get_args(BootstrapKind)
 M = TypeVar("M", bound=FittedModel)
 
 # Blocks of replicates that one task takes: many for a batch, one where replicates take long.

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from interlace.batch.fits import NO_RESIDUAL
+from interlace.choices import BootstrapKind
 from interlace.design.design import Design
 from interlace.errors import ConvergenceWarning, InterlaceError, choose, warn
 from interlace.inference.bootstrap.replicates import BootstrapResult
@@ -23,7 +24,7 @@ from interlace.model.optimum import AnyEstimate
 from interlace.model.simulate import Block, Seed, blocks, seed_sequence
 from interlace.sums.terms import Floats
 
-KINDS = ("parametric", "residual", "cases", "wild")
+KINDS: tuple[BootstrapKind, ...] = get_args(BootstrapKind)
 M = TypeVar("M", bound=Labelled[Any])
 E = TypeVar("E", bound=AnyEstimate)
 E_contra = TypeVar("E_contra", bound=AnyEstimate, contravariant=True)

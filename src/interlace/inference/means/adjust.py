@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
+from interlace.choices import Adjustment
 from interlace.errors import InterlaceError
 from interlace.inference.means.largest import Largest, largest, range_bound, range_exceeds
 from interlace.inference.tables import two_sided
 from interlace.model.confidence import reach
 from interlace.sums.terms import Floats
 
-ADJUSTMENTS = ("none", "tukey", "dunnett", "holm", "bonferroni", "sidak", "fdr", "mvt")
+ADJUSTMENTS: tuple[Adjustment, ...] = get_args(Adjustment)
 _SYNONYMS = {"bh": "fdr", "hsd": "tukey", "dunnettx": "dunnett", "single-step": "mvt", "no": "none"}
 
 # Different degrees of freedom up to which each has its own limit, and nodes between which those of

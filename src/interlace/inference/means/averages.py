@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from interlace.choices import MeanWeights
 from interlace.design.frame import Codes, Levels, hint
 from interlace.errors import InterlaceError
 from interlace.inference.means.grid import Grid
 from interlace.sums.terms import Floats
 
-WEIGHTS = ("equal", "proportional", "outer", "cells")
+WEIGHTS: tuple[MeanWeights, ...] = get_args(MeanWeights)
 
 # A function is estimable if it has no more than this of what the data cannot tell.
 _ESTIMABLE = 1e-7

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations, pairwise
 from math import gcd, lcm
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from interlace.choices import Contrasted
 from interlace.design.frame import Codes, Levels, hint
 from interlace.errors import InterlaceError
 from interlace.inference.means.averages import Functions
 from interlace.sums.terms import Floats
 
-Method = str | Mapping[str, ArrayLike]
+# R's names of the schemes are understood, too.
+Method = Contrasted | str | Mapping[str, ArrayLike]
 
 # R's names, and others, of the schemes.
 _SYNONYMS = {
@@ -30,7 +33,7 @@ _SYNONYMS = {
     "eff": "effect",
     "deviation": "effect",
 }
-SCHEMES = ("pairwise", "control", "polynomial", "consecutive", "effect")
+SCHEMES: tuple[Contrasted, ...] = get_args(Contrasted)
 _DEGREES = ("linear", "quadratic", "cubic", "quartic")
 _MOST_DEGREES = 6
 

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 
+from interlace.choices import RobustKind
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
@@ -33,7 +34,7 @@ from interlace.solver.blocks import multiply
 from interlace.solver.rows import fixed_on_random
 from interlace.sums.terms import Floats
 
-KINDS = ("CR0", "CR1", "CR1S", "CR2", "CR3")
+KINDS: tuple[RobustKind, ...] = get_args(RobustKind)
 
 # A cluster alone says all that is known of a direction if this share of it is left at most.
 ALONE = 1e-9

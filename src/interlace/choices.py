@@ -1,0 +1,53 @@
+"""Choices by name, as types: an editor completes them, and a type checker finds a typing error.
+
+Where they are asked for they are understood in any letters and by the usual synonyms, see
+:func:`interlace.errors.spelled`; what stands here is the spelling of the documentation.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+Ddf: TypeAlias = Literal[
+    "normal",
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+]
+FitMethod: TypeAlias = Literal["REML", "ML"]
+FamilyName: TypeAlias = Literal[
+    "gaussian", "binomial", "poisson", "negative-binomial", "gamma", "inverse-gaussian", "beta"
+]
+LinkName: TypeAlias = Literal[
+    "identity", "log", "logit", "probit", "cloglog", "cauchit", "inverse", "sqrt"
+]
+
+# Predictions, and residuals
+Interval: TypeAlias = Literal["confidence", "prediction"]
+NewLevels: TypeAlias = Literal["zero", "raise"]
+Scale: TypeAlias = Literal["response", "link"]
+GeneralResidual: TypeAlias = Literal[
+    "response", "pearson", "deviance", "working", "quantile", "simulated"
+]
+
+# Tests and intervals
+RobustKind: TypeAlias = Literal["CR0", "CR1", "CR1S", "CR2", "CR3"]
+IntervalMethod: TypeAlias = Literal["wald", "profile", "bootstrap"]
+BootstrapKind: TypeAlias = Literal["parametric", "residual", "cases", "wild"]
+BootstrapLimits: TypeAlias = Literal["percentile", "basic", "normal"]
+Resampled: TypeAlias = Literal["group", "observation"]
+Summarised: TypeAlias = Literal["median", "mean", "std"]
+
+# Means and contrasts
+MeanWeights: TypeAlias = Literal["equal", "proportional", "outer", "cells"]
+Contrasted: TypeAlias = Literal["pairwise", "control", "polynomial", "consecutive", "effect"]
+Adjustment: TypeAlias = Literal[
+    "none", "tukey", "dunnett", "holm", "bonferroni", "sidak", "fdr", "mvt"
+]
+
+# Tables
+Effects: TypeAlias = Literal["fixed", "ran_pars", "ran_vals", "all"]
+Shown: TypeAlias = Literal["se", "ci", "p", "statistic"]
+ShareMethod: TypeAlias = Literal["latent", "lognormal", "delta", "trigamma"]
