@@ -20,6 +20,7 @@ from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import InterlaceError, spelled
 from interlace.estimation.certificate import Convergence
 from interlace.estimation.estimate import Estimate
+from interlace.model.missing import missing_table
 from interlace.model.optimum import AnyEstimate
 from interlace.model.predict import fitted
 from interlace.solver.choose import SOLVERS, Solver
@@ -124,6 +125,42 @@ class Labelled(Generic[E]):
     def n_dropped(self) -> int:
         """Rows left out for missing values."""
         return require_rows(self.design, "n_dropped").n_dropped
+
+    def missing(self) -> pd.DataFrame:
+        """Where values are missing in the data, and what rows that has cost.
+
+        Returns
+        -------
+        DataFrame
+            By column that the model reads: ``missing`` values, their ``share`` of the rows, and the
+            rows that are left out for this column ``alone``.  The last line has the rows in which
+            any of them is missing, all of which a fit leaves out.
+
+        Raises
+        ------
+        InterlaceError
+            The result no longer holds its data.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> gaps = sleep.assign(Reaction=sleep["Reaction"].where(sleep["Days"] < 8))
+        >>> interlace.fit("Reaction ~ Days", gaps, groups="Subject").missing()
+                     missing  share  alone
+        column
+        Reaction          36    0.2     36
+        Days               0    0.0      0
+        Subject            0    0.0      0
+        any of them       36    0.2     36
+        """
+        names = ("weights", "offset", "trials", "exposure")
+        beside = {name: getattr(self.options, name) for name in names}
+        return missing_table(self.formula, self.data, {**beside, **self._read_beside()})
+
+    def _read_beside(self) -> dict[str, str]:
+        """Further columns that the model reads."""
+        return {}
 
     # -------------------------------------------------------------- fixed effects
 

@@ -80,6 +80,10 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
         assert self.residual is not None
         return self.residual
 
+    def _read_beside(self) -> dict[str, str]:
+        """Columns of the residual structure."""
+        return {f"residual {i}": name for i, name in enumerate(self._residual.columns)}
+
     @property
     def tried(self) -> tuple[ResidualTerm, ...]:
         """Structures of a list that came before this one, and did not converge."""
