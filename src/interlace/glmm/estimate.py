@@ -32,7 +32,7 @@ _GAIN = 1e-10
 _CORRECT = Secant(small=0.02, slow=0.1)
 # Step of the differences of the gradient, and the size, relative to the largest eigenvalue of the
 # second derivatives, below which a direction has no curvature.
-_STEP, _FLAT = 1e-5, 1e-9
+_STEP, _FLAT = 1e-7, 1e-9
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
 
@@ -321,16 +321,15 @@ def estimate_general(
     point = found.point.point if isinstance(found.point, _Part) else found.point
     assert isinstance(point, Evaluation)
     x = search.full(found.x)
-    hessian = differenced(approximation, x, point)
+    Q = upright(summed, point.at, approximation)
+    hessian = differenced(approximation, x, point, Q)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
         x=x,
         u=point.u,
         hessian=hessian,
-        convergence=_certificate(
-            found, point.gradient, hessian, upright(summed, point.at, approximation)
-        ),
+        convergence=_certificate(found, point.gradient, hessian, Q),
         n_steps=search.n_steps,
         optimum=point,
     )
@@ -418,22 +417,24 @@ def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, 
     )
 
 
-def differenced(approximation: Approximation, x: Floats, point: Evaluation) -> Floats:
+def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: Floats) -> Floats:
     """Second derivatives by forward differences of the exact gradient, modes predicted.
 
-    A step that leaves the link's domain is taken backwards.
+    They are taken along the columns of ``Q``, see :func:`upright`: along the others there is no
+    curvature.  A step that leaves the link's domain is taken backwards.
     """
     columns = []
-    for h in _STEP * np.eye(len(x)):
+    for h in _STEP * Q.T:
         for step in (h, -h):
             moved = approximation.beside(point, point.problem.unpack(x + step))
             if moved is not None:
-                columns.append((moved.gradient - point.gradient) / step.sum())
+                sign = 1.0 if step is h else -1.0
+                columns.append((moved.gradient - point.gradient) * (sign / _STEP))
                 break
         else:
             columns.append(point.newton_matrix @ h / _STEP)
-    H = np.stack(columns, axis=1)
-    return np.asarray(0.5 * (H + H.T))
+    H = Q.T @ np.stack(columns, axis=1)
+    return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T)
 
 
 def upright(problem: Problem, at: Parameters, approximation: Approximation) -> Floats:

@@ -25,7 +25,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from interlace.glmm.families import Slope
+from interlace.glmm.families import Curve, Slope
+from interlace.glmm.further import Further, further
 from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
@@ -69,6 +70,9 @@ class Evaluation:
     @cached_property
     def slope(self) -> Slope:
         """Derivatives of every row in the auxiliary predictor."""
+        known = self.mode.slope
+        if known is not None:
+            return known
         return self.problem.slope(self.mode.eta, self.problem.omega(self.at.gamma))
 
     @cached_property
@@ -158,7 +162,7 @@ class Evaluation:
         columns, among = self._fixed_columns(W)
         R = [
             np.concatenate((self.factor.gathered(j, H, parts), side), axis=2)
-            for j, side in enumerate(rows.block_sums(columns))
+            for j, side in enumerate(rows.sums(columns))
         ]
         t = problem.sizes[0]
         total = np.zeros((t + len(among), t + len(among)))
@@ -209,6 +213,36 @@ class Evaluation:
         delta = eta - self.mode.eta
         return curve.g - delta * (curve.W + 0.5 * curve.dW * delta)
 
+    @cached_property
+    def _further(self) -> Further:
+        """The next derivatives of every row."""
+        return further(self.problem, self.mode.eta, self.problem.omega(self.at.gamma))
+
+    def beside(self, to: Parameters) -> Evaluation | None:
+        """The criterion a tiny step away, whose gradient is right to first order in the step.
+
+        What rows say follows from their derivatives; the equations are factored anew.
+        """
+        problem, curve, more = self.problem, self.mode.curve, self._further
+        u = self.predicted(to)
+        parts = zip(u, to.templates, self.u, self.at.templates, strict=True)
+        db = [new @ to_T.T - old @ T.T for new, to_T, old, T in parts]
+        d = problem.rows.X @ (to.beta - self.at.beta) + problem.rows.image(db)
+        g, W, dW = curve.g - curve.W * d, curve.W + curve.dW * d, curve.dW + more.W2 * d
+        slope = None
+        if problem.G.shape[1]:
+            old, o = self.slope, problem.G @ (to.gamma - self.at.gamma)
+            g, W, dW = g + old.g * o, W + old.W * o, dW + more.W1o * o
+            slope = Slope(
+                old.l + old.g * d + old.second * o,
+                old.g - old.W * d + more.goo * o,
+                old.W + more.W1o * d + more.Woo * o,
+                old.second,
+            )
+        moved = Curve(curve.l, g, W, dW, curve.expected)
+        mode = Mode(u, self.mode.eta + d, moved, self.mode.deviance, 0, slope)
+        return evaluation_at(problem, to, mode)
+
     def mode_beside(self, to: Parameters) -> Mode | None:
         """The mode at parameters a tiny step away: predicted, and corrected with this factor.
 
@@ -237,7 +271,7 @@ class Laplace:
 
     def beside(self, point: Evaluation, to: Parameters) -> Evaluation | None:
         """The criterion a tiny step away from a point."""
-        return evaluation_at(point.problem, to, point.mode_beside(to))
+        return point.beside(to)
 
 
 def evaluate(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Evaluation | None:

@@ -26,7 +26,7 @@ class Leverage:
     def directions(self) -> Floats:
         """``X - Z C~ Z'W X``: how linear predictors move with fixed effects, ``(n, p)``."""
         found, rows = self.evaluation, self.evaluation.problem.rows
-        sides = rows.block_sums(found.mode.curve.W[:, None] * rows.X)
+        sides = rows.sums(found.mode.curve.W[:, None] * rows.X)
         images, _ = solve(found.factor, sides)
         moved = [rows.image([b[:, :, i] for b in images]) for i in range(rows.p)]
         return rows.X - np.stack(moved, axis=1) if moved else rows.X

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace.glmm.families import Curve
+from interlace.glmm.families import Curve, Slope
 from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
@@ -30,13 +30,17 @@ _SHARE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Mode:
-    """Spherical effects ``u`` (l, k) a term, ``eta``, and the likelihood there."""
+    """Spherical effects ``u`` (l, k) a term, ``eta``, and the likelihood there.
+
+    ``slope`` are the derivatives in the auxiliary predictor where these are known already.
+    """
 
     u: list[Floats]
     eta: Floats
     curve: Curve
     deviance: float
     n_steps: int
+    slope: Slope | None = None
 
 
 def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode | None:

@@ -147,7 +147,7 @@ def _joint_step(
         return None
     zeta = curve.g + W * (eta - problem.offset)
     WX = W[:, None] * rows.X
-    sides = rows.block_sums(WX)
+    sides = rows.sums(WX)
     images, _ = solve(factor, sides)
     b = applied(factor, rows.sums(zeta))
     S = rows.X.T @ WX - sum(

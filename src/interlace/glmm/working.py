@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from interlace.glmm.incidence import Incidence, Products, incidence, products
 from interlace.glmm.patterns import Patterns, found_patterns
 from interlace.solver.exact import Factor, factorize
 from interlace.solver.own import OwnRows
@@ -20,7 +21,7 @@ from interlace.solver.plan import Plan, make_plan, refill
 from interlace.solver.solve import solve
 from interlace.sums.cells import Cells, Codes, indexed_pairs
 from interlace.sums.columns import Pool, working_columns, working_random
-from interlace.sums.crossprod import CrossProducts, group_sums
+from interlace.sums.crossprod import CrossProducts
 from interlace.sums.rows import Basis, Rows, WorkingRows
 from interlace.sums.terms import Floats, ReTerm
 
@@ -84,32 +85,18 @@ class Working:
 
     # -------------------------------------------------------------- products with Z
 
+    @cached_property
+    def incidence(self) -> Incidence:
+        """``Z`` of all terms as one sparse matrix."""
+        return incidence(self.terms, self.codes, self.Z)
+
     def sums(self, v: Floats) -> list[Floats]:
-        """``Z_j' v`` of every term, ``(l, k)`` each."""
-        return [self._sums(j, v) for j in range(len(self.terms))]
-
-    def _sums(self, j: int, v: Floats) -> Floats:
-        l, codes, Z = self.terms[j].l, self.codes[j], self.Z[j]
-        columns = [v] if Z is None else [v * z for z in Z.T]
-        return np.stack([np.bincount(codes, weights=c, minlength=l) for c in columns], axis=1)
-
-    def block_sums(self, M: Floats) -> list[Floats]:
-        """``Z_j' M`` of every term for ``M`` (n, c): ``(l, k, c)`` each."""
-        found = []
-        for term, codes, Z in zip(self.terms, self.codes, self.Z, strict=True):
-            parts = [M] if Z is None else [M * z[:, None] for z in Z.T]
-            found.append(np.stack([group_sums(codes, term.l, part) for part in parts], axis=1))
-        return found
+        """``Z_j' v`` of every term: ``(l, k)`` for ``v`` (n,), ``(l, k, c)`` for ``v`` (n, c)."""
+        return self.incidence.sums(v)
 
     def image(self, b: Sequence[Floats]) -> Floats:
         """``Z b``, ``(n,)``."""
-        total = np.zeros(self.n)
-        for codes, Z, effects in zip(self.codes, self.Z, b, strict=True):
-            if Z is None:
-                total += effects[codes, 0]
-            else:
-                total += np.einsum("nk,nk->n", Z, effects[codes])
-        return total
+        return self.incidence.image(b)
 
     # -------------------------------------------------------------- equations
 
@@ -133,19 +120,32 @@ class Working:
             basis=self.basis,
             vv=np.eye(1),
             zv=tuple(np.zeros((t.l, t.k, 1)) for t in self.terms),
-            zz=tuple(self._squares(j, W) for j in range(len(self.terms))),
+            zz=tuple(self._products(j, j, W) for j in range(len(self.terms))),
             cells={
-                pair: Cells(rows, cols, self._products(*pair, index, len(rows), W))
-                for pair, (rows, cols, index) in self.pairs.items()
+                (i, j): Cells(rows, cols, self._products(i, j, W))
+                for (i, j), (rows, cols, _) in self.pairs.items()
             },
         )
 
-    def _squares(self, j: int, W: Floats) -> Floats:
-        """Diagonal blocks of ``Z_j'WZ_j``, ``(l, k, k)``."""
-        return self._products(j, j, self.codes[j], self.terms[j].l, W)
+    @cached_property
+    def _stored(self) -> dict[tuple[int, int], Products | None]:
+        """Products of the columns of every term, and of every pair of terms."""
+        own = {(j, j): (self.codes[j], t.l) for j, t in enumerate(self.terms)}
+        both = {pair: (index, len(rows)) for pair, (rows, _, index) in self.pairs.items()}
+        return {
+            (i, j): products(index, size, self.Z[i], self.Z[j], same=i == j)
+            for (i, j), (index, size) in (own | both).items()
+        }
 
-    def _products(self, i: int, j: int, index: Codes, size: int, W: Floats) -> Floats:
-        """Sums of ``W z_i z_j'`` over the rows with each index, ``(size, k_i, k_j)``."""
+    def _products(self, i: int, j: int, W: Floats) -> Floats:
+        """Blocks of ``Z_i'WZ_j`` at the levels, or pairs of levels, of rows: ``(., k_i, k_j)``."""
+        stored = self._stored[i, j]
+        if stored is not None:
+            return stored(W)
+        index, size = self.codes[i], self.terms[i].l
+        if i != j:
+            rows, _, index = self.pairs[i, j]
+            size = len(rows)
         total = np.empty((size, self.terms[i].k, self.terms[j].k))
         for a in range(total.shape[1]):
             left = _times(W, self.Z[i], a)

@@ -1,0 +1,123 @@
+"""Random columns of rows as one sparse matrix, and sums over the rows of products of columns.
+
+Which levels a row belongs to does not change during a fit.  What every step asks of the rows is
+therefore a product with a sparse matrix that is laid out once: ``Z b``, ``Z'v`` and ``Z'WZ``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+from scipy.sparse import csc_matrix, csr_matrix
+
+from interlace.sums.cells import Codes
+from interlace.sums.terms import Floats, ReTerm
+
+# Rows below which a transpose is not worth laying out, and those up to which it reads values in
+# any order from the cache.
+_FEW, _CACHED = 1 << 10, 1 << 17
+# Products of two columns that are stored for a pair of terms, at most.
+_STORED = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Incidence:
+    """``Z`` of all terms side by side, ``(n, q)``, and ``Z'``; ``shapes`` (l, k) of every term."""
+
+    Z: csr_matrix
+    transposed: csr_matrix | csc_matrix
+    shapes: tuple[tuple[int, int], ...]
+
+    def image(self, b: Sequence[Floats]) -> Floats:
+        """``Z b``, ``(n,)``."""
+        return np.asarray(self.Z @ np.concatenate([part.ravel() for part in b]))
+
+    def sums(self, v: Floats) -> list[Floats]:
+        """``Z_j' v`` of every term: ``(l, k)`` for ``v`` (n,), ``(l, k, c)`` for ``v`` (n, c)."""
+        flat = np.asarray(self.transposed @ v)
+        ends = accumulate((l * k for l, k in self.shapes), initial=0)
+        parts = zip(self.shapes, pairwise(ends), strict=True)
+        return [flat[a:b].reshape(*shape, *v.shape[1:]) for shape, (a, b) in parts]
+
+
+def incidence(
+    terms: Sequence[ReTerm], codes: Sequence[Codes], Z: Sequence[Floats | None]
+) -> Incidence:
+    """The columns of all terms; ``None`` stands for a column of ones."""
+    n = len(codes[0])
+    starts = accumulate((t.q for t in terms), initial=0)
+    places = [
+        start + own[:, None] * t.k + np.arange(t.k)
+        for t, own, start in zip(terms, codes, starts, strict=False)
+    ]
+    values = [np.ones((n, 1)) if z is None else z for z in Z]
+    rows = _by_row(_beside(places), _beside(values), sum(t.q for t in terms))
+    shapes = tuple((t.l, t.k) for t in terms)
+    return Incidence(rows, _transposed(rows, codes[0]), shapes)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Sums of ``W z_a z_b`` over the rows of every level or pair of levels, for any ``W`` (n,).
+
+    ``sums`` are the products of the columns ``a`` of one term with ``b`` of another, ``expand``
+    where those of every block (k_i, k_j) stand among them.
+    """
+
+    sums: csr_matrix | csc_matrix
+    size: int
+    expand: Codes
+
+    def __call__(self, W: Floats) -> Floats:
+        """The blocks, ``(size, k_i, k_j)``."""
+        found = np.asarray(self.sums @ W).reshape(self.size, -1)
+        if found.shape[1] == self.expand.size:
+            return found.reshape(self.size, *self.expand.shape)
+        return found[:, self.expand]
+
+
+def products(
+    index: Codes, size: int, left: Floats | None, right: Floats | None, *, same: bool
+) -> Products | None:
+    """Products of the columns of two terms, of which rows have the ``index`` below ``size``.
+
+    With ``same`` they are one term, and the blocks symmetric.  ``None`` if there are so many that
+    they are better multiplied each time.
+    """
+    a, b = (np.ones((len(index), 1)) if z is None else z for z in (left, right))
+    k, m = a.shape[1], b.shape[1]
+    if k * m > _STORED:
+        return None
+    first, second = np.triu_indices(k) if same else np.divmod(np.arange(k * m), m)
+    expand = np.empty((k, m), dtype=np.intp)
+    expand[first, second] = np.arange(len(first))
+    if same:
+        expand[second, first] = np.arange(len(first))
+    width = len(first)
+    values = a if left is None and right is None else a[:, first] * b[:, second]
+    rows = _by_row(index[:, None] * width + np.arange(width), values, size * width)
+    return Products(_transposed(rows, index), size, expand)
+
+
+def _by_row(places: Codes, values: Floats, size: int) -> csr_matrix:
+    """The matrix of which every row has ``values`` (n, m) at ``places`` (n, m) below ``size``."""
+    n, m = places.shape
+    kind = np.int32 if max(n * m, size) < np.iinfo(np.int32).max else np.int64
+    starts = np.arange(0, n * m + 1, m, dtype=kind)
+    flat = np.ascontiguousarray(places, dtype=kind).ravel()
+    return csr_matrix((np.ascontiguousarray(values).ravel(), flat, starts), shape=(n, size))
+
+
+def _transposed(rows: csr_matrix, codes: Codes) -> csr_matrix | csc_matrix:
+    """The transpose, laid out by its rows where that pays."""
+    n = len(codes)
+    if n < _FEW or (n > _CACHED and (codes[1:] < codes[:-1]).any()):
+        return rows.T
+    return rows.T.tocsr()
+
+
+def _beside(parts: Sequence[Floats | Codes]) -> Floats | Codes:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

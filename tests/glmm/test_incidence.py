@@ -1,0 +1,63 @@
+"""Products with the random columns of rows, beside the columns themselves."""
+
+import numpy as np
+import pytest
+
+from interlace.covariance.templates import Full
+from interlace.glmm.incidence import incidence, products
+from interlace.sums.terms import ReTerm
+
+
+def terms_and_rows(n, ordered, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(0, 7, n), rng.integers(0, 5, n)]
+    if ordered:
+        codes[0].sort()
+    Z = [None, rng.normal(size=(n, 2))]
+    terms = [
+        ReTerm("g", ("Intercept",), np.arange(8), Full(1)),  # nobody is in the last level
+        ReTerm("h", ("Intercept", "x"), np.arange(5), Full(2)),
+    ]
+    full = []
+    for term, own, z in zip(terms, codes, Z, strict=True):
+        columns = np.ones((n, 1)) if z is None else z
+        block = np.zeros((n, term.l, term.k))
+        block[np.arange(n), own] = columns
+        full.append(block.reshape(n, -1))
+    return terms, codes, Z, full
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("n", [40, 1500, 140_000])
+def test_images_and_sums_are_products_with_the_columns(n, ordered):
+    terms, codes, Z, full = terms_and_rows(n, ordered)
+    found, rng = incidence(terms, codes, Z), np.random.default_rng(1)
+    b = [rng.normal(size=(t.l, t.k)) for t in terms]
+    image = sum(block @ part.ravel() for block, part in zip(full, b, strict=True))
+    np.testing.assert_allclose(found.image(b), image, rtol=1e-12, atol=1e-12)
+    for v in (rng.normal(size=n), rng.normal(size=(n, 3))):
+        for term, block, sums in zip(terms, full, found.sums(v), strict=True):
+            assert sums.shape == (term.l, term.k, *v.shape[1:])
+            wanted = (block.T @ v).reshape(sums.shape)
+            np.testing.assert_allclose(sums, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [40, 1500])
+def test_products_are_weighted_squares_of_the_columns(n):
+    terms, codes, Z, full = terms_and_rows(n, ordered=False)
+    W = np.random.default_rng(2).normal(size=n)
+    for j, term in enumerate(terms):
+        blocks = products(codes[j], term.l, Z[j], Z[j], same=True)(W)
+        dense = full[j].T @ (W[:, None] * full[j])
+        for level in range(term.l):
+            own = slice(level * term.k, (level + 1) * term.k)
+            np.testing.assert_allclose(blocks[level], dense[own, own], rtol=1e-9, atol=1e-10)
+    both = codes[0] * 5 + codes[1]
+    blocks = products(both, 40, Z[0], Z[1], same=False)(W)
+    dense = (full[0].T @ (W[:, None] * full[1])).reshape(8, 5, 2)
+    np.testing.assert_allclose(blocks.reshape(8, 5, 2), dense, rtol=1e-9, atol=1e-10)
+
+
+def test_many_products_are_not_stored():
+    wide = np.ones((10, 5))
+    assert products(np.zeros(10, dtype=int), 1, wide, wide, same=True) is None
