@@ -54,7 +54,9 @@ def incidence(
         for t, own, start in zip(terms, codes, starts, strict=False)
     ]
     values = [np.ones((n, 1)) if z is None else z for z in Z]
-    rows = _by_row(_beside(places), _beside(values), sum(t.q for t in terms))
+    rows = _by_row(
+        np.concatenate(places, axis=1), np.concatenate(values, axis=1), sum(t.q for t in terms)
+    )
     shapes = tuple((t.l, t.k) for t in terms)
     return Incidence(rows, _transposed(rows, codes[0]), shapes)
 
@@ -106,8 +108,7 @@ def _by_row(places: Codes, values: Floats, size: int) -> csr_matrix:
     """The matrix of which every row has ``values`` (n, m) at ``places`` (n, m) below ``size``."""
     n, m = places.shape
     kind = np.int32 if max(n * m, size) < np.iinfo(np.int32).max else np.int64
-    starts = np.arange(0, n * m + 1, m, dtype=kind)
-    flat = np.ascontiguousarray(places, dtype=kind).ravel()
+    starts, flat = np.arange(0, n * m + 1, m), places.astype(kind, order="C").ravel()
     return csr_matrix((np.ascontiguousarray(values).ravel(), flat, starts), shape=(n, size))
 
 
@@ -117,7 +118,3 @@ def _transposed(rows: csr_matrix, codes: Codes) -> csr_matrix | csc_matrix:
     if n < _FEW or (n > _CACHED and (codes[1:] < codes[:-1]).any()):
         return rows.T
     return rows.T.tocsr()
-
-
-def _beside(parts: Sequence[Floats | Codes]) -> Floats | Codes:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
