@@ -376,3 +376,18 @@ def test_more_levels_than_rows_left() -> None:
     )
     four = np.array([0, 1, 2, 4])  # one row of each level is left
     assert deleter.deletable.obstacles([four]) == {0: "5 levels of 'g' are left for 5 rows"}
+
+
+def test_deletions_of_which_sums_have_lost_the_residuals_say_so() -> None:
+    """Groups far from each other: what a refit from the rows says, or a reason."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(8), 6)
+    frame = pd.DataFrame({"g": group, "x": rng.normal(size=48)})
+    frame["y"] = rng.normal(size=48) + 9e4 * rng.normal(size=8)[group] + frame["x"]
+    found = fit("y ~ x + (1 | g)", frame).deletions("g")
+    silent = found["note"] == ""
+    assert 0 < silent.sum() < 8
+    assert found.loc[~silent, "note"].str.startswith("sums of squares have lost").all()
+    for level in found.index[silent]:
+        again = fit("y ~ x + (1 | g)", frame[frame["g"] != level])
+        assert found.loc[level, "sigma"] == pytest.approx(again.scale**0.5, rel=1e-5)

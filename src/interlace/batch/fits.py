@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.batch.factor import derivatives, factorize
+from interlace.batch.factor import Factor, derivatives, factorize
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.batch.stack import Batch, OwnRows, Shape, order_of
 from interlace.errors import InterlaceError
@@ -25,7 +25,7 @@ from interlace.estimation.basins import (
     is_loose,
     raised,
 )
-from interlace.estimation.criterion import ZERO_SIZE, Criterion
+from interlace.estimation.criterion import DOUBTFUL, ZERO_SIZE, Criterion, Evaluation
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
 from interlace.estimation.search import LOWER, SAME, Mask
@@ -44,6 +44,7 @@ _START_FLOOR = 0.1
 _CACHED = 1 << 17
 NOTHING_LEFT = "the fixed effects reproduce the response exactly"
 NO_RESIDUAL = "the random effects leave no residual variance"
+_LOST = "sums of squares have lost the residuals beside the random effects"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,9 @@ class Refits:
     """Estimates from ``B`` responses, in the user's units.
 
     ``templates`` are ``(B, k, k)`` per term (``sigma^2 T T'`` is the covariance; not triangular),
-    ``beta`` and its standard errors ``se`` are (B, p), the rest ``(B,)``.  ``errors`` names why a
-    fit failed, by replicate; such rows hold NaN.
+    ``beta`` and its standard errors ``se`` are (B, p), the rest ``(B,)``, of which ``share_left``
+    is that of the residuals in the sum of squares of the response.  ``errors`` names why a fit
+    failed, by replicate; such rows hold NaN.
     """
 
     beta: Floats
@@ -60,6 +62,7 @@ class Refits:
     templates: tuple[Floats, ...]
     sigma: Floats
     value: Floats
+    share_left: Floats
     singular: Mask
     errors: dict[int, str]
 
@@ -114,6 +117,7 @@ class Minimized:
     half: Floats
     sigma: Floats
     value: Floats
+    share_left: Floats
     errors: dict[int, str]
 
 
@@ -136,8 +140,33 @@ def minimized(
         factor.half[:, shape.q :, shape.q :],
         np.sqrt(factor.sigma2),
         found.value,
-        found.failures,
+        share_left(batch, factor),
+        found.failures | lost(batch, factor),
     )
+
+
+def with_digits(point: Evaluation) -> Evaluation:
+    """A point of which sums know the residuals.
+
+    Raises
+    ------
+    InterlaceError
+        They know too few digits.
+    """
+    if point.share_left < DOUBTFUL:
+        raise InterlaceError(_LOST)
+    return point
+
+
+def share_left(batch: Batch, factor: Factor) -> Floats:
+    """Residual sums of squares as shares of those of the responses, ``(B,)``."""
+    return np.asarray(factor.sigma2 * batch.nu / batch.yy, dtype=np.float64)
+
+
+def lost(batch: Batch, factor: Factor) -> dict[int, str]:
+    """Replicates of which sums know too few digits of the residuals, and so in words."""
+    few = np.flatnonzero(share_left(batch, factor) < DOUBTFUL).tolist()
+    return dict.fromkeys(few, _LOST)
 
 
 def optima(
@@ -260,7 +289,9 @@ def in_units(
     roots = found.half @ fixed.swapaxes(-1, -2)
     size = np.ldexp(1.0, np.frexp(np.abs(roots).max(axis=1, initial=0.0))[1])
     se = sigma[:, None] * size * np.sqrt(((roots / size[:, None]) ** 2).sum(axis=1))
-    fits = Refits(beta, se, tuple(users), sigma, found.value.copy(), singular, errors)
+    fits = Refits(
+        beta, se, tuple(users), sigma, found.value.copy(), found.share_left, singular, errors
+    )
     return _blank_failures(fits)
 
 
@@ -387,6 +418,7 @@ def joined(parts: Sequence[Refits]) -> Refits:
         tuple(np.concatenate(T) for T in zip(*(part.templates for part in parts), strict=True)),
         np.concatenate([part.sigma for part in parts]),
         np.concatenate([part.value for part in parts]),
+        np.concatenate([part.share_left for part in parts]),
         np.concatenate([part.singular for part in parts]),
         {
             start + i: why

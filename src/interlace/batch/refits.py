@@ -27,6 +27,7 @@ from interlace.batch.fits import (
     parts,
     shape_of,
     slices,
+    with_digits,
     worth_a_batch,
 )
 from interlace.batch.stack import Batch, EliminatedRows, Shape, shared_rows
@@ -279,13 +280,16 @@ class Refitter:
         Raises
         ------
         InterlaceError
-            Nothing of the response is left after the fixed effects.
+            Nothing of the response is left after the fixed effects, the likelihood has no maximum,
+            or sums of squares have lost the residuals.
         numpy.linalg.LinAlgError
             The model leaves no residual variance.
         """
         theta0 = self.estimate.criterion.theta(self.start)
         criterion = self.single_criterion(responses, i)
-        return estimate_theta(criterion, theta0=theta0, mc_tolerance=self.mc_tolerance)
+        found = estimate_theta(criterion, theta0=theta0, mc_tolerance=self.mc_tolerance)
+        with_digits(found.evaluation)
+        return found
 
     def single_criterion(self, responses: Responses, i: int) -> Criterion:
         """The criterion of one of the responses, in the plan of the fitted model.

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from interlace.batch.factor import factorize
-from interlace.batch.fits import NO_RESIDUAL, off_boundary, optima, stacked
+from interlace.batch.fits import NO_RESIDUAL, lost, off_boundary, optima, stacked, with_digits
 from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
@@ -117,11 +117,11 @@ class Deleter:
         try:
             start = criterion.pack(self.start)
             best = minimised(criterion, start, gain_tolerance=_GAIN).found
+            point = polished_point(with_digits(best.point))
         except InterlaceError as error:
             return {i: str(error)}
         except np.linalg.LinAlgError:
             return {i: NO_RESIDUAL}
-        point = polished_point(best.point)
         factor = point.factor
         found.beta[i], found.C[i] = factor.beta, factor.vcov
         found.sigma2[i] = point.sigma2
@@ -152,7 +152,7 @@ class Deleter:
         found.sigma2[at] = factor.sigma2
         for j, T in templates.items():
             found.templates[j][at] = T
-        return {which[i]: why for i, why in best.failures.items()}
+        return {which[i]: why for i, why in (best.failures | lost(batch, factor)).items()}
 
     @cached_property
     def _full(self) -> Batch:

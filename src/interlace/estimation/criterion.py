@@ -31,6 +31,8 @@ from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split
 ZERO_SIZE = 2e-5
 # Share of ``y'y`` below which too few digits of ``r2`` are known from sums.
 LOST = 1e-7
+# Share below which the sixth digit of a standard deviation is not known from sums.
+DOUBTFUL = 1e-10
 
 
 @dataclass(frozen=True, eq=False)

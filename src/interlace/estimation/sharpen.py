@@ -13,7 +13,7 @@ import numpy as np
 
 from interlace.estimation.basins import raised
 from interlace.estimation.certificate import certificate_of
-from interlace.estimation.criterion import LOST, Criterion, Evaluation
+from interlace.estimation.criterion import DOUBTFUL, LOST, Criterion, Evaluation
 from interlace.estimation.estimate import Estimate, Watch
 from interlace.estimation.unbounded import minimised
 from interlace.machine.threads import threads_for
@@ -25,8 +25,6 @@ from interlace.sums.terms import Floats
 
 # Sizes of effects in their units are near 1 within this factor; searches, until they are.
 _NEAR, _ROUNDS = 30.0, 8
-# Share of ``y'y`` below which the sixth digit of a standard deviation is not known from sums.
-_DOUBTFUL = 1e-10
 
 
 class LostError(Exception):
@@ -59,7 +57,7 @@ def is_doubtful(estimate: Estimate) -> bool:
     if isinstance(estimate.criterion.equations, Sharp):
         return False
     several = sum(t.n_theta for t in estimate.A.terms) > 1
-    return estimate.evaluation.share_left < (LOST if several else _DOUBTFUL)
+    return estimate.evaluation.share_left < (LOST if several else DOUBTFUL)
 
 
 def can_sharpen(A: CrossProducts) -> bool:

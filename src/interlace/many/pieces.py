@@ -124,10 +124,8 @@ def _together(shared: Shared, which: Numbers, responses: Responses) -> Piece:
     """All responses as a batch."""
     core = shared.model
     fits = core.together(responses, core.starts(responses), gain_tolerance=_GAIN)
-    # Working responses have mean square 1.  Where sums have lost the residuals, `fit` goes on from
-    # the rows, or says that nothing is left.
-    left = (fits.sigma * responses.scale) ** 2 * core.criterion.nu / core.A.n
-    failed = np.isnan(fits.value) | (left < LOST)
+    # Where sums have lost the residuals, `fit` goes on from the rows, or says that nothing is left.
+    failed = np.isnan(fits.value) | (fits.share_left < LOST)
     return _piece(
         shared.rows,
         core.A,

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import chdtrc, fdtrc
 
 from interlace.batch.degrees import MOST_EFFECTS, DenseRows, ManyTests, dense_rows, many_tests
-from interlace.batch.fits import Refits, off_boundary, slices
+from interlace.batch.fits import Refits, off_boundary, slices, with_digits
 from interlace.batch.refits import Responses, SharedDesign, weighted_columns
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
@@ -139,6 +139,7 @@ def _alone(study: Study, responses: Responses, i: int) -> Floats:
     theta0 = study.shared.criterion.theta(study.start)
     try:
         estimate = estimate_theta(study.shared.single(responses, i), theta0=theta0)
+        with_digits(estimate.evaluation)
         compared = reference(estimate, study.ddf)
         if not estimate.convergence.converged:
             return failed
@@ -201,6 +202,7 @@ def _some(fits: Refits, which: NDArray[np.intp]) -> Refits:
         templates=tuple(T[which] for T in fits.templates),
         sigma=fits.sigma[which],
         value=fits.value[which],
+        share_left=fits.share_left[which],
         singular=fits.singular[which],
         errors={},
     )
