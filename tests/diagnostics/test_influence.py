@@ -378,16 +378,18 @@ def test_more_levels_than_rows_left() -> None:
     assert deleter.deletable.obstacles([four]) == {0: "5 levels of 'g' are left for 5 rows"}
 
 
-def test_deletions_of_which_sums_have_lost_the_residuals_say_so() -> None:
-    """Groups far from each other: what a refit from the rows says, or a reason."""
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (x || g)"])
+@pytest.mark.parametrize("sd", [1.3e5, 1e7])
+def test_deletions_of_which_sums_have_lost_the_residuals(formula: str, sd: float) -> None:
+    """Groups far from each other: refitted from the rows, as a fit of them is."""
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(8), 6)
     frame = pd.DataFrame({"g": group, "x": rng.normal(size=48)})
-    frame["y"] = rng.normal(size=48) + 9e4 * rng.normal(size=8)[group] + frame["x"]
-    found = fit("y ~ x + (1 | g)", frame).deletions("g")
-    silent = found["note"] == ""
-    assert 0 < silent.sum() < 8
-    assert found.loc[~silent, "note"].str.startswith("sums of squares have lost").all()
-    for level in found.index[silent]:
-        again = fit("y ~ x + (1 | g)", frame[frame["g"] != level])
-        assert found.loc[level, "sigma"] == pytest.approx(again.scale**0.5, rel=1e-5)
+    slopes = rng.normal(size=8)[group] * frame["x"]
+    frame["y"] = rng.normal(size=48) + sd * rng.normal(size=8)[group] + slopes
+    found = interlace.fit(formula, frame).deletions("g")
+    assert (found["note"] == "").all()
+    for level in range(0, 8, 3):
+        again = interlace.fit(formula, frame[frame["g"] != level])
+        assert found.loc[level, "sigma"] == pytest.approx(again.scale**0.5, rel=1e-6)
+        assert found.loc[level, "x"] == pytest.approx(again.fe_params["x"], abs=1e-7)

@@ -44,7 +44,7 @@ _START_FLOOR = 0.1
 _CACHED = 1 << 17
 NOTHING_LEFT = "the fixed effects reproduce the response exactly"
 NO_RESIDUAL = "the random effects leave no residual variance"
-_LOST = "sums of squares have lost the residuals beside the random effects"
+LOST_RESIDUALS = "sums of squares have lost the residuals beside the random effects"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ def with_digits(point: Evaluation) -> Evaluation:
         They know too few digits.
     """
     if point.share_left < DOUBTFUL:
-        raise InterlaceError(_LOST)
+        raise InterlaceError(LOST_RESIDUALS)
     return point
 
 
@@ -166,7 +166,7 @@ def share_left(batch: Batch, factor: Factor) -> Floats:
 def lost(batch: Batch, factor: Factor) -> dict[int, str]:
     """Replicates of which sums know too few digits of the residuals, and so in words."""
     few = np.flatnonzero(share_left(batch, factor) < DOUBTFUL).tolist()
-    return dict.fromkeys(few, _LOST)
+    return dict.fromkeys(few, LOST_RESIDUALS)
 
 
 def optima(

@@ -13,15 +13,18 @@ from functools import cached_property
 import numpy as np
 
 from interlace.batch.factor import factorize
-from interlace.batch.fits import NO_RESIDUAL, lost, off_boundary, optima, stacked, with_digits
+from interlace.batch.fits import LOST_RESIDUALS, NO_RESIDUAL, lost, off_boundary, optima, stacked
 from interlace.batch.stack import Batch, OwnRows, order_of
 from interlace.diagnostics.deletion import Deletable
 from interlace.diagnostics.polish import polished_point
 from interlace.errors import InterlaceError
-from interlace.estimation.criterion import Criterion
+from interlace.estimation.criterion import DOUBTFUL, Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.likelihood import gaussian
+from interlace.estimation.sharpen import can_sharpen, sharpened
 from interlace.estimation.unbounded import minimised
+from interlace.solver.blocks import solved
+from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
@@ -78,9 +81,14 @@ class Deleter:
         return sum(t.q for t in terms) - terms[order_of(terms)[0]].q + self.estimate.A.p
 
     @property
+    def sharp(self) -> bool:
+        """Whether the fit is from the rows, because sums have lost the residuals."""
+        return isinstance(self.estimate.criterion.equations, Sharp)
+
+    @property
     def batched(self) -> bool:
         """Whether refits are done as a batch."""
-        return self.remainder <= _MOST_ROWS and self.numbers <= _MOST_NUMBERS
+        return not self.sharp and self.remainder <= _MOST_ROWS and self.numbers <= _MOST_NUMBERS
 
     def refit(self, sets: Sequence[Codes], advance: Callable[[int], None]) -> Refitted:
         """Fit without each of some sets of rows; ``advance`` hears how many are newly done."""
@@ -113,11 +121,15 @@ class Deleter:
 
     def _alone(self, i: int, sets: Sequence[Codes], found: Refitted) -> dict[int, str]:
         """One fit with the ordinary solver; a note if it fails."""
+        if self.sharp:
+            return self._from_rows(i, sets[i], found)
         criterion = Criterion(self.deletable.without(sets[i]), self.reml)
         try:
             start = criterion.pack(self.start)
             best = minimised(criterion, start, gain_tolerance=_GAIN).found
-            point = polished_point(with_digits(best.point))
+            if best.point.share_left < DOUBTFUL:
+                return self._from_rows(i, sets[i], found)
+            point = polished_point(best.point)
         except InterlaceError as error:
             return {i: str(error)}
         except np.linalg.LinAlgError:
@@ -128,6 +140,27 @@ class Deleter:
         for all_, T in zip(found.templates, factor.templates, strict=True):
             all_[i] = T
         return {} if best.converged else {i: f"no convergence: {best.message}"}
+
+    def _from_rows(self, i: int, members: Codes, found: Refitted) -> dict[int, str]:
+        """One fit of which sums have lost the residuals, from the rows; a note if it fails."""
+        A = self.deletable.without(members)
+        if not can_sharpen(A):
+            return {i: LOST_RESIDUALS}
+        rows = self.deletable.design.part(np.delete(np.arange(self.deletable.A.n), members))
+        try:
+            estimate = sharpened(rows, A, reml=self.reml)
+        except InterlaceError as error:
+            return {i: str(error)}
+        except np.linalg.LinAlgError:
+            return {i: NO_RESIDUAL}
+        factor, ended = estimate.evaluation.factor, estimate.convergence
+        found.beta[i], found.C[i] = factor.beta, factor.vcov
+        found.sigma2[i] = estimate.evaluation.sigma2
+        bases = zip(A.basis.random, estimate.A.basis.random, strict=True)
+        pairs = zip(found.templates, bases, factor.templates, strict=True)
+        for all_, (B, other), T in pairs:
+            all_[i] = solved(B, other @ T)
+        return {} if ended.converged else {i: f"no convergence: {ended.message}"}
 
     # -------------------------------------------------------------- as a batch
 
@@ -152,7 +185,10 @@ class Deleter:
         found.sigma2[at] = factor.sigma2
         for j, T in templates.items():
             found.templates[j][at] = T
-        return {which[i]: why for i, why in (best.failures | lost(batch, factor)).items()}
+        notes = {which[i]: why for i, why in best.failures.items()}
+        for i in lost(batch, factor).keys() - best.failures.keys():
+            notes |= self._from_rows(which[i], sets[which[i]], found)
+        return notes
 
     @cached_property
     def _full(self) -> Batch:

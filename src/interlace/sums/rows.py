@@ -87,6 +87,19 @@ class Rows:
         """Columns of ``X`` with these names: those with a coefficient, ``(n, len(names))``."""
         return np.asarray(self.X[:, columns_kept(self.names, names)])
 
+    def part(self, which: Codes) -> Rows:
+        """Some of the rows, with the levels of all."""
+        return Rows(
+            self.y[which],
+            self.X[which],
+            self.names,
+            tuple(Z[which] for Z in self.Z),
+            tuple(codes[which] for codes in self.codes),
+            self.terms,
+            None if self.weights is None else self.weights[which],
+            None if self.offset is None else self.offset[which],
+        )
+
     def is_ones(self, j: int) -> bool:
         """Whether term ``j`` is an intercept alone, held without memory of its own."""
         return is_ones(self.Z[j])
