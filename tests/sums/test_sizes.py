@@ -132,11 +132,8 @@ ASKED: dict[str, Callable[[Result], object]] = {
     "fe_cov": lambda r: r.fe_cov,
     "cov_params": lambda r: r.cov_params(ddf="kenward-roger"),
     "variance_components": lambda r: r.variance_components,
-    "anova": lambda r: r.anova(),
-    "r2": lambda r: r.r2(),
     "vcov_theta": lambda r: r.vcov_theta(),
-    "profile": lambda r: r.profile(),
-    "bootstrap": lambda r: r.bootstrap(10),
+    "bootstrap": lambda r: r.bootstrap(10, statistic=lambda one: one.scale),
     "bootstrap_se": lambda r: r.bootstrap_se(n_bootstrap=10),
 }
 
@@ -177,6 +174,55 @@ def test_what_has_no_unit_does_not_change(power: int) -> None:
         {"a": np.ldexp(frame["y"], power)},
     )
     assert not many.errors
+
+
+def _times(power: int, name: str, column: str) -> int:
+    """The power of 2 of a parameter where one column of the data is times ``2^power``."""
+    if column == "w":
+        return power // 2 if name == "sigma" else 0
+    if name.startswith("cor"):
+        return 0
+    return power if column == "y" else -power * (name.startswith("x") or name.startswith("sd_x"))
+
+
+@pytest.mark.parametrize("power", [-960, -660, 660, 960])
+@pytest.mark.parametrize("column", ["y", "x", "w"])
+def test_verbs_that_refit_are_equivariant(column: str, power: int) -> None:
+    """Bootstrap, profiles, cross-validation, and shares and tests beside sums of squares."""
+    one = fitted(FORMULAS[1])
+    if column == "w":
+        power //= 2
+    other = in_units(FORMULAS[1], *(power * (column == name) for name in "yxw"))
+    found, right = other.bootstrap(6, seed=1), one.bootstrap(6, seed=1)
+    powers = [_times(power, name, column) for name in right.replicates]
+    assert_allclose(np.ldexp(found.replicates, np.negative(powers)), right.replicates, rtol=1e-4)
+    assert_allclose(np.ldexp(found.se, np.negative(powers)), right.se, rtol=1e-4)
+    parm = ["x", "sd_x|g", "sigma"]
+    limits, right_limits = (r.profile(parm).conf_int() for r in (other, one))
+    powers = [_times(power, name, column) for name in right_limits.index]
+    assert_allclose(np.ldexp(limits.T, np.negative(powers)), right_limits.T, rtol=1e-4)
+    scores, right_scores = (r.cross_validate("g").scores for r in (other, one))
+    errors = ["rmse", "mae"]
+    back = -power * (column == "y")
+    assert_allclose(np.ldexp(scores[errors], back), right_scores[errors], rtol=1e-5)
+    assert_allclose(scores["r2"], right_scores["r2"], rtol=1e-4)
+    tests = ["num_df", "den_df", "F", "p"]
+    assert_allclose(other.anova()[tests], one.anova()[tests], rtol=1e-4)
+    assert_allclose(other.step().fixed[tests], one.step().fixed[tests], rtol=1e-4)
+    if column != "w":  # which change the residual variance of a row of weight 1
+        assert other.r2().marginal == pytest.approx(one.r2().marginal, rel=1e-5)
+        assert other.r2().conditional == pytest.approx(one.r2().conditional, rel=1e-5)
+    assert "Standard deviations were" in other.report()
+
+
+@pytest.mark.parametrize("power", [-660, 660])
+def test_sums_of_squares_and_variances_that_are_no_numbers_are_nan(power: int) -> None:
+    other = in_units(FORMULAS[1], power, 0, 0)
+    assert other.anova()[["sum_sq", "mean_sq"]].isna().all(axis=None)
+    assert np.isnan([other.r2().var_fixed, other.r2().var_residual]).all()
+    near = in_units(FORMULAS[1], power // 2, 0, 0)
+    squares = np.ldexp(near.anova()["sum_sq"], -2 * (power // 2))
+    assert_allclose(squares, fitted(FORMULAS[1]).anova()["sum_sq"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-305, 1e305])

@@ -25,7 +25,7 @@ _SUSPECT = 1e-7
 class Deletable:
     """The rows of a fit in its working basis, weighted, and their cross-products ``A``.
 
-    ``y`` (n,) is the working response.
+    ``y`` (n,) is the working response.  ``A`` is in units in which all numbers are near 1.
     """
 
     design: Design
@@ -39,7 +39,8 @@ class Deletable:
         A, root = estimate.A, design.root_weights
         F = A.basis.fixed
         response = design.fixed(A.names) @ F[:-1, -1] + design.response * F[-1, -1]
-        return cls(design, A, design.in_basis(A.basis, A.names).times(root), root * response)
+        near = estimate.tame.A
+        return cls(design, near, design.in_basis(A.basis, A.names).times(root), root * response)
 
     @property
     def V(self) -> Floats:

@@ -98,14 +98,16 @@ class CrossValidation:
         """
         table = self.table.dropna(subset=["predicted"])
         observed = table["observed"].to_numpy()
-        total = float(((observed - observed.mean()) ** 2).sum())
+        around = observed - observed.mean()
+        power = int(np.frexp(np.abs(around).max())[1])  # squares stay in range
+        total = float((np.ldexp(around, -power) ** 2).sum())
         rows = {}
         for label, column in (("left out", "predicted"), ("in sample", "fitted")):
-            error = observed - table[column].to_numpy()
+            error = np.ldexp(observed - table[column].to_numpy(), -power)
             squares = float((error**2).sum())
             rows[label] = {
-                "rmse": np.sqrt(squares / len(error)),
-                "mae": float(np.abs(error).mean()),
+                "rmse": float(np.ldexp(np.sqrt(squares / len(error)), power)),
+                "mae": float(np.ldexp(np.abs(error).mean(), power)),
                 "r2": 1.0 - squares / total,
             }
         return pd.DataFrame(rows).T
@@ -118,9 +120,12 @@ class CrossValidation:
     @property
     def by_fold(self) -> pd.DataFrame:
         """``n`` and ``rmse`` of every fold."""
-        error = (self.table["observed"] - self.table["predicted"]) ** 2
-        grouped = error.groupby(self.table["fold"], sort=False)
-        found = pd.DataFrame({"n": grouped.size(), "rmse": np.sqrt(grouped.mean())})
+        error = self.table["observed"] - self.table["predicted"]
+        power = int(np.frexp(error.abs().max())[1])  # squares stay in range
+        near = pd.Series(np.ldexp(error.to_numpy(), -power), index=error.index)
+        grouped = (near**2).groupby(self.table["fold"], sort=False)
+        rmse = np.ldexp(np.sqrt(grouped.mean().to_numpy()), power)
+        found = pd.DataFrame({"n": grouped.size(), "rmse": rmse})
         return found
 
     def __repr__(self) -> str:

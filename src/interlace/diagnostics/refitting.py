@@ -143,7 +143,7 @@ class Deleter:
 
     def _from_rows(self, i: int, members: Codes, found: Refitted) -> dict[int, str]:
         """One fit of which sums have lost the residuals, from the rows; a note if it fails."""
-        A = self.deletable.without(members)
+        A = replace(self.deletable.without(members), basis=self.estimate.A.basis)
         if not can_sharpen(A):
             return {i: LOST_RESIDUALS}
         rows = self.deletable.design.part(np.delete(np.arange(self.deletable.A.n), members))
@@ -174,7 +174,7 @@ class Deleter:
         best = optima(
             batch,
             list(start.values()),
-            self.estimate.A.basis.random,
+            self.deletable.A.basis.random,
             lambda i: Criterion(self.deletable.without(sets[which[i]]), self.reml),
             gain_tolerance=_GAIN,
         )

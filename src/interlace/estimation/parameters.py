@@ -7,12 +7,16 @@ with it, as lme4 orders its profiles; the residual standard deviation comes last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.sums.terms import Floats, ReTerm
+
+if TYPE_CHECKING:
+    from interlace.estimation.estimate import Estimate
 
 SIGMA = "sigma"
 # Names that stand for all fixed effects and for all variance parameters, as in lme4.
@@ -129,3 +133,15 @@ def _term_values(term: ReTerm, T: Floats, sigma: Floats) -> Floats:
     values[..., own, own] = sigma * size
     b, a = term.template.entries
     return np.asarray(values[..., b, a])
+
+
+def powers_of_parameters(estimate: Estimate) -> dict[Hashable, int]:
+    """Powers of 2 of the units of every parameter, by its name: fixed effects, then variances."""
+    units, terms = estimate.units, estimate.A.terms
+    assert units is not None
+    powers = units.coefficients.tolist()
+    for term, effects in zip(terms, units.effects, strict=True):
+        entries = zip(*term.template.entries, strict=True)
+        powers += [int(effects[a]) if a == b else 0 for b, a in entries]
+    names = [*estimate.A.names, *variance_parameter_names(terms)]
+    return dict(zip(names, [*powers, units.sigma], strict=True))

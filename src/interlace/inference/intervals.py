@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -10,11 +10,12 @@ import pandas as pd
 
 from interlace.choices import IntervalMethod
 from interlace.errors import choose
+from interlace.estimation.estimate import in_squared_units
 from interlace.estimation.parameters import (
     SIGMA,
+    powers_of_parameters,
     selected,
     theta_names,
-    variance_parameter_names,
 )
 from interlace.inference.bootstrap.resample import bootstrap
 from interlace.inference.information import vcov_theta
@@ -67,21 +68,9 @@ def conf_int(
 
 def _in_units(limits: pd.DataFrame, estimate: Estimate) -> pd.DataFrame:
     """Limits of parameters that were found in other units."""
-    powers = parameter_powers(estimate)
+    powers = powers_of_parameters(estimate)
     rows = [in_units(row, powers[name], f"a limit of {name!r}") for name, row in limits.iterrows()]
     return pd.DataFrame(np.array(rows), index=limits.index, columns=limits.columns)
-
-
-def parameter_powers(estimate: Estimate) -> dict[Hashable, int]:
-    """Powers of 2 of the units of every parameter, by its name in :func:`conf_int`."""
-    units, terms = estimate.units, estimate.A.terms
-    assert units is not None
-    powers = units.coefficients.tolist()
-    for term, effects in zip(terms, units.effects, strict=True):
-        entries = zip(*term.template.entries, strict=True)
-        powers += [int(effects[a]) if a == b else 0 for b, a in entries]
-    names = [*estimate.A.names, *variance_parameter_names(terms)]
-    return dict(zip(names, [*powers, units.sigma], strict=True))
 
 
 def wald_intervals(
@@ -98,6 +87,11 @@ def wald_intervals(
 
 def theta_covariance(estimate: Estimate) -> pd.DataFrame:
     """:func:`interlace.inference.information.vcov_theta` with names."""
-    estimate.require_near("vcov_theta()")
     names = [*theta_names(estimate.A.terms), SIGMA]
-    return pd.DataFrame(vcov_theta(estimate), index=names, columns=names)
+    found, units = vcov_theta(estimate.tame), estimate.units
+    if units is not None:
+        pairs = zip(estimate.A.terms, units.effects, strict=True)
+        theta = [effects[t.free_index[0]] for t, effects in pairs]
+        powers = np.concatenate([*(one - units.sigma for one in theta), [units.sigma]])
+        found = in_squared_units(found, powers, "of theta or sigma")
+    return pd.DataFrame(found, index=names, columns=names)

@@ -27,9 +27,10 @@ from interlace.inference.ranova import linear_value
 from interlace.inference.slopes import droppable
 from interlace.inference.tables import reference
 from interlace.model.confidence import check_level
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, tame
 from interlace.model.fitting import fit_model
 from interlace.sums.crossprod import drop_term
+from interlace.sums.sizes import in_units_or_nan
 
 RANDOM = ("eliminated", "npar", "logLik", "AIC", "LRT", "Df", "p")
 FIXED = ("eliminated", "sum_sq", "mean_sq", "num_df", "den_df", "F", "p")
@@ -213,8 +214,13 @@ def _fixed_steps(
 
 
 def _fixed_tests(model: FittedModel, ddf: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """F tests of the terms that no other term contains."""
+    """F tests of the terms that no other term contains.
+
+    Sums of squares that are not in the range of double precision are NaN.
+    """
+    units, model = model.estimate.units, tame(model)
     assert model.design is not None
+    power = 0 if units is None else 2 * units.sigma
     names = model.estimate.A.names
     compared = reference(model.estimate, ddf)
     effects = effects_of(part_of_rows(model.design), names)
@@ -225,11 +231,12 @@ def _fixed_tests(model: FittedModel, ddf: str) -> Iterator[tuple[str, dict[str, 
         test = compared.f_test(L)
         mean = test.statistic / test.scaling * model.scale
         q = test.numerator_df
+        squares = in_units_or_nan([mean * q, mean], power).tolist()
         yield (
             label,
             {
-                "sum_sq": mean * q,
-                "mean_sq": mean,
+                "sum_sq": squares[0],
+                "mean_sq": squares[1],
                 "num_df": q,
                 "den_df": test.denominator_df,
                 "F": test.statistic,

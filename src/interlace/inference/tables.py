@@ -24,7 +24,7 @@ from interlace.model.confidence import check_level, reach
 from interlace.model.fitted import DDF
 from interlace.model.optimum import AnyEstimate, SummedEstimate
 from interlace.model.reference import standard_errors
-from interlace.sums.sizes import in_units
+from interlace.sums.sizes import in_units_or_nan
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -213,11 +213,12 @@ def chi_squared_table(
 
 
 def in_squared_units(table: pd.DataFrame, power: int) -> pd.DataFrame:
-    """An anova table with sums of squares in units of the response ``2^power``."""
+    """An anova table with sums of squares in units of the response ``2^power``.
+
+    Those that are not in the range of double precision are NaN.
+    """
     squares = ["sum_sq", "mean_sq"]
-    found = in_units(
-        table[squares].to_numpy(), 2 * power, "a sum of squares", "F is, see wald_test()"
-    )
+    found = in_units_or_nan(table[squares].to_numpy(), 2 * power)
     return table.assign(**dict(zip(squares, found.T, strict=True)))
 
 

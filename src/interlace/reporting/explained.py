@@ -13,7 +13,7 @@ from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel, Labelled, tame
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
-from interlace.sums.sizes import Units, in_units
+from interlace.sums.sizes import Units, in_units_or_nan
 from interlace.sums.terms import Floats
 
 
@@ -134,7 +134,7 @@ def r2(result: FittedModel) -> R2:
     if units is None:
         return found
     variances = np.array([found.var_fixed, found.var_random, found.var_residual])
-    scaled = in_units(variances, 2 * units.response, "a variance", "shares are, see icc()")
+    scaled = in_units_or_nan(variances, 2 * units.response)
     return R2(found.marginal, found.conditional, *scaled.tolist())
 
 

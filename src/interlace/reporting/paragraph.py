@@ -9,9 +9,12 @@ import pandas as pd
 
 from interlace.choices import Ddf
 from interlace.inference.tested import TestedModel
+from interlace.model.fitted import effect_powers, tame
 from interlace.reporting import apa
 from interlace.reporting.explained import r2
+from interlace.sums.sizes import in_units
 
+_SD = "a standard deviation"
 _TESTS = {
     "normal": "Tests refer to the normal distribution (z).",
     "satterthwaite": "Degrees of freedom of the tests are Satterthwaite's.",
@@ -60,7 +63,7 @@ def _methods(result: TestedModel) -> list[str]:
 def _random_terms(result: TestedModel) -> list[str]:
     """``intercepts and slopes of Days by Subject (18 levels)``."""
     words = []
-    for key, component in result.variance_components.items():
+    for key, component in tame(result).variance_components.items():
         names = list(component.index) if isinstance(component, pd.DataFrame) else ["Intercept"]
         slopes = [str(name) for name in names if name != "Intercept"]
         kinds = ["intercepts"] if "Intercept" in names else []
@@ -101,18 +104,19 @@ def _effects(table: pd.DataFrame, level: float) -> str:
 
 def _spread(result: TestedModel) -> str:
     """Standard deviations of the random effects and the residuals."""
-    parts = []
-    for key, component in result.variance_components.items():
+    parts, units, near = [], result.estimate.units, tame(result)
+    powers = {} if units is None else effect_powers(result, units)
+    for key, component in near.variance_components.items():
         if isinstance(component, pd.DataFrame):
             sds = np.sqrt(np.diag(component))
             names = [str(name) for name in component.index]
         else:
             sds, names = np.sqrt(np.array([component])), ["Intercept"]
-        for name, sd in zip(names, sds, strict=True):
+        for name, sd in zip(names, in_units(sds, powers.get(key, 0), _SD), strict=True):
             what = "intercepts" if name == "Intercept" else f"slopes of {name}"
             shown = apa.number(sd, apa.decimals_for(sd, 2)) or "not determined by the data"
             parts.append(f"{shown} for {what} by {key}")
-    sd = float(np.sqrt(result.scale))
+    sd = result.estimate.sigma
     parts.append(f"{apa.number(sd, apa.decimals_for(sd, 2))} for the residuals")
     return f"Standard deviations were {_listed(parts)}."
 

@@ -206,6 +206,26 @@ def _scaled(numbers: Floats, power: Powers | int) -> Floats:
     return np.ldexp(numbers, -np.asarray(power)) if np.any(power) else numbers
 
 
+def in_units_or_nan(numbers: ArrayLike, power: ArrayLike) -> Floats:
+    """Numbers times powers of 2; NaN where these are not in the range of double precision."""
+    numbers = np.asarray(numbers, dtype=np.float64)
+    found = _times(numbers, power)
+    return np.where(_lost(numbers, found), np.nan, found)
+
+
+def _times(numbers: Floats, power: ArrayLike) -> Floats:
+    """Numbers times powers of 2, whether in range or not."""
+    with np.errstate(over="ignore", under="ignore"):
+        found: Floats = np.ldexp(numbers, np.asarray(power, dtype=np.int64))
+    return found
+
+
+def _lost(numbers: Floats, found: Floats) -> NDArray[np.bool_]:
+    """Which products of numbers left the range of double precision."""
+    there = (abs(found) >= _TINY) & np.isfinite(found)
+    return np.asarray((numbers != 0.0) & np.isfinite(numbers) & ~there)
+
+
 def in_units(numbers: ArrayLike, power: ArrayLike, what: str, instead: str = "") -> Floats:
     """Numbers times powers of 2.
 
@@ -216,10 +236,8 @@ def in_units(numbers: ArrayLike, power: ArrayLike, what: str, instead: str = "")
         ``instead`` how to have it.
     """
     numbers = np.asarray(numbers, dtype=np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        found: Floats = np.ldexp(numbers, np.asarray(power, dtype=np.int64))
-    lost = (numbers != 0.0) & np.isfinite(numbers) & ~((abs(found) >= _TINY) & np.isfinite(found))
-    if lost.any():
+    found = _times(numbers, power)
+    if (lost := _lost(numbers, found)).any():
         size = np.abs(np.broadcast_to(numbers, found.shape)[lost][0])
         exponent = np.broadcast_to(np.asarray(power), found.shape)[lost][0]
         tens = round(float(np.log10(size) + exponent * np.log10(2.0)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 
 from interlace.choices import BootstrapLimits
@@ -49,7 +50,10 @@ class BootstrapResult:
     @property
     def se(self) -> pd.Series:
         """Standard errors: standard deviations over the replicates."""
-        return self.replicates.std(ddof=1).rename("se")
+        power = np.frexp(self.replicates.abs().max().to_numpy())[1]  # squares stay in range
+        deviations = np.ldexp(self.replicates.to_numpy(), -power)
+        near = pd.DataFrame(deviations, columns=self.replicates.columns).std(ddof=1)
+        return pd.Series(np.ldexp(near.to_numpy(), power), index=near.index, name="se")
 
     @property
     def bias(self) -> pd.Series:

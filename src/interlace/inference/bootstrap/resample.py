@@ -18,18 +18,23 @@ from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
-from interlace.estimation.parameters import variance_parameter_names, variance_parameters
+from interlace.estimation.parameters import (
+    powers_of_parameters,
+    variance_parameter_names,
+    variance_parameters,
+)
 from interlace.inference.bootstrap.cases import Cases, cases, groups_of
 from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.running import Chunk, Fit, OneByOne, Statistic, check, replicated
 from interlace.inference.bootstrap.samplers import Parametric, Residual, reflated, wild
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import FittedModel, tame
 from interlace.model.simulate import (
     Block,
     Seed,
     Simulator,
     expected,
 )
+from interlace.sums.sizes import in_units
 from interlace.sums.terms import Floats
 
 KINDS: tuple[BootstrapKind, ...] = get_args(BootstrapKind)
@@ -124,13 +129,30 @@ def bootstrap(
     True
     """
     design = require_rows(result.design, "bootstrap")
-    result.estimate.require_near("bootstrap()")
     result.estimate.require_sums("bootstrap() needs")
     check(n, kind, statistic, group, n_jobs)
+    if result.estimate.units is not None and statistic is None:
+        found = bootstrap(
+            tame(result), n, kind, seed=seed, group=group, n_jobs=n_jobs, progress=progress
+        )
+        return _in_units(found, result.estimate)
+    result.estimate.require_near("bootstrap() of a statistic")
     reader = _Parameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
     run = _runner(result, design, kind, group, reader)
     return replicated(run, original, kind, n, seed=seed, n_jobs=n_jobs, progress=progress)
+
+
+def _in_units(found: BootstrapResult, estimate: Estimate) -> BootstrapResult:
+    """Replicates of parameters that were found in other units."""
+    powers = np.array(list(powers_of_parameters(estimate).values()))
+    values = in_units(found.replicates, powers, "a replicate of a parameter")
+    replicates = pd.DataFrame(
+        values, index=found.replicates.index, columns=found.replicates.columns
+    )
+    original = found.estimate.copy()
+    original[:] = in_units(found.estimate, powers, "a parameter")
+    return replace(found, replicates=replicates, estimate=original)
 
 
 # ------------------------------------------------------------------ what is read off a replicate

@@ -17,13 +17,19 @@ import scipy
 
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate, estimate_theta
-from interlace.estimation.parameters import selected, variance_parameter_names, variance_parameters
+from interlace.estimation.parameters import (
+    powers_of_parameters,
+    selected,
+    variance_parameter_names,
+    variance_parameters,
+)
 from interlace.inference.profiles.constrained import CoefficientPath, Path
 from interlace.inference.profiles.held import correlation_path, deviation_path, sigma_path
 from interlace.inference.profiles.tracing import LowerDeviance, Tracer, trace
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
 from interlace.model.confidence import check_level, normal_reach, tails
+from interlace.sums.sizes import in_units
 from interlace.sums.terms import Floats
 
 if TYPE_CHECKING:
@@ -263,12 +269,30 @@ def profile(
     Days   7.36  13.58
     """
     check_level(level)
-    estimate.require_near("profile()")
+    if estimate.units is not None:
+        near = profile(estimate.tame, parm=parm, level=level, progress=progress)
+        return _in_units(near, estimate)
     zmax = normal_reach(level)
     exact = {_USUAL, level} if level > _USUAL else {level}
     steps = [zmax * i / 4.0 for i in range(1, 4)]
     found, minimum = _traced(estimate, parm, steps, sorted(exact), progress)
     return Profile(tuple(found), minimum, level)
+
+
+def _in_units(found: Profile, estimate: Estimate) -> Profile:
+    """A profile that was found in other units."""
+    powers, curves = powers_of_parameters(estimate), []
+    for curve in found.curves:
+        power, what = powers[curve.name], f"a value of {curve.name!r}"
+        in_units(curve.values[np.isfinite(curve.values)], power, what)
+        value, factor = np.ldexp([curve.estimate, curve.scale.factor], power).tolist()
+        limits = {
+            level: (float(np.ldexp(low, power)), float(np.ldexp(high, power)))
+            for level, (low, high) in curve.limits.items()
+        }
+        scale = replace(curve.scale, factor=factor)
+        curves.append(replace(curve, estimate=value, scale=scale, limits=limits))
+    return replace(found, curves=tuple(curves))
 
 
 def profile_limits(
