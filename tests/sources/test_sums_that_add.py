@@ -294,3 +294,11 @@ def test_what_no_fit_can_use_is_refused_when_fitting() -> None:
     )
     mixed = sums(formula, same[:30]) + sums(formula, data[30:])
     assert_close(mixed, in_memory(formula, pd.concat([same[:30], data[30:]])))
+
+
+def test_levels_in_messages_are_plain_numbers() -> None:
+    frame = pd.DataFrame({"y": np.arange(40.0) ** 2, "x": np.sin(np.arange(40.0))})
+    frame["g"] = np.arange(40) // 4
+    one, other = (sums("y ~ x + (1 | g)", part) for part in (frame[:20], frame[20:]))
+    with pytest.raises(InterlaceError, match=r"'g' has the level 5 in these rows alone$"):
+        one - other

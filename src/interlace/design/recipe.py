@@ -220,7 +220,7 @@ def _refuse_more(
         if len(new):
             raise InterlaceError(
                 f"cross-products cannot be taken away: '{':'.join(group.columns)}' has the level "
-                f"{group.labels[new[0]]!r} in these rows alone"
+                f"{group.labels[new[:1]].tolist()[0]!r} in these rows alone"
             )
     for one, both in sides:
         for expr, levels in both.categories.items():
