@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import warnings
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import fits
 import interlace
+from reference import cases
 from reference.means.cases import data, extra, golden
 
 CASES = ["emm_oats_missing_cell", "emm_threeway", "emm_threeway_trend", "emm_insteval_crossed"]
@@ -241,3 +244,19 @@ def test_slopes_of_curves() -> None:
     ours = extra_fit("curved").emtrends("x", by="trt").table
     np.testing.assert_allclose(ours["trend"], known["x.trend"], rtol=1e-4)
     np.testing.assert_allclose(ours["se"], known["SE"], rtol=1e-4)
+
+
+INFERENCE = ["cake", "machines_nested"]
+
+
+@pytest.mark.parametrize("case", INFERENCE)
+@pytest.mark.parametrize("ddf", ["kenward-roger", "satterthwaite", "asymptotic"])
+def test_means_and_pairs_of_the_first_set(case: str, ddf: str) -> None:
+    text = (cases.HERE / "golden" / f"{case}.inference.json").read_text()
+    result = fits.of_case(case)
+    for block in json.loads(text)["reml"]["emmeans"]:
+        means = result.emmeans(block["specs"], ddf="normal" if ddf == "asymptotic" else ddf)
+        agree(means.table, block[ddf]["emmeans"], "emmean")
+        for name, adjust in (("unadjusted", "none"), ("tukey", "tukey")):
+            ours = means.contrasts("pairwise", adjust=adjust).table
+            agree(ours, block[ddf][f"pairs_{name}"], "estimate")
