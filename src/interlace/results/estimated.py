@@ -20,7 +20,7 @@ from interlace.inference.means.adjust import (
     limits,
 )
 from interlace.inference.means.averages import Functions
-from interlace.inference.means.contrasts import Method, contrasted, scheme
+from interlace.inference.means.contrasts import Crossing, Method, contrasted, scheme
 from interlace.inference.means.estimates import correlation, estimates
 from interlace.inference.means.grid import Grid
 from interlace.inference.means.joint import joint_tests
@@ -107,7 +107,7 @@ class EstimatedMeans:
         adjust: Adjustment | None = None,
         by: Names = None,
         reference: object = None,
-        interaction: bool = False,
+        interaction: Crossing = False,
         level: float | None = None,
     ) -> Contrasts:
         """Differences between means, tested together.
@@ -128,7 +128,8 @@ class EstimatedMeans:
         reference
             Level that others are compared with.
         interaction
-            Contrasts of contrasts: of one factor with the method, and of these across the next.
+            Contrasts of contrasts: of one factor with the method, and of these across the next; or
+            the methods of the factors, in order: ``["pairwise", "consecutive"]``.
         level
             Joint coverage of the intervals; by default that of the means.
 

@@ -293,3 +293,14 @@ def test_slopes_refused(result) -> None:
 
 def test_data_sets_of_the_references_are_whole() -> None:
     assert len(data("threeway")) == 173 and len(extra()) == 190
+
+
+def test_each_factor_may_have_a_scheme_of_its_own() -> None:
+    result = interlace.fit("y ~ arm * item * time + age + (1 | id)", data("threeway"))
+    means = result.emmeans(["arm", "item"])
+    both = means.contrasts("pairwise", interaction=["pairwise", "consecutive"], adjust="none").table
+    crossed = means.contrasts("pairwise", interaction=True, adjust="none").table
+    # One contrast of two levels is the other with its sign turned.
+    np.testing.assert_allclose(both["estimate"], -crossed["estimate"], rtol=1e-9)
+    with pytest.raises(interlace.InterlaceError, match="a scheme for each of arm, item: 1 are given"):
+        means.contrasts("pairwise", interaction=["pairwise"])

@@ -21,6 +21,8 @@ from interlace.sums.terms import Floats
 # R's names of the schemes are understood, too.
 Method = Contrasted | str | Mapping[str, ArrayLike]
 
+# Contrasts of contrasts: whether, or by which schemes.
+Crossing = bool | str | Sequence[str]
 # R's names, and others, of the schemes.
 _SYNONYMS = {
     "pairs": "pairwise",
@@ -66,7 +68,7 @@ def contrasted(
     method: Method,
     *,
     reference: object = None,
-    interaction: bool = False,
+    interaction: Crossing = False,
 ) -> Functions:
     """Contrasts of means within their groups.
 
@@ -80,7 +82,7 @@ def contrasted(
         The level that others are compared with, for ``"control"``; by default the first.
     interaction
         Whether to contrast each factor with the scheme, and the contrasts of one factor with those
-        of the next.
+        of the next; or the schemes of the factors, in order.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def contrasted(
     columns: dict[str, list[Levels]] = {by: [] for by in functions.by}
     for group in functions.groups():
         if interaction:
-            C, titles = _crossed(functions, group, name)
+            C, titles = _crossed(functions, group, _schemes(functions, name, interaction))
         else:
             first = 0 if reference is None else _reference(functions, group, reference)
             C, titles = _weights(name, method, _names(functions, group), first)
@@ -147,7 +149,27 @@ def _weights(
     return polynomials(k, len(titles)), titles
 
 
-def _crossed(functions: Functions, group: Codes, name: str) -> tuple[Floats, list[str]]:
+def _schemes(functions: Functions, name: str, interaction: Crossing) -> list[str]:
+    """The scheme of every factor.
+
+    Raises
+    ------
+    InterlaceError
+        Weights, or another number of schemes than of factors.
+    """
+    given = [interaction] if isinstance(interaction, str) else interaction
+    names = [name] * len(functions.inner) if isinstance(given, bool) else [scheme(m) for m in given]
+    if "custom" in names:
+        raise InterlaceError("interaction=True needs a scheme by name, not weights")
+    if len(names) != len(functions.inner):
+        raise InterlaceError(
+            f"interaction= needs a scheme for each of {', '.join(functions.inner)}: "
+            f"{len(names)} are given"
+        )
+    return names
+
+
+def _crossed(functions: Functions, group: Codes, names: Sequence[str]) -> tuple[Floats, list[str]]:
     """Contrasts of contrasts: products of the weights of every factor, the first running fastest.
 
     Raises
@@ -155,11 +177,9 @@ def _crossed(functions: Functions, group: Codes, name: str) -> tuple[Floats, lis
     InterlaceError
         The means of the group are not all combinations of the levels of their factors.
     """
-    if name == "custom":
-        raise InterlaceError("interaction=True needs a scheme by name, not weights")
     C: Floats = np.ones((1, 1))
     titles = [""]
-    for factor in functions.inner:
+    for factor, name in zip(functions.inner, names, strict=True):
         values = functions.labels[factor][group]
         levels = list(dict.fromkeys(level_names(factor, values).tolist()))
         own, own_titles = _weights(name, name, levels)
