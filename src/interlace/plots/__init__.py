@@ -10,12 +10,12 @@ from interlace.plots.coefficients import plot_coef
 from interlace.plots.effects import plot_ranef, plot_shrinkage
 from interlace.plots.general import (
     plot_calibration,
-    plot_predictions,
     plot_quantile_residuals,
     plot_rootogram,
 )
 from interlace.plots.influence import dotplot_diag, plot_influence
 from interlace.plots.overview import plot
+from interlace.plots.predictions import plot_predictions
 from interlace.plots.profile import plot_profile
 from interlace.plots.quantiles import plot_qq
 from interlace.plots.residuals import plot_resid, plot_scale_location

@@ -22,6 +22,7 @@ from interlace.plots.style import (
     ORANGE,
     lines,
     start,
+    text_beside,
     titled,
     wrapped,
 )
@@ -77,7 +78,7 @@ def plot_ranef(
     """
     table = effects_table(result, group, columns=columns, level=level)
     panels = table["panel"].cat.categories
-    across = min(len(panels), 3)
+    across = 2 if len(panels) == 4 else min(len(panels), 3)
     down = -(-len(panels) // across)
     few = _few(table, MANY_LEVELS)
     names = table["lines"].where(few, 0).groupby(table["panel"], observed=True).sum()
@@ -216,6 +217,7 @@ def plot_shrinkage(
     group: str | None = None,
     *,
     columns: Sequence[str] | None = None,
+    label: int = 5,
 ) -> p9.ggplot:
     """Estimates of each level on its own, and what the model makes of them.
 
@@ -228,6 +230,8 @@ def plot_shrinkage(
     columns
         For a factor with slopes: two columns to draw against each other (by default the first
         two), or one.
+    label
+        How many levels are named in the plane of two columns, those that are farthest out.
 
     Returns
     -------
@@ -273,8 +277,10 @@ def plot_shrinkage(
     caption = (
         f"{lost:,} of {len(raw):,} levels have too few rows for a raw estimate." if lost else None
     )
-    draw = _plane if len(names) == 2 else _lines
-    return draw(blup.loc[complete, names], raw.loc[complete, names], key, caption)
+    shrunk, alone = blup.loc[complete, names], raw.loc[complete, names]
+    if len(names) == 1:
+        return _lines(shrunk, alone, key, caption)
+    return _plane(shrunk, alone, key, caption, label)
 
 
 def _lines(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None) -> p9.ggplot:
@@ -313,7 +319,9 @@ def _lines(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
     )
 
 
-def _plane(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None) -> p9.ggplot:
+def _plane(
+    blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None, label: int
+) -> p9.ggplot:
     """Arrows from raw to shrunk pairs."""
     first, second = (str(name) for name in blup.columns)
     moves = pd.DataFrame(
@@ -342,6 +350,7 @@ def _plane(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
         )
         + p9.geom_point(p9.aes(color="kind"), size=0.7 if many else 1.9, stroke=0)
         + _kind_colors()
+        + _farthest(moves.assign(label=[str(level) for level in blup.index]), label)
     )
     return titled(
         figure,
@@ -351,6 +360,15 @@ def _plane(blup: pd.DataFrame, raw: pd.DataFrame, key: str, caption: str | None)
         y=f"{second}, deviation from the fixed effect",
         caption=caption,
     )
+
+
+def _farthest(moves: pd.DataFrame, label: int) -> list[object]:
+    """Names beside the raw estimates that are farthest out, each axis in its own unit."""
+    units = moves[["x", "y"]].std()
+    away = ((moves[["x", "y"]] / units.where(units > 0.0, 1.0)) ** 2).sum(axis=1)
+    named = moves.loc[away.nlargest(label).index, ["x", "y", "label"]]
+    middle = float(moves["x"].min() + moves["x"].max()) / 2.0
+    return text_beside(named, middle=middle, height=float(np.ptp(moves["y"]))) if len(named) else []
 
 
 _KINDS = {"raw": "The level alone", "blup": "Shrunk (BLUP)"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,13 @@ from interlace.model.generalised import FittedGeneralModel
 from interlace.plots.effects import effects_table
 from interlace.plots.overview import effects_panel
 from interlace.plots.residuals import sized
-from interlace.plots.style import BLUE, GREY, ORANGE, PALETTE, cloud, start, titled, zero_line
-from interlace.sums.terms import Floats
+from interlace.plots.style import BLUE, GREY, ORANGE, cloud, start, titled, zero_line
 
 if TYPE_CHECKING:
     from interlace.plots.style import Figure
-    from interlace.results.general import CrossedGLMMResult
 
-# Counts shown one by one in a rootogram, groups of a calibration, points of a line.
-_MOST_COUNTS, _GROUPS, _POINTS = 40, 10, 60
+# Counts shown one by one in a rootogram, and groups of a calibration.
+_MOST_COUNTS, _GROUPS = 40, 10
 
 
 def plot_quantile_residuals(result: FittedGeneralModel, *, seed: int = 0) -> Figure:
@@ -222,92 +220,6 @@ def _calibrated(result: FittedGeneralModel, groups: int) -> pd.DataFrame:
         observed = float(problem.y[rows].sum()) / n
         found.append((predicted, observed, predicted - half, predicted + half))
     return pd.DataFrame(found, columns=["predicted", "observed", "low", "high"])
-
-
-def plot_predictions(
-    result: CrossedGLMMResult,
-    x: str,
-    by: str | None = None,
-    *,
-    level: float = 0.95,
-    integrate: bool = False,
-) -> p9.ggplot:
-    """Expected responses along a number, or at the levels of a factor, with their intervals.
-
-    Parameters
-    ----------
-    result
-        A fitted model of any family.
-    x
-        A column of the fixed effects.
-    by
-        A factor whose levels have lines of their own.
-    level
-        Coverage of the intervals.
-    integrate
-        Means of the population in place of those of a typical group.
-
-    Returns
-    -------
-    plotnine.ggplot
-
-    Notes
-    -----
-    Means are those of ``emmeans``: other factors are averaged over, other numbers at their mean.
-
-    Examples
-    --------
-    >>> import interlace
-    >>> from interlace.plots import plot_predictions
-    >>> ticks = interlace.datasets.load("grouseticks")
-    >>> result = interlace.fit("TICKS ~ YEAR + cHEIGHT + (1 | BROOD)", ticks, family="poisson")
-    >>> figure = plot_predictions(result, "cHEIGHT", by="YEAR")
-    """
-    check_level(level)
-    seen: Any = result._seen
-    numbers = seen.variables.numbers
-    at = {x: _along(seen.values(x), x)} if x in numbers else None
-    specs = [x] if by is None else [x, by]
-    found = result.emmeans(specs, at=at, type="response", integrate=integrate, level=level)
-    table = found.table.rename(columns={found.name: "mean"})
-    series = "all" if by is None else by
-    table["series"] = pd.Categorical([str(v) for v in table[by]] if by else [""] * len(table))
-    mapping = p9.aes(x, "mean", color="series", fill="series", group="series")
-    figure = start(table, mapping)
-    if x in numbers:
-        figure = (
-            figure
-            + p9.geom_ribbon(p9.aes(ymin="lower", ymax="upper"), alpha=0.2, color="none")
-            + p9.geom_line(size=0.9)
-        )
-    else:
-        dodge = p9.position_dodge(width=0.5)
-        figure = (
-            figure
-            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), position=dodge)
-            + p9.geom_point(size=2.2, position=dodge)
-        )
-    figure = (
-        figure
-        + p9.scale_color_manual(values=PALETTE, name=series)
-        + p9.scale_fill_manual(values=PALETTE, name=series)
-        + p9.theme(legend_position="bottom" if by else "none")
-    )
-    who = "population" if integrate else "typical group"
-    return titled(
-        figure,
-        size=(6.2, 4.2),
-        title=f"Expected {result.formula.response} ({who})",
-        x=x,
-        y=f"Mean, {level:.0%} intervals".replace("%", " %"),
-    )
-
-
-def _along(values: Floats | None, x: str) -> list[float]:
-    """Even steps over the range of a column."""
-    if values is None:
-        raise InterlaceError(f"the range of '{x}' is not known, as the rows are not held")
-    return [float(v) for v in np.linspace(values.min(), values.max(), _POINTS)]
 
 
 def plot_general(result: FittedGeneralModel, *, level: float = 0.95) -> Figure:

@@ -17,7 +17,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, require_gaussian
+from interlace.model.fitted import FittedModel, Labelled, require_gaussian
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
     BLUE,
@@ -179,10 +179,10 @@ def values_of(result: Gaussian, name: str) -> Column:
             return found
     if name in design.names:
         return np.asarray(design.X[:, design.names.index(name)])
-    return frame.plain(_column(result, name), name)
+    return frame.plain(column_of(result, name), name)
 
 
-def _column(result: Gaussian, name: str) -> Column:
+def column_of(result: Labelled[Any], name: str) -> Column:
     """A column of the data, rows used."""
     if result.data is not None:
         table = frame.open_table(result.data)

@@ -302,5 +302,7 @@ def test_each_factor_may_have_a_scheme_of_its_own() -> None:
     crossed = means.contrasts("pairwise", interaction=True, adjust="none").table
     # One contrast of two levels is the other with its sign turned.
     np.testing.assert_allclose(both["estimate"], -crossed["estimate"], rtol=1e-9)
-    with pytest.raises(interlace.InterlaceError, match="a scheme for each of arm, item: 1 are given"):
+    with pytest.raises(
+        interlace.InterlaceError, match="a scheme for each of arm, item: 1 are given"
+    ):
         means.contrasts("pairwise", interaction=["pairwise"])
