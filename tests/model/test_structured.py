@@ -11,7 +11,7 @@ import pytest
 
 import interlace
 from interlace import InterlaceError, StructuredLMEResult
-from interlace.design.visits import parse_residual
+from interlace.design.repeated import parse_residual
 from reference.structures.cases import data
 
 

@@ -1,4 +1,4 @@
-"""``residual="us(visit | subject, by=arm)"``: read as text, and found in the rows of a model."""
+"""Visits, subjects and groups of a residual structure, found in the rows of a model."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from interlace.covariance.structures import (
-    HETEROGENEOUS,
-    OF_POINTS,
     OF_TIMES,
-    STRUCTURES,
-    Structure,
 )
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
 from interlace.design.encode import Floats
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import Grouping, group_rows
-from interlace.design.variances import VARIANCES, VarianceTerm
-from interlace.errors import InterlaceError, listed
+from interlace.design.repeated import ResidualTerm, quoted
+from interlace.errors import InterlaceError
 from interlace.sums.patterns import Visits
 
 # Structures for which the order of the visits does not matter.
@@ -33,58 +29,6 @@ _ANY_ORDER = ("us", "cs", "csh", "diag", "id")
 _MOST = 200
 # Different times up to which all pairs of them are held; more are taken by subject.
 _SHARED = 60
-_CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
-_NAME = re.compile(r"\s*(?:`([^`]+)`|([\w.]+))\s*")
-_OPTIONS = ("by", "hom")
-
-
-@dataclass(frozen=True)
-class ResidualTerm:
-    """One ``structure(visit | subject, by=group) * variance(columns)``, either factor alone too.
-
-    Parameters
-    ----------
-    structure
-        Its name, ``hom=`` taken into account; ``"id"`` for a variance function alone.
-    visit
-        Column of the visits, or of the times; ``None`` for rows in any order.
-    subject
-        Columns whose combinations are the subjects; none for rows that are all independent.
-    by
-        Column of the groups that have a covariance of their own.
-    variance
-        The variance function.
-    beside
-        Further coordinates of points, whose distances count.
-    """
-
-    structure: str
-    visit: str | None
-    subject: tuple[str, ...]
-    by: str | None = None
-    variance: VarianceTerm | None = None
-    beside: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if self.visit is None:
-            return str(self.variance)
-        by = "" if self.by is None else f", by={_quoted(self.by)}"
-        subject = ":".join(map(_quoted, self.subject))
-        scaled = "" if self.variance is None else f" * {self.variance}"
-        place = ", ".join(map(_quoted, (self.visit, *self.beside)))
-        return f"{self.structure}({place} | {subject}{by}){scaled}"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns read, each once."""
-        single = tuple(name for name in (self.visit, self.by) if name is not None)
-        scaled = () if self.variance is None else self.variance.columns
-        return tuple(dict.fromkeys((*single, *self.beside, *self.subject, *scaled)))
-
-    def of(self, labels: Levels) -> Structure:
-        """The structure over visits with these labels."""
-        times = labels if self.structure in OF_TIMES else np.arange(len(labels))
-        return STRUCTURES[self.structure](times.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,140 +46,6 @@ class Grid:
     times: Floats | None = None
     subjects: Grouping | None = None
     strata: Grouping | None = None
-
-
-# ------------------------------------------------------------------ text
-
-
-def parse_residual(text: object) -> ResidualTerm:
-    """Read the argument ``residual=`` of a fit.
-
-    Raises
-    ------
-    InterlaceError
-        It is no such text; the message says what is wrong with it.
-
-    Examples
-    --------
-    >>> print(parse_residual("cs(visit | id, by=arm, hom=False)"))
-    csh(visit | id, by=arm)
-    """
-    if not isinstance(text, str):
-        raise InterlaceError(f"residual must be text such as 'us(visit | subject)', not {text!r}")
-    found = [_factor(text, part) for part in text.split("*")]
-    places = [f for f in found if isinstance(f, ResidualTerm)]
-    variances = [f for f in found if isinstance(f, VarianceTerm)]
-    if len(places) > 1 or len(variances) > 1:
-        raise InterlaceError(
-            f"residual={text!r}: one structure and one variance function may be joined by '*'"
-        )
-    if not places:
-        return ResidualTerm("id", None, (), variance=variances[0])
-    place = places[0]
-    if not variances:
-        return place
-    if place.structure not in (*HETEROGENEOUS, *OF_TIMES) or place.by is not None:
-        has = (
-            "a covariance of its own for every group" if place.by else "a variance for every visit"
-        )
-        raise InterlaceError(
-            f"residual={text!r}: {place.structure!r} has {has} already; a variance function scales "
-            "structures with one variance, such as 'ar1' or 'cs'"
-        )
-    return replace(place, variance=variances[0])
-
-
-def _factor(text: str, part: str) -> ResidualTerm | VarianceTerm:
-    """A structure over visits, or a variance function."""
-    match = _CALL.fullmatch(part)
-    if match is None:
-        raise InterlaceError(
-            f"residual={text!r} must be a structure over visits within subjects, such as "
-            "'us(visit | subject)', a variance function such as 'varident(stratum)', or both "
-            "joined by '*'"
-        )
-    name, inside = match[1], match[2]
-    if name in VARIANCES:
-        columns = tuple(_column(text, one) for one in inside.split(":"))
-        if name != "varident" and len(columns) > 1:
-            raise InterlaceError(f"residual={text!r}: {name} reads one column")
-        return VarianceTerm(name, columns)
-    _refuse_structure(name)
-    if inside.count("|") != 1:
-        raise InterlaceError(f"residual={text!r} needs one bar: '{name}(visit | subject)'")
-    places, _, right = inside.partition("|")
-    visit, *beside = places.split(",")
-    subject, *rest = right.split(",")
-    if beside and name not in OF_POINTS:
-        raise InterlaceError(
-            f"residual={text!r}: {name} reads one column of visits; distances between points are "
-            f"read by {' and '.join(OF_POINTS)}"
-        )
-    if "/" in subject:
-        raise InterlaceError(
-            f"residual={text!r}: '/' does not nest here; a covariance for every group is asked "
-            "for by 'by=', as in 'us(visit | subject, by=arm)'"
-        )
-    options = _options(text, rest)
-    return ResidualTerm(
-        structure=_structure(text, name, options.get("hom")),
-        visit=_column(text, visit),
-        subject=tuple(_column(text, one) for one in subject.split(":")),
-        by=_column(text, options["by"]) if "by" in options else None,
-        beside=tuple(_column(text, one) for one in beside),
-    )
-
-
-def _refuse_structure(name: str) -> None:
-    known = [s for s in STRUCTURES if s != "id"]
-    if name not in known:
-        raise InterlaceError(
-            f"unknown residual structure {name!r}: choose one of {', '.join(known)}, or a "
-            f"variance function, {', '.join(VARIANCES)}"
-        )
-
-
-def _options(text: str, parts: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals or name.strip() not in _OPTIONS or name.strip() in found:
-            raise InterlaceError(
-                f"residual={text!r}: after the subject there may be by=column and hom=True or "
-                f"hom=False, each once, not {part.strip()!r}"
-            )
-        found[name.strip()] = value.strip()
-    return found
-
-
-def _structure(text: str, name: str, hom: str | None) -> str:
-    """The name of a structure with equal variances, or with one for every visit."""
-    if hom is None:
-        return name
-    if hom not in ("True", "False"):
-        raise InterlaceError(f"residual={text!r}: hom must be True or False, not {hom}")
-    if hom == "True":
-        equal = {name: name for name in (*HETEROGENEOUS, *OF_TIMES)} | {"diag": "id"}
-        found = equal.get(name)
-    else:
-        found = None if name in OF_TIMES else HETEROGENEOUS.get(name, name)
-    if found is None:
-        raise InterlaceError(f"residual={text!r}: {name!r} cannot have hom={hom}")
-    return found
-
-
-def _column(text: str, part: str) -> str:
-    match = _NAME.fullmatch(part)
-    if match is None:
-        raise InterlaceError(
-            f"residual={text!r}: {part.strip()!r} is not the name of a column (names with other "
-            "characters stand between backticks)"
-        )
-    return str(match[1] or match[2])
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[\w.]+", name) else f"`{name}`"
 
 
 # ------------------------------------------------------------------ rows
@@ -328,10 +138,14 @@ def points_of(names: Sequence[str], structure: str, rows: CompleteRows) -> Float
     for name in names:
         column = rows.columns[name]
         if not frame.is_numeric(column) or column.dtype.kind == "b":
+            way_out = "convert them, or take 'ar1' over visits in order"
+            if column.dtype.kind == "M":
+                way_out = f"count days, (data['{name}'] - data['{name}'].min()).dt.days"
+            if column.dtype.kind == "m":
+                way_out = f"count days, data['{name}'].dt.days"
             raise InterlaceError(
                 f"the times '{name}' of {structure} must be numbers, but hold "
-                f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]!r}): convert "
-                "them, or take 'ar1' over visits in order"
+                f"{frame.kind(column)} ({rows.name(0, 'the data')} has {column[0]}): {way_out}"
             )
         columns.append(frame.numeric(column, f"the times '{name}'"))
     return np.column_stack(columns)
@@ -388,7 +202,7 @@ def _refuse_order_of_text(term: ResidualTerm, labels: Levels) -> None:
     meant = sorted(texts, key=_by_numbers)
     if texts == sorted(texts) and meant != texts:
         raise InterlaceError(
-            f"the visits '{term.visit}' are text, in the order {listed(texts[:4])}, and "
+            f"the visits '{term.visit}' are text, in the order {', '.join(texts[:4])}, and "
             f"{term.structure} needs theirs: make the column an ordered categorical"
         )
 
@@ -417,8 +231,25 @@ def _refuse_repeated(
             f"{term.visit} = {labels.tolist()[visits[one]]!r}: {rows.name(one, 'the data')} and "
             f"{rows.name(other, 'the data')}"
             f"{'' if len(twice) == 1 else f', and there are {len(twice) - 1:,} more such pairs'}; "
-            "keep one of them, or name the columns that tell subjects apart (id:site)"
+            f"{_apart(term, rows, place)}"
         )
+
+
+def _apart(term: ResidualTerm, rows: CompleteRows, place: Codes) -> str:
+    """How to tell subjects apart that share a name: by another column, where one does."""
+    subject = ":".join(map(quoted, term.subject))
+    for name, column in rows.columns.items():
+        if name in (*term.subject, term.visit, *term.beside) or name.endswith("="):
+            continue
+        codes, levels = frame.factorize(column)
+        if len(levels) > _SHARED:
+            continue
+        if len(np.unique(place * len(levels) + codes)) == rows.n:
+            own = f"{subject}:{quoted(name)}"
+            return (
+                f"subjects of one name are apart by '{name}': write '{own}' in place of {subject!r}"
+            )
+    return f"keep one of them, or name the columns that tell subjects apart ({subject}:site)"
 
 
 def _refuse_split(

@@ -12,7 +12,7 @@ from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence, certificate
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.estimate import singular_groups
-from interlace.estimation.optimize import minimize
+from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.structured import (
     StructuredCriterion,
     StructuredEvaluation,
@@ -28,6 +28,9 @@ _OPEN = 1e-9
 _SINGULAR = 1e-8
 # Steps from the start, in the free numbers, of further searches where one did not end.
 _ELSEWHERE = (0.5, -0.5)
+# Subjects below which, and an eigenvalue of correlations below which, there may be several minima;
+# how many further searches there are then, how far they begin, and what counts as lower.
+_FEW, _NEAR, _MORE, _SPREAD, _LOWER = 150, 0.1, 6, 0.8, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +224,14 @@ def is_degenerate(at: StructuredEvaluation) -> bool:
     With few subjects seen at the same visits a combination of these may have a variance of zero:
     the likelihood grows without bound on the way there.
     """
+    return least_eigenvalue(at) < _SINGULAR
+
+
+def least_eigenvalue(at: StructuredEvaluation) -> float:
+    """The least eigenvalue of the correlations of all visits, in any group."""
     S = at.covariances
     sd = np.sqrt(np.diagonal(S, axis1=1, axis2=2))
-    return bool(np.linalg.eigvalsh(S / (sd[:, :, None] * sd[:, None, :])).min() < _SINGULAR)
+    return float(np.linalg.eigvalsh(S / (sd[:, :, None] * sd[:, None, :])).min())
 
 
 def expected_along(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
@@ -246,6 +254,17 @@ def projections(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
     return found
 
 
+def _elsewhere(criterion: StructuredCriterion, found: Minimum[StructuredEvaluation]) -> Floats:
+    """Steps from the start of further searches, where there may be several minima.
+
+    That happens with few subjects, where the covariance is not far from singular.
+    """
+    few = criterion.patterns.n_subjects < _FEW and found.converged
+    if not few or not _SINGULAR < least_eigenvalue(found.point) < _NEAR:
+        return np.zeros((0, len(found.x)))
+    return _SPREAD * np.random.default_rng(0).normal(size=(_MORE, len(found.x)))
+
+
 def estimate_structured(
     criterion: StructuredCriterion, *, watch: Watch | None = None
 ) -> StructuredEstimate:
@@ -263,6 +282,12 @@ def estimate_structured(
             other = minimize(criterion, start + step, watch=watch)
             n, starts = n + other.n_evaluations, starts + 1
             if (other.converged, -other.point.value) > (found.converged, -found.point.value):
+                found = other
+        for step in _elsewhere(criterion, found):
+            other = minimize(criterion, start + step, watch=watch)
+            n, starts = n + other.n_evaluations, starts + 1
+            lower = other.point.value < found.point.value - _LOWER
+            if lower and other.converged and not is_degenerate(other.point):
                 found = other
     convergence = replace(certificate(found), n_evaluations=n, n_starts=starts)
     if found.converged and is_degenerate(found.point):

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from interlace.covariance.stacks import Joined
 from interlace.covariance.structures import STRUCTURES, Structure
+from interlace.design.repeated import ResidualTerm
 from interlace.design.variances import Scales
-from interlace.design.visits import Grid, ResidualTerm
+from interlace.design.visits import Grid
 from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.patterns import Visits

@@ -16,8 +16,9 @@ import numpy as np
 from interlace.design.design import Design
 from interlace.design.groups import Grouping
 from interlace.design.recipe import recipe_of
+from interlace.design.repeated import parse_residual
 from interlace.design.variances import Scales
-from interlace.design.visits import Grid, parse_residual
+from interlace.design.visits import Grid
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate

@@ -23,8 +23,9 @@ from interlace.design.design import (
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
+from interlace.design.repeated import ResidualTerm, parse_residual
 from interlace.design.variances import Scales, scales_of
-from interlace.design.visits import Grid, ResidualTerm, first_rows, grid_of, parse_residual
+from interlace.design.visits import Grid, first_rows, grid_of
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -53,6 +54,9 @@ from interlace.sums.patterns import Patterns, Visits, patterns
 from interlace.sums.rows import Rows
 from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
+
+# Derivatives of a covariance matrix that are held: its entries times the parameters.
+_MOST_SLOPES = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +376,22 @@ def criterion_of(
     stack: Stack = Separate(term.of(grid.labels), grid.at.n_groups)
     if rows.terms or scales.ratios or grid.times is not None:
         grid, stack = joined(rows, grid, term, scales, A)
+    _refuse_many(term, stack, grid.at.n_visits, A.n)
     return grid, StructuredCriterion(A, sums_of(rows, grid.at, A), stack, reml)
+
+
+def _refuse_many(term: ResidualTerm, stack: Stack, visits: int, n: int) -> None:
+    """Refuse more parameters than rows can tell, or memory hold."""
+    if stack.size > n:
+        raise InterlaceError(
+            f"{term} has {stack.size:,} parameters over {visits} visits, for {n:,} rows: take a "
+            "structure with fewer parameters, or check what the visits are"
+        )
+    if stack.size * visits**2 > _MOST_SLOPES:
+        raise InterlaceError(
+            f"{term} has {stack.size:,} parameters over {visits} visits, too many for a search: "
+            "take a structure with fewer parameters, or merge visits"
+        )
 
 
 def scales_at(stack: Stack, at: Visits) -> Scales:
