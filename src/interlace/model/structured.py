@@ -50,7 +50,7 @@ from interlace.model.shared import joined
 from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
-from interlace.sums.patterns import Patterns, Visits, patterns
+from interlace.sums.patterns import Entered, Patterns, Visits, patterns
 from interlace.sums.rows import Rows
 from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
@@ -403,8 +403,9 @@ def scales_at(stack: Stack, at: Visits) -> Scales:
 
 def sums_of(rows: Rows, at: Visits, A: CrossProducts, *, keep: bool = False) -> Patterns:
     """Sums by pattern in the basis of cross-products; see :func:`interlace.sums.patterns`."""
-    columns = np.column_stack([rows.fixed(A.names), rows.response]) @ A.basis.fixed
-    return patterns(at, rows.weighted(columns), keep=keep)
+    root = None if rows.weights is None else rows.root_weights
+    X = rows.X if A.names == rows.names else rows.fixed(A.names)
+    return patterns(at, Entered(X, rows.response, A.basis.fixed, root), keep=keep)
 
 
 def check_structured(options: Options) -> None:

@@ -23,6 +23,8 @@ from interlace.sums.terms import Floats, ReTerm, inverse
 RANK_TOLERANCE = 1e-7
 # Below this squared share the Gram matrix has lost too many digits; orthogonalise the rows.
 GRAM_SUSPECT = 1e-4
+# Rows that are entered and squared at a time where columns are not held.
+_PIECE = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,84 @@ class Pool:
             out[:] = self.table[b if a == self.ones else a, rows]
         else:
             np.multiply(self.table[a, rows], self.table[b, rows], out=out)
+
+
+@dataclass(eq=False)
+class Streamed(Pool):
+    """A pool whose columns are entered and squared a piece of the rows at a time.
+
+    They are held only if more than their cross-products is asked for.
+    """
+
+    _entered: list[tuple[Floats, float]] = field(default_factory=list)
+    _grams: dict[int, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.table = np.empty((0, self.n))
+        self.root = None if self.w is None else np.sqrt(self.w)
+
+    def add(self, column: Floats, shift: float = 0.0) -> int:
+        """Place of ``column - shift`` in the pool, new or known."""
+        if len(self.table):
+            return super().add(column, shift)
+        for i, (known, known_shift) in enumerate(self._raw):
+            if shift == known_shift and _same(known, column):
+                return i
+        if self.root is None and shift == 0.0 and _all_equal(column) and column[0] == 1.0:
+            self.ones = len(self._raw)
+        self._raw.append((column, shift))
+        self._entered.append((column, shift))
+        return len(self._raw) - 1
+
+    def add_response(self, y: Floats, shift: float) -> int:
+        """Place of ``y - shift``, new."""
+        i = self.add(y, shift)
+        self._raw[i] = (y, np.nan)
+        return i
+
+    def add_weighted(self, columns: Floats) -> tuple[int, ...]:
+        """Places of new columns (n, c) whose rows are weighted already."""
+        self._hold()
+        return super().add_weighted(columns)
+
+    def rows(self, index: tuple[int, ...]) -> Floats:
+        """The columns at ``index``, ``(n, len(index))``."""
+        self._hold()
+        return super().rows(index)
+
+    def product(self, rows: slice, a: int, b: int, out: Floats) -> None:
+        """Product of columns ``a`` and ``b`` on some rows."""
+        self._hold()
+        super().product(rows, a, b, out)
+
+    def gram(self, index: tuple[int, ...]) -> Floats:
+        """Cross-products of the columns at ``index``."""
+        if len(self.table):
+            return super().gram(index)
+        count = len(self._entered)
+        if count not in self._grams:
+            total = np.zeros((count, count))
+            for start in range(0, self.n, _PIECE):
+                part = self._piece(slice(start, min(start + _PIECE, self.n)))
+                total += part @ part.T
+            self._grams[count] = total
+        where = np.array(index, dtype=np.intp)
+        return np.asarray(self._grams[count][where[:, None], where])
+
+    def _piece(self, rows: slice) -> Floats:
+        """All columns on some rows, entered."""
+        part = np.empty((len(self._entered), rows.stop - rows.start))
+        for out, (column, shift) in zip(part, self._entered, strict=True):
+            np.subtract(column[rows], shift, out=out)
+        if self.root is not None:
+            part *= self.root[rows]
+        return part
+
+    def _hold(self) -> None:
+        """Hold the columns, as any other pool."""
+        if not len(self.table):
+            self.table = np.empty((max(self.capacity, len(self._entered)), self.n))
+            self.table[: len(self._entered)] = self._piece(slice(0, self.n))
 
 
 def _all_equal(column: Floats) -> bool:

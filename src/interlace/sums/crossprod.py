@@ -21,7 +21,7 @@ from interlace.sums import merge
 from interlace.sums.cells import Cells as Cells
 from interlace.sums.cells import Codes as Codes
 from interlace.sums.cells import counted_pairs, indexed_pairs
-from interlace.sums.columns import Block, Pool, working_fixed, working_random
+from interlace.sums.columns import Block, Pool, Streamed, working_fixed, working_random
 from interlace.sums.joint import Joins, Joint
 from interlace.sums.moments import Moments, moments_of
 from interlace.sums.rows import Basis as Basis
@@ -32,6 +32,8 @@ from interlace.sums.terms import Floats, ReTerm
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+# Rows from which the columns of models without random terms are not held.
+_MANY_ROWS = 200_000
 # Entries up to which sums by level are taken column by column.
 _SHORT = 4096
 
@@ -243,7 +245,8 @@ def _in_units(A: CrossProducts, units: Units, names: Sequence[str]) -> CrossProd
 def pool_for(rows: Rows) -> Pool:
     """An empty pool with room for the columns of rows."""
     capacity = rows.X.shape[1] + 1 + sum(t.k for t in rows.terms)
-    return Pool(len(rows.y), rows.weights, capacity)
+    kind = Pool if rows.terms or len(rows.y) < _MANY_ROWS else Streamed
+    return kind(len(rows.y), rows.weights, capacity)
 
 
 def sums_over_rows(

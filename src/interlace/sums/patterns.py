@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from interlace.sums.terms import Floats
 Mask = NDArray[np.bool_]
 # Visits whose observed ones fit in the bits of one number.
 _BITS = 56
-# Subjects of one pattern whose rows are gathered at a time.
-_CHUNK = 65_536
+# Numbers of the rows of subjects of one pattern that are gathered at a time.
+_CHUNK = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +123,48 @@ class Patterns:
         return total, number
 
 
-def patterns(at: Visits, columns: Floats, *, keep: bool = False) -> Patterns:
+class Columns(Protocol):
+    """Columns ``(n, m)`` of which some rows at a time are asked for, as of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: Codes | slice, /) -> Floats: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Entered:
+    """``[X y] F``, rows times ``root``, made when they are asked for."""
+
+    X: Floats
+    y: Floats
+    F: Floats
+    root: Floats | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.y), len(self.F)
+
+    def __getitem__(self, rows: Codes | slice, /) -> Floats:
+        found = self.X[rows] @ self.F[:-1]
+        found += np.multiply.outer(self.y[rows], self.F[-1])
+        if self.root is not None:
+            found *= self.root[rows][:, None]
+        return np.asarray(found)
+
+
+def patterns(at: Visits, columns: Columns, *, keep: bool = False) -> Patterns:
     """Sums by pattern of rows ``columns`` (n, m), weighted, of which no two are at one place.
 
     With ``keep`` the rows of all subjects are kept, whatever their number.
     """
-    order = np.lexsort((at.visits, at.subjects))
-    subjects, visits = at.subjects[order], at.visits[order]
+    order = _order(at)
+    subjects, visits, groups = at.subjects, at.visits, at.groups
+    if order is not None:
+        subjects, visits, groups = subjects[order], visits[order], groups[order]
     first = np.flatnonzero(np.diff(subjects, prepend=-1))
     k = np.diff(np.append(first, len(subjects)))
-    groups = at.groups[order][first]
+    groups = groups[first]
     keys = _keys(visits, first, groups, at.n_visits)
     _, example, of_subject = np.unique(keys, return_index=True, return_inverse=True)
     number = np.bincount(of_subject)
@@ -151,6 +184,14 @@ def patterns(at: Visits, columns: Floats, *, keep: bool = False) -> Patterns:
     return Patterns(observed, counts, groups[example], of_subject, summed, kept, at.n_groups)
 
 
+def _order(at: Visits) -> Codes | None:
+    """Rows by subject and visit; ``None`` where they are in that order."""
+    step, within = np.diff(at.subjects), np.diff(at.visits)
+    if ((step > 0) | ((step == 0) & (within > 0))).all():
+        return None
+    return np.lexsort((at.visits, at.subjects))
+
+
 def _keys(visits: Codes, first: Codes, groups: Codes, V: int) -> NDArray[np.generic]:
     """One value for every subject, the same where group and visits are."""
     if V + int(groups.max(initial=0)).bit_length() <= _BITS:
@@ -162,21 +203,31 @@ def _keys(visits: Codes, first: Codes, groups: Codes, V: int) -> NDArray[np.gene
     return np.ascontiguousarray(seen).view(np.dtype((np.void, seen.strides[0]))).ravel()
 
 
-def _summed(pattern: int, observed: Mask, first: Codes, order: Codes, columns: Floats) -> Summed:
+def _summed(
+    pattern: int, observed: Mask, first: Codes, order: Codes | None, columns: Columns
+) -> Summed:
     """Cross-products of the subjects that begin at ``first``, a part of them at a time."""
     visits = np.flatnonzero(observed)
     k, m = len(visits), columns.shape[1]
     total = np.zeros((k * m, k * m))
-    for part in _parts(first):
-        rows = columns[order[part[:, None] + np.arange(k)]].reshape(len(part), k * m)
+    for part in _parts(first, max(_CHUNK // (k * m), 1)):
+        rows = columns[_rows_of(part, k, order)].reshape(len(part), k * m)
         total += rows.T @ rows
     products = np.ascontiguousarray(total.reshape(k, m, k, m).transpose(0, 2, 1, 3))
     return Summed(pattern, visits, products)
 
 
-def _parts(first: Codes) -> Iterator[Codes]:
-    for begin in range(0, len(first), _CHUNK):
-        yield first[begin : begin + _CHUNK]
+def _rows_of(first: Codes, k: int, order: Codes | None) -> Codes | slice:
+    """Rows of subjects with ``k`` rows each, that begin at ``first``."""
+    if order is None and first[-1] - first[0] == k * (len(first) - 1):
+        return slice(int(first[0]), int(first[-1]) + k)
+    places = (first[:, None] + np.arange(k)).ravel()
+    return places if order is None else order[places]
+
+
+def _parts(first: Codes, step: int) -> Iterator[Codes]:
+    for begin in range(0, len(first), step):
+        yield first[begin : begin + step]
 
 
 def _kept(
@@ -184,9 +235,9 @@ def _kept(
     of_subject: Codes,
     first: Codes,
     k: Codes,
-    order: Codes,
+    order: Codes | None,
     visits: Codes,
-    columns: Floats,
+    columns: Columns,
     V: int,
 ) -> Kept:
     """Rows of the subjects ``few``, each at its visit."""
@@ -195,5 +246,5 @@ def _kept(
     within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = first[few][owner] + within
     rows = np.zeros((len(few), V, columns.shape[1]))
-    rows[owner, visits[place]] = columns[order[place]]
+    rows[owner, visits[place]] = columns[place if order is None else order[place]]
     return Kept(of_subject[few], rows, few)
