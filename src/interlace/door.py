@@ -167,12 +167,13 @@ def fit(
         Covariance of the residuals of a subject, ``"us(visit | subject)"``.  Structures over visits
         (a factor, or whole numbers, in order) are ``us`` (any), ``toep``, ``ar1``, ``cs`` and
         ``ad`` with one variance, ``toeph``, ``ar1h``, ``csh``, ``adh`` and ``diag`` with one for
-        every visit; over numeric times that subjects share ``car1``, ``sp_exp`` and ``sp_gau``.
+        every visit; over numeric times ``car1``, ``sp_exp`` and ``sp_gau``.
         ``by=arm`` gives every arm a covariance of its own.  ``varident(strata)``, ``varpower(x)``
         and ``varexp(x)`` let standard deviations differ between strata or follow a number, alone
         or after a structure and ``*``.  Random effects may be of the subject.  ``ddf`` may then
         also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.  Of a list of
-        structures the first is taken whose fit converges.
+        structures the first is taken whose fit converges.  ``sp_exp(x, y | subject)`` takes
+        distances in the plane.  Of files and the like the columns that the model reads are held.
 
     Returns
     -------

@@ -21,7 +21,9 @@ from interlace.design.design import (
     refuse_unidentifiable,
 )
 from interlace.design.formula import MixedFormula, parse
+from interlace.design.frame import Table, pick
 from interlace.design.kept import kept_frame
+from interlace.design.reads import columns_of
 from interlace.design.recipe import require_rows
 from interlace.design.repeated import ResidualTerm, parse_residual
 from interlace.design.variances import Scales, scales_of
@@ -48,6 +50,7 @@ from interlace.model.fitted import (
 from interlace.model.predict import fitted
 from interlace.model.shared import joined
 from interlace.model.updating import updated_options
+from interlace.sources.gathered import gathered
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Entered, Patterns, Visits, patterns
@@ -262,9 +265,9 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     """
     options, data = as_kept(options), kept_frame(data)
     check_structured(options)
-    _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
     terms = [with_subject(one, spec) for one in _structures(options.residual)]
+    data = _in_memory(options, data, spec, terms)
     options = replace(options, residual=_as_given(options.residual))
     for term in terms:
         model = _fitted(options, data, spec, term)
@@ -422,12 +425,29 @@ def check_structured(options: Options) -> None:
         raise InterlaceError("theta0 is of random effects, which residual= does not have yet")
 
 
-def _refuse_sums(data: object) -> None:
-    if isinstance(data, CrossProducts) or open_source(data) is not None:
+def _in_memory(
+    options: Options, data: object, spec: MixedFormula, terms: Sequence[ResidualTerm]
+) -> object:
+    """The data, or the columns that the model reads of what is read part by part.
+
+    Raises
+    ------
+    InterlaceError
+        Cross-products, in which the rows of a subject are no longer together.
+    """
+    if isinstance(data, CrossProducts):
         raise InterlaceError(
-            "residual= needs the rows of every subject together, which cross-products and sources "
-            "read part by part do not keep yet: pass a data frame"
+            "residual= needs the rows of every subject together, which cross-products do not "
+            "keep: pass the data, which may be files, DuckDB or Dask"
         )
+    source = open_source(data)
+    if source is None:
+        return data
+    table = Table(source.names, 0, lambda name: np.empty(0), source.title)
+    beside = [options.weights, options.offset, *(name for term in terms for name in term.columns)]
+    columns = columns_of(spec, table, beside=beside)
+    pick(table, columns)
+    return gathered(source, columns, progress=options.progress)
 
 
 def updated(
