@@ -71,3 +71,41 @@ def test_derivatives_are_those_of_differences(name: str, zero: bool) -> None:
     known = difference(lambda z: stack.reported(z, 2.0)[0], x)
     np.testing.assert_allclose(slopes, known, atol=1e-8 * np.abs(known).max())
     assert len(values) == len(stack.names(list("abcd"))) * (2 if "separate" in name else 1)
+
+
+@pytest.mark.parametrize("kind", ["varpower", "times"])
+def test_second_derivatives_by_natural_parameters(kind: str) -> None:
+    """Those by ``(variance, correlation, rate)``, through the free numbers."""
+    rng = np.random.default_rng(1)
+    B = rng.normal(size=(2, 4, 1))
+    points = np.cumsum(rng.uniform(0.5, 2.0, size=(2, 4, 1)), axis=1)
+    times = TIMES if kind == "varpower" else points
+    stack = Joined(STRUCTURES["car1"](times), B, (("power", False),), np.ones(1))
+    x = stack.start(np.stack([np.eye(4) + 0.5] * 2)) + 0.1
+
+    def at(q: Floats) -> Floats:
+        """``Sigma`` by the natural parameters."""
+        v, rho, eta = q
+        d = np.exp(B[..., 0] * eta)
+        apart = (
+            np.abs(np.subtract.outer(TIMES, TIMES))
+            if kind == "varpower"
+            else np.abs(points - np.swapaxes(points, 1, 2))
+        )
+        return np.asarray(v * d[:, :, None] * d[:, None, :] * rho**apart)
+
+    xi, eta, _ = stack.parts(x)
+    values, _ = stack.structure.reported(xi)
+    q = np.array([values[0] ** 2, values[1], eta[0]])
+    np.testing.assert_allclose(at(q), stack(x), rtol=1e-12)
+    h = 1e-4 * np.eye(3)
+    second = np.stack(
+        [
+            [(at(q + a + b) - at(q + a - b) - at(q - a + b) + at(q - a - b)) / 4e-8 for b in h]
+            for a in h
+        ]
+    )
+    J = stack._turn(x)
+    wanted = np.einsum("ac,abgst,bd->gstcd", J, second, J)
+    found = np.stack([n.second for n in stack.naturals(x)])
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())

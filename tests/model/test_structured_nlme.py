@@ -102,8 +102,16 @@ def test_predictions_have_random_effects_or_not() -> None:
     np.testing.assert_allclose(result.predict(frame), result.fittedvalues)
     with_errors = result.predict(frame.head(3), include_re=False, se=True)
     assert isinstance(with_errors, pd.DataFrame)
-    with pytest.raises(InterlaceError, match="include_re=False"):
-        result.predict(frame.head(3), se=True)
+    # The same as of a model without residual= whose weights are the variances found.
+    rate = result.residual_parameters.loc["rate", "estimate"]
+    weights = np.exp(-2.0 * rate * frame["Days"])
+    plain = interlace.fit("Reaction ~ Days + (Days | Subject)", frame, weights=weights)
+    for interval in ("confidence", "prediction"):
+        known = plain.predict(interval=interval)
+        own = result.predict(interval=interval)
+        assert isinstance(own, pd.DataFrame) and isinstance(known, pd.DataFrame)
+        np.testing.assert_allclose(own["prediction"], known["prediction"], rtol=1e-5)
+        np.testing.assert_allclose(own["se"], known["se"], rtol=1e-4)
 
 
 def test_one_variance_a_stratum_of_independent_rows() -> None:
@@ -181,11 +189,11 @@ def test_what_is_refused(formula: str, residual: str, says: str) -> None:
         interlace.fit(formula, frame, residual=residual)
 
 
-def test_kenward_roger_of_products_is_the_linear_one() -> None:
+def test_kenward_roger_of_strata_is_the_linear_one() -> None:
+    """Variances of strata and covariances of random effects are what the covariance is linear in."""
     result = fitted("lme_orthodont_slope_varIdent", "reml")
-    with pytest.raises(InterlaceError, match="kenward-roger-linear"):
-        result.coef_table("kenward-roger")
     table = result.coef_table("kenward-roger-linear")
+    pd.testing.assert_frame_equal(table, result.coef_table("kenward-roger"))
     assert (table["se"] >= np.sqrt(np.diag(result.fe_cov)) * 0.999).all()
 
 

@@ -167,3 +167,23 @@ def test_a_unit_of_time_does_not_matter(trial: pd.DataFrame) -> None:
     rho = [one.residual_parameters.loc["rho", "estimate"] for one in found]
     assert rho[1] == pytest.approx(rho[0] ** 1e-3)
     assert rho[2] == pytest.approx(rho[0] ** 1e3, rel=1e-3)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "cs", "ad", "toep"])
+def test_strata_that_are_visits_make_heterogeneous_structures(
+    trial: pd.DataFrame, structure: str
+) -> None:
+    """Kenward and Roger's tests take second derivatives by the same parameters in both."""
+    both = [f"{structure}(visit | id) * varident(visit)", f"{structure}h(visit | id)"]
+    tables = [
+        interlace.fit("y ~ x * arm", trial, residual=one).coef_table(ddf="kenward-roger")
+        for one in both
+    ]
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-5)
+
+
+def test_what_is_linear_in_variances_has_one_kind_of_kenward_and_roger(trial: pd.DataFrame) -> None:
+    result = interlace.fit("y ~ x * arm + (1 + visit | id)", trial, residual="varident(arm)")
+    pd.testing.assert_frame_equal(
+        result.coef_table(ddf="kenward-roger"), result.coef_table(ddf="kenward-roger-linear")
+    )

@@ -77,8 +77,8 @@ class Stack(Protocol):
         """Of what is reported, given the labels of the visits."""
         ...
 
-    def naturals(self, x: Floats) -> list[Natural] | None:
-        """Derivatives by the parameters that SAS prints, per group, where there are such."""
+    def naturals(self, x: Floats) -> list[Natural]:
+        """Derivatives by the parameters that SAS prints, per group."""
         ...
 
     @property
@@ -302,8 +302,62 @@ class Joined:
     def templates_at(self, x: Floats) -> list[Floats]:
         return self.parts(x)[2]
 
-    def naturals(self, x: Floats) -> None:
-        return None
+    def naturals(self, x: Floats) -> list[Natural]:
+        """By the free numbers, less what is due to these not being natural.
+
+        Natural are the variances of the strata or the rate, the parameters of the correlation, and
+        the covariances of the random effects, in which ``Sigma`` is linear.
+        """
+        second = np.zeros((self.groups, *self.scales.shape[1:2] * 2, self.size, self.size))
+        n = self._ends[1]
+        J = self._turn(x)
+        second[..., :n, :n] = np.einsum("ac,...ab,bd->...cd", J, self._bent(x), J, optimize=True)
+        eye = np.eye(self.size)
+        return [Natural(D, S, eye) for D, S in zip(self.jacobians(x), second, strict=True)]
+
+    def _turn(self, x: Floats) -> Floats:
+        """Natural parameters of the residuals by the free numbers: strata take the first along."""
+        xi, eta, _ = self.parts(x)
+        own, m = self.structure.natural(xi).turn, len(xi)
+        J = np.eye(m + len(eta))
+        J[:m, :m] = own
+        v = self._variance(x)
+        for i, (_, ratio) in enumerate(self.ratios):
+            if ratio:
+                J[m + i, :m] = np.exp(2.0 * eta[i]) * own[0]
+                J[m + i, m + i] = 2.0 * v * np.exp(2.0 * eta[i])
+        return J
+
+    def _variance(self, x: Floats) -> float:
+        """Of the residuals at scale 1."""
+        return float(self.residual(x)[0, 0, 0])
+
+    def _bent(self, x: Floats) -> Floats:
+        """Second derivatives of the residuals' part by their natural parameters."""
+        outer, S = self._scaled(x)
+        xi, eta, _ = self.parts(x)
+        n, m, v = self.structure.natural(xi), len(xi), self._variance(x)
+        first, second = _each(n.first, 3), _each(n.second, 4)
+        V = outer * S
+        strata = np.array([ratio for _, ratio in self.ratios], dtype=bool)
+        # Of the logarithm of the scale: by the first variance, and by the rest.
+        pairs = np.where(strata, 0.5, 1.0) * self._pairs
+        rest = pairs / np.where(strata, v * np.exp(2.0 * eta), 1.0)
+        base = (1.0 - pairs[..., strata].sum(axis=-1, keepdims=True)) / v
+        w = np.concatenate([base, rest], axis=-1)
+        found = np.zeros((*V.shape, m + len(eta), m + len(eta)))
+        ww = w[..., :, None] * w[..., None, :]
+        each = np.concatenate([[v], np.where(strata, v * np.exp(2.0 * eta), np.inf)])
+        at = [0, *range(m, m + len(eta))]
+        bent = ww - (w / each)[..., :, None] * np.eye(len(at))
+        found[(..., *np.ix_(at, at))] = V[..., None, None] * bent
+        turned = outer[..., None] * first[..., 1:]
+        mixed = w[..., :, None] * turned[..., None, :]
+        for i, j in enumerate(at):
+            found[..., j, 1:m] += mixed[..., i, :]
+            found[..., 1:m, j] += mixed[..., i, :]
+        found[..., 1:m, 1:m] += outer[..., None, None] * second[..., 1:, 1:]
+        return found
 
 
 def _each(values: Floats, dimensions: int) -> Floats:

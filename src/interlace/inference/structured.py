@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.covariance.structures import Natural
-from interlace.errors import InterlaceError, choose
+from interlace.errors import choose
 from interlace.estimation.residual import StructuredEstimate, projections
 from interlace.inference.kenward_roger import require_reml, scaled_f
 from interlace.inference.satterthwaite import joint_df
@@ -103,13 +103,7 @@ class StructuredKenwardRoger:
         stack = self.estimate.criterion.stack
         if self.linear or stack.linear:
             return None
-        found = stack.naturals(self.estimate.x)
-        if found is None:
-            raise InterlaceError(
-                "ddf='kenward-roger' depends on the parameters of the covariance, which SAS fixes "
-                "for single structures alone: take ddf='kenward-roger-linear', which does not"
-            )
-        return found
+        return stack.naturals(self.estimate.x)
 
     @cached_property
     def _directions(self) -> list[Floats]:
