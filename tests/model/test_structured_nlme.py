@@ -190,7 +190,7 @@ def test_what_is_refused(formula: str, residual: str, says: str) -> None:
 
 
 def test_kenward_roger_of_strata_is_the_linear_one() -> None:
-    """Variances of strata and covariances of random effects are what the covariance is linear in."""
+    """Of strata and random effects: the covariance is linear in their variances."""
     result = fitted("lme_orthodont_slope_varIdent", "reml")
     table = result.coef_table("kenward-roger-linear")
     pd.testing.assert_frame_equal(table, result.coef_table("kenward-roger"))
