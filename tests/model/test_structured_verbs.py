@@ -284,3 +284,35 @@ def test_a_stored_result_still_answers(result: StructuredLMEResult) -> None:
     again = pickle.loads(pickle.dumps(result))
     np.testing.assert_allclose(again.predict(conditional=True), result.predict(conditional=True))
     assert again.augment().shape[0] == result.nobs
+
+
+def test_tidy_has_random_effects_and_limits() -> None:
+    orthodont = interlace.datasets.load("orthodont")
+    result = interlace.fit(
+        "distance ~ age + (1 | Subject)", orthodont, residual="varident(Sex)", method="ML"
+    )
+    table = result.tidy("ran_pars", conf_int=True).set_index("term")
+    assert list(table.index) == ["sd__Intercept", "sd", "ratio_Female"]
+    assert table["group"].tolist() == ["Subject", "Residual", "Residual"]
+    sd = table.loc["sd__Intercept"]
+    assert sd["estimate"] == pytest.approx(np.sqrt(result.variance_components["Subject"]))
+    wide = np.log(sd[["conf.low", "conf.high"]].astype(float)) - np.log(sd["estimate"])
+    np.testing.assert_allclose(np.abs(wide), 1.959964 * sd["std.error"] / sd["estimate"], rtol=1e-6)
+    profile = result.conf_int(method="profile", parm="theta_")
+    np.testing.assert_allclose(table[["conf.low", "conf.high"]], profile, rtol=0.1)
+    assert len(result.tidy("ran_vals")) == 27
+    us = interlace.fit("distance ~ age", orthodont, residual="cs(age | Subject, by=Sex)")
+    assert us.tidy("all", conf_int=True)["group"].tolist()[2:] == [
+        "Residual Male", "Residual Male", "Residual Female", "Residual Female",
+    ]  # fmt: skip
+    for figure in (interlace.plot_coef(us), interlace.plot_ranef(result)):
+        assert figure is not None
+
+
+def test_imputed_data_are_pooled(result: StructuredLMEResult) -> None:
+    fits = [result.refit(y) for y in result.simulate(3, seed=1).T]
+    pooled = interlace.pool(fits)
+    estimates = np.array([fit.fe_params for fit in fits])
+    np.testing.assert_allclose(pooled.table["estimate"], estimates.mean(axis=0))
+    assert list(pooled.variances.index) == result.parameter_names
+    assert np.isfinite(pooled.table["df"]).all()

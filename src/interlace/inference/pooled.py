@@ -11,10 +11,14 @@ import pandas as pd
 from interlace.choices import Ddf
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
+from interlace.inference.correlated import TestedStructuredModel
+from interlace.inference.profiles.structured import Numbers, covariance_names
 from interlace.inference.tables import two_sided
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level, reach
 from interlace.sums.terms import Floats
+
+Pooling = TestedModel | TestedStructuredModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,7 @@ class Pooled:
         return title + str(self.table.round(4).to_html())
 
 
-def pool(results: Iterable[TestedModel], *, ddf: Ddf | None = None, level: float = 0.95) -> Pooled:
+def pool(results: Iterable[Pooling], *, ddf: Ddf | None = None, level: float = 0.95) -> Pooled:
     """Pool fits of one model to several imputed data sets.
 
     Parameters
@@ -145,9 +149,9 @@ def pooled(estimates: Floats, variances: Floats, df: Floats) -> dict[str, Floats
     }
 
 
-def _check(fits: list[TestedModel]) -> None:
+def _check(fits: list[Pooling]) -> None:
     for fit in fits:
-        if not isinstance(fit, TestedModel):
+        if not isinstance(fit, TestedModel | TestedStructuredModel):
             raise InterlaceError(f"pool takes fits of linear models, not {type(fit).__name__}")
     if len(fits) < 2:
         raise InterlaceError(
@@ -162,10 +166,14 @@ def _check(fits: list[TestedModel]) -> None:
             )
 
 
-def _variances(fits: list[TestedModel]) -> pd.Series:
-    """Means of standard deviations, correlations and sigma."""
+def _variances(fits: list[Pooling]) -> pd.Series:
+    """Means of standard deviations, correlations and sigma, or what stands for that."""
     parts = []
     for fit in fits:
+        if isinstance(fit, TestedStructuredModel):
+            names, numbers = covariance_names(fit), Numbers(fit.estimate)
+            parts.append(pd.Series(numbers.all(fit.estimate.x)[0], index=names))
+            continue
         A = fit.estimate.A
         values = variance_parameters(
             A.terms, [T[None] for T in fit.estimate.user_templates], np.array([fit.estimate.sigma])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,15 @@ import plotnine as p9
 
 from interlace.choices import Ddf
 from interlace.errors import InterlaceError, choose
-from interlace.inference.tested import TestedModel
+from interlace.inference.tested import Coefficients
+from interlace.model.fitted import Labelled
 from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
 
 _SHAPES = ["o", "s", "^", "D", "v", "P", "X"]
 
 
 def plot_coef(
-    *results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
+    *results: Coefficients[Any] | Sequence[Coefficients[Any]] | Mapping[str, Coefficients[Any]],
     level: float = 0.95,
     ddf: Ddf | None = None,
     intercept: bool = False,
@@ -84,10 +86,10 @@ def plot_coef(
 
 
 def _models(
-    results: TestedModel | Sequence[TestedModel] | Mapping[str, TestedModel],
-) -> dict[str, TestedModel]:
+    results: Coefficients[Any] | Sequence[Coefficients[Any]] | Mapping[str, Coefficients[Any]],
+) -> dict[str, Coefficients[Any]]:
     """Models under names: those given, or numbers and formulas."""
-    if isinstance(results, TestedModel):
+    if isinstance(results, Labelled):
         return {"": results}
     if isinstance(results, Mapping):
         found = {str(name): result for name, result in results.items()}

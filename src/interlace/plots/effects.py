@@ -15,6 +15,7 @@ from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level, normal_reach
 from interlace.model.fitted import FittedModel, Labelled, require_linear
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
     BLUE,
     GREY,
@@ -138,7 +139,7 @@ def _column_table(result: Labelled[Any], key: str, name: str, z: float) -> pd.Da
     """Estimates and limits of one column of one grouping factor, sorted."""
     b, se = (pd.DataFrame(d[key])[name] for d in (result.random_effects, result.random_effects_se))
     alone = isinstance(result.random_effects[key], pd.Series)
-    unit = 1.0 if isinstance(result, FittedGeneralModel) else result.estimate.sigma
+    unit = _unit(result)
     exact = _rms(result, key, name) * float(se.max()) < _ZERO * unit
     estimate, reach = b.to_numpy() * (not exact), z * se.to_numpy() * (not exact)
     labels = [wrapped(level, 30) for level in b.index]
@@ -152,6 +153,15 @@ def _column_table(result: Labelled[Any], key: str, name: str, z: float) -> pd.Da
     }
     table = pd.DataFrame(columns).sort_values("estimate", ignore_index=True, kind="stable")
     return table.assign(clear=(table["lower"] > 0.0) | (table["upper"] < 0.0))
+
+
+def _unit(result: Labelled[Any]) -> float:
+    """What random effects are compared with: the size of residuals, or of a linear predictor."""
+    if isinstance(result, FittedGeneralModel):
+        return 1.0
+    if isinstance(result, FittedStructuredModel):
+        return float(np.std(result.resid))
+    return float(result.estimate.sigma)
 
 
 def _rms(result: Labelled[Any], key: str, name: str) -> float:

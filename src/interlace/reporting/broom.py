@@ -111,7 +111,7 @@ def tidy(
     parts = {
         "fixed": lambda: fixed_rows(result.coef_table(ddf, conf_level), exponentiate),
         "ran_pars": lambda: _ran_pars(result),
-        "ran_vals": lambda: _ran_vals(result, conf_level),
+        "ran_vals": lambda: level_rows(result, conf_level),
     }
     return joined([parts[kind]() for kind in wanted], conf_int=conf_int)
 
@@ -207,7 +207,7 @@ def _parameters(
             }
 
 
-def _ran_vals(result: Coefficients[Any], level: float) -> pd.DataFrame:
+def level_rows(result: Coefficients[Any], level: float) -> pd.DataFrame:
     """Conditional modes, level by level within each column of each term."""
     estimate = result.estimate
     reach = normal_reach(level)
@@ -226,7 +226,7 @@ def _ran_vals(result: Coefficients[Any], level: float) -> pd.DataFrame:
             "conf.high": modes + reach * se,
         }
         parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _in_formula_order(result: Coefficients[Any]) -> list[tuple[int, ReTerm]]:

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from interlace.choices import Ddf
+from interlace.estimation.parameters import broom_names
+from interlace.inference.profiles.structured import covariance_table
 from interlace.model.confidence import check_level
-from interlace.reporting.broom import fixed_rows, joined, wanted_effects
+from interlace.reporting.broom import fixed_rows, joined, level_rows, wanted_effects
 from interlace.reporting.summary import (
     Row,
     Summary,
@@ -122,25 +124,27 @@ def tidy_structured(
     check_level(conf_level, "conf_level")
     parts = {
         "fixed": lambda: fixed_rows(result.coef_table(ddf, conf_level)),
-        "ran_pars": lambda: _parameters(result),
-        "ran_vals": lambda: pd.DataFrame(),
+        "ran_pars": lambda: _parameters(result, conf_level),
+        "ran_vals": lambda: level_rows(result, conf_level),
     }
     return joined([parts[kind]() for kind in wanted_effects(effects)], conf_int=conf_int)
 
 
-def _parameters(result: TestedStructuredModel) -> pd.DataFrame:
-    """Parameters of the residual structure."""
-    table = result.residual_parameters
-    names = table.index.get_level_values("parameter")
-    groups: object = "Residual"
-    if isinstance(table.index, pd.MultiIndex):
-        groups = [f"Residual {group}" for group in table.index.get_level_values(0)]
+def _parameters(result: TestedStructuredModel, level: float) -> pd.DataFrame:
+    """Parameters of the random effects, and of the residual structure."""
+    table = covariance_table(result, level)
+    labels = [(t.group, name) for t in result.estimate.A.terms for name in broom_names(t)]
+    for name in result.parameter_names:
+        by, _, own = name.rpartition(": ")
+        labels.append((f"Residual {by}" if by else "Residual", own))
     columns = {
         "effect": "ran_pars",
-        "group": groups,
-        "term": names,
+        "group": [group for group, _ in labels],
+        "term": [name for _, name in labels],
         "estimate": table["estimate"].to_numpy(),
         "std.error": table["se"].to_numpy(),
+        "conf.low": table["lower"].to_numpy(),
+        "conf.high": table["upper"].to_numpy(),
     }
     return pd.DataFrame(columns)
 

@@ -34,6 +34,7 @@ _INSTEAD = {
     "caic": "aic, bic and bic_subjects are of the marginal likelihood",
     "step": "compare models with interlace.anova(m1, m2), by AIC with interlace.compare(m1, m2)",
     "power": "simulate() draws responses and refit() fits them: count the rejections",
+    "check": "plot(), interlace.autocorrelation(result) and normalized_resid show how it fits",
     "bootstrap_se": "bootstrap(statistic=...) draws from the model",
     "deletions": "robust='CR3' in the tables leaves each subject out",
     "cross_validate": "predict(conditional=True) leaves the row out that it predicts",

@@ -83,7 +83,7 @@ def _wanted(
     random = variance_parameter_names(A.terms)[:-1]
     every = [*A.names, *random, *names]
     wanted = selected(every, parm, A.p)
-    numbers = _Numbers(estimate)
+    numbers = Numbers(estimate)
     for i, name in enumerate(every):
         if name not in wanted:
             continue
@@ -160,8 +160,34 @@ def _of_coefficient(estimate: StructuredEstimate, j: int) -> Crossings:
 # ------------------------------------------------------------------ numbers of the covariance
 
 
+def covariance_names(model: FittedStructuredModel) -> list[str]:
+    """Standard deviations and correlations of random effects, then parameters of the residuals."""
+    return [*variance_parameter_names(model.estimate.A.terms)[:-1], *model.parameter_names]
+
+
+def covariance_table(model: FittedStructuredModel, level: float) -> pd.DataFrame:
+    """All these with standard errors and limits: ``estimate, se, lower, upper``.
+
+    Limits are normal for logarithms of standard deviations, and inverse hyperbolic tangents of
+    correlations.
+    """
+    estimate, z = model.estimate, normal_reach(level)
+    values, J = Numbers(estimate).all(estimate.x)
+    se = np.sqrt(np.einsum("ij,jk,ik->i", J, estimate.x_covariance, J))
+    names = covariance_names(model)
+    rows = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name, value, error in zip(names, values.tolist(), se.tolist(), strict=True):
+            kind = _kind(name)
+            to, rate = _SCALES[kind]
+            half = z * abs(rate(value)) * error
+            ends = [float(Scale(kind)(to(value) + side * half)) for side in (-1.0, 1.0)]
+            rows.append((value, error, *ends))
+    return pd.DataFrame(rows, index=names, columns=["estimate", "se", "lower", "upper"])
+
+
 @dataclass(frozen=True, eq=False)
-class _Numbers:
+class Numbers:
     """Standard deviations, correlations and the like as functions of the free numbers."""
 
     estimate: StructuredEstimate
@@ -229,7 +255,7 @@ class _Numbers:
 
 _SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "linear": (lambda v: v, lambda v: 1.0),
-    "exp": (np.log, lambda v: 1.0 / v),
+    "exp": (np.log, lambda v: 1.0 / v if v else np.inf),
     "tanh": (np.arctanh, lambda v: 1.0 / (1.0 - v**2)),
 }
 
