@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.choices import Ddf
-from interlace.estimation.parameters import broom_names
+from interlace.estimation.parameters import entry_names
 from interlace.inference.profiles.structured import covariance_table
 from interlace.model.confidence import check_level
 from interlace.reporting.broom import fixed_rows, joined, level_rows, wanted_effects
@@ -133,7 +133,11 @@ def tidy_structured(
 def _parameters(result: TestedStructuredModel, level: float) -> pd.DataFrame:
     """Parameters of the random effects, and of the residual structure."""
     table = covariance_table(result, level)
-    labels = [(t.group, name) for t in result.estimate.A.terms for name in broom_names(t)]
+    labels = [
+        (t.group, name)
+        for t in result.estimate.A.terms
+        for name in entry_names(t, "sd__{}", "cor__{1}.{0}")
+    ]
     for name in result.parameter_names:
         by, _, own = name.rpartition(": ")
         labels.append((f"Residual {by}" if by else "Residual", own))
