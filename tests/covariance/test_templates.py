@@ -61,6 +61,16 @@ def test_directions_follow_from_the_jacobian(template: Template) -> None:
 
 
 @every_template
+def test_directions_are_shifts_of_the_covariance_times_their_rates(template: Template) -> None:
+    rng = np.random.default_rng(5)
+    _, T = draw(template)
+    e = rng.normal(size=(6, template.k))
+    assert_allclose(
+        template.shifts(e) @ template.rates(T), template.directions(T, e @ T, e), atol=1e-14
+    )
+
+
+@every_template
 def test_directions_of_many_at_once(template: Template) -> None:
     rng = np.random.default_rng(3)
     _, T = draw(template, 4)

@@ -91,6 +91,18 @@ class Template(Map, Protocol):
         """The same for ``(k, k, ...)`` and ``(k, ...)``: ``(k, c, ...)``."""
         ...
 
+    def shifts(self, e: Floats) -> Floats:
+        """``S e`` for a basis of the symmetric ``S`` by which ``T T'`` may move.
+
+        ``e`` is ``(l, k)``; returns ``(l, k, r)``.  Where ``u = T' e``, :meth:`directions` are
+        these times :meth:`rates`, and they are fewer: no rotation of ``T`` is among them.
+        """
+        ...
+
+    def rates(self, T: Floats) -> Floats:
+        """Derivatives ``(r, c)`` of ``T T'``, in the basis of :meth:`shifts`, by the free entries."""
+        ...
+
     def second_order(self, gamma: Floats) -> Floats:
         """``2 tr(D_r' Gamma D_s)`` for every two free entries: ``(..., k, k)`` to ``(..., c, c)``.
 
@@ -165,6 +177,16 @@ class Full:
             h[a, a] += u
         return h.reshape(self.k, self.size, *u.shape[1:])
 
+    def shifts(self, e: Floats) -> Floats:
+        found: Floats = e @ _symmetric(self.k)
+        return found.reshape(len(e), self.k, -1)
+
+    def rates(self, T: Floats) -> Floats:
+        rows, columns = _triangle(self.k)
+        eye = _eye(self.k)[..., None]
+        both = eye[rows] * T[columns, None] + eye[columns] * T[rows, None]
+        return both.reshape(len(rows), self.size)
+
     def second_order(self, gamma: Floats) -> Floats:
         both = (2.0 * gamma)[..., :, None, :, None] * _eye(self.k)[:, None, :]
         return both.reshape(*gamma.shape[:-2], self.size, self.size)
@@ -224,6 +246,12 @@ class Diagonal:
             h[a, a] = u[a] + T[a, a] * e[a]
         return h
 
+    def shifts(self, e: Floats) -> Floats:
+        return _eye(self.k) * e[:, None, :]
+
+    def rates(self, T: Floats) -> Floats:
+        return 2.0 * T * _eye(self.k)
+
     def second_order(self, gamma: Floats) -> Floats:
         return 2.0 * gamma * _eye(self.k)
 
@@ -259,6 +287,17 @@ def _triangle(k: int) -> tuple[Places, Places]:
     columns, rows = np.triu_indices(k)
     rows.flags.writeable = columns.flags.writeable = False
     return rows, columns
+
+
+@lru_cache(maxsize=64)
+def _symmetric(k: int) -> Floats:
+    """A basis of the symmetric matrices, entry by entry of a lower triangle: ``(k, k r)``."""
+    rows, columns = _triangle(k)
+    found = np.zeros((k, k, len(rows)))
+    count = np.arange(len(rows))
+    found[rows, columns, count] = found[columns, rows, count] = 1.0
+    found.flags.writeable = False
+    return found.reshape(k, -1)
 
 
 def canonical(template: Floats, *, floor: float = 0.0) -> Floats:

@@ -44,8 +44,10 @@ _RAISED, _LOWERED, _FAR, _LARGE, _SMALL, _MANY = 1.0, 0.1, 10.0, 10.0, 0.1, 16
 # How often a better minimum is searched around in turn.
 ROUNDS = 4
 # A search has run into a known minimum where its value is what the quadratic model there says, to
-# this share, and little is left to gain.
+# this share, and little is left to gain; or where that model and its own agree on what is left,
+# however much that is.
 _LIKE, _LITTLE = 0.5, 5.0
+_CLOSE, _AGREED = 0.25, 0.35
 
 
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
@@ -322,15 +324,15 @@ def _known(
     gain: float,
 ) -> bool:
     """Whether a search is where the quadratic model around a known minimum holds."""
-    if gain > _LITTLE:
-        return False
     for known in seen:
         excess = point.value - known.point.value
-        if not (known.converged and -LOWER < excess < _LITTLE):
+        little = gain <= _LITTLE and excess < _LITTLE
+        agreed = abs(gain - excess) <= _AGREED * excess
+        if not (known.converged and excess > -LOWER and (little or agreed)):
             continue
         away = _difference(terms, x, known.x)
         model = 0.5 * float(away @ known.point.newton_matrix @ away)
-        if abs(model - excess) <= _LIKE * excess + LOWER:
+        if abs(model - excess) <= (_LIKE if little else _CLOSE) * excess + LOWER:
             return True
     return False
 

@@ -258,16 +258,33 @@ class Evaluation:
         nu, r2 = self.criterion.nu, self.factor.r2
         terms = self.criterion.A.terms
         effects = self.factor.effects
-        parts = zip(terms, self.factor.templates, effects, strict=True)
-        H = [t.template.directions(T, f.u, f.e) for t, T, f in parts]
+        H = [t.template.shifts(f.e) for t, f in zip(terms, effects, strict=True)]
         parts_of_a = [inner(f.e[..., None], h)[0] for f, h in zip(effects, H, strict=True)]
         a = np.concatenate(parts_of_a)
-        information: Floats = nu * (self.factor.projected(H) / r2 - a[:, None] * a / r2**2)
+        J = self._rates
+        moved = nu * (self.factor.projected(H) / r2 - a[:, None] * a / r2**2)
+        information: Floats = J.T @ moved @ J
         for t, gamma, own in zip(
             terms, self.variance_gradients, self.criterion.places, strict=True
         ):
             information[own, own] += t.template.second_order(gamma)
         return information
+
+    @property
+    def _rates(self) -> Floats:
+        """Derivatives of all ``T T'`` by the packed vector, ``(r, c)``."""
+        terms, places = self.criterion.A.terms, self.criterion.places
+        parts = [
+            t.template.rates(T) for t, T in zip(terms, self.factor.templates, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        J = np.zeros((sum(map(len, parts)), places[-1].stop))
+        row = 0
+        for part, own in zip(parts, places, strict=True):
+            J[row : row + len(part), own] = part
+            row += len(part)
+        return J
 
 
 def reported_theta(terms: Sequence[ReTerm], basis: Basis, templates: Sequence[Floats]) -> Floats:

@@ -17,6 +17,8 @@ from interlace.sums.terms import Floats
 _MANY = 200
 # Largest matrix whose triangle is remembered.
 _FEW = 64
+# Columns of a symmetric matrix made at once, above the diagonal alone.
+_STRIP = 64
 
 
 def multiply(A: Floats, B: Floats) -> Floats:
@@ -51,9 +53,27 @@ def congruence(A: Floats, T: Floats) -> Floats:
 
 def from_upper(M: Floats) -> Floats:
     """The symmetric matrix with the upper triangle of ``M`` (m, m)."""
-    if len(M) > _FEW:
-        return np.triu(M) + np.triu(M, 1).T
-    return np.where(_upper(len(M)), M, M.T)
+    if len(M) <= _FEW:
+        return np.where(_upper(len(M)), M, M.T)
+    full = M.copy()
+    for own in strips(len(M)):
+        full[own, own] = from_upper(M[own, own])
+        full[own.stop :, own] = M[own, own.stop :].T
+    return full
+
+
+def strips(m: int) -> list[slice]:
+    """The columns of a symmetric matrix ``(m, m)`` in strips, of which the rows below follow."""
+    return [slice(a, min(a + _STRIP, m)) for a in range(0, m, _STRIP)]
+
+
+def symmetric_product(A: Floats, B: Floats) -> Floats:
+    """``A' B`` (m, m) where it is symmetric, ``A, B`` (n, m): hardly more than half the work."""
+    found = np.empty((A.shape[1], A.shape[1]))
+    for own in strips(len(found)):
+        found[: own.stop, own] = A[:, : own.stop].T @ B[:, own]
+        found[own, : own.start] = found[: own.start, own].T
+    return found
 
 
 @lru_cache(maxsize=_FEW)

@@ -51,7 +51,7 @@ from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
 # Residuals, relative to the right-hand side: of the data, of the probes, of the Newton matrix.
-_DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 1e-5
+_DATA, _PROBES, _NEWTON = 1e-10, 1e-7, 3e-6
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
-from interlace.solver.blocks import multiply
+from interlace.solver.blocks import by_row, multiply, strips, symmetric_product
 from interlace.solver.places import Index, Sparse, positions_of, sparse_places
 from interlace.sums.terms import Floats
 
@@ -49,15 +49,27 @@ class DenseTail:
 
     def gram(self, K: Floats) -> Floats:
         """``sum over l of R[l]' K[l] R[l]``, ``(m, m)``."""
-        return self.adjoint(multiply(K, self.R))
+        KR = multiply(K, self.R)
+        return symmetric_product(by_row(self.R), by_row(KR))
 
     def quadratic(self, C: Floats) -> Floats:
         """``R[l] C R[l]'`` for symmetric ``C`` (m, m): ``(l, k, k)``."""
-        RC = self.apply(C)
-        if RC.shape[1] == 1:
-            squares: Floats = np.einsum("lim,lim->l", RC, self.R)
-            return squares[:, None, None]
-        return RC @ self.R.transpose(0, 2, 1)
+        half = self._upper_half(C)
+        if half.shape[1] == 1:
+            squares: Floats = np.einsum("lim,lim->l", half, self.R)
+            return 2.0 * squares[:, None, None]
+        one = half @ self.R.transpose(0, 2, 1)
+        return one + one.transpose(0, 2, 1)
+
+    def _upper_half(self, C: Floats) -> Floats:
+        """``R[l] U``, where ``C = U + U'`` and ``U`` has strips that end at the diagonal."""
+        flat = by_row(self.R)
+        half = np.empty_like(flat)
+        for own in strips(len(C)):
+            strip = C[: own.stop, own].copy()
+            strip[own.start :] *= 0.5
+            half[:, own] = flat[:, : own.stop] @ strip
+        return half.reshape(self.R.shape)
 
 
 @dataclass(frozen=True, eq=False)
