@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -116,6 +117,48 @@ def test_starts_are_far_from_singular_and_known_minima_are_left() -> None:
     near = criterion(best.x + 1e-2)
     assert basins._known([term], [best], best.x + 1e-2, near, 1e-3)
     assert not basins._known([term], [best], best.x + 1e-2, near, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("excess", "slope", "gain", "known"),
+    [
+        (50.0, 100.0, 45.0, True),  # a parabola
+        (40.0, 80.0, 36.0, True),
+        (50.0, 100.0, 20.0, False),  # little is promised: another minimum may be on the way
+        (50.0, 100.0, 90.0, False),
+        (50.0, 50.0, 45.0, False),  # a shoulder
+        (110.0, 220.0, 100.0, False),
+    ],
+)
+def test_far_from_a_known_minimum_both_ends_tell_of_one_bowl(
+    excess: float, slope: float, gain: float, known: bool
+) -> None:
+    (term,) = Criterion(cross_products(assemble(parse(SLOPES), two_minima())), True).A.terms
+    H = np.diag([100.0, 1.0])
+    minimum = SimpleNamespace(
+        x=np.ones(2), point=SimpleNamespace(value=0.0, newton_matrix=H), converged=True
+    )
+    for sign in (1.0, -1.0):
+        there = SimpleNamespace(
+            value=excess,
+            gradient=np.array([sign * slope, 0.0]),
+            newton_matrix=H * 2.0 * excess / 100.0,
+        )
+        x = np.array([sign * 2.0, 1.0])
+        assert basins._known([term], [minimum], x, there, gain) is known
+
+
+def test_differences_are_seen_from_both_ends() -> None:
+    (term,) = criterion_of(random_model(1411)).A.terms
+    rng = np.random.default_rng(0)
+    T0, apart = rng.normal(size=(2, term.k, term.k))
+    apart = 0.01 * (apart @ T0.T + T0 @ apart.T) @ np.linalg.inv(T0.T)  # no rotation is nearer
+    Q, _ = np.linalg.qr(rng.normal(size=(term.k, term.k)))
+    x, known = ((T0 + apart) @ Q).ravel(), T0.ravel()
+    there, here = basins._differences([term], x, known)
+    assert_allclose(np.linalg.norm(there), np.linalg.norm(here))
+    assert np.linalg.norm(there) <= np.linalg.norm(apart) * (1.0 + 1e-12)
+    assert_allclose((x - here).reshape(T0.shape) @ (x - here).reshape(T0.shape).T, T0 @ T0.T)
 
 
 def test_a_small_regular_minimum_near_a_singular_one_is_searched_again() -> None:

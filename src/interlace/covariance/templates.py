@@ -100,7 +100,7 @@ class Template(Map, Protocol):
         ...
 
     def rates(self, T: Floats) -> Floats:
-        """Derivatives ``(r, c)`` of ``T T'``, in the basis of :meth:`shifts`, by the free entries."""
+        """Derivatives ``(r, c)`` of ``T T'`` by the free entries, in the basis of :meth:`shifts`."""
         ...
 
     def second_order(self, gamma: Floats) -> Floats:

@@ -44,10 +44,12 @@ _RAISED, _LOWERED, _FAR, _LARGE, _SMALL, _MANY = 1.0, 0.1, 10.0, 10.0, 0.1, 16
 # How often a better minimum is searched around in turn.
 ROUNDS = 4
 # A search has run into a known minimum where its value is what the quadratic model there says, to
-# this share, and little is left to gain; or where that model and its own agree on what is left,
-# however much that is.
+# this share, and little is left to gain.
 _LIKE, _LITTLE = 0.5, 5.0
-_CLOSE, _AGREED = 0.25, 0.35
+# However much is left, it has where both ends of the straight way tell of one bowl: the rise along
+# the way, from slopes and curvatures at its ends, is the one seen to the first share, what the
+# search promises to the second, and the quadratic model of the minimum within the last factor.
+_ALONG, _PROMISED, _BETWEEN = 0.1, 0.35, 2.0
 
 
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
@@ -257,6 +259,8 @@ def searched_again(
         return Searched(first, 1, 1, True)
     seen, n, starts, best = [first], first.n_evaluations, 1, first
     units = criterion.working([np.eye(t.k) for t in terms])
+    higher = pack(terms, [raised(T, _RAISED) for T in templates])
+    radius = max(1.0, float(np.linalg.norm(higher - first.x)))  # of a search back to the zeros
     waiting = list(elsewhere(terms, templates, newton, units, loose=loose))
     for _ in range(ROUNDS):
         for start in waiting:
@@ -265,6 +269,7 @@ def searched_again(
                     criterion,
                     pack(terms, start),
                     gain_tolerance=gain_tolerance,
+                    radius=radius,
                     watch=_later(watch, n),
                     doubt=Evaluation.doubt,
                     leave=lambda x, point, gain: _known(terms, seen, x, point, gain),
@@ -323,33 +328,44 @@ def _known(
     point: Evaluation,
     gain: float,
 ) -> bool:
-    """Whether a search is where the quadratic model around a known minimum holds."""
+    """Whether a search is in the bowl of a known minimum."""
     for known in seen:
         excess = point.value - known.point.value
         little = gain <= _LITTLE and excess < _LITTLE
-        agreed = abs(gain - excess) <= _AGREED * excess
-        if not (known.converged and excess > -LOWER and (little or agreed)):
+        promised = abs(gain - excess) <= _PROMISED * excess
+        if not (known.converged and excess > -LOWER and (little or promised)):
             continue
-        away = _difference(terms, x, known.x)
-        model = 0.5 * float(away @ known.point.newton_matrix @ away)
-        if abs(model - excess) <= (_LIKE if little else _CLOSE) * excess + LOWER:
+        there, here = _differences(terms, x, known.x)
+        model = 0.5 * float(there @ known.point.newton_matrix @ there)
+        if little and abs(model - excess) <= _LIKE * excess + LOWER:
             return True
+        if promised and excess <= _BETWEEN * model <= _BETWEEN**2 * excess:
+            own = 0.5 * float(here @ point.newton_matrix @ here)
+            along = 0.5 * float(point.gradient @ here) + (model - own) / 6.0
+            if abs(along - excess) <= _ALONG * excess:
+                return True
     return False
 
 
-def _difference(terms: Sequence[ReTerm], x: Floats, known: Floats) -> Floats:
-    """Difference of packed templates, rotated or with signs so that it is least."""
+def _differences(terms: Sequence[ReTerm], x: Floats, known: Floats) -> tuple[Floats, Floats]:
+    """Difference of packed templates, the first rotated or with signs so that it is least.
+
+    The second is the same seen from ``x`` as it is: there the known templates are the rotated ones.
+    """
     parts = [
         _aligned(t.template, x[own], known[own])
         for t, own in zip(terms, places(terms), strict=True)
     ]
-    return np.concatenate(parts)
+    there, here = zip(*parts, strict=True)
+    return np.concatenate(there), np.concatenate(here)
 
 
-def _aligned(template: Template, x: Floats, known: Floats) -> Floats:
-    """The difference within one term."""
-    T, T0 = template(x), template(known)
+def _aligned(template: Template, x: Floats, known: Floats) -> tuple[Floats, Floats]:
+    """The differences within one term."""
     if template.joint == 1:
-        return np.abs(x) - np.abs(known)
+        apart = np.abs(x) - np.abs(known)
+        return apart, np.where(x < 0.0, -apart, apart)
+    T, T0 = template(x), template(known)
     U, _, Vt = np.linalg.svd(T.T @ T0)
-    return template.pack(T @ (U @ Vt) - T0)
+    apart = T @ (U @ Vt) - T0
+    return template.pack(apart), template.pack(apart @ (U @ Vt).T)

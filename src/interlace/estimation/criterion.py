@@ -274,9 +274,7 @@ class Evaluation:
     def _rates(self) -> Floats:
         """Derivatives of all ``T T'`` by the packed vector, ``(r, c)``."""
         terms, places = self.criterion.A.terms, self.criterion.places
-        parts = [
-            t.template.rates(T) for t, T in zip(terms, self.factor.templates, strict=True)
-        ]
+        parts = [t.template.rates(T) for t, T in zip(terms, self.factor.templates, strict=True)]
         if len(parts) == 1:
             return parts[0]
         J = np.zeros((sum(map(len, parts)), places[-1].stop))

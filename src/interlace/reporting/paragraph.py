@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from interlace import __version__
 from interlace.choices import Ddf
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import effect_powers, tame
@@ -43,8 +44,6 @@ def _methods(result: TestedModel) -> list[str]:
         "ML": "maximum likelihood (ML)",
     }[result.method]
     response = result.formula.response
-    from interlace import __version__
-
     sentences = [
         f"We fitted a linear mixed model of {response} to {result.nobs:,} observations by {way} "
         f"with interlace {__version__} (formula: {result.formula}).",

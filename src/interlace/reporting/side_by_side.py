@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from interlace import inference
 from interlace.choices import Ddf, Shown
 from interlace.errors import InterlaceError, choose
 from interlace.inference.compare import model_names
@@ -53,9 +54,7 @@ _USUAL = ("nobs", "r2_marginal", "r2_conditional", "aic", "bic")
 
 
 def _conditional(model: TestedModel) -> float:
-    from interlace.inference.conditional import caic
-
-    return caic(model).caic
+    return inference.conditional.caic(model).caic
 
 
 @dataclass(frozen=True, eq=False)
