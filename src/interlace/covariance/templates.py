@@ -100,7 +100,7 @@ class Template(Map, Protocol):
         ...
 
     def rates(self, T: Floats) -> Floats:
-        """Derivatives ``(r, c)`` of ``T T'`` by the free entries, in the basis of :meth:`shifts`."""
+        """Derivatives ``(r, c)`` of ``T T'`` by the free entries, in that basis."""
         ...
 
     def second_order(self, gamma: Floats) -> Floats:

@@ -69,6 +69,8 @@ def strips(m: int) -> list[slice]:
 
 def symmetric_product(A: Floats, B: Floats) -> Floats:
     """``A' B`` (m, m) where it is symmetric, ``A, B`` (n, m): hardly more than half the work."""
+    if A.shape[1] <= _STRIP:
+        return A.T @ B
     found = np.empty((A.shape[1], A.shape[1]))
     for own in strips(len(found)):
         found[: own.stop, own] = A[:, : own.stop].T @ B[:, own]
