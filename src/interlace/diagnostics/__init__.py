@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from interlace.diagnostics.leverage import leverage
 
 if TYPE_CHECKING:
-    from interlace.diagnostics import leftout as leftout
     from interlace.diagnostics.augment import hlm_augment
     from interlace.diagnostics.checks import (
         check_approximation,
@@ -49,8 +48,6 @@ _LATER = ("augment", "checks", "influence", "residuals")
 
 def __getattr__(name: str) -> object:
     """What is public and not here yet: reports of a fit need the leverages alone."""
-    if name == "leftout":
-        return import_module("interlace.diagnostics.leftout")
     for place in _LATER if name in __all__ else ():
         module = import_module(f"interlace.diagnostics.{place}")
         if name in vars(module):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import pandas as pd
 
-from interlace import diagnostics, inference
+from interlace import inference
 from interlace.choices import Ddf
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
@@ -100,7 +100,9 @@ class Selection(TestedModel):
         308         251.83   9.80  23.65
         309         254.13  10.95  26.25
         """
-        return diagnostics.leftout.deletions(self, group, progress=progress)
+        from interlace.diagnostics.leftout import deletions
+
+        return deletions(self, group, progress=progress)
 
     def cross_validate(
         self,
@@ -146,7 +148,9 @@ class Selection(TestedModel):
         left out   49.60  37.85  0.22
         in sample  23.44  16.34  0.83
         """
-        return diagnostics.leftout.cross_validate(self, by, k=k, seed=seed, progress=progress)
+        from interlace.diagnostics.leftout import cross_validate
+
+        return cross_validate(self, by, k=k, seed=seed, progress=progress)
 
     def caic(self) -> ConditionalAIC:
         """Conditional AIC: for new responses of the same groups.
