@@ -148,6 +148,26 @@ def test_far_from_a_known_minimum_both_ends_tell_of_one_bowl(
         assert basins._known([term], [minimum], x, there, gain) is known
 
 
+@pytest.mark.parametrize(
+    ("excess", "before", "known"),
+    [
+        (50.0, 400.0, True),
+        (45.0, 400.0, True),
+        (50.0, 200.0, False),  # no fall
+        (80.0, 800.0, False),  # the model says 50
+        (50.0, np.inf, False),  # a start
+    ],
+)
+def test_a_fall_to_what_the_model_of_a_known_minimum_says(
+    excess: float, before: float, known: bool
+) -> None:
+    (term,) = Criterion(cross_products(assemble(parse(SLOPES), two_minima())), True).A.terms
+    point = SimpleNamespace(value=0.0, newton_matrix=np.diag([100.0, 1.0]))
+    minimum = SimpleNamespace(x=np.ones(2), point=point, converged=True)
+    there = SimpleNamespace(value=excess)
+    assert basins._fell_into([term], [minimum], np.array([-2.0, 1.0]), there, before) is known
+
+
 def test_differences_are_seen_from_both_ends() -> None:
     (term,) = criterion_of(random_model(1411)).A.terms
     rng = np.random.default_rng(0)

@@ -50,6 +50,9 @@ _LIKE, _LITTLE = 0.5, 5.0
 # the way, from slopes and curvatures at its ends, is the one seen to the first share, what the
 # search promises to the second, and the quadratic model of the minimum within the last factor.
 _ALONG, _PROMISED, _BETWEEN = 0.1, 0.35, 2.0
+# Or where one step fell to less than a share of the excess, to what the quadratic model says there
+# to the other share: no derivative is needed to see that.
+_FELL, _MEETS = 0.2, 0.2
 
 
 def suspect(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Mask:
@@ -272,6 +275,7 @@ def searched_again(
                     radius=radius,
                     watch=_later(watch, n),
                     doubt=Evaluation.doubt,
+                    glance=lambda x, point, before: _fell_into(terms, seen, x, point, before),
                     leave=lambda x, point, gain: _known(terms, seen, x, point, gain),
                 )
             except np.linalg.LinAlgError:
@@ -319,6 +323,25 @@ def _later(
     if watch is None:
         return None
     return lambda n, point, gain: watch(before + n, point, gain)
+
+
+def _fell_into(
+    terms: Sequence[ReTerm],
+    seen: Sequence[Minimum[Evaluation]],
+    x: Floats,
+    point: Evaluation,
+    before: float,
+) -> bool:
+    """Whether a step led from afar to where the quadratic model around a known minimum holds."""
+    for known in seen:
+        excess = point.value - known.point.value
+        far = before - known.point.value
+        if known.converged and LOWER < excess < _FELL * far < np.inf:
+            there, _ = _differences(terms, x, known.x)
+            model = 0.5 * float(there @ known.point.newton_matrix @ there)
+            if abs(model - excess) <= _MEETS * excess:
+                return True
+    return False
 
 
 def _known(

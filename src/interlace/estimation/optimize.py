@@ -91,7 +91,8 @@ class _Search(Generic[P]):
     """Where a search is, and how it got there.
 
     ``last`` is the last step if it was small, with the gradient where it began and the gain that
-    was promised there; ``slow`` counts such steps in a row that left much of their promise.
+    was promised there; ``slow`` counts such steps in a row that left much of their promise;
+    ``before`` is the value where the last step began.
     """
 
     function: Callable[[Floats], P]
@@ -103,6 +104,7 @@ class _Search(Generic[P]):
     correction: Floats | None = None
     last: tuple[Floats, Floats, float] | None = None
     slow: int = 0
+    before: float = np.inf
 
     def limits(self, gain_tolerance: float) -> Bounds[float]:
         """What counts as no gain here."""
@@ -126,6 +128,7 @@ def minimize(
     correct: Secant = SECANT,
     watch: Callable[[int, P, float], None] | None = None,
     doubt: Callable[[P, Floats], float] | None = None,
+    glance: Callable[[Floats, P, float], bool] | None = None,
     leave: Callable[[Floats, P, float], bool] | None = None,
 ) -> Minimum[P]:
     """Minimise by trust-region Newton.
@@ -136,14 +139,16 @@ def minimize(
     steps are shortened.  ``correct`` says when the Newton matrix is corrected by gradients.  Where
     values are estimates, ``doubt`` says how far their difference along a step from a point may be
     off.  ``watch`` is called with the number of evaluations, the point and its predicted gain after
-    every accepted step.  ``leave`` is given ``x``, the point and its gain, and says
-    whether the search is of no use any more.
+    every accepted step.  ``glance`` is given ``x``, the point and the value before, ``leave``
+    ``x``, the point and its gain: they say whether the search is of no use any more, the first one
+    before derivatives are taken.
     """
     search = _Search(function, start, function(start), 1, radius)
     if not np.isfinite(search.point.value):
-        nothing = np.full(len(start), np.nan)
-        return Minimum(start, search.point, nothing, nothing, np.nan, 1, Outcome.INVALID)
+        return _nothing(search, Outcome.INVALID)
     while True:
+        if glance is not None and glance(search.x, search.point, search.before):
+            return _nothing(search, Outcome.KNOWN)
         limit = search.limits(gain_tolerance)
         search, model = _corrected(search, limit, correct)
         if watch is not None:
@@ -218,6 +223,7 @@ def _moved(
                 correction=search.correction,
                 slow=search.slow,
                 last=(move, point.gradient, gain) if gain < correct.small else None,
+                before=float(point.value),
             )
             return moved, None
         else:
@@ -242,6 +248,12 @@ def _step_off(
             n = search.n + tried
             return _Search(search.function, x, trial, n, search.radius), True
     return replace(search, n=search.n + len(AWAY)), False
+
+
+def _nothing(search: _Search[P], outcome: Outcome) -> Minimum[P]:
+    """Where a search ended without derivatives."""
+    nothing = np.full(len(search.x), np.nan)
+    return Minimum(search.x, search.point, nothing, nothing, np.nan, search.n, outcome)
 
 
 def _minimum(search: _Search[P], model: Model[float], outcome: Outcome) -> Minimum[P]:

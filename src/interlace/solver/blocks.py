@@ -63,8 +63,9 @@ def from_upper(M: Floats) -> Floats:
 
 
 def strips(m: int) -> list[slice]:
-    """The columns of a symmetric matrix ``(m, m)`` in strips, of which the rows below follow."""
-    return [slice(a, min(a + _STRIP, m)) for a in range(0, m, _STRIP)]
+    """The columns of a symmetric matrix ``(m, m)`` in even strips; the rows below them follow."""
+    width = -(-m // -(-m // _STRIP))
+    return [slice(a, min(a + width, m)) for a in range(0, m, width)]
 
 
 def symmetric_product(A: Floats, B: Floats) -> Floats:
