@@ -21,7 +21,7 @@ MAX_ITERATIONS = 5000
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class Iterated:
     """Solutions ``x`` (q, c) of ``M x = f``, and how they were found.
 
     ``first`` (q, c) is ``M f``.  ``alpha`` and ``beta`` (steps, c) are the step lengths and the
@@ -41,7 +41,7 @@ def solve(
     limit: Floats,
     *,
     max_iterations: int = MAX_ITERATIONS,
-) -> Solved:
+) -> Iterated:
     """Solve ``M x = f`` for every column of ``f`` (q, c).
 
     Parameters
@@ -68,7 +68,7 @@ def solve(
     goal = limit[live] ** 2
     for step in range(max_iterations):
         if not len(live):
-            return Solved(x, first, _table(alphas, f), _table(betas, f), steps)
+            return Iterated(x, first, _table(alphas, f), _table(betas, f), steps)
         Mp = multiply(p)
         if step == 0:
             first[:, live] = Mp
@@ -95,7 +95,7 @@ def solve(
     )
 
 
-def quadrature(solved: Solved, column: int) -> tuple[Floats, Floats]:
+def quadrature(solved: Iterated, column: int) -> tuple[Floats, Floats]:
     """Nodes and weights (sum 1) with ``f' g(M) f = |f|^2 sum(weights g(nodes))``."""
     m = int(solved.steps[column])
     alpha, beta = solved.alpha[:m, column], solved.beta[: m - 1, column]

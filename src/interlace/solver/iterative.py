@@ -34,7 +34,7 @@ from interlace.solver.blocks import (
     sum_product,
 )
 from interlace.solver.chain import local_sandwiches
-from interlace.solver.conjugate import Solved, norms, quadrature, solve
+from interlace.solver.conjugate import Iterated, norms, quadrature, solve
 from interlace.solver.deflate import (
     Deflated,
     Low,
@@ -65,7 +65,7 @@ class IterativeFactor:
     deflated: Deflated
     probes: Probes
     z: Floats
-    solved: Solved
+    solved: Iterated
 
     @property
     def reduced(self) -> Reduced:
