@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from interlace.errors import InterlaceError
 from interlace.machine.memory import in_gb, memory_limit
 from interlace.solver.equations import Equations, Exact, Iterative
-from interlace.solver.plan import Cost, chain_with_most, exact_costs, sizes_in_words
+from interlace.solver.plan import Cost, chain_with_most, cost_at_most, exact_costs, sizes_in_words
 from interlace.solver.probes import Probes
 from interlace.sums.crossprod import CrossProducts
 
@@ -53,8 +53,9 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
         The solver, or with ``"auto"`` both, would need more memory than there is.
     """
     limit = memory_limit()
-    exact = _exact_cost(A)
-    if solver != "iterative" and exact.seconds < _QUICK and exact.bytes <= limit:
+    if solver != "iterative" and (
+        _is_quick(cost_at_most(A), limit) or _is_quick(_exact_cost(A), limit)
+    ):
         return Exact()
     found = predict_costs(A)
     rival = found.exact.seconds if solver == "auto" and found.exact.bytes <= limit else None
@@ -68,6 +69,11 @@ def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
         if solver == "exact"
         else Iterative(Probes(_first_count(A), seed), exact_seconds=rival)
     )
+
+
+def _is_quick(cost: Cost, limit: float) -> bool:
+    """Whether an evaluation by the exact solver is so quick that no other is asked for."""
+    return cost.seconds < _QUICK and cost.bytes <= limit
 
 
 def predict_costs(A: CrossProducts) -> Prediction:

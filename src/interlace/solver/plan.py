@@ -217,6 +217,12 @@ class Cost:
     bytes: float
 
 
+def cost_at_most(A: CrossProducts) -> Cost:
+    """Cost of the exact solver whatever is nested or sparse: of eliminating the largest term."""
+    sizes = [term.q for term in A.terms]
+    return _dense_cost(A, (sizes.index(max(sizes)),))
+
+
 def exact_costs(A: CrossProducts) -> tuple[Cost, ...]:
     """Costs of the exact solver with dense tails, and of one with a sparse tail if that may pay."""
     return _costs(A, _longest_chain(A))
