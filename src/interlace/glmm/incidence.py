@@ -107,7 +107,7 @@ def products(
 def _by_row(places: Codes, values: Floats, size: int) -> csr_matrix:
     """The matrix of which every row has ``values`` (n, m) at ``places`` (n, m) below ``size``."""
     n, m = places.shape
-    kind = np.int32 if max(n * m, size) < np.iinfo(np.int32).max else np.int64
+    kind = "int32" if max(n * m, size) < np.iinfo(np.int32).max else "int64"
     starts, flat = np.arange(0, n * m + 1, m), places.astype(kind, order="C").ravel()
     return csr_matrix((np.ascontiguousarray(values).ravel(), flat, starts), shape=(n, size))
 
