@@ -153,3 +153,27 @@ def test_sas_kenward_roger_of_both_kinds(name: str) -> None:
         assert row["estimate"] == pytest.approx(known["Estimate"], rel=1e-4 if loose else 1e-6)
         assert row["se"] == pytest.approx(known["StdErr"], rel=2e-4 if loose else 1e-6)
         assert row["df"] == pytest.approx(known["DF"], rel=1e-3 if loose else 1e-5)
+
+
+def test_sas_exponential_in_the_plane() -> None:
+    """``sp(exp)(VISITN VISITN2)``: both kinds of Kenward-Roger, empirical errors, and weights.
+
+    SAS's files of the two kinds carry each other's names (``sas_sp_exp`` of the references).
+    """
+    residual = "sp_exp(VISITN, VISITN2 | USUBJID)"
+    result = interlace.fit("FEV1 ~ ARMCD", data("fev"), residual=residual)
+    for ddf, se in (
+        ("kenward-roger", 0.90527620094771),
+        ("kenward-roger-linear", 0.90552903839818),
+    ):
+        row = result.coef_table(ddf).loc["ARMCD[T.TRT]"]
+        assert row["estimate"] == pytest.approx(4.21488979997259, rel=1e-6)
+        assert row["se"] == pytest.approx(se, rel=1e-5)
+        assert row["df"] == pytest.approx(195.584197921463, rel=1e-4)
+    robust = result.coef_table(robust="CR0").loc["ARMCD[T.TRT]", "se"]
+    assert robust == pytest.approx(0.80974821922674, rel=1e-5)
+    weighted = result.update(weights="WEIGHT").coef_table(robust="CR0").loc["ARMCD[T.TRT]"]
+    assert weighted["estimate"] == pytest.approx(3.55339913699551, rel=1e-6)
+    assert weighted["se"] == pytest.approx(0.93828496200941, rel=1e-5)
+    sd, reach = result.residual_parameters["estimate"]
+    assert (round(reach, 4), round(sd**2, 2)) == (1.0898, 83.36)
