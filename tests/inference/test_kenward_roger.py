@@ -194,6 +194,21 @@ def test_traces_under_every_plan(name: str, singular: bool, forced: str) -> None
     assert_allclose(second, [[np.sum(a * b.T) for b in PG] for a in PG], rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e4])
+@pytest.mark.parametrize("name", ["slope", "crossed", "crossed slopes"])
+def test_all_products_and_those_by_direction_are_one(
+    name: str, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    A = cross_products(design(name, weighted=True))
+    factor = Criterion(A, True).at([size * np.eye(t.k) for t in A.terms]).factor
+    found = []
+    for held in (True, False):
+        monkeypatch.setattr(traces.Images, "is_held", lambda self, c, held=held: held)
+        found.append(projected_traces(factor, [directions(t) for t in A.terms])[1])
+    unit = np.sqrt(np.diag(found[1]))
+    assert_allclose(found[0] / np.outer(unit, unit), found[1] / np.outer(unit, unit), atol=1e-12)
+
+
 def test_large_variances_lose_no_digits() -> None:
     """Effects 10,000 times the residual: what is left of ``Z' P Z`` is a small difference."""
     A = cross_products(design("crossed", weighted=True))

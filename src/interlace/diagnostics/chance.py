@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betainc, chdtr
+from scipy.special import betainc, chdtr, erf
 
 from interlace.diagnostics.changes import OneStep, whitener
 from interlace.diagnostics.cutoffs import CHANCE
@@ -25,8 +25,9 @@ from interlace.sums.terms import Floats
 
 # Name under which tables keep their limits.
 KEPT = "nominal_cutoffs"
-# Groups up to which the variances between them are known so badly that it counts.
-_FEW = 200
+# Groups up to which the variances between them are known so badly that it counts, and rows beyond
+# which the residual variance is known well enough.
+_FEW, _MANY = 200, 1000
 # Weights below this share of the largest of a unit are rounding.
 _ROUNDING = 1e-12
 
@@ -63,6 +64,7 @@ def limits_of(chances: Chances) -> dict[str, float]:
 def row_chances(step: OneStep, growth: Floats) -> Chances:
     """Chances of Cook's distance and MDFFITS of rows; ``growth`` (n,) are their eigenvalues."""
     df = float(step.estimate.A.n - step.estimate.A.p)
+    df = df if df <= _MANY else np.inf
     return chances(growth[:, None], df, step.a.shape[1])
 
 
@@ -155,13 +157,15 @@ def squares_within(weights: Floats, df: Floats, *, apart: bool = False) -> Withi
     shares = np.where(shares > _ROUNDING, shares, 0.0)
     first, second, third = (np.maximum((shares**i).sum(axis=1), _ROUNDING) for i in (1, 2, 3))
     a = second**3 / third**2
-    known = np.isinf(df)
+    known, alone = np.isinf(df), bool((np.abs(a - 1.0) < _ROUNDING).all())
     f = np.where(known, 1.0, np.maximum(df, a))
 
     def within(limit: float) -> Floats:
         with np.errstate(divide="ignore"):
             x = limit / np.where(top > 0.0, top, 0.0)[:, 0]
         x = np.maximum((np.minimum(x, 1e6) - first) * second / third + a, 0.0)
+        if known.all():
+            return np.asarray(erf(np.sqrt(0.5 * x)) if alone else chdtr(a, x))
         if apart:
             x = np.where(known, x, x * f / (f - a + x))
         tight = betainc(0.5 * a, np.maximum(0.5 * (f - a), 0.25), np.minimum(x / f, 1.0))

@@ -242,6 +242,8 @@ def _keys(result: Labelled[Any], key: str, at: np.ndarray[Any, Any]) -> dict[str
     first = np.zeros(term.l, dtype=np.intp)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
     names = next(t.group for t in result.formula.random if ":".join(t.group) == key)
+    if len(names) == 1:
+        return {names[0]: np.asarray(term.levels)[at]}
     return {name: np.asarray(column_of(result, name))[first][at] for name in names}
 
 
