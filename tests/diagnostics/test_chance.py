@@ -84,6 +84,7 @@ def test_values_alone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 @pytest.mark.parametrize("level", [1, "g"])
 @pytest.mark.parametrize(
     ("made", "formula"), [(grouped, "y ~ x + (x | g)"), (unbalanced, "y ~ x + z + (1 | g)")]
@@ -95,6 +96,7 @@ def test_healthy_data_are_flagged_once_in_twenty(made, formula: str, level: int 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 def test_planted_rows_and_groups_are_found() -> None:
     rows, groups = [], []
     for seed in range(60):
