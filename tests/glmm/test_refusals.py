@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import interlace
@@ -49,3 +51,11 @@ def test_other_names_and_copies(result) -> None:
         result.coeff  # noqa: B018
     again = pickle.loads(pickle.dumps(result))
     assert again.llf == result.llf and copy.deepcopy(result).llf == result.llf
+
+
+def test_offsets_beyond_the_range_of_means_are_refused_in_words() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"y": rng.poisson(2.0, 60), "g": np.repeat(range(10), 6)})
+    frame["far"] = rng.uniform(0.0, 5000.0, 60)
+    with pytest.raises(interlace.InterlaceError, match="check offset=, exposure= and the units"):
+        interlace.fit("y ~ 1 + offset(far) + (1 | g)", frame, family="poisson")

@@ -319,7 +319,12 @@ def estimate_general(
     search = Search(summed, approximation, u, start, free)
     found = _minimised(search, watch)
     point = found.point.point if isinstance(found.point, _Part) else found.point
-    assert isinstance(point, Evaluation)
+    if not isinstance(point, Evaluation):
+        raise InterlaceError(
+            "the likelihood is no number where the search starts: with their offset, linear "
+            "predictors of rows leave the range in which means are numbers; check offset=, "
+            "exposure= and the units of the columns"
+        )
     x = search.full(found.x)
     Q = upright(summed, point.at, approximation)
     hessian = differenced(approximation, x, point, Q)
