@@ -53,9 +53,40 @@ def test_other_names_and_copies(result) -> None:
     assert again.llf == result.llf and copy.deepcopy(result).llf == result.llf
 
 
-def test_offsets_beyond_the_range_of_means_are_refused_in_words() -> None:
+@pytest.fixture(scope="module")
+def counts() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"y": rng.poisson(2.0, 60), "g": np.repeat(range(10), 6)})
-    frame["far"] = rng.uniform(0.0, 5000.0, 60)
-    with pytest.raises(interlace.InterlaceError, match="check offset=, exposure= and the units"):
-        interlace.fit("y ~ 1 + offset(far) + (1 | g)", frame, family="poisson")
+    group = np.repeat(np.arange(20), 12)
+    x = rng.normal(size=240)
+    mean = np.exp(0.3 * x + 0.5 * rng.normal(size=20)[group])
+    columns = {"y": rng.poisson(mean), "x": x, "g": group, "far": np.arange(240) % 100}
+    return pd.DataFrame(columns)
+
+
+def test_offsets_beyond_the_range_of_means_are_refused_in_words(counts) -> None:
+    with pytest.raises(interlace.InterlaceError, match=r"offset=, exposure= and|use another link"):
+        interlace.fit("y ~ 1 + offset(3 * far) + (1 | g)", counts, family="poisson")
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+@pytest.mark.parametrize("rest", ["x + (1 | g)", "1 + (0 + x | g)"])
+def test_columns_beyond_the_range_of_squares_are_refused_in_words(counts, rest, size) -> None:
+    far = counts.assign(x=counts["x"] * size)
+    with pytest.raises(interlace.InterlaceError, match=r"column 'x' is of the size .* times 1e"):
+        interlace.fit(f"y ~ {rest}", far, family="poisson")
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_weights_that_are_nothing_or_all_are_refused(counts, size) -> None:
+    with pytest.raises(interlace.InterlaceError, match="on average: in a generalised model"):
+        interlace.fit("y ~ x + (1 | g)", counts, family="poisson", weights=np.full(240, size))
+
+
+@pytest.mark.parametrize("power", [-330, 330])
+def test_units_of_a_column_change_its_coefficient_alone(counts, power) -> None:
+    one = interlace.fit("y ~ x + (x | g)", counts, family="poisson")
+    far = counts.assign(x=np.ldexp(counts["x"], power))
+    other = interlace.fit("y ~ x + (x | g)", far, family="poisson")
+    assert other.llf == pytest.approx(one.llf, abs=1e-6)
+    assert np.ldexp(other.fe_params["x"], power) == pytest.approx(one.fe_params["x"], rel=1e-4)
+    assert np.ldexp(other.fe_bse["x"], power) == pytest.approx(one.fe_bse["x"], rel=1e-3)

@@ -286,3 +286,19 @@ def test_other_units_rescale_everything(formula: str, power: int) -> None:
 def test_starting_values_that_are_none(theta0: object) -> None:
     with pytest.raises(InterlaceError, match="theta0 must hold 1 finite numbers"):
         interlace.fit(FORMULAS[0], data(), theta0=theta0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("power", [-660, 660])
+def test_slopes_of_any_size_make_no_warnings_of_arithmetic(power: int) -> None:
+    """A slope that varies by nothing is searched again from elsewhere, in units near 1."""
+    frame = data()
+    rng = np.random.default_rng(1)
+    frame["y"] = frame["x"] + rng.normal(size=15)[frame["g"]] + rng.normal(size=180)
+    far = frame | {"x": np.ldexp(frame["x"], power)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
+        one, other = (interlace.fit("y ~ x + (x | g)", columns) for columns in (frame, far))
+        many = interlace.fit_many("~ x + (x | g)", far, ["y"])
+    assert other.criterion == pytest.approx(one.criterion, abs=1e-6)
+    assert not many.errors

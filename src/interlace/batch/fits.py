@@ -22,6 +22,7 @@ from interlace.estimation.basins import (
     around,
     doubted,
     elsewhere,
+    identity,
     is_loose,
     raised,
 )
@@ -30,7 +31,6 @@ from interlace.estimation.estimate import SINGULAR_TOLERANCE
 from interlace.estimation.likelihood import constant
 from interlace.estimation.search import LOWER, SAME, Mask
 from interlace.estimation.unbounded import is_saturated, minimised
-from interlace.solver.blocks import solved
 from interlace.solver.plan import as_array, flat_cross, remainder
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, ReTerm, split_theta
@@ -192,7 +192,7 @@ def optima(
     again = doubted(shape.terms, templates, found.newton, found.n_evaluations, loose=loose)
     rows = np.flatnonzero(found.converged & again)
     if len(rows):
-        units = [solved(B, np.eye(t.k)) for B, t in zip(bases, shape.terms, strict=True)]
+        units = [identity(B) for B in bases]
         units = [U[rows] if U.ndim == 3 else U for U in units]
         minima = [T[rows] for T in templates]
         starts = elsewhere(shape.terms, minima, found.newton[rows], units, loose=loose)

@@ -23,7 +23,9 @@ from interlace.covariance.templates import Floats, Template
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import LOWER, SAME, Mask, Outcome
+from interlace.solver.blocks import solved
 from interlace.sums.crossprod import CrossProducts
+from interlace.sums.sizes import COMMON
 from interlace.sums.terms import ReTerm, pack, places
 
 # Standard deviations over sigma and per root mean square below which a template counts as near a
@@ -157,6 +159,17 @@ def elsewhere(
     yield from _different(starts, templates)
 
 
+def identity(B: Floats) -> Floats:
+    """The identity in the user's units, in the working basis ``B`` (..., k, k).
+
+    Of columns far from 1 in units in which they are near it.
+    """
+    U = solved(B, np.eye(B.shape[-1]))
+    sizes = np.abs(U).max(axis=-2, keepdims=True)
+    far = np.frexp(sizes)[1]
+    return np.asarray(np.ldexp(U, -np.where(np.abs(far) > COMMON, far, 0)), dtype=np.float64)
+
+
 def around(
     terms: Sequence[ReTerm], templates: Sequence[Floats], newton: Floats
 ) -> Iterator[list[Floats]]:
@@ -261,7 +274,7 @@ def searched_again(
     if first.converged and not doubted(terms, templates, newton, count, loose=loose):
         return Searched(first, 1, 1, True)
     seen, n, starts, best = [first], first.n_evaluations, 1, first
-    units = criterion.working([np.eye(t.k) for t in terms])
+    units = [identity(B) for B in criterion.A.basis.random]
     higher = pack(terms, [raised(T, _RAISED) for T in templates])
     radius = max(1.0, float(np.linalg.norm(higher - first.x)))  # of a search back to the zeros
     waiting = list(elsewhere(terms, templates, newton, units, loose=loose))

@@ -18,9 +18,12 @@ from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
 from interlace.model.fitted import Options
 from interlace.model.responses import called
+from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
 
 _COUNTS = ("poisson", "negative-binomial")
+# Means of weights beyond which a likelihood is nothing to a search, or all rounding error.
+_LIGHT, _HEAVY = 1e-8, 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +53,31 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     design, rows = read_design(formula, data, extra, options.missing, None, respond)
     _check_terms(design, family)
     refuse_saturated(design.X)
+    require_squares(design)
+    _check_weights(design.weights)
     trials = _trials(extra["trials"], rows)
     place = _Place(formula.response, options, partial(rows.name, title="the data"), family)
     y = _CHECKS[family.name](design.y, trials, place)
     offset = _exposed(design.offset, extra["exposure"], rows)
     return _outcome(replace(design, offset=offset), y, trials)
+
+
+def _check_weights(weights: Floats | None) -> None:
+    """Refuse weights that leave nothing of the likelihood, or nothing else.
+
+    Raises
+    ------
+    InterlaceError
+        Their mean is far from 1.
+    """
+    if weights is None:
+        return
+    mean = float((weights / len(weights)).sum())
+    if not _LIGHT <= mean <= _HEAVY:
+        raise InterlaceError(
+            f"weights are {mean:.1e} on average: in a generalised model they say how much every "
+            "row tells, and this is nothing, or all; give weights near 1"
+        )
 
 
 def with_response(

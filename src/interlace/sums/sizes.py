@@ -17,7 +17,7 @@ from interlace.sums.terms import Floats
 # Sizes of columns and of weights; their reciprocals, the smallest, must be numbers as well.
 _LARGEST = 1e301
 # Columns and weights within this power of 2 of 1 are left as they are: fourth powers fit.
-_COMMON = 200
+COMMON = 200
 # Numbers of which the square is in range are within this power of 2 of 1.
 _SQUARES = 500
 # Numbers below this have lost digits.
@@ -89,7 +89,7 @@ class Units:
 def power_of(size: float) -> int:
     """The power of 2 of a size, 0 where that is common."""
     power = math.frexp(size)[1]
-    return 0 if abs(power) <= _COMMON else power
+    return 0 if abs(power) <= COMMON else power
 
 
 def units_of_basis(basis: Basis, n: int, sum_log_w: float) -> Units:
@@ -137,7 +137,13 @@ def require_squares(rows: Rows) -> None:
         Naming the column, and a factor that brings it into range.
     """
     named = zip(rows.names, rows.X.T, strict=True)
+    slopes = [
+        (f"column {name!r}", z)
+        for term, Z in zip(rows.terms, rows.Z, strict=True)
+        for name, z in zip(term.columns, Z.T, strict=True)
+    ]
     columns = [("the response", rows.response), *((f"column {name!r}", x) for name, x in named)]
+    columns += slopes
     for what, column in columns:
         size = _size(column) if column.strides[0] else 1.0
         if size and not 2.0**-_SQUARES <= size <= 2.0**_SQUARES:
