@@ -506,3 +506,17 @@ def test_progress_counts_responses(sleep, capsys):
     assert "fit_many: 100%" in capsys.readouterr().err
     fit_many("~ Days + (1 | Subject)", sleep, ["Reaction"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 123])
+def test_columns_drawn_first_from_a_seed_are_no_noise_that_stands_in(seed: int) -> None:
+    """Random numbers stand in for the response; made-up columns must not be the same ones."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.standard_normal(60), "g": np.repeat(np.arange(10), 6)})
+    frame["y"] = frame["x"] + rng.normal(size=60)
+    found = fit_many("~ x + (1 | g)", frame, ["y"])
+    alone = fit("y ~ x + (1 | g)", frame)
+    assert not found.errors
+    assert found.table.set_index("term").loc["x", "estimate"] == pytest.approx(
+        alone.fe_params["x"], rel=1e-6
+    )

@@ -19,6 +19,7 @@ from interlace.estimation.likelihood import n_parameters
 from interlace.estimation.parameters import variance_parameters
 from interlace.many.fits import Piece, TableRows, blank, rows_of
 from interlace.many.responses import Mask, Model, SameRows, values_of
+from interlace.model.responses import stand_in
 from interlace.solver.choose import choose_solver
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.terms import Floats
@@ -53,7 +54,7 @@ class Task:
 
 def shared_by(model: Model, gaps: Mask | None) -> Shared:
     """Rows and cross-products without those in ``gaps``; noise stands in for the response."""
-    noise = np.random.default_rng(0).standard_normal(model.n)
+    noise = stand_in(model.n)
     if gaps is not None:
         noise[gaps] = np.nan
     a = model.arguments

@@ -10,6 +10,15 @@ from interlace.design.labels import aligned, are_positions, as_series, row_name
 from interlace.errors import InterlaceError
 from interlace.sums.terms import Floats
 
+# Entropy of noise that stands in: columns of made-up data are often the first numbers of a small
+# seed, and must not be the same.
+_ENTROPY = 0x7374616E645F696E
+
+
+def stand_in(n: int) -> Floats:
+    """Noise in place of a response, where only the other columns matter, ``(n,)``."""
+    return np.random.default_rng(_ENTROPY).standard_normal(n)
+
 
 def new_response(y: ArrayLike, held: Design) -> Floats:
     """Finite numbers, one for each row used; a Series is brought into their order by its index.

@@ -295,3 +295,12 @@ def test_missing_rows_stay_out() -> None:
     sleep.loc[::7, "Reaction"] = np.nan
     result = interlace.fit(SLOPES, sleep)
     assert len(template_of(result).design({}).y) == result.nobs
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_columns_drawn_first_from_a_seed_are_no_noise_that_stands_in(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.standard_normal(60), "g": np.repeat(np.arange(10), 6)})
+    frame["y"] = frame["x"] + rng.normal(size=60) + rng.normal(size=10)[frame["g"]]
+    result = interlace.fit("y ~ x + (1 | g)", frame)
+    assert 0.0 <= result.power("x", n=20, seed=1).table["power"].iloc[0] <= 1.0

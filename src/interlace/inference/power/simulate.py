@@ -22,6 +22,7 @@ from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level
 from interlace.model.fitted import FittedModel
+from interlace.model.responses import stand_in
 from interlace.model.simulate import Seed, seed_sequence
 from interlace.sums.terms import Floats
 
@@ -72,7 +73,7 @@ class Template:
         """The rows of a design of the given sizes; noise stands in for the response."""
         columns, _ = resized(self.columns, self.factors, sizes) if sizes else (self.columns, None)
         n = len(next(iter(columns.values())))
-        noise = np.random.default_rng(0).standard_normal(n)
+        noise = stand_in(n)
         return assemble(
             self.formula,
             {**columns, RESPONSE: noise},
