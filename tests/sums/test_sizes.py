@@ -298,7 +298,10 @@ def test_slopes_of_any_size_make_no_warnings_of_arithmetic(power: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         warnings.simplefilter("ignore", interlace.errors.SingularFitWarning)
-        one, other = (interlace.fit("y ~ x + (x | g)", columns) for columns in (frame, far))
-        many = interlace.fit_many("~ x + (x | g)", far, ["y"])
+        one, other = (
+            interlace.fit("y ~ x + (x | g)", columns, method="ML") for columns in (frame, far)
+        )
+        many = interlace.fit_many("~ x + (x | g)", far, ["y"], method="ML")
     assert other.criterion == pytest.approx(one.criterion, abs=1e-6)
     assert not many.errors
+    assert many.table["estimate"].iloc[0] == pytest.approx(one.fe_params.iloc[0], rel=1e-5)

@@ -126,7 +126,8 @@ def broom_names(term: ReTerm) -> list[str]:
 
 def _term_values(term: ReTerm, T: Floats, sigma: Floats) -> Floats:
     """Values of one term's parameters, ``(..., c)``; ``sigma`` is ``(..., 1)``."""
-    size = np.sqrt((T**2).sum(axis=-1))
+    power = np.frexp(np.abs(T).max(axis=-1))[1]  # squares stay in range
+    size = np.ldexp(np.sqrt((np.ldexp(T, -power[..., None]) ** 2).sum(axis=-1)), power)
     rows = T / np.where(size > 0.0, size, np.nan)[..., None]
     values = np.clip(rows @ np.swapaxes(rows, -1, -2), -1.0, 1.0)
     own = np.arange(term.k)
