@@ -47,6 +47,24 @@ def test_semivariogram_is_half_the_mean_squared_difference(result: StructuredLME
         assert row["semivariance"] == pytest.approx(np.mean(half))
 
 
+def test_numbers_are_those_of_nlme() -> None:
+    """``ACF``, ``Variogram`` and ``intervals`` of nlme 3.1-162 for the same model."""
+    orthodont = interlace.datasets.load("orthodont")
+    result = interlace.fit("distance ~ age", orthodont, residual="ar1(age | Subject)")
+    found = interlace.autocorrelation(result, residuals="pearson")["acf"]
+    np.testing.assert_allclose(found, [0.6775992, 0.7149952, 0.6157975], rtol=1e-5)
+    found = interlace.autocorrelation(result)["acf"]
+    np.testing.assert_allclose(found, [-0.2383373, 0.4650098, 0.1330827], rtol=1e-5)
+    found = interlace.semivariogram(result, residuals="pearson")["semivariance"]
+    np.testing.assert_allclose(found, [0.2973327, 0.2726335, 0.4007459], rtol=1e-5)
+    rho = result.tidy("ran_pars", conf_int=True).set_index("term").loc["rho"]
+    np.testing.assert_allclose(
+        [rho["conf.low"], rho["estimate"], rho["conf.high"]],
+        [0.542309, 0.6984056, 0.8078961],
+        rtol=3e-5,
+    )
+
+
 def test_many_distances_are_put_into_classes() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"id": np.repeat(np.arange(40), 4), "t": rng.uniform(0, 9, 160)})
