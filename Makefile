@@ -8,7 +8,7 @@
 #   make check    style, types (of the scripts of the pages, too), import rules, examples
 #   make docs     the documentation site, every page executed: docs/_build/html
 #   make slow     statistical checks that take minutes, and 90,000 damaged and made-up files
-#   make study    the simulation study of intervals and tests (seven minutes), and its page
+#   make study    the simulation studies of intervals and tests (a quarter of an hour), and their pages
 #   make bench    time interlace beside the other packages that are installed
 #   make bench-large   the largest fits and their memory, 15 minutes; SCALE=0.01 runs a small one
 #   make clean    remove the environments and everything made
@@ -77,6 +77,7 @@ docs: $(VENV)/.docs
 
 study: $(VENV)/.test
 	$(BIN)/python -m studies.coverage
+	$(BIN)/python -m studies.general.coverage
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

@@ -242,9 +242,10 @@ def fit(
 def _refuse_residual(options: Options, *, linear: bool) -> None:
     """Refuse a residual structure of a generalised model."""
     if not linear:
+        link = "" if options.link is None else f" with link={options.link!r}"
         raise InterlaceError(
-            f"residual= is for Gaussian responses, not family={options.family!r} with "
-            f"link={options.link!r}: leave it out"
+            f"residual= is for Gaussian responses, not family={options.family!r}{link}: leave it "
+            f"out"
         )
     _refuse_generalised(options)
 

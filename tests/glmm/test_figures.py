@@ -56,3 +56,10 @@ def test_linear_models_are_refused_in_words():
     for name in ("quantile_residuals", "rootogram", "calibration"):
         with pytest.raises(InterlaceError, match=f"plot_{name} is made for generalised models"):
             getattr(plots, f"plot_{name}")(linear)
+
+
+def test_coefficients_of_one_fit_or_several():
+    one, other = fitted(0), fitted(INDEX["glmm_probit_cbpp"])
+    plots.plot_coef(one).draw()
+    found = plots.plot_coef({"logit": one, "probit": other}).data
+    assert set(found["model"]) == {"logit", "probit"} and len(found) == 6

@@ -99,3 +99,70 @@ def test_quadrature_at_lme4_s_optimum_has_its_absolute_likelihood():
     assert abs(result.llf - g["loglik_absolute"]["nAGQ_9"]) < 1e-6
     names = [spelled(name) for name in g["fixef"]]
     np.testing.assert_allclose(result.fe_params[names], list(g["fixef"].values()), atol=3e-6)
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=ids(CASES))
+def test_covariances_tests_and_criteria_are_the_reference_s(index):
+    result, g = fitted(index), golden(CASES[index].file)
+    if "fits" in g:
+        assert result.nparams == len(g["fits"]["nAGQ_1"]["estimate"])
+        return
+    part = g.get("conditional", g)
+    table = result.coef_table()
+    names = [spelled(name) for name in part["z"]]
+    np.testing.assert_allclose(table.loc[names, "statistic"], list(part["z"].values()), rtol=1e-4)
+    np.testing.assert_allclose(
+        table.loc[names, "p"], list(part["p"].values()), rtol=5e-3, atol=1e-12
+    )
+    vcov = part.get("vcov") or part["vcov_hessian"]
+    values = np.array(vcov["values"])
+    own = result.cov_params().loc[names, names].to_numpy()
+    size = np.sqrt(np.outer(np.diag(own), np.diag(own)))
+    assert np.abs((own - values) / size).max() < 2e-4
+    assert result.nparams == g["npar"]
+    assert result.aic == pytest.approx(g["AIC"], abs=1e-5)
+    assert result.bic == pytest.approx(g["BIC"], abs=1e-5)
+
+
+CANONICAL = [
+    i
+    for i, case in enumerate(CASES)
+    if "lme4" in golden(case.file) and golden(case.file)["link"] in ("logit", "log")
+    if golden(case.file)["family"].lower().split("(")[0] in ("binomial", "poisson")
+]
+
+
+@pytest.mark.parametrize("index", CANONICAL, ids=[CASES[i].file for i in CANONICAL])
+def test_with_canonical_links_lme4_agrees_too(index):
+    """To what its optimum and the differences of its Hessian are worth."""
+    result, g = fitted(index), golden(CASES[index].file)["lme4"]
+    names = [spelled(name) for name in g["fixef"]]
+    assert abs(result.criterion - g["minus2logLik"]) < 1e-5
+    np.testing.assert_allclose(result.fe_params[names], list(g["fixef"].values()), atol=1e-4)
+    np.testing.assert_allclose(result.fe_bse[names], list(g["se_hessian"].values()), rtol=1e-2)
+    np.testing.assert_allclose(np.sort(result.theta), np.sort(list(g["theta"].values())), atol=1e-4)
+
+
+def test_modes_rows_and_residuals_by_quadrature_are_lme4_s():
+    g, result = golden("cbpp_agq9.glmm"), fitted(0, 9)
+    names = [spelled(name) for name in g["se"]]
+    np.testing.assert_allclose(result.fe_bse[names], list(g["se"].values()), rtol=1e-4)
+    assert result.theta == pytest.approx(g["theta"]["herd.(Intercept)"], abs=1e-5)
+    effects, own = g["ranef"], result.random_effects["herd"]
+    modes = own.set_axis(own.index.astype(str))[effects["grp"]]
+    np.testing.assert_allclose(modes, effects["mode"], atol=2e-5)
+    sd = result.random_effects_se["herd"].set_axis(own.index.astype(str))[effects["grp"]]
+    np.testing.assert_allclose(sd, effects["cond_sd"], rtol=1e-4)
+    at = np.array(g["obs_index_1based"]) - 1
+    np.testing.assert_allclose(result.fittedvalues[at], g["fitted"], rtol=1e-4)
+    np.testing.assert_allclose(result.predict(type="link")[at], g["linear_predictor"], rtol=1e-4)
+    for kind in ("deviance", "pearson", "response"):
+        np.testing.assert_allclose(
+            result.residuals(kind)[at], g[f"resid_{kind}"], rtol=1e-3, atol=2e-5
+        )
+    new, p = pd.DataFrame(g["predict"]["newdata"]), g["predict"]
+    np.testing.assert_allclose(result.predict(new), p["response_re_form_NULL"], rtol=1e-4)
+    alone = result.predict(new, False, type="link")
+    np.testing.assert_allclose(alone, p["link_re_form_NA"], rtol=1e-4)
+    more = fitted(0, 50)
+    assert abs(more.llf - g["loglik_absolute"]["nAGQ_50"]) < 1e-4

@@ -285,11 +285,45 @@ BAD = {
 }
 
 
+BAD |= {
+    "more events than digits": (
+        "count ~ x",
+        changed("count", 2, 2e12),
+        POISSON,
+        r"holds 2e\+12 in row 2.*counts above 1e\+12 leave a likelihood no digits",
+    ),
+    "more trials than digits": (
+        "yes ~ x",
+        changed("size", 2, 1e15),
+        {**BINOMIAL, "trials": "size"},
+        r"trials must be 1e\+12 at most, but row 2.*family='beta'",
+    ),
+    "R's pairs of counts": (
+        "cbind(yes, size - yes) ~ x",
+        frame(),
+        BINOMIAL,
+        "calls 'cbind'.*: write the successes as the response, and name the column of trials",
+    ),
+    "residuals of counts": (
+        "count ~ x",
+        frame(),
+        {**POISSON, "residual": "ar1(h | g)"},
+        "not family='poisson': leave it out",
+    ),
+    "R's name of zero inflation": (
+        "count ~ x",
+        frame(),
+        {**POISSON, "ziformula": "~ 1"},
+        "no zero inflation, which is not there",
+    ),
+}
+
+
 @pytest.mark.parametrize("case", BAD.values(), ids=list(BAD))
 def test_bad_input_is_refused_in_words(case):
     formula, data, options, message = case
     with pytest.raises(InterlaceError, match=message):
-        interlace.fit(formula, data, groups="g", **options)
+        interlace.fit(formula, data, groups=None if "|" in formula else "g", **options)
 
 
 def test_quadrature_needs_one_factor_and_few_columns():
@@ -384,3 +418,41 @@ def test_links_with_bounded_domains_begin_inside_them():
         assert interlace.fit("count ~ x", d, groups="g", family="poisson", link=link).converged
     for family, link in (("gamma", "inverse"), ("gamma", "identity"), ("inverse-gaussian", "log")):
         assert interlace.fit("cost ~ x", d, groups="g", family=family, link=link).converged
+
+
+@pytest.mark.filterwarnings("ignore:singular fit")
+def test_separation_at_the_reference_level_names_the_level():
+    """All coefficients are infinite then, though one level alone is at fault."""
+    d = frame(120).assign(arm=np.array(["a", "b", "c"])[np.arange(120) % 3])
+    d["yes"] = np.where(d.arm == "a", 0, d.yes)
+    with pytest.warns(interlace.SeparationWarning, match="every row with arm = a has yes = 0: "):
+        fit = interlace.fit("yes ~ arm", d, groups="g", family="binomial")
+    assert {one.name for one in fit.separated} == {"Intercept", "arm[T.b]", "arm[T.c]"}
+    with pytest.warns(interlace.SeparationWarning, match="every row with arm = a has yes = 1: "):
+        interlace.fit("yes ~ arm", d.assign(yes=1 - d.yes), groups="g", family="binomial")
+
+
+@pytest.mark.filterwarnings("ignore:the fit did not converge")
+def test_a_slope_that_separates_every_level_says_that_its_variance_runs_off():
+    d = frame(120)
+    d["yes"] = ((d.x > 0) ^ (d.g.astype(int) % 2 == 0)).astype(int)
+    with pytest.warns(interlace.SeparationWarning, match="'x' by 'g' has grown to .* leave 'x'"):
+        interlace.fit("yes ~ 1 + (0 + x | g)", d, family="binomial")
+    d["yes"] = (d.g.astype(int) % 2).where(d.index > 0, 1)  # one row alone is not like its level
+    with pytest.warns(interlace.SeparationWarning, match="'Intercept' by 'g' has grown to"):
+        interlace.fit("yes ~ 1", d, groups="g", family="binomial")
+
+
+@pytest.mark.parametrize("size", [1e6, 1e8])
+def test_rounding_of_large_counts_is_no_failure(size):
+    """Where rounding hides what steps gain, the derivatives say that there is no more."""
+    rng, g = np.random.default_rng(0), np.repeat(np.arange(30), 10)
+    x = rng.normal(size=300)
+    eta = 0.3 * x + 0.4 * rng.normal(size=30)[g] + 0.2 * rng.normal(size=300)
+    d = pd.DataFrame({"g": g, "x": x, "y": np.round(size * np.exp(eta)), "log": eta})
+    found = interlace.fit("y ~ x + (1 | g)", d, family="negative-binomial")
+    assert found.converged
+    small = interlace.fit(
+        "y ~ x + (1 | g)", d.assign(y=np.round(1e4 * np.exp(eta))), family="negative-binomial"
+    )
+    assert found.fe_params["x"] == pytest.approx(small.fe_params["x"], abs=1e-3)

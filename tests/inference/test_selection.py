@@ -194,6 +194,35 @@ def test_equal_fits_pool_to_themselves() -> None:
     assert "2 imputed data sets" in repr(found) and "<table" in found._repr_html_()
 
 
+def test_generalised_fits_are_pooled() -> None:
+    ticks = interlace.datasets.load("grouseticks")
+    formula = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD)"
+    rng = np.random.default_rng(2)
+    fits = [
+        interlace.fit(
+            formula,
+            ticks.assign(cHEIGHT=ticks["cHEIGHT"] + rng.normal(0, 10, len(ticks))),
+            family="negative-binomial",
+        )
+        for _ in range(3)
+    ]
+    found = interlace.pool(fits)
+    by_hand = pooled(
+        np.array([f.fe_params for f in fits]),
+        np.array([f.fe_bse for f in fits]) ** 2,
+        np.full((3, 4), np.inf),
+    )
+    assert_allclose(found.table["se"], by_hand["se"])
+    assert_allclose(found.table["df"], by_hand["df"])
+    assert list(found.variances.index) == ["sd_Intercept|BROOD", "size"]
+    assert_allclose(found.variances["size"], np.mean([f.dispersion for f in fits]))
+    linear = interlace.fit(formula, ticks)
+    with pytest.raises(InterlaceError, match="fits of one family and link"):
+        interlace.pool([fits[0], linear])
+    with pytest.raises(InterlaceError, match="fits of one family and link"):
+        interlace.pool([fits[0], fits[0].update(family="poisson")])
+
+
 def test_what_cannot_be_pooled() -> None:
     sleep = interlace.datasets.load("sleepstudy")
     one = interlace.fit("Reaction ~ Days + (1 | Subject)", sleep)

@@ -16,6 +16,8 @@ from interlace.errors import InterlaceError
 # Parts of a formula: left of the tilde, the fixed side, offset() terms, left and right of the bars.
 Part: TypeAlias = Literal["response", "fixed", "offset", "slopes", "groups"]
 PARTS: tuple[Part, ...] = get_args(Part)
+# Functions of R's formulas that a formula has no use for, and the way here.
+_OF_R = {"cbind": ": write the successes as the response, and name the column of trials by trials="}
 # Names that a formula may use without any data.
 _KNOWN = frozenset({*TRANSFORMS, *dir(builtins)})
 
@@ -79,7 +81,7 @@ def columns_read(
         for name in sorted(called - known - present):
             raise InterlaceError(
                 f"the formula calls '{name}', which is not a function it knows"
-                f"{hint(name, [*TRANSFORMS, *(context or {})])}"
+                f"{_OF_R.get(name) or hint(name, [*TRANSFORMS, *(context or {})])}"
             )
         for name in sorted(read - known - present):
             raise InterlaceError(f"{table.title} has no column '{name}'{hint(name, table.names)}")

@@ -17,11 +17,12 @@ import pandas as pd
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.chance import KEPT, Chances, chances, law_chances, limits_of
 from interlace.diagnostics.changes import Influence, measures
+from interlace.diagnostics.general_leftout import estimate_without
 from interlace.diagnostics.general_leverage import by_unit
 from interlace.diagnostics.units import is_rows, unit_index, unit_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import entry_names
-from interlace.glmm.estimate import GeneralEstimate, estimate_general
+from interlace.glmm.estimate import GeneralEstimate
 from interlace.glmm.leverage import Leverage
 from interlace.machine.progress import counter
 from interlace.model.drawn import law_at
@@ -139,7 +140,7 @@ def _refits(
     with counter(len(units), progress, what="refits", unit="deletions") as advance:
         for i, rows in enumerate(units):
             try:
-                after = _values(model, _without(model, rows))
+                after = _values(model, estimate_without(model, rows))
             except InterlaceError as error:
                 notes[i] = str(error)
             else:
@@ -147,26 +148,6 @@ def _refits(
                     found[name][i] = value
             advance(1)
     return found, notes
-
-
-def _without(model: FittedGeneralModel, rows: Codes) -> GeneralEstimate:
-    """The model fitted without some rows.
-
-    Raises
-    ------
-    InterlaceError
-        It has no fit.
-    """
-    problem = model.estimate.problem
-    keep = np.setdiff1d(np.arange(problem.rows.n), rows)
-    less = problem.some(keep)
-    less = less.responding(less.y)
-    if np.linalg.matrix_rank(less.rows.X) < less.rows.p:
-        raise InterlaceError("the fixed effects are rank deficient without it")
-    found = estimate_general(less, model.estimate.approximation, near=model.estimate)
-    if not found.convergence.converged:
-        raise InterlaceError(f"the search did not converge: {found.convergence.message}")
-    return found
 
 
 def _values(model: FittedGeneralModel, estimate: GeneralEstimate) -> _Values:

@@ -148,7 +148,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Predict rows by fits without them; see the method ``cross_validate``."""
     design = design_of(result)
-    sets, labels, what = _folds(design, by, k, seed)
+    sets, labels, what = folds(design, by, k, seed)
     estimate = result.estimate
     refitted = _without(design, estimate, sets, progress, what)
     predicted = np.full(len(design.y), np.nan)
@@ -184,10 +184,16 @@ def cross_validate(
     return CrossValidation(table, what, {labels[i]: why for i, why in refitted.notes.items()})
 
 
-def _folds(
+def folds(
     design: Design, by: int | str, k: int | None, seed: Seed
 ) -> tuple[list[Codes], list[object], str]:
-    """Rows of every fold, their labels, and what is left out, in words."""
+    """Rows of every fold, their labels, and what is left out, in words.
+
+    Raises
+    ------
+    InterlaceError
+        No such factor, or a number of parts that is not between 2 and that of the units.
+    """
     if isinstance(by, str) and by != "rows":
         sets = unit_rows(design, by)
         labels = unit_index(design, by).tolist()

@@ -470,12 +470,16 @@ def _certificate(found: Minimum[Seen], gradient: Floats, hessian: Floats, Q: Flo
     gain = float((0.5 * slope[live] ** 2 / values[live]).sum())
     falls = bool((values < -1e-4 * largest).any())
     message = found.message
+    # Where values are so large that rounding hides what is gained, derivatives still tell.
+    hidden = found.outcome is Outcome.STUCK and not falls and gain <= _LEFT
     if found.converged and falls:
         message = "the criterion falls along a direction of negative curvature"
     elif found.converged and gain > _LEFT:
         message = f"the second derivatives promise a further {gain:.2g}"
+    elif hidden:
+        message = "no step reduces the criterion, and its derivatives promise nothing more"
     return Convergence(
-        converged=found.converged and not falls and gain <= _LEFT,
+        converged=hidden or (found.converged and not falls and gain <= _LEFT),
         message=message,
         gradient=gradient,
         newton_eigenvalues=values,

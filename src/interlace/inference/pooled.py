@@ -11,14 +11,16 @@ import pandas as pd
 from interlace.choices import Ddf
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
+from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.inference.correlated import TestedStructuredModel
+from interlace.inference.general import TestedGeneralModel
 from interlace.inference.profiles.structured import Numbers, covariance_names
 from interlace.inference.tables import two_sided
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level, reach
 from interlace.sums.terms import Floats
 
-Pooling = TestedModel | TestedStructuredModel
+Pooling = TestedModel | TestedStructuredModel | TestedGeneralModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,8 @@ class Pooled:
         increase of the variance by missing values, and ``fmi``, the fraction of information that is
         missing.
     variances
-        Standard deviations and correlations of the random effects, and ``sigma``: means.
+        Standard deviations and correlations of the random effects, and ``sigma`` or what the
+        family has beside the mean: means.
     m
         Imputations.
     """
@@ -70,7 +73,7 @@ def pool(results: Iterable[Pooling], *, ddf: Ddf | None = None, level: float = 0
     Raises
     ------
     InterlaceError
-        Fewer than two fits, or fits with different coefficients.
+        Fewer than two fits, or fits with different coefficients, families or links.
 
     Notes
     -----
@@ -151,8 +154,10 @@ def pooled(estimates: Floats, variances: Floats, df: Floats) -> dict[str, Floats
 
 def _check(fits: list[Pooling]) -> None:
     for fit in fits:
-        if not isinstance(fit, TestedModel | TestedStructuredModel):
-            raise InterlaceError(f"pool takes fits of linear models, not {type(fit).__name__}")
+        if not isinstance(fit, TestedModel | TestedStructuredModel | TestedGeneralModel):
+            raise InterlaceError(f"pool takes fitted models, not {type(fit).__name__}")
+        if type(fit) is not type(fits[0]) or _family(fit) != _family(fits[0]):
+            raise InterlaceError("pool takes fits of one family and link")
     if len(fits) < 2:
         raise InterlaceError(
             f"pool needs two or more fits, one for each imputation, not {len(fits)}"
@@ -166,10 +171,20 @@ def _check(fits: list[Pooling]) -> None:
             )
 
 
+def _family(fit: Pooling) -> object:
+    """Family and link of a fit, where it has them."""
+    return fit.family if isinstance(fit, TestedGeneralModel) else None
+
+
 def _variances(fits: list[Pooling]) -> pd.Series:
     """Means of standard deviations, correlations and sigma, or what stands for that."""
     parts = []
     for fit in fits:
+        if isinstance(fit, TestedGeneralModel):
+            reader = GeneralParameters(fit)
+            own = pd.Series(reader.values(fit.estimate), index=reader.names)
+            parts.append(own.iloc[len(fit.fe_params) :])
+            continue
         if isinstance(fit, TestedStructuredModel):
             names, numbers = covariance_names(fit), Numbers(fit.estimate)
             parts.append(pd.Series(numbers.all(fit.estimate.x)[0], index=names))

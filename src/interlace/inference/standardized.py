@@ -16,12 +16,21 @@ from interlace.sums.terms import Floats
 
 
 def standardized_table(
-    model: Labelled[Any], design: Design, reference: Reference, *, level: float
+    model: Labelled[Any],
+    design: Design,
+    reference: Reference,
+    *,
+    level: float,
+    unit: float | None = None,
 ) -> pd.DataFrame:
-    """Coefficient table in standard units; see the method ``standardized``."""
+    """Coefficient table in standard units, see the method ``standardized``.
+
+    ``unit`` is that of the response, by default its standard deviation.
+    """
     table = coefficient_table(model.estimate, reference, level=level)
     names = list(model.estimate.A.names)
-    scale = _scales(design)[columns_kept(design.names, names)] / float(np.std(design.y, ddof=1))
+    unit = float(np.std(design.y, ddof=1)) if unit is None else unit
+    scale = _scales(design)[columns_kept(design.names, names)] / unit
     for column in ("estimate", "se", "lower", "upper"):
         table[column] = table[column] * scale
     return table.drop(index=[name for name in names if name == "Intercept"])

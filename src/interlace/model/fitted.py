@@ -429,7 +429,8 @@ def require_linear(result: object, verb: str) -> None:
             )
         raise InterlaceError(
             f"{verb} is made for linear models, and this is a generalised one "
-            f"({type(result).__name__}): its residuals and tests follow its family"
+            f"({type(result).__name__}): its residuals and tests follow its family: see "
+            f"result.residuals(), augment() and plot()"
         )
 
 

@@ -46,6 +46,8 @@ from interlace.sums.crossprod import Codes, CrossProducts
 from interlace.sums.terms import Floats
 
 # Families whose dispersion multiplies the variance function.
+# Standard deviation of linear predictors of probabilities from which on it runs off.
+_FAR = 20.0
 DISPERSED = ("gaussian", "gamma", "inverse-gaussian")
 
 
@@ -115,7 +117,7 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     outcome = read_outcome(spec, data, options, family)
     problem = problem_at(outcome, options, family)
     approximation = approximation_of(options, problem)
-    _refuse_pure(problem)
+    refuse_pure(problem)
     if problem.rows.dropped:
         warn(
             f"the fixed effects are rank deficient; dropped: {', '.join(problem.rows.dropped)}",
@@ -151,7 +153,7 @@ def re_estimated(model: FittedGeneralModel, y: Floats) -> tuple[Design, GeneralE
     name = model.formula.response
     outcome = with_response(y, held, trials, model.options, model.family, name)
     new = problem.responding(outcome.y)
-    _refuse_pure(new)
+    refuse_pure(new)
     approximation = model.estimate.approximation
     return outcome.design, estimate_general(new, approximation, near=model.estimate)
 
@@ -176,7 +178,7 @@ def re_drawn(model: FittedGeneralModel, design: Design, rows: Codes) -> GeneralE
         offset=old.offset[rows],
         precision=None if options.fixed_prior is None else _precision(working, options.fixed_prior),
     )
-    _refuse_pure(new)
+    refuse_pure(new)
     return estimate_general(new, model.estimate.approximation, near=_moved(model.estimate, new))
 
 
@@ -193,8 +195,14 @@ def _moved(estimate: GeneralEstimate, problem: Problem) -> GeneralEstimate | Non
     return replace(estimate, problem=problem, x=x, u=zeros(problem), optimum=None)
 
 
-def _refuse_pure(problem: Problem) -> None:
-    """Refuse grouping factors whose levels are each all 0 or all 1."""
+def refuse_pure(problem: Problem) -> None:
+    """Refuse grouping factors whose levels are each all 0 or all 1.
+
+    Raises
+    ------
+    InterlaceError
+        There is one.
+    """
     for group in pure_groups(problem):
         raise InterlaceError(
             f"every level of '{group}' is all 0 or all 1: its variance has no finite estimate; "
@@ -286,6 +294,8 @@ def _warn(model: FittedGeneralModel) -> None:
             f"the fit did not converge: {estimate.convergence.message}{_at_the_edge(model)}",
             ConvergenceWarning,
         )
+    if grown := _running_off(model):
+        warn(grown, SeparationWarning)
     if estimate.is_singular:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
         warn(
@@ -306,6 +316,23 @@ def _at_the_edge(model: FittedGeneralModel) -> str:
     )
 
 
+def _running_off(model: FittedGeneralModel) -> str:
+    """What is said of random effects whose variance grows as long as the search goes on."""
+    estimate = model.estimate
+    sizes = estimate.A.basis.root_mean_squares
+    parts = zip(estimate.A.terms, estimate.user_templates, sizes, strict=True)
+    for term, T, size in parts:
+        sd = np.sqrt((T**2).sum(axis=1))
+        for name, own, far in zip(term.columns, sd, sd * size > _FAR, strict=True):
+            if far and model.family.name == "binomial":
+                return (
+                    f"the standard deviation of '{name}' by '{term.group}' has grown to "
+                    f"{own:.3g}: where nearly every level's rows are separated it has no finite "
+                    f"estimate; leave '{name}' out of the term, or merge levels"
+                )
+    return ""
+
+
 def _separation_messages(model: FittedGeneralModel) -> Iterator[str]:
     """Which rows leave coefficients without finite estimates, and the way out."""
     response = model.formula.response
@@ -317,7 +344,28 @@ def _separation_messages(model: FittedGeneralModel) -> Iterator[str]:
     names = [one.name for one in model.separated if one.value is None]
     if names:
         along = " and ".join(f"'{name}'" for name in names)
-        yield _infinite(f"the rows are separated along {along}", names, model)
+        why = _of_reference_level(model) or f"the rows are separated along {along}"
+        yield _infinite(why, names, model)
+
+
+def _of_reference_level(model: FittedGeneralModel) -> str:
+    """The level of a factor, without a column of its own, whose rows have one response alone."""
+    design, problem = require_rows(model.design, "separated"), model.estimate.problem
+    side = model.encoding.fixed
+    for term in side.terms:
+        levels = side.categories.get(term.factors[0]) if len(term.factors) == 1 else None
+        columns = list(term.columns)
+        if levels is None or len(columns) != len(levels) - 1:
+            continue
+        own = ~design.X[:, columns].any(axis=1)  # of codings by dummy variables
+        named = any(one.name == side.names[c] for one in model.separated for c in columns)
+        if named and np.isin(design.X[:, columns], (0.0, 1.0)).all() and own.any():
+            for value, alike in ((0, problem.y == 0.0), (1, problem.y == problem.trials)):
+                if alike[own].all() and (value == 0 or model.family.name == "binomial"):
+                    level = levels.tolist()[0]
+                    response = model.formula.response
+                    return f"every row with {term.label} = {level} has {response} = {value}"
+    return ""
 
 
 def _infinite(why: str, names: Sequence[str], model: FittedGeneralModel) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from interlace.design import frame
 from interlace.design.complete import CompleteRows
 from interlace.design.design import Design, read_design, refuse_constant, refuse_saturated
-from interlace.design.encode import Encoded
+from interlace.design.encode import Context, Encoded
 from interlace.design.formula import MixedFormula
 from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
@@ -24,6 +24,8 @@ from interlace.sums.terms import Floats
 _COUNTS = ("poisson", "negative-binomial")
 # Means of weights beyond which a likelihood is nothing to a search, or all rounding error.
 _LIGHT, _HEAVY = 1e-8, 1e12
+# Counts and trials up to which a log-likelihood has digits left.
+_MOST = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     InterlaceError
         Data that cannot be used, or a response that the family cannot have.
     """
-    _check_arguments(options, family)
+    check_arguments(options, family)
     extra = {name: getattr(options, name) for name in ("weights", "offset", "trials", "exposure")}
     respond = _successes if family.name == "binomial" else None
     design, rows = read_design(formula, data, extra, options.missing, None, respond)
@@ -80,6 +82,24 @@ def _check_weights(weights: Floats | None) -> None:
         )
 
 
+def read_rows(
+    formula: MixedFormula,
+    data: object,
+    given: Mapping[str, str | ArrayLike | None],
+    missing: str,
+    context: Context | None,
+) -> tuple[Design, Floats | None]:
+    """Rows of a design whose responses do not matter, the exposure in the offset, and their trials.
+
+    ``given`` has the arguments by row: ``weights, offset, trials, exposure``.
+    """
+    extra = dict(given)
+    design, rows = read_design(formula, data, extra, missing, context)
+    refuse_saturated(design.X)
+    offset = _exposed(design.offset, extra["exposure"], rows)
+    return replace(design, offset=offset), _trials(extra["trials"], rows)
+
+
 def with_response(
     y: Floats, held: Design, trials: Floats | None, options: Options, family: Family, name: str
 ) -> Outcome:
@@ -99,8 +119,14 @@ def _outcome(design: Design, y: Floats, trials: Floats | None) -> Outcome:
     return Outcome(replace(design, y=proportions), y, trials)
 
 
-def _check_arguments(options: Options, family: Family) -> None:
-    """Refuse arguments that mean nothing for the family."""
+def check_arguments(options: Options, family: Family) -> None:
+    """Refuse arguments that mean nothing for the family.
+
+    Raises
+    ------
+    InterlaceError
+        Trials of another family than the binomial, an exposure without a log link.
+    """
     if options.trials is not None and family.name != "binomial":
         raise InterlaceError(
             f"trials= belongs to family='binomial', not {family.name!r}: leave it out"
@@ -219,6 +245,8 @@ def _count(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     title = "Poisson" if place.family.name == "poisson" else "negative binomial"
     why = f"a {title} response counts events; give rates as counts with exposure="
     place.refuse(y, (y < 0.0) | (y % 1.0 != 0.0), why)
+    large = f"counts above {_MOST:g} leave a likelihood no digits; model their logarithm, or take "
+    place.refuse(y, y > _MOST, f"{large}family='gamma'")
     if not y.any():
         raise InterlaceError(
             f"the response '{place.name}' is 0 in every row: nothing can be estimated"
@@ -298,5 +326,11 @@ def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole:
         raise InterlaceError(
             f"{name} must be {kind}, but {rows.name(row, 'the data')} has {values[row]:g}: leave "
             f"such rows out"
+        )
+    if whole and (values > _MOST).any():
+        row = int(np.argmax(values > _MOST))
+        raise InterlaceError(
+            f"{name} must be {_MOST:g} at most, but {rows.name(row, 'the data')} has "
+            f"{values[row]:g}: more leave a likelihood no digits; model the share, by family='beta'"
         )
     return values

@@ -11,13 +11,30 @@ from interlace.model.generalised import fit_general
 from interlace.results.general_means import GeneralMeans
 from interlace.results.general_reports import GeneralReports
 from interlace.results.general_responses import GeneralResponses, as_result
+from interlace.results.general_selection import GeneralSelection
 from interlace.results.general_variances import GeneralVariances
 from interlace.results.result import CrossedLMEResult
 from interlace.results.saved import Saved
 
+# Verbs of linear models that generalised ones do not have: why, or what there is.
+INSTEAD = {
+    "bootstrap_se": "bootstrap(statistic=) has the standard error of any function of a fit",
+    "caic": "the degrees of freedom of a conditional AIC are derived for normal responses; aic is "
+    "that of new groups, and cross_validate() predicts rows of the same ones",
+    "marginal": "predict(), emmeans(type='response') and emtrends() have means and slopes with "
+    "their errors",
+    "report": "summary() and tidy() have its numbers",
+    "singular_report": "ranova() tests every random effect, and summary() names those without "
+    "variance",
+    "step": "it eliminates by F tests; compare models by anova(), ranova() and interlace.anova()",
+    "vcov_theta": "tidy(effects='ran_pars') has standard errors, profile() what is not symmetric",
+}
+
 
 @dataclass(frozen=True, eq=False)
-class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralVariances, Saved):
+class CrossedGLMMResult(
+    GeneralMeans, GeneralReports, GeneralResponses, GeneralSelection, GeneralVariances, Saved
+):
     """A fitted generalised linear mixed model.
 
     Immutable and picklable (a pickled result leaves the data frame behind, not the rows used).
@@ -52,8 +69,8 @@ class CrossedGLMMResult(GeneralMeans, GeneralReports, GeneralResponses, GeneralV
         """Say of a verb of linear models that it is one."""
         if not name.startswith("_") and hasattr(CrossedLMEResult, name):
             raise AttributeError(
-                f"{name!r} is there for linear models only: a result of family="
-                f"{self.family.name!r} answers what dir(result) lists"
+                f"{name!r} is there for linear models only, not for family="
+                f"{self.family.name!r}: {INSTEAD.get(name, 'see what dir(result) lists')}"
             )
         raise missing_attribute(type(self).__name__, name, dir(type(self)))
 

@@ -15,11 +15,12 @@ from interlace.design.formula import parse
 from interlace.errors import InterlaceError, choose
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level
-from interlace.model.fitted import METHODS
+from interlace.model.fitted import METHODS, Options
 from interlace.model.simulate import Seed
 from interlace.results.shown import as_html, as_text
 
 if TYPE_CHECKING:
+    from interlace.glmm.families import Family
     from interlace.inference.power.asked import Asked
     from interlace.inference.power.sizes import Sizes
     from interlace.inference.power.truth import Spread
@@ -212,16 +213,22 @@ def power(
     design: object,
     fixed: Mapping[str, float],
     random: Mapping[str, Spread],
-    sigma: float,
+    sigma: float | None = None,
     test: Asked = None,
     n: int = 1000,
     *,
     sizes: Sizes | None = None,
-    ddf: Ddf = "satterthwaite",
-    method: FitMethod = "REML",
+    ddf: Ddf | None = None,
+    method: FitMethod | None = None,
     level: float = 0.95,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
+    family: str | Family = "gaussian",
+    link: str | None = None,
+    trials: str | ArrayLike | None = None,
+    exposure: str | ArrayLike | None = None,
+    dispersion: float | None = None,
+    quadrature: int = 1,
     seed: Seed = None,
     progress: bool | None = None,
     n_jobs: int = 1,
@@ -241,13 +248,17 @@ def power(
         columns, as a list or by name (``{"Intercept": 30, "x": 10}``), of independent effects; or
         their covariance, a square array or frame such as ``variance_components`` has.
     sigma
-        Standard deviation of the residuals.
+        Standard deviation of the residuals of a linear model.
     test, n, sizes, level, seed, progress, n_jobs
         As in :meth:`interlace.CrossedLMEResult.power`.
     ddf, method
-        How the simulated responses are fitted and tested.
-    weights, offset
+        How the simulated responses of a linear model are fitted and tested, by default by REML and
+        Satterthwaite's degrees of freedom.  Tests of other families are normal.
+    weights, offset, family, link, trials, exposure, quadrature
         As in :func:`interlace.fit`.
+    dispersion
+        The parameter that a family has beside the mean: the size of a negative binomial, the
+        dispersion of a Gamma, the precision of a beta.
 
     Returns
     -------
@@ -270,13 +281,44 @@ def power(
       test  power
     0    x   0.75
     """
-    method = choose("method", method, METHODS)
-    ways = inference.power.simulate
-    plan = ways.Plan(n, ddf, level, seed, progress, n_jobs)
     text = f"response {formula.lstrip()}" if formula.lstrip().startswith("~") else formula
-    template = ways.template_from(parse(text), design, weights, offset)
+    ways = inference.power.simulate
+    if family != "gaussian" or link is not None:
+        _refuse_linear(sigma=sigma, ddf=ddf, method=method)
+        options = Options(
+            text, family=family, link=link, trials=trials, exposure=exposure, quadrature=quadrature
+        )
+        plan = ways.Plan(n, "normal", level, seed, progress, n_jobs)
+        template = ways.template_from(
+            parse(text), design, weights=weights, offset=offset, trials=trials, exposure=exposure
+        )
+        general = inference.power.general
+        table = general.of_description(
+            template, options, fixed, random, dispersion, test, sizes, plan
+        )
+        return Power(table, plan.ddf, level)
+    method = choose("method", method or "REML", METHODS)
+    plan = ways.Plan(n, ddf or "satterthwaite", level, seed, progress, n_jobs)
+    _refuse_general(trials=trials, exposure=exposure, dispersion=dispersion)
+    if sigma is None:
+        raise InterlaceError("give sigma, the standard deviation of the residuals")
+    template = ways.template_from(parse(text), design, weights=weights, offset=offset)
     rows = template.design({})
     names = inference.power.study.names_of(rows)
     truth = inference.power.truth.described(rows, names, fixed, random, sigma)
     table = ways.simulated(template, truth, test, sizes, plan, reml=method == "REML")
     return Power(table, plan.ddf, level)
+
+
+def _refuse_linear(**given: object) -> None:
+    """Refuse what belongs to linear models."""
+    for name, value in given.items():
+        if value is not None and (name, value) not in (("ddf", "normal"), ("method", "ML")):
+            raise InterlaceError(f"{name}= belongs to family='gaussian': leave it out")
+
+
+def _refuse_general(**given: object) -> None:
+    """Refuse what belongs to other families."""
+    for name, value in given.items():
+        if value is not None:
+            raise InterlaceError(f"{name}= belongs to other families: name one by family=")

@@ -77,10 +77,15 @@ class GeneralParameters:
     @cached_property
     def estimate(self) -> Floats:
         """Values of the fit itself."""
-        return self.read(require_rows(self.result.design, "bootstrap"), self.result.estimate)
+        return self.values(self.result.estimate)
 
     def read(self, design: Design, estimate: GeneralEstimate) -> Floats:
         """Values of one replicate."""
+        return self.values(estimate)
+
+    @staticmethod
+    def values(estimate: GeneralEstimate) -> Floats:
+        """Values of an estimate, in the order of the names."""
         one = np.array(1.0)
         sizes = variance_parameters(estimate.A.terms, estimate.user_templates, one)[:-1]
         return np.concatenate((estimate.beta, sizes, np.exp(estimate.gamma)))

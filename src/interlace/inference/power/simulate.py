@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
+from interlace.batch.fits import slices
 from interlace.design.design import Design, assemble, column_of
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import Column, open_table, pick
 from interlace.design.reads import Part, columns_of
 from interlace.errors import InterlaceError, choose
-from interlace.inference.power.asked import Asked, tests_asked
+from interlace.inference.power.asked import Asked, Test, tests_asked
 from interlace.inference.power.sizes import Sizes, combinations, resized
-from interlace.inference.power.study import Study, run, tasks
+from interlace.inference.power.study import BLOCK, Study
 from interlace.inference.power.truth import Truth
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level
-from interlace.model.fitted import FittedModel
+from interlace.model.fitted import Labelled
 from interlace.model.responses import stand_in
-from interlace.model.simulate import Seed, seed_sequence
+from interlace.model.simulate import Block, Seed, blocks, seed_sequence
 from interlace.sums.terms import Floats
 
 # Name of the column that stands in for the response.
@@ -69,14 +71,17 @@ class Template:
         """Grouping columns."""
         return list(dict.fromkeys(name for term in self.formula.random for name in term.group))
 
-    def design(self, sizes: Mapping[str, int]) -> Design:
-        """The rows of a design of the given sizes; noise stands in for the response."""
+    def columns_of(self, sizes: Mapping[str, int]) -> dict[str, Column]:
+        """Columns of a design of the given sizes; noise stands in for the response."""
         columns, _ = resized(self.columns, self.factors, sizes) if sizes else (self.columns, None)
         n = len(next(iter(columns.values())))
-        noise = stand_in(n)
+        return {**columns, RESPONSE: stand_in(n)}
+
+    def design(self, sizes: Mapping[str, int]) -> Design:
+        """The rows of a design of the given sizes."""
         return assemble(
             self.formula,
-            {**columns, RESPONSE: noise},
+            self.columns_of(sizes),
             missing=self.missing,
             context=self.context,
             weights=self.extra["weights"],
@@ -84,26 +89,59 @@ class Template:
         )
 
 
-def template_of(result: FittedModel) -> Template:
-    """Rows used by a fit, as columns."""
+class AnyStudy(Protocol):
+    """A design with its tests, and how replicates are made of it."""
+
+    @property
+    def tests(self) -> Sequence[Test]: ...
+    @property
+    def each(self) -> int:
+        """Replicates of a task."""
+        ...
+
+    def p_values(self, blocks: Sequence[Block]) -> Floats:
+        """Of some replicates ``(B, tests)``; nan where a fit failed."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Some replicates of a study."""
+
+    study: AnyStudy
+    blocks: tuple[Block, ...]
+
+
+def run(task: Task) -> Floats:
+    """P-values ``(B, tests)`` of the replicates of a task; nan where a fit failed."""
+    return task.study.p_values(task.blocks)
+
+
+def tasks(study: AnyStudy, n: int, seed: np.random.SeedSequence) -> Iterator[Task]:
+    """All replicates, in tasks."""
+    found = list(blocks(seed, n))
+    for piece in slices(len(found), max(1, study.each // BLOCK)):
+        yield Task(study, tuple(found[piece]))
+
+
+def template_of(result: Labelled[Any], beside: Sequence[str] = ()) -> Template:
+    """Rows used by a fit, as columns; ``beside`` names arguments by row other than weights."""
     design, data = result.design, result.data
     if design is None or data is None:
         raise InterlaceError(
             "power simulates responses for the rows of the fit, and the result does not hold its "
             "data (it was unpickled, or fitted part by part): use interlace.power() with a design"
         )
-    given = {"weights": result.options.weights, "offset": result.options.offset}
+    given = {name: getattr(result.options, name) for name in ("weights", "offset", *beside)}
     kept = np.flatnonzero(design.kept)
     found = _template(result.formula, data, given, design.encoding.context)
     columns = {name: column[kept] for name, column in found.columns.items()}
     return Template(found.formula, columns, found.extra, context=found.context)
 
 
-def template_from(
-    formula: MixedFormula, design: object, weights: object = None, offset: object = None
-) -> Template:
-    """Columns of a design that has no response yet."""
-    return _template(formula, design, {"weights": weights, "offset": offset}, None)
+def template_from(formula: MixedFormula, design: object, **given: object) -> Template:
+    """Columns of a design that has no response yet, with arguments by row such as weights."""
+    return _template(formula, design, given, None)
 
 
 def _template(
@@ -132,8 +170,20 @@ def simulated(
     """Power of every test at every size; see :class:`interlace.results.planned.Power`."""
     if plan.ddf == "kenward-roger" and not reml:
         raise InterlaceError("ddf='kenward-roger' corrects fits by REML: use method='REML'")
-    wanted = list(combinations(sizes, template.factors))
-    studies = [_study(template, truth, asked, one, plan, reml) for one in wanted]
+
+    def study(one: Mapping[str, int]) -> Study:
+        return _study(template, truth, asked, one, plan, reml)
+
+    return tried(study, list(combinations(sizes, template.factors)), plan)
+
+
+def tried(
+    study_of: Callable[[Mapping[str, int]], AnyStudy],
+    wanted: Sequence[Mapping[str, int]],
+    plan: Plan,
+) -> pd.DataFrame:
+    """Power of every test at the sizes wanted."""
+    studies = [study_of(one) for one in wanted]
     root = seed_sequence(plan.seed)
     seeds = [
         np.random.SeedSequence([*root.generate_state(4).tolist(), i]) for i in range(len(wanted))
@@ -157,7 +207,7 @@ def _study(
 
 
 def _p_values(
-    study: Study, plan: Plan, seed: np.random.SeedSequence, advance: Callable[[int], None]
+    study: AnyStudy, plan: Plan, seed: np.random.SeedSequence, advance: Callable[[int], None]
 ) -> Iterator[Floats]:
     todo = list(tasks(study, plan.n, seed))
     for found in in_order(run, todo, n_workers(plan.n_jobs, len(todo))):
@@ -166,7 +216,7 @@ def _p_values(
 
 
 def _rows(
-    study: Study, p: Floats, sizes: Mapping[str, int], plan: Plan
+    study: AnyStudy, p: Floats, sizes: Mapping[str, int], plan: Plan
 ) -> Iterator[dict[str, object]]:
     """Shares of significant replicates with exact binomial intervals; failures count against."""
     for test, found in zip(study.tests, p.T, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import chdtrc, fdtrc
 
 from interlace.batch.degrees import MOST_EFFECTS, DenseRows, ManyTests, dense_rows, many_tests
-from interlace.batch.fits import Refits, off_boundary, slices, with_digits
+from interlace.batch.fits import Refits, off_boundary, with_digits
 from interlace.batch.refits import Responses, SharedDesign, weighted_columns
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
@@ -23,14 +23,14 @@ from interlace.inference.power.asked import Test
 from interlace.inference.power.truth import Truth
 from interlace.inference.satterthwaite import joint_df
 from interlace.inference.tables import reference, two_sided
-from interlace.model.simulate import Block, blocks
+from interlace.model.simulate import Block
 from interlace.solver.choose import choose_solver
 from interlace.sums.crossprod import cross_products
 from interlace.sums.terms import Floats
 
-# Numbers in the matrices of all random effects of a batch, replicates of a task of single fits, and
-# of one that is a batch at most.
-_NUMBERS, _SINGLES, _TOGETHER = 1 << 20, 16, 512
+# Numbers in the matrices of all random effects of a batch; replicates of a block, which are a task
+# of single fits; and those of a task that is a batch at most.
+_NUMBERS, BLOCK, _TOGETHER = 1 << 20, 16, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,22 @@ class Study:
         """Whether replicates are fitted and tested together."""
         few = sum(t.q for t in self.design.terms) <= MOST_EFFECTS
         return few and self.shared.batched
+
+    @property
+    def each(self) -> int:
+        """Replicates of a task."""
+        if not self.batched:
+            return BLOCK
+        q = sum(t.q for t in self.design.terms)
+        return int(np.clip(_NUMBERS // (q * (q + 8)), BLOCK, _TOGETHER))
+
+    def p_values(self, blocks: Sequence[Block]) -> Floats:
+        """Of some replicates ``(B, tests)``; nan where a fit failed."""
+        Y = np.concatenate([self.drawn(block) for block in blocks], axis=1)
+        responses = self.shared.rows.responses(Y)
+        if self.batched:
+            return _together(self, responses)
+        return np.array([_alone(self, responses, i) for i in range(len(responses))])
 
     @cached_property
     def dense(self) -> DenseRows:
@@ -102,35 +118,6 @@ class Study:
 def names_of(design: Design) -> tuple[str, ...]:
     """Coefficients of a design, redundant columns left out."""
     return cross_products(design).names
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Some replicates of a study."""
-
-    study: Study
-    blocks: tuple[Block, ...]
-
-
-def tasks(study: Study, n: int, seed: np.random.SeedSequence) -> Iterator[Task]:
-    """All replicates, in tasks."""
-    found = list(blocks(seed, n))
-    each = _SINGLES
-    if study.batched:
-        q = sum(t.q for t in study.design.terms)
-        each = int(np.clip(_NUMBERS // (q * (q + 8)), _SINGLES, _TOGETHER))
-    for piece in slices(len(found), max(1, each // _SINGLES)):
-        yield Task(study, tuple(found[piece]))
-
-
-def run(task: Task) -> Floats:
-    """P-values ``(B, tests)`` of the replicates of a task; nan where a fit failed."""
-    study = task.study
-    Y = np.concatenate([study.drawn(block) for block in task.blocks], axis=1)
-    responses = study.shared.rows.responses(Y)
-    if study.batched:
-        return _together(study, responses)
-    return np.array([_alone(study, responses, i) for i in range(len(responses))])
 
 
 def _alone(study: Study, responses: Responses, i: int) -> Floats:

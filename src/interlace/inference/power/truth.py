@@ -13,6 +13,7 @@ from interlace.design.design import Design
 from interlace.design.frame import hint
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate
+from interlace.glmm.estimate import GeneralEstimate
 from interlace.sums.terms import Floats, ReTerm
 
 # What a grouping factor may vary with: a standard deviation, several by column, or a covariance.
@@ -69,12 +70,17 @@ class Truth:
 
 def of_estimate(estimate: Estimate) -> Truth:
     """What a fit has found."""
+    return truth_of(estimate, estimate.sigma)
+
+
+def truth_of(estimate: Estimate | GeneralEstimate, sigma: float) -> Truth:
+    """What a fit has found, whose templates are relative to ``sigma``; 1 if they are not."""
     A = estimate.A
     pairs = zip(A.terms, estimate.user_templates, strict=True)
     return Truth(
         dict(zip(A.names, estimate.beta.tolist(), strict=True)),
         {(term.group, term.columns): T for term, T in pairs},
-        estimate.sigma,
+        sigma,
     )
 
 

@@ -1,0 +1,1 @@
+"""A simulation study of generalised models: see ``coverage``."""
