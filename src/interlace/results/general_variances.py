@@ -114,8 +114,7 @@ class GeneralVariances(TestedGeneralModel):
         Raises
         ------
         InterlaceError
-            An unknown parameter, a level outside (0, 1), or quadrature with several effects a
-            level.
+            An unknown parameter, or a level outside (0, 1).
 
         Examples
         --------
