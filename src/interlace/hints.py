@@ -75,6 +75,7 @@ RESULT_NAMES: dict[str, tuple[str, str, str]] = {
     "remove_data": ("statsmodels", "result.remove_data()", "a pickled result"),
     "zinf": ("glmmTMB", "fixef(model)$zi", "result.fe_params"),
     "simulateResiduals": ("DHARMa", "simulateResiduals()", "interlace.check_residuals(result)"),
+    "check_model": ("performance", "check_model(model)", "result.check()"),
     "vif": ("car", "vif(model)", "interlace.check_collinearity(result)"),
     "powerSim": ("simr", "powerSim(model)", "result.power()"),
     "powerCurve": ("simr", "powerCurve(model)", "result.power(sizes=...)"),
@@ -98,6 +99,13 @@ MODULE_NAMES: dict[str, tuple[str, str]] = {
     "modelsummary": ("modelsummary", "interlace.table(m1, m2)"),
     "tab_model": ("sjPlot", "interlace.table(m1, m2)"),
     "stargazer": ("stargazer", "interlace.table(m1, m2)"),
+    "check_model": ("performance", "result.check()"),
+    "check_normality": ("performance", "interlace.check_residuals(result), or result.check()"),
+    "check_outliers": ("performance", "interlace.check_influence(result)"),
+    "simulateResiduals": ("DHARMa", "interlace.check_residuals(result)"),
+    "vif": ("car", "interlace.check_collinearity(result)"),
+    "ggpredict": ("ggeffects", "interlace.plot_predictions(result, ...)"),
+    "plot_model": ("sjPlot", "interlace.plot_coef(result), or plot_predictions"),
 }
 
 # Arguments of functions elsewhere, and what to write here.
