@@ -18,8 +18,9 @@ import numpy as np
 from interlace.estimation.likelihood import criterion_value, degrees, residual_variance
 from interlace.solver.blocks import inner, solved
 from interlace.solver.equations import Equations, Exact, Solved
-from interlace.solver.exact import Factor, TermDerivatives
+from interlace.solver.exact import Factor
 from interlace.solver.probes import inflation
+from interlace.solver.reverse import TermDerivatives
 from interlace.solver.sharp import SharpFactor
 from interlace.sums.crossprod import Basis, CrossProducts
 from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack

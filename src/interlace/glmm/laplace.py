@@ -30,7 +30,8 @@ from interlace.glmm.further import Further, further
 from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.exact import Factor, Inverse, TermDerivatives
+from interlace.solver.exact import Factor, Inverse
+from interlace.solver.reverse import Reverse, TermDerivatives
 from interlace.sums.terms import Floats, pack, places
 
 
@@ -78,7 +79,12 @@ class Evaluation:
     @cached_property
     def derivatives(self) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives, per term."""
-        return self.factor.derivatives_from(self.inverse)
+        return self.reverse.terms
+
+    @cached_property
+    def reverse(self) -> Reverse:
+        """``C~`` where rows and derivatives need it."""
+        return self.factor.reverse(self.inverse)
 
     @cached_property
     def inverse(self) -> Inverse:
@@ -88,9 +94,7 @@ class Evaluation:
     @cached_property
     def leverages(self) -> Floats:
         """``z'C~z`` of every row: the conditional variance of its ``z'b``."""
-        first = self.factor.plan.chain[0]
-        blocks = self.derivatives[first].C
-        return self.problem.rows.own.forms(self.factor, self.inverse[0], blocks)
+        return self.problem.rows.own.forms(self.factor, self.inverse[0], self.reverse)
 
     @cached_property
     def moved(self) -> tuple[Floats, Floats]:

@@ -13,12 +13,13 @@ from typing import Protocol
 
 from interlace.solver import layout as layouts
 from interlace.solver import plan as plans
-from interlace.solver.exact import Factor, TermDerivatives, TermEffects, factorize
+from interlace.solver.exact import Factor, TermEffects, factorize
 from interlace.solver.iterative import IterativeFactor, iterate
 from interlace.solver.layout import Layout
 from interlace.solver.places import same_pairs
 from interlace.solver.plan import Plan, chain_with_most
 from interlace.solver.probes import Chance, Probes
+from interlace.solver.reverse import TermDerivatives
 from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats

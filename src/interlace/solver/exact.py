@@ -36,6 +36,7 @@ from interlace.solver.blocks import (
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.probes import WithoutChance
+from interlace.solver.reverse import Reverse, TermDerivatives
 from interlace.solver.scaled import diagonal_blocks, mirror_blocks, scale_columns, scale_rows
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.sums.crossprod import CrossProducts, group_sums
@@ -66,19 +67,6 @@ class TermEffects:
     b: Floats
     e: Floats
     u: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class TermDerivatives:
-    """Derivatives with respect to one template.
-
-    ``W`` is the trace part of half the gradient, ``PZZ`` the sum over levels of ``Z' P Z``, that
-    part of the derivative with respect to ``T T'``; ``C`` the diagonal blocks of ``C~`` (l, k, k).
-    """
-
-    W: Floats
-    PZZ: Floats
-    C: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +149,24 @@ class Factor(WithoutChance):
 
     def derivatives_from(self, inverse: Inverse) -> tuple[TermDerivatives, ...]:
         """:meth:`derivatives` from :meth:`inverse`, for whom needs that for more."""
+        return self.reverse(inverse, met=False).terms
+
+    def reverse(self, inverse: Inverse, *, met: bool = True) -> Reverse:
+        """:meth:`derivatives` from :meth:`inverse`, and what was found on the way.
+
+        ``met`` says whether that of :class:`Reverse` is wanted of a chain of one term too.
+        """
         C, unscaled = inverse
         found = {j: self._dense_derivatives(j, C, unscaled[j]) for j in self.plan.dense}
         blocks: dict[tuple[int, int], Floats] = {}
+        on_the_way: dict[int, Floats] = {}
+        only_traces = not met and len(self.plan.chain) == 1
         rows: dict[int, Floats] = {}
         for s in reversed(self.plan.chain):
-            found[s] = self._chain_derivatives(s, C, blocks, rows)
-        return tuple(found[j] for j in range(len(self.A.terms)))
+            found[s] = self._chain_derivatives(
+                s, C, blocks, rows, None if only_traces else on_the_way
+            )
+        return Reverse(tuple(found[j] for j in range(len(self.A.terms))), blocks, on_the_way)
 
     def inverse(self, *, fixed: bool) -> Inverse:
         """``C~ = Lambda C Lambda'`` on the remainder, and ``C`` itself on each dense term.
@@ -251,18 +250,24 @@ class Factor(WithoutChance):
         C: Floats,
         blocks: dict[tuple[int, int], Floats],
         rows: dict[int, Floats],
+        met: dict[int, Floats] | None,
     ) -> TermDerivatives:
         """Derivatives for an eliminated term; adds its blocks of ``C~`` for those nested in it.
 
-        ``blocks[s, t]`` is ``C~`` between each level of ``s`` and its parent in ``t`` (itself for
-        ``t = s``); ``rows[s]`` is ``C~`` between ``s`` and the remainder.
+        ``rows[s]`` is ``C~`` between ``s`` and the remainder; for the others see :class:`Reverse`.
+        ``met`` is ``None`` where only traces are wanted.
         """
         step = self.steps[s]
-        Y, around = self._sandwich(step, C, blocks, rows)
+        if met is None:
+            Y, around = step.tail.quadratic(C), dict[int, Floats]()
+        else:
+            Y, around = self._sandwich(step, C, blocks, rows)
         CKY = multiply(step.K, Y)
         blocks[s, s] = step.K + multiply(CKY, step.K)
-        if len(self.plan.chain) > 1:
-            rows[s] = -multiply(step.K, around.pop(-1))
+        if met is not None and -1 in around:
+            met[s] = around.pop(-1)
+        if met is not None and len(self.plan.chain) > 1:
+            rows[s] = -multiply(step.K, met[s])
             for t, Q in around.items():
                 blocks[s, t] = -multiply(step.K, Q)
         k = step.N.shape[1]
@@ -281,12 +286,11 @@ class Factor(WithoutChance):
     ) -> tuple[Floats, dict[int, Floats]]:
         """``Y = R C~ R'`` over the remainder and the later chain terms, and ``R C~`` by part.
 
-        Key ``-1`` is the remainder.
+        Key ``-1`` is the remainder; the latter is not known of sparse tails.
         """
-        if len(self.plan.chain) == 1:
-            return step.tail.quadratic(C), {}
         tail = step.tail
-        assert isinstance(tail, DenseTail)
+        if isinstance(tail, SparseTail):
+            return tail.quadratic(C), {}
         around = {-1: tail.apply(C)}
         for t, link in step.links.items():
             around[-1] = around[-1] + multiply(link.R, rows[t][link.parents])
@@ -295,7 +299,7 @@ class Factor(WithoutChance):
             for other, via in step.links.items():
                 Q = Q + multiply(via.R, _between_parents(blocks, other, t, step.links))
             around[t] = Q
-        Y = multiply(around[-1], _transposed(tail.R))
+        Y = tail.square(around[-1])
         for t, link in step.links.items():
             Y = Y + multiply(around[t], _transposed(link.R))
         return Y, around

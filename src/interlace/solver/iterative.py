@@ -41,11 +41,12 @@ from interlace.solver.deflate import (
     deflate,
     known_inverse,
 )
-from interlace.solver.exact import Factor, TermDerivatives, TermEffects
+from interlace.solver.exact import Factor, TermEffects
 from interlace.solver.layout import Layout
 from interlace.solver.left import check_left
 from interlace.solver.probes import CERTAIN, Chance, Probes
 from interlace.solver.rest import SAFE, Probed, RestTraces, Share, smallest
+from interlace.solver.reverse import TermDerivatives
 from interlace.solver.sparse import Reduced, reduce_equations, transposed
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats

@@ -1,13 +1,14 @@
 """Rows that the equations were made of, against their inverse: laid out once, for many weights.
 
 With the fixed effects given, the form ``z'C~z`` of a row needs ``C~`` among the levels that the row
-meets.  With one eliminated term, of blocks ``K`` and rows ``R`` against the remainder, it is
+meets.  With eliminated terms, of blocks ``K`` and rows ``R`` against what is left, it is
 
-``z'C_ss z - 2 z'K (R C) w + w'C w``,
+``sum of z_s'C_st z_t - 2 sum of z_s'K_s (R_s C~) w + w'C w``,
 
-where ``C_ss`` are the diagonal blocks of ``C~`` of the eliminated term, ``C`` that of the remainder
-and ``w`` the row's entries there.  ``R C`` is needed where ``R`` has entries, which are pairs of
-entries of one level: those that a sparse tail has listed.
+where ``C_st`` are the blocks of ``C~`` between eliminated levels and their parents, ``C`` that of
+the remainder and ``w`` the row's entries there.  The reverse pass knows all of them, but ``R C`` of
+sparse rows ``R``: it is needed where ``R`` has entries, which are pairs of entries of one level,
+those that a sparse tail has listed.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from interlace.solver.blocks import multiply
 from interlace.solver.exact import Factor
 from interlace.solver.places import numbers
 from interlace.solver.plan import Plan
-from interlace.solver.rows import dense_entries, quadratic_forms
-from interlace.solver.tails import DenseTail, TailPattern, pieces
+from interlace.solver.reverse import Reverse
+from interlace.solver.rows import dense_entries
+from interlace.solver.tails import TailPattern, pieces
 from interlace.sums.crossprod import Codes
 from interlace.sums.rows import WorkingRows
 from interlace.sums.terms import Floats
@@ -57,7 +58,7 @@ class OwnRows:
         keys = np.repeat(np.arange(len(tail.starts) - 1), np.diff(tail.starts)) * q + tail.columns
         return np.searchsorted(keys, self.rows.codes[s][:, None] * q + self.index)
 
-    def forms(self, factor: Factor, C: Floats, blocks: Floats) -> Floats:
+    def forms(self, factor: Factor, C: Floats, reverse: Reverse) -> Floats:
         """``z'C~z`` of every row, the fixed effects given, ``(n,)``.
 
         Parameters
@@ -66,42 +67,81 @@ class OwnRows:
             The equations, of this plan.
         C
             ``C~`` on the remainder, fixed effects given; its upper triangle counts.
-        blocks
-            Diagonal blocks of ``C~`` of the first eliminated term.
+        reverse
+            What the reverse pass found with it.
         """
-        plan, rows = self.plan, self.rows
-        if len(plan.chain) > 1:
-            return quadratic_forms(factor, rows, fixed=False)
-        (s,) = plan.chain
-        met = _met(factor, s, C) if plan.dense else None
-        total = np.empty(len(rows.X))
+        total = np.empty(len(self.rows.X))
+        sparse = {s: _on_tail(factor, s, C) for s in self.plan.pattern.tails if self.plan.dense}
         for part in _row_pieces(len(total)):
-            z, codes = rows.Z[s][part], rows.codes[s][part]
-            total[part] = _squared(z, blocks, codes)
-            if met is None:
-                continue
-            index = self.index[part]
-            w = np.concatenate([rows.Z[j][part] for j in plan.dense], axis=1)
-            own = met[self.entries[part]] if s in plan.pattern.tails else met[codes[:, None], index]
-            total[part] -= 2.0 * np.einsum("rk,rsk,rs->r", z, own, w)
-            for a in range(w.shape[1]):
-                for b in range(a, w.shape[1]):
-                    twice = 1.0 if a == b else 2.0
-                    total[part] += twice * w[:, a] * w[:, b] * C[index[:, a], index[:, b]]
+            total[part] = self._eliminated(part, reverse)
+            if self.plan.dense:
+                index = self.index[part]
+                w = np.concatenate([self.rows.Z[j][part] for j in self.plan.dense], axis=1)
+                for s in self.plan.chain:
+                    if s in sparse:
+                        own = sparse[s][self.entries[part]]
+                    else:
+                        own = self._at(s, reverse.met[s], part)
+                    zK = _rows_times(self.rows.Z[s][part], factor.steps[s].K, self._codes(s, part))
+                    total[part] -= 2.0 * _contracted(zK, own, w)
+                for a in range(w.shape[1]):
+                    for b in range(a, w.shape[1]):
+                        twice = 1.0 if a == b else 2.0
+                        total[part] += twice * w[:, a] * w[:, b] * C[index[:, a], index[:, b]]
         return np.maximum(total, 0.0)  # rounding can leave a zero slightly negative
 
+    def _codes(self, s: int, part: slice) -> Codes:
+        """Levels of a term."""
+        return self.rows.codes[s][part]
 
-def _met(factor: Factor, s: int, C: Floats) -> Floats:
-    """``K R C`` of the eliminated term: at the entries of a sparse tail (e, k), else (l, m, k)."""
-    K, tail = factor.steps[s].K, factor.steps[s].tail
-    if isinstance(tail, DenseTail):
-        return np.ascontiguousarray(multiply(K, tail.apply(C)).transpose(0, 2, 1))
+    def _eliminated(self, part: slice, reverse: Reverse) -> Floats:
+        """The share of the eliminated terms: every row meets a level and its parents."""
+        total = np.zeros(part.stop - part.start)
+        for i, s in enumerate(self.plan.chain):
+            codes, z = self._codes(s, part), self.rows.Z[s][part]
+            total += _dot(_rows_times(z, reverse.blocks[s, s], codes), z)
+            for t in self.plan.chain[i + 1 :]:
+                zC = _rows_times(z, reverse.blocks[s, t], codes)
+                total += 2.0 * _dot(zC, self.rows.Z[t][part])
+        return total
+
+    def _at(self, s: int, met: Floats, part: slice) -> Floats:
+        """``R C~`` at the entries of every row, ``(r, s, k)``."""
+        _, k, m = met.shape
+        first = self._codes(s, part)[:, None] * (k * m) + self.index[part]
+        flat = met.reshape(-1)
+        return np.stack([flat.take(first + a * m) for a in range(k)], axis=2)
+
+
+def _rows_times(z: Floats, blocks: Floats, codes: Codes) -> Floats:
+    """``z'B`` of every row, for the block ``B`` of its level: ``(r, j)``."""
+    _, k, j = blocks.shape
+    own = blocks.reshape(len(blocks), k * j).take(codes, axis=0)
+    if k == 1:
+        return np.asarray(own * z)
+    columns = [sum(own[:, i * j + c] * z[:, i] for i in range(k)) for c in range(j)]
+    return np.stack(columns, axis=1)
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    """``a'b`` of every row."""
+    if a.shape[1] == 1:
+        return np.asarray(a[:, 0] * b[:, 0])
+    return np.asarray(np.einsum("rk,rk->r", a, b))
+
+
+def _contracted(zK: Floats, own: Floats, w: Floats) -> Floats:
+    """``zK' own' w`` of every row, for ``zK`` (r, k), ``own`` (r, s, k), ``w`` (r, s)."""
+    total = np.zeros(len(w))
+    for a in range(zK.shape[1]):
+        total += zK[:, a] * _dot(own[:, :, a], w)
+    return total
+
+
+def _on_tail(factor: Factor, s: int, C: Floats) -> Floats:
+    """``R C`` of an eliminated term at the entries of its sparse tail, ``(e, k)``."""
     pattern = factor.plan.pattern.tails[s]
-    RC = _on_entries(pattern, numbers(factor.A)[pattern.entries], C)
-    levels = np.repeat(np.arange(len(K)), np.diff(pattern.starts))
-    if RC.shape[1] == 1:
-        return np.asarray(RC * K[levels, 0])
-    return np.asarray(np.einsum("eij,ej->ei", K[levels], RC))
+    return _on_entries(pattern, numbers(factor.A)[pattern.entries], C)
 
 
 def _on_entries(pattern: TailPattern, values: Floats, C: Floats) -> Floats:
@@ -126,13 +166,6 @@ def _on_entries(pattern: TailPattern, values: Floats, C: Floats) -> Floats:
                 second - part.start, weights=among_first, minlength=last - part.start
             )
     return total
-
-
-def _squared(z: Floats, blocks: Floats, codes: Codes) -> Floats:
-    """``z'Bz`` of every row, for the block ``B`` of its level."""
-    if z.shape[1] == 1:
-        return np.asarray(blocks[:, 0, 0][codes] * z[:, 0] ** 2)
-    return np.asarray(np.einsum("rk,rkl,rl->r", z, blocks[codes], z))
 
 
 def _row_pieces(n: int) -> Iterator[slice]:

@@ -23,8 +23,9 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 
 from interlace.errors import InterlaceError
-from interlace.solver.exact import Factor, TermDerivatives, TermEffects
+from interlace.solver.exact import Factor, TermEffects
 from interlace.solver.probes import WithoutChance
+from interlace.solver.reverse import TermDerivatives
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats, ReTerm

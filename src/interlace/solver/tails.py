@@ -71,6 +71,13 @@ class DenseTail:
             half[:, own] = flat[:, : own.stop] @ strip
         return half.reshape(self.R.shape)
 
+    def square(self, RC: Floats) -> Floats:
+        """``RC[l] R[l]'`` for ``R C`` (l, k, m): ``(l, k, k)``."""
+        if RC.shape[1] == 1:
+            squares: Floats = np.einsum("lim,lim->l", RC, self.R)
+            return squares[:, None, None]
+        return RC @ self.R.transpose(0, 2, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class SparseTail:
