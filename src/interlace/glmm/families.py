@@ -107,8 +107,12 @@ class Binomial:
         return _no_slope(eta)
 
     def constant(self, y: Floats, trials: Floats) -> Floats:
-        parts = gammaln(trials + 1.0) - gammaln(y + 1.0) - gammaln(trials - y + 1.0)
-        return np.asarray(parts)
+        total = np.zeros_like(y)
+        ways = (trials != 1.0) | ((y != 0.0) & (y != 1.0))
+        if ways.any():
+            a, b = y[ways], trials[ways]
+            total[ways] = gammaln(b + 1.0) - gammaln(a + 1.0) - gammaln(b - a + 1.0)
+        return total
 
     def start(self, y: Floats, trials: Floats) -> Floats:
         return (y + 0.5) / (trials + 1.0)

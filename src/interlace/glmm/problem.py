@@ -83,16 +83,15 @@ class Problem:
         n = len(eta)
         if n <= _ROWS:
             return self._curve(slice(None), eta, omega)
-        found, expected, shared = np.empty((4, n)), np.empty(n), False
+        found = Curve(*(np.empty(n) for _ in Curve._fields))
+        shared = False
         for start in range(0, n, _ROWS):
             part = slice(start, start + _ROWS)
             values = self._curve(part, eta, omega)
-            found[0, part], found[1, part], found[2, part], found[3, part] = values[:4]
             shared = values.expected is values.W  # in all rows of a family, or in none
-            if not shared:
-                expected[part] = values.expected
-        l, g, W, dW = found
-        return Curve(l, g, W, dW, W if shared else expected)
+            for whole, own in zip(found[: 4 if shared else 5], values, strict=False):
+                whole[part] = own
+        return found._replace(expected=found.W) if shared else found
 
     def _curve(self, part: slice, eta: Floats, omega: Floats) -> Curve:
         found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[part])
