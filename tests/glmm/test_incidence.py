@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glmm.models import FAMILY_LINKS, problem
 from interlace.covariance.templates import Full
 from interlace.glmm.incidence import incidence, products
 from interlace.sums.terms import ReTerm
@@ -58,6 +59,21 @@ def test_products_are_weighted_squares_of_the_columns(n):
     np.testing.assert_allclose(blocks.reshape(8, 5, 2), dense, rtol=1e-9, atol=1e-10)
 
 
-def test_many_products_are_not_stored():
-    wide = np.ones((10, 5))
-    assert products(np.zeros(10, dtype=int), 1, wide, wide, same=True) is None
+def test_many_products_are_not_stored(monkeypatch):
+    index, wide = np.zeros(10, dtype=int), np.ones((10, 5))
+    assert products(index, 1, wide, wide, same=True) is None
+    assert products(index, 1, None, wide, same=False) is not None
+    monkeypatch.setattr("interlace.glmm.incidence._HELD", 49)
+    assert products(index, 1, None, wide, same=False) is None
+
+
+def test_products_that_are_not_stored_are_multiplied_each_time(monkeypatch):
+    made = problem(FAMILY_LINKS[0], "crossed").rows
+    W = np.random.default_rng(3).normal(size=made.n)
+    wanted = made.cross_products(W)
+    monkeypatch.setattr("interlace.glmm.incidence._STORED", 0)
+    found = problem(FAMILY_LINKS[0], "crossed").rows.cross_products(W)
+    for a, b in zip(found.zz, wanted.zz, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    for pair, cells in wanted.cells.items():
+        np.testing.assert_allclose(found.cells[pair].values, cells.values, rtol=1e-12, atol=1e-12)

@@ -19,8 +19,8 @@ from interlace.sums.terms import Floats, ReTerm
 # Rows below which a transpose is not worth laying out, and those up to which it reads values in
 # any order from the cache.
 _FEW, _CACHED = 1 << 10, 1 << 17
-# Products of two columns that are stored for a pair of terms, at most.
-_STORED = 16
+# Products of two columns that are stored for a pair of terms, at most: of a row, and of all.
+_STORED, _HELD = 16, 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def products(
     """
     a, b = (np.ones((len(index), 1)) if z is None else z for z in (left, right))
     k, m = a.shape[1], b.shape[1]
-    if k * m > _STORED:
+    if k * m > _STORED or len(index) * k * m > _HELD:
         return None
     first, second = np.triu_indices(k) if same else np.divmod(np.arange(k * m), m)
     expand = np.empty((k, m), dtype=np.intp)
