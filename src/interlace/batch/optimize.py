@@ -310,7 +310,7 @@ def _corrected(
         correction = search.correction.copy()
     step, newton = last.step[rows], points.newton[rows] + correction[rows]
     missed = points.gradient[rows] - last.gradient[rows] - (newton @ step[..., None])[..., 0]
-    correction[rows] = secant(correction[rows], step, missed)
+    correction[rows] = secant(correction[rows], step, missed, correct.clear)
     search = replace(search, correction=correction)
     return search, search.models(limit)
 

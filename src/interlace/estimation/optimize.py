@@ -184,7 +184,7 @@ def _corrected(
             correction = search.correction
         newton = search.point.newton_matrix + correction
         missed = search.point.gradient - gradient - newton @ step
-        search = replace(search, correction=secant(correction, step, missed))
+        search = replace(search, correction=secant(correction, step, missed, correct.clear))
         model = search.model(limit)
     return search, model
 

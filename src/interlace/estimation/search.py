@@ -77,11 +77,13 @@ class Secant:
     """When the Newton matrix is corrected by the gradients seen.
 
     Where two steps in a row that promised less than ``small`` left more than ``slow`` of what they
-    promised, it is far from the second derivatives.
+    promised, it is far from the second derivatives.  What it missed of a change of the gradient
+    corrects it if the share ``clear`` of that lies along the step.
     """
 
     small: float = 0.02
     slow: float = 0.3
+    clear: float = 1e-8
 
 
 # Best for Gaussian models.
@@ -312,13 +314,14 @@ def next_radius(radius: Numbers, step: Step[Numbers], unsure: float = 0.0) -> fl
 # ------------------------------------------------------------------ corrections of the model
 
 
-def secant(correction: Floats, step: Floats, missed: Floats) -> Floats:
+def secant(correction: Floats, step: Floats, missed: Floats, share: float = 1e-8) -> Floats:
     """Symmetric rank-one update: the curvature along the last step is what the gradients say.
 
-    ``missed`` is the change of the gradient along the step less that of the model.
+    ``missed`` is the change of the gradient along the step less that of the model; nothing is
+    corrected unless this ``share`` of it lies along the step.
     """
     along = (missed * step).sum(axis=-1)
-    clear = np.abs(along) >= 1e-8 * length(missed) * length(step)
+    clear = np.abs(along) >= share * length(missed) * length(step)
     clear &= along != 0.0
     scaled = np.where(clear, 1.0 / np.where(clear, along, 1.0), 0.0)[..., None, None]
     return correction + missed[..., :, None] * missed[..., None, :] * scaled

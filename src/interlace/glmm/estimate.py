@@ -29,7 +29,7 @@ from interlace.sums.terms import Floats, places, split_theta
 # Gain at which a search ends: 1e-5 standard errors.
 _GAIN = 1e-10
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
-_CORRECT = Secant(small=0.02, slow=0.001)
+_CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
 # largest eigenvalue of the second derivatives, below which a direction has no curvature.
 _STEP, _FLAT = 1e-7, 1e-9
