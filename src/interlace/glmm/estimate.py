@@ -26,8 +26,8 @@ from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
 from interlace.sums.terms import Floats, places, split_theta
 
-# Gain at which a search ends: 1e-5 standard errors.
-_GAIN = 1e-10
+# Gain at which a search ends: 3e-6 standard errors.
+_GAIN = 1e-11
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 _CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
