@@ -14,7 +14,7 @@ from benchmarks.outcome import Outcome, extend
 from benchmarks.problems import Problem
 from benchmarks.worker_process import Machine, Peer, TimeLimit, Worker, WorkerError
 
-# A first fit this long needs no warming up: it counts as a run.
+# A first fit of so many seconds of the processor needs no warming up: it counts as a run.
 LONG = 5.0
 
 Say = Callable[[str], None]
@@ -89,7 +89,7 @@ def is_missing(message: str) -> bool:
 def first_fit(peer: Peer, worker: Worker, outcome: Outcome, plan: Plan) -> Outcome:
     """The fit that is checked and warms the process up; its time counts only if it is long."""
     out = next_fit(peer, worker, outcome, plan)
-    if out.seconds and out.seconds[0] < LONG:
+    if out.seconds and out.cpu_seconds[0] < LONG:
         return replace(out, seconds=(), warm_up=out.seconds[0])
     return out
 
