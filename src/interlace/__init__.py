@@ -60,7 +60,12 @@ if TYPE_CHECKING:
     )
     from interlace.reporting import compare, table
     from interlace.reporting.singular import check_singularity
-    from interlace.results import CrossedGLMMResult, CrossedLMEResult, StructuredLMEResult
+    from interlace.results import (
+        CrossedGLMMResult,
+        CrossedLMEResult,
+        ScaledLMEResult,
+        StructuredLMEResult,
+    )
     from interlace.results.loading import load
     from interlace.results.planned import power
     from interlace.sources import cross_products
@@ -76,6 +81,7 @@ __all__ = [
     "InterlaceError",
     "ManyFits",
     "RankDeficiencyWarning",
+    "ScaledLMEResult",
     "SeparationWarning",
     "SingularFitWarning",
     "StructuredLMEResult",
@@ -134,7 +140,12 @@ __all__ = [
 # Where what is public is found, on first use: numpy, pandas and scipy are not opened before.
 _FOUND_IN = {
     "door": ("fit",),
-    "results": ("CrossedGLMMResult", "CrossedLMEResult", "StructuredLMEResult"),
+    "results": (
+        "CrossedGLMMResult",
+        "CrossedLMEResult",
+        "ScaledLMEResult",
+        "StructuredLMEResult",
+    ),
     "results.loading": ("load",),
     "results.planned": ("power",),
     "sources": ("cross_products",),

@@ -19,7 +19,7 @@ from interlace.solver.choose import Solver
 
 if TYPE_CHECKING:
     from interlace.glmm.families import Family
-    from interlace.results import CrossedGLMMResult, StructuredLMEResult
+    from interlace.results import CrossedGLMMResult, ScaledLMEResult, StructuredLMEResult
 
 
 class Arguments(TypedDict, total=False):
@@ -61,7 +61,7 @@ def fit(
     *,
     residual: str | Sequence[str],
     **arguments: Unpack[Arguments],
-) -> StructuredLMEResult: ...
+) -> StructuredLMEResult | ScaledLMEResult: ...
 @overload
 def fit(
     formula: str,
@@ -105,7 +105,7 @@ def fit(
     quadrature: int = 1,
     fixed_prior: float | None = None,
     residual: str | Sequence[str] | None = None,
-) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult:
+) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult | ScaledLMEResult:
     """Fit a linear or generalised linear mixed model with crossed or nested random effects.
 
     Parameters
@@ -170,14 +170,15 @@ def fit(
         every visit; over numeric times ``car1``, ``sp_exp`` and ``sp_gau``.
         ``by=arm`` gives every arm a covariance of its own.  ``varident(strata)``, ``varpower(x)``
         and ``varexp(x)`` let standard deviations differ between strata or follow a number, alone
-        or after a structure and ``*``.  Random effects may be of the subject.  ``ddf`` may then
+        or after a structure and ``*``.  Random effects may be of the subject, and beside a variance
+        function alone of any factors, crossed or nested.  ``ddf`` may then
         also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.  Of a list of
         structures the first is taken whose fit converges.  ``sp_exp(x, y | subject)`` takes
         distances in the plane.  Of files and the like the columns that the model reads are held.
 
     Returns
     -------
-    CrossedLMEResult, CrossedGLMMResult or StructuredLMEResult
+    CrossedLMEResult, CrossedGLMMResult, StructuredLMEResult or ScaledLMEResult
 
     Raises
     ------

@@ -17,17 +17,22 @@ from interlace.design.design import Design, assemble
 from interlace.design.formula import parse
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
-from interlace.inference.kenward_roger import KenwardRoger, directions, scaled_f
+from interlace.inference.kenward_roger import KenwardRoger, scaled_f
 from interlace.inference.wald import FTest
 from interlace.solver import plan, traces
 from interlace.solver.traces import projected_traces
 from interlace.sums.crossprod import CrossProducts, cross_products
-from interlace.sums.terms import Floats
+from interlace.sums.terms import Floats, ReTerm
 from reference import cases
 
 GOLDEN = {name: cases.load_golden(name, "inference")["reml"] for name in cases.case_names()}
 CASES = [name for name, golden in GOLDEN.items() if "kenward_roger" in golden]
 COMPARED = [name for name in CASES if GOLDEN[name].get("kr_modcomp")]
+
+
+def tangents(term: ReTerm) -> Floats:
+    """Along which the covariance of a term moves: unit steps of its entries."""
+    return term.template.tangents(np.eye(term.k), np.eye(term.k))
 
 
 # ------------------------------------------------------------ pbkrtest
@@ -95,7 +100,7 @@ class Full:
         parts = [
             np.einsum("nla,ab,mlb->nm", Z, E, Z)
             for Z, term in zip(self.dense.Z, self.dense.A.terms, strict=True)
-            for E in directions(term)
+            for E in tangents(term)
         ]
         return [*parts, np.eye(self.dense.A.n)]
 
@@ -188,7 +193,7 @@ def test_traces_under_every_plan(name: str, singular: bool, forced: str) -> None
     dense = Dense(full, A, A.basis, templates, True)
     PG = [dense.P @ G for G in Full(dense, np.eye(A.p)).G[:-1]]
     first, second = projected_traces(
-        Criterion(A, True).at(templates).factor, [directions(t) for t in A.terms]
+        Criterion(A, True).at(templates).factor, [tangents(t) for t in A.terms]
     )
     assert_allclose(first, [np.trace(a) for a in PG], rtol=1e-8, atol=1e-8)
     assert_allclose(second, [[np.sum(a * b.T) for b in PG] for a in PG], rtol=1e-8, atol=1e-8)
@@ -204,7 +209,7 @@ def test_all_products_and_those_by_direction_are_one(
     found = []
     for held in (True, False):
         monkeypatch.setattr(traces.Images, "is_held", lambda self, c, held=held: held)
-        found.append(projected_traces(factor, [directions(t) for t in A.terms])[1])
+        found.append(projected_traces(factor, [tangents(t) for t in A.terms])[1])
     unit = np.sqrt(np.diag(found[1]))
     assert_allclose(found[0] / np.outer(unit, unit), found[1] / np.outer(unit, unit), atol=1e-12)
 
@@ -212,7 +217,7 @@ def test_all_products_and_those_by_direction_are_one(
 def test_large_variances_lose_no_digits() -> None:
     """Effects 10,000 times the residual: what is left of ``Z' P Z`` is a small difference."""
     A = cross_products(design("crossed", weighted=True))
-    E = [directions(t) for t in A.terms]
+    E = [tangents(t) for t in A.terms]
 
     def scaled(size: float) -> Floats:
         factor = Criterion(A, True).at([size * np.eye(1) for _ in A.terms]).factor

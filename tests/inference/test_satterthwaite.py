@@ -130,7 +130,7 @@ def test_information_against_differences(name: str, singular: bool, reml: bool) 
 def test_gradient_of_variances(name: str, singular: bool, reml: bool) -> None:
     estimate, (full, A) = arbitrary(name, reml=reml, singular=singular), model(name)
     L = np.random.default_rng(3).normal(size=(2, A.p))
-    variances, gradients = Satterthwaite(estimate)._variances(L)
+    variances, gradients = Satterthwaite(estimate).slopes(L)
     x = np.append(estimate.theta, estimate.sigma)
 
     def exact(z: Floats) -> Floats:

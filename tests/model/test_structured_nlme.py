@@ -149,7 +149,6 @@ def test_a_random_intercept_alone_is_the_mixed_model() -> None:
     ("formula", "residual", "says"),
     [
         ("y ~ x + (1 | g)", "ar1(v | id)", "factor other than the"),
-        ("y ~ x + (1 | id) + (1 | g)", "varident(s)", "factor other than the"),
         ("y ~ x + (1 | id)", "us(v | id)", "one variance"),
         ("y ~ x + (1 | id)", "ar1h(v | id)", "one variance"),
         ("y ~ x + (1 | id)", "ar1(v | id, by=s)", "one variance"),

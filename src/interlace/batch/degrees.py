@@ -172,14 +172,11 @@ class ManyTests:
 
     @cached_property
     def theta_moves(self) -> tuple[list[Floats], list[Floats]]:
-        """Derivatives of working templates (c, k, k) and of ``T T'`` (B, c, k, k) by theta."""
+        """Derivatives of working templates and of ``T T'`` by theta, ``(B, c, k, k)`` each."""
         D, E = [], []
         bases = self.rows.core.A.basis.random
         for term, basis, T in zip(self.terms, bases, self.working, strict=True):
-            units = np.zeros((term.n_theta, term.k, term.k))
-            for unit, a, b in zip(units, *term.free_index, strict=True):
-                unit[a, b] = 1.0
-            D.append(solved(basis, units))
+            D.append(solved(basis, term.slopes(basis @ T)))
             half = D[-1] @ T[:, None].swapaxes(2, 3)
             E.append(half + half.swapaxes(2, 3))
         return D, E
@@ -203,14 +200,17 @@ class ManyTests:
         within -= self.traces(inner, E)
         within -= (rate**2 / nu)[:, None, None] * q[:, :, None] * q[:, None, :]
         start = 0
-        for own, d, total, term in zip(
-            self.slices, D, self.level_sums(inner), self.terms, strict=True
-        ):
+        bases = self.rows.core.A.basis.random
+        parts = zip(
+            self.slices, D, self.level_sums(inner), self.terms, bases, self.working, strict=True
+        )
+        for own, d, total, term, B, T in parts:
             part = e[:, own].reshape(len(e), term.l, term.k)
             gamma = total - rate[:, None, None] * (part.swapaxes(1, 2) @ part)
-            rows = slice(start, start + len(d))
-            within[:, rows, rows] += 2.0 * np.einsum("rab,xac,scb->xrs", d, gamma, d)
-            start += len(d)
+            rows = slice(start, start + d.shape[1])
+            within[:, rows, rows] += 2.0 * np.einsum("xrab,xac,xscb->xrs", d, gamma, d)
+            within[:, rows, rows] += term.bends(B @ T, solved(B.T, 2.0 * gamma @ T))
+            start += d.shape[1]
         sigma = self.fits.sigma
         H[:, size, size] = 4.0 * nu / sigma**2
         crossed = 2.0 * rate[:, None] * q / sigma[:, None]
@@ -225,7 +225,7 @@ class ManyTests:
         sizes = self.rows.core.A.basis.root_mean_squares
         n = self.rows.core.A.n
         bending = [
-            np.sqrt(T**2 + term.l / n / size[:, None] ** 2)[:, *term.free_index]
+            term.distances(T, term.l / n / size**2)
             for term, T, size in zip(self.terms, self.templates, sizes, strict=True)
         ]
         distances = np.concatenate([*bending, self.fits.sigma[:, None]], axis=1)
@@ -250,14 +250,10 @@ class ManyTests:
 
     @cached_property
     def directions(self) -> list[Floats]:
-        """Symmetric ``E_r`` of the free entries of every covariance, ``(1, c, k, k)`` per term."""
-        found = []
-        for term in self.terms:
-            E = np.zeros((1, term.n_theta, term.k, term.k))
-            for r, (a, b) in enumerate(zip(*term.free_index, strict=True)):
-                E[0, r, a, b] = E[0, r, b, a] = 1.0
-            found.append(np.repeat(E, len(self.fits.sigma), axis=0))
-        return found
+        """``E_r`` that span how every covariance moves, ``(B, c, k, k)`` per term."""
+        bases = self.rows.core.A.basis.random
+        parts = zip(self.terms, bases, self.templates, strict=True)
+        return [t.template.tangents(B, T) for t, B, T in parts]
 
     @cached_property
     def W(self) -> Floats:
@@ -311,9 +307,10 @@ def many_tests(rows: DenseRows, fits: Refits, responses: Responses) -> ManyTests
     """Fits of a shared design, their templates brought to the form in which theta is reported."""
     sizes = rows.core.A.basis.root_mean_squares
     templates = []
-    for term, T, size in zip(rows.core.A.terms, fits.templates, sizes, strict=True):
-        made = [term.template.canonical(size[:, None] * one, floor=ZERO_SIZE) for one in T]
-        templates.append(np.stack(made) / size[:, None])
+    for term, T, own in zip(rows.core.A.terms, fits.templates, sizes, strict=True):
+        size = term.template.even(own)[:, None]
+        made = [term.template.canonical(size * one, floor=ZERO_SIZE) for one in T]
+        templates.append(np.stack(made) / size)
     return ManyTests(rows, fits, responses, tuple(templates))
 
 

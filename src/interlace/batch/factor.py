@@ -120,11 +120,15 @@ def derivatives(f: Factor) -> tuple[Floats, Floats]:
     found = effects(f)
     W, PZZ, E = _traces(f)
     rate = (f.batch.nu / f.r2)[:, None, None]
-    gradient = shape.packed({j: 2.0 * (W[j] - rate * found.eu[j]) for j in shape.order})
+    gradient = shape.pulled(
+        f.templates, {j: 2.0 * (W[j] - rate * found.eu[j]) for j in shape.order}
+    )
     newton = _information(f, found, E)
     for j, term in enumerate(shape.terms):
         own = shape.places[j]
-        newton[:, own, own] += term.template.second_order(PZZ[j] - rate * found.ee[j])
+        newton[:, own, own] += term.template.second_order(
+            f.templates[j], PZZ[j] - rate * found.ee[j]
+        )
     return gradient, newton
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.sums.terms import Floats, ReTerm, pack, places, unpack
+from interlace.sums.terms import Floats, ReTerm, pack, places, pull, unpack
 
 Which = NDArray[np.intp] | NDArray[np.bool_]
 
@@ -152,6 +152,11 @@ class Shape:
     def packed(self, blocks: Mapping[int, Floats]) -> Floats:
         """Free entries of ``(B, k, k)`` blocks of all terms, ``(B, c)``."""
         return pack(self.terms, [blocks[j] for j in range(len(self.terms))])
+
+    def pulled(self, templates: Mapping[int, Floats], gradients: Mapping[int, Floats]) -> Floats:
+        """Gradients by ``(B, k, k)`` templates as those by packed vectors, ``(B, c)``."""
+        every = range(len(self.terms))
+        return pull(self.terms, [templates[j] for j in every], [gradients[j] for j in every])
 
     def unpacked(self, x: Floats) -> dict[int, Floats]:
         """Inverse of :meth:`packed`."""

@@ -260,9 +260,10 @@ class Joined:
         mixed = weights[..., None] * self._slopes(xi)
         found[:m, m:n] = np.einsum("gstc,gsta->ca", mixed, self._pairs, optimize=True)
         found[m:n, :m] = found[:m, m:n].T
-        for t, Z, end in zip(self.templates, self.Z, self._ends[2:], strict=True):
+        placed = zip(self.templates, self.parts(x)[2], self.Z, self._ends[2:], strict=True)
+        for t, T, Z, end in placed:
             own = slice(end - t.size, end)
-            found[own, own] = t.second_order(np.einsum("gva,gvw,gwb->ab", Z, gradients, Z))
+            found[own, own] = t.second_order(T, np.einsum("gva,gvw,gwb->ab", Z, gradients, Z))
         return found
 
     def start(self, moments: Floats) -> Floats:

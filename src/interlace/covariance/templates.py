@@ -91,7 +91,11 @@ class Template(Map, Protocol):
         """The same for ``(k, k, ...)`` and ``(k, ...)``: ``(k, c, ...)``."""
         ...
 
-    def shifts(self, e: Floats) -> Floats:
+    def pull(self, T: Floats, G: Floats) -> Floats:
+        """A gradient by the entries of ``T`` (..., k, k) as one by the free entries (..., c)."""
+        ...
+
+    def shifts(self, T: Floats, e: Floats) -> Floats:
         """``S e`` for a basis of the symmetric ``S`` by which ``T T'`` may move.
 
         ``e`` is ``(l, k)``; returns ``(l, k, r)``.  Where ``u = T' e``, :meth:`directions` are
@@ -103,12 +107,84 @@ class Template(Map, Protocol):
         """Derivatives ``(r, c)`` of ``T T'`` by the free entries, in that basis."""
         ...
 
-    def second_order(self, gamma: Floats) -> Floats:
-        """``2 tr(D_r' Gamma D_s)`` for every two free entries: ``(..., k, k)`` to ``(..., c, c)``.
+    def moved(self, T: Floats, steps: Floats) -> Floats:
+        """What small steps (m, c) of the free entries change in ``T`` (k, k): ``(m, k, k)``."""
+        ...
 
-        With ``Gamma`` the derivative of a function by ``T T'``, what the map to ``T T'`` adds to
-        the second derivatives.
+    def second_order(self, T: Floats, gamma: Floats) -> Floats:
+        """Second derivatives of ``tr(Gamma T T')`` by the free entries: ``(..., c, c)``.
+
+        With ``Gamma`` (..., k, k) the derivative of a function by ``T T'``, what the map to
+        ``T T'`` adds to its second derivatives: ``2 tr(D_r' Gamma D_s)``, and for maps that bend
+        the second derivatives of ``T``.
         """
+        ...
+
+    def scaling(self, R: Floats, T: Floats) -> Floats:
+        """``(c, c)``: free entries relative to ``R = (T T' + I)^(1/2)``, as ``E -> R E``."""
+        ...
+
+    def away(self, x: Floats, known: Floats) -> tuple[Floats, Floats]:
+        """Difference of free entries, the first rotated or with signs so that it is least.
+
+        The second is the same seen from ``x`` as it is: there the known ones are the rotated ones.
+        """
+        ...
+
+    def removals(self, T: Floats) -> Floats:
+        """Free entries that a singular value of ``T`` (..., k, k) stands for, ``(..., k, c)``.
+
+        Without them the value is zero.
+        """
+        ...
+
+    @property
+    def indivisible(self) -> bool:
+        """Whether the structure is one of all columns: it is kept or left out as a whole."""
+        ...
+
+    def elsewhere(self, T: Floats) -> Floats | None:
+        """Where another minimum may be: of a correlation, on its other side; else ``None``."""
+        ...
+
+    def even(self, sizes: Floats) -> Floats:
+        """Sizes (k,) of columns by which these may be divided."""
+        ...
+
+    def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        """Names of the parameters in place of columns; none where those say it all.
+
+        Of each whether it is ``"sd"`` or ``"rho"``, and of what.
+        """
+        ...
+
+    # What is reported as theta, in the order of ``entries``.
+
+    def reported(self, T: Floats) -> Floats:
+        """``(..., k, k)`` to ``(..., m)``."""
+        ...
+
+    def of_reported(self, values: Floats) -> Floats:
+        """The template of what is reported."""
+        ...
+
+    def slopes(self, T: Floats) -> Floats:
+        """Derivatives of the template by what is reported, ``(..., m, k, k)``."""
+        ...
+
+    def bends(self, T: Floats, G: Floats) -> Floats | float:
+        """Its second derivatives, contracted with ``G``: ``(..., m, m)``."""
+        ...
+
+    def tangents(self, B: Floats, T: Floats) -> Floats:
+        """Symmetric ``E`` (..., m, k, k) that span how the covariance of the columns ``Z B`` moves.
+
+        ``T`` (..., k, k) is the template of the columns ``Z``.
+        """
+        ...
+
+    def distances(self, T: Floats, least: Floats) -> Floats:
+        """Over which a gradient bends: an entry itself, squares at least ``least`` (k,) by row."""
         ...
 
     def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
@@ -128,14 +204,59 @@ class Template(Map, Protocol):
 
 
 @dataclass(frozen=True)
-class Full:
+class Entries:
+    """Templates of ``k`` columns of which some entries are free, and reported as they are."""
+
+    k: int
+    indivisible = False
+
+    @property
+    def entries(self) -> tuple[Places, Places]:
+        raise NotImplementedError
+
+    def even(self, sizes: Floats) -> Floats:
+        return sizes
+
+    def elsewhere(self, T: Floats) -> None:
+        return None
+
+    def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        return []
+
+    def reported(self, T: Floats) -> Floats:
+        return T[..., *self.entries]
+
+    def of_reported(self, values: Floats) -> Floats:
+        T = np.zeros((*values.shape[:-1], self.k, self.k))
+        T[..., *self.entries] = values
+        return T
+
+    def slopes(self, T: Floats) -> Floats:
+        rows, columns = self.entries
+        units = np.zeros((len(rows), self.k, self.k))
+        units[np.arange(len(rows)), rows, columns] = 1.0
+        return np.broadcast_to(units, (*T.shape[:-2], *units.shape))
+
+    def bends(self, T: Floats, G: Floats) -> float:
+        return 0.0
+
+    def tangents(self, B: Floats, T: Floats) -> Floats:
+        # Any symmetric matrix with these entries, whatever the columns: the span is the same.
+        units = self.slopes(T)
+        return np.maximum(units, units.swapaxes(-1, -2))
+
+    def distances(self, T: Floats, least: Floats) -> Floats:
+        return self.reported(np.sqrt(T**2 + least[:, None]))
+
+
+@dataclass(frozen=True)
+class Full(Entries):
     """Any covariance of ``k`` columns: all entries of a square ``T`` are free.
 
     ``T -> T Q`` with orthogonal ``Q`` changes nothing, so ``k (k - 1) / 2`` directions are flat
     rather than curved, and a singular optimum is an ordinary stationary point.
     """
 
-    k: int
     name = "full"
 
     @property
@@ -177,7 +298,7 @@ class Full:
             h[a, a] += u
         return h.reshape(self.k, self.size, *u.shape[1:])
 
-    def shifts(self, e: Floats) -> Floats:
+    def shifts(self, T: Floats, e: Floats) -> Floats:
         found: Floats = e @ _symmetric(self.k)
         return found.reshape(len(e), self.k, -1)
 
@@ -187,9 +308,27 @@ class Full:
         both = eye[rows] * T[columns, None] + eye[columns] * T[rows, None]
         return both.reshape(len(rows), self.size)
 
-    def second_order(self, gamma: Floats) -> Floats:
+    def pull(self, T: Floats, G: Floats) -> Floats:
+        return self.pack(G)
+
+    def moved(self, T: Floats, steps: Floats) -> Floats:
+        return self(steps)
+
+    def second_order(self, T: Floats, gamma: Floats) -> Floats:
         both = (2.0 * gamma)[..., :, None, :, None] * _eye(self.k)[:, None, :]
         return both.reshape(*gamma.shape[:-2], self.size, self.size)
+
+    def scaling(self, R: Floats, T: Floats) -> Floats:
+        return np.stack([self.pack(R @ self(one)) for one in np.eye(self.size)], axis=1)
+
+    def away(self, x: Floats, known: Floats) -> tuple[Floats, Floats]:
+        T, T0 = self(x), self(known)
+        U, _, Vt = np.linalg.svd(T.T @ T0)
+        apart = T @ (U @ Vt) - T0
+        return self.pack(apart), self.pack(apart @ (U @ Vt).T)
+
+    def removals(self, T: Floats) -> Floats:
+        return self.pack(_singular_parts(T))
 
     def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
         return canonical(T, floor=floor)
@@ -202,10 +341,9 @@ class Full:
 
 
 @dataclass(frozen=True)
-class Diagonal:
+class Diagonal(Entries):
     """Independent columns, each with a variance of its own: ``||``."""
 
-    k: int
     name = "diagonal"
 
     @property
@@ -246,14 +384,30 @@ class Diagonal:
             h[a, a] = u[a] + T[a, a] * e[a]
         return h
 
-    def shifts(self, e: Floats) -> Floats:
+    def shifts(self, T: Floats, e: Floats) -> Floats:
         return _eye(self.k) * e[:, None, :]
 
     def rates(self, T: Floats) -> Floats:
         return 2.0 * T * _eye(self.k)
 
-    def second_order(self, gamma: Floats) -> Floats:
+    def pull(self, T: Floats, G: Floats) -> Floats:
+        return self.pack(G)
+
+    def moved(self, T: Floats, steps: Floats) -> Floats:
+        return self(steps)
+
+    def second_order(self, T: Floats, gamma: Floats) -> Floats:
         return 2.0 * gamma * _eye(self.k)
+
+    def scaling(self, R: Floats, T: Floats) -> Floats:
+        return np.diag(np.diag(R))
+
+    def away(self, x: Floats, known: Floats) -> tuple[Floats, Floats]:
+        apart = np.abs(x) - np.abs(known)
+        return apart, np.where(x < 0.0, -apart, apart)
+
+    def removals(self, T: Floats) -> Floats:
+        return self.pack(_singular_parts(T))
 
     def canonical(self, T: Floats, *, floor: float = 0.0) -> Floats:
         size = np.abs(np.diag(T))
@@ -267,10 +421,10 @@ class Diagonal:
         return Diagonal(len(columns))
 
 
-# By the names under which they are stored.
-STRUCTURES: dict[str, type[Full] | type[Diagonal]] = {
-    structure.name: structure for structure in (Full, Diagonal)
-}
+def _singular_parts(T: Floats) -> Floats:
+    """``T`` (..., k, k) as a sum of its singular parts, ``(..., k, k, k)``."""
+    U, s, Vt = np.linalg.svd(T)
+    return np.asarray(s[..., None, None] * U.swapaxes(-1, -2)[..., None] * Vt[..., None, :])
 
 
 @lru_cache(maxsize=64)

@@ -17,8 +17,9 @@ from formulaic.errors import FormulaicError
 from formulaic.parser.types import Factor
 from formulaic.utils.code import sanitize_variable_names
 
-from interlace.covariance.templates import Diagonal, Full, Template
-from interlace.design.marks import FormulaText, Mark, Piece, summands, trimmed
+from interlace.covariance.patterned import TEMPLATES
+from interlace.covariance.templates import Template
+from interlace.design.marks import FormulaText, Mark, Piece, structure_at, summands, trimmed
 from interlace.design.powers import refuse_powers
 from interlace.design.sides import expression, model_terms, names_in, told_from_numbers
 from interlace.errors import InterlaceError
@@ -26,6 +27,9 @@ from interlace.errors import InterlaceError
 # What formulaic raises on text it cannot read; the last two slip through it on odd input.
 _ODD = (RecursionError, TypeError, AttributeError)
 _READING_ERRORS = (FormulaicError, SyntaxError, IndexError, ValueError, *_ODD)
+_HOM = re.compile(r",\s*hom\s*=\s*(TRUE|True|T|FALSE|False|F)\s*$")
+# Whether one standard deviation is that of all columns, where ``hom=`` does not say: as in lme4.
+_HOMOGENEOUS = {"diag": False, "cs": False, "ar1": True}
 _GROUP_TOKEN = re.compile(r"\s*(?:`(?P<quoted>[^`]+)`|(?P<name>[\w.]+)|(?P<sign>\S))")
 
 
@@ -41,11 +45,15 @@ class RandomTerm:
         Names of the grouping columns: one, or several for an interaction.
     correlated
         ``False`` for ``||``: the columns of the term are independent.
+    structure
+        Another structure than these, by its name in
+        :data:`~interlace.covariance.patterned.TEMPLATES`.
     """
 
     expr: str
     group: tuple[str, ...]
     correlated: bool = True
+    structure: str = ""
 
     @property
     def key(self) -> str:
@@ -55,12 +63,17 @@ class RandomTerm:
     @property
     def label(self) -> str:
         """The term as one writes it, ``"(1 + x | g)"``."""
-        bar = "|" if self.correlated else "||"
-        return f"({self.expr} {bar} {':'.join(map(_quoted, self.group))})"
+        group = ":".join(map(_quoted, self.group))
+        if self.structure:
+            kind, _, text = self.structure.partition("-")
+            hom = text == "hom"
+            told = "" if hom == _HOMOGENEOUS[kind] else f", hom={hom}"
+            return f"{kind}({self.expr} | {group}{told})"
+        return f"({self.expr} {'|' if self.correlated else '||'} {group})"
 
     def template(self, k: int) -> Template:
         """The structure that the bar stands for, of ``k`` columns."""
-        return Full(k) if self.correlated else Diagonal(k)
+        return TEMPLATES[self.structure or ("full" if self.correlated else "diagonal")](k)
 
 
 def listed_by_lme4(
@@ -201,6 +214,7 @@ def _parse(formula: str, groups: tuple[str, ...], random: tuple[str, ...]) -> Mi
         offset=right.offset,
     )
     _refuse_repeated(parsed.random)
+    _refuse_structures_twice(parsed.random)
     _refuse_response_as_predictor(parsed, source, tilde)
     return parsed
 
@@ -259,12 +273,22 @@ def _flat(source: FormulaText, pieces: Iterator[Piece]) -> Iterator[Piece]:
         if not bars:
             yield piece
             continue
-        _refuse_misplaced_bar(source, piece, bars)
-        if any(bar.depth == piece.depth + 1 for bar in bars):
+        name, bare = _structured(source, piece)
+        _refuse_misplaced_bar(source, bare, bars)
+        if name or any(bar.depth == piece.depth + 1 for bar in bars):
             yield piece
         else:
             inner = summands(source, piece.start + 1, piece.end - 1, piece.depth + 1)
             yield from _flat(source, inner)
+
+
+def _structured(source: FormulaText, piece: Piece) -> tuple[str, Piece]:
+    """The name before the parenthesis of a random term, and the piece without it."""
+    at = source.text.find("(", piece.start, piece.end)
+    name = source.text[piece.start : max(at, piece.start)].strip()
+    if at < 0 or structure_at(source.text, at) != name:
+        return "", piece
+    return name, replace(piece, start=at)
 
 
 def _refuse_misplaced_bar(source: FormulaText, piece: Piece, bars: list[Mark]) -> None:
@@ -321,6 +345,7 @@ def _groups_argument(text: str) -> list[RandomTerm]:
 
 
 def _random_terms(source: FormulaText, piece: Piece) -> list[RandomTerm]:
+    name, piece = _structured(source, piece)
     bars = source.between(piece.start, piece.end, "|")
     nested = [bar for bar in bars if bar.depth > piece.depth + 1]
     if nested:
@@ -329,8 +354,31 @@ def _random_terms(source: FormulaText, piece: Piece) -> list[RandomTerm]:
     if len(bars) > 2 or (len(bars) == 2 and bars[1].at != bars[0].at + 1):
         raise source.error("a random term has one bar: (1 | g), or '||'", bars[-1].at)
     expr = _left_of_bar(source, piece, bars[0])
-    groups = _groups(source, bars[-1].at + 1, piece.end - 1)
-    return [RandomTerm(expr, group, correlated) for group in groups]
+    if not name:
+        groups = _groups(source, bars[-1].at + 1, piece.end - 1)
+        return [RandomTerm(expr, group, correlated) for group in groups]
+    if not correlated:
+        raise source.error(f"{name}() says how effects vary together: it has one bar", bars[0].at)
+    hom = _HOM.search(source.text, bars[0].at, piece.end - 1)
+    if hom is None and (comma := source.text.find(",", bars[0].at, piece.end - 1)) >= 0:
+        message = f"after the grouping columns of {name}() there may be hom=True or hom=False"
+        raise source.error(message, comma)
+    groups = _groups(source, bars[-1].at + 1, piece.end - 1 if hom is None else hom.start())
+    return [_of_structure(source, name, hom, expr, group) for group in groups]
+
+
+def _of_structure(
+    source: FormulaText, name: str, hom: re.Match[str] | None, expr: str, group: tuple[str, ...]
+) -> RandomTerm:
+    """A random term of a structure that is named: ``us`` is ``|``, and ``diag`` is ``||``."""
+    if name == "us":
+        if hom is not None:
+            raise source.error("us() has a variance for every column: leave hom= out", hom.start())
+        return RandomTerm(expr, group)
+    same = _HOMOGENEOUS[name] if hom is None else hom[1].startswith("T")
+    if name == "diag" and not same:
+        return RandomTerm(expr, group, correlated=False)
+    return RandomTerm(expr, group, structure=f"{name}-{'hom' if same else 'het'}")
 
 
 def _left_of_bar(source: FormulaText, piece: Piece, bar: Mark) -> str:
@@ -393,6 +441,18 @@ def _refuse_repeated(terms: tuple[RandomTerm, ...]) -> None:
                 raise InterlaceError(
                     f"{what} varies by '{term.key}' twice: in {first.label} and in {term.label}"
                 )
+
+
+def _refuse_structures_twice(terms: tuple[RandomTerm, ...]) -> None:
+    """Refuse two structures of one kind and factor: their correlations would have one name."""
+    seen: dict[tuple[frozenset[str], str], RandomTerm] = {}
+    for term in terms:
+        kind = term.structure.partition("-")[0]
+        if kind and (first := seen.setdefault((frozenset(term.group), kind), term)) is not term:
+            raise InterlaceError(
+                f"{first.label} and {term.label} are both {kind}() of '{term.key}', whose "
+                "parameters could not be told apart by name: give one of them another structure"
+            )
 
 
 def _refuse_response_as_predictor(parsed: MixedFormula, source: FormulaText, tilde: int) -> None:

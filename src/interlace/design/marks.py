@@ -5,12 +5,15 @@ The scanner knows quotes, backticks, brackets and calls, and nothing of what the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from interlace.errors import InterlaceError
 
+# Names before a parenthesis that say how the effects of a random term vary together.
+STRUCTURES = ("us", "diag", "cs", "ar1")
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -62,7 +65,8 @@ def _scan(source: FormulaText) -> Iterator[Mark]:
         if char in "'\"`":
             at = _end_of_quote(source, at)
         elif char in _CLOSER:
-            code = code or char != "(" or _is_call(text, at)
+            call = _is_call(text, at) and not structure_at(text, at)
+            code = code or char != "(" or call
             open_.append((char, at, code))
             if not code:
                 yield Mark(char, at, depth)
@@ -86,6 +90,24 @@ def _is_call(text: str, at: int) -> bool:
     """Whether the parenthesis at ``at`` follows a name directly, as in ``log(x)``."""
     before = text[at - 1] if at else " "
     return before.isalnum() or before in "_.]"
+
+
+def structure_at(text: str, at: int) -> str:
+    """The structure of a random term whose parenthesis is at ``at``, as in ``ar1(0 + t | g)``.
+
+    Empty where none is named, or where the name is that of a function: nothing inside is a bar.
+    """
+    before = re.search(r"(?<![\w.])(\w+)$", text[:at])
+    if before is None or before[1] not in STRUCTURES:
+        return ""
+    inside, depth = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", lambda m: " " * len(m[0]), text[at:]), 0
+    for char in inside:
+        depth += (char in _CLOSER) - (char in ")]}")
+        if depth == 0:
+            return ""
+        if char == "|" and depth == 1:
+            return before[1]
+    return ""
 
 
 def _end_of_quote(source: FormulaText, start: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from formulaic.transforms import TRANSFORMS
 
-from interlace.covariance.templates import STRUCTURES
+from interlace.covariance.patterned import TEMPLATES
 from interlace.design import keys
 from interlace.design.design import Design, Encoding
 from interlace.design.encode import Side
@@ -86,7 +86,7 @@ class _Pair:
             replace(
                 left[i],
                 columns=slope.side.names,
-                template=STRUCTURES[left[i].template.name](len(slope.side.names)),
+                template=TEMPLATES[left[i].template.name](len(slope.side.names)),
                 levels=group.labels,
                 backwards=self.backwards,
             )

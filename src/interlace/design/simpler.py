@@ -25,6 +25,13 @@ def of_effects(term: RandomTerm, effects: Sequence[SideTerm]) -> RandomTerm:
     return replace(term, expr=expr, correlated=term.correlated or single)
 
 
+def uncorrelated(term: RandomTerm) -> RandomTerm:
+    """The term with independent effects; one standard deviation stays one."""
+    if term.structure.endswith("-hom"):
+        return replace(term, structure="diag-hom")
+    return replace(term, correlated=False, structure="")
+
+
 def is_levels(side: Side, term: SideTerm) -> bool:
     """Whether a summand is one factor of categories, whose dummies can stand for the intercept."""
     return len(term.factors) == 1 and term.factors[0] in side.categories

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from interlace.design.formula import MixedFormula, RandomTerm, parse
 from interlace.design.frame import hint
+from interlace.design.marks import structure_at
 from interlace.errors import InterlaceError
 
 
@@ -52,7 +53,7 @@ def changed(formula: MixedFormula, terms: Sequence[str], text: str) -> str:
             fixed += [term for term in terms if term not in fixed]
         elif sign == "+":
             fixed, random = _added(piece, fixed, random)
-        elif piece.startswith("(") and "|" in piece:
+        elif _is_random(piece):
             gone = _random(piece)
             left_over = [term for term in random if term not in gone]
             if len(left_over) == len(random):
@@ -101,12 +102,19 @@ def _added(
     piece: str, fixed: list[str], random: list[RandomTerm]
 ) -> tuple[list[str], list[RandomTerm]]:
     """Terms with one more."""
-    if piece.startswith("(") and "|" in piece:
+    if _is_random(piece):
         return fixed, random + [term for term in _random(piece) if term not in random]
     if piece == "0":
         return [term for term in fixed if term != "Intercept"], random
     name = "Intercept" if piece == "1" else piece
     return (fixed if name in fixed else [*fixed, name]), random
+
+
+def _is_random(piece: str) -> bool:
+    """Whether a summand is a random term, ``(1 | g)`` or ``ar1(0 + t | g)``."""
+    at = piece.find("(")
+    bare = at == 0 or (at > 0 and structure_at(piece, at) == piece[:at].strip())
+    return bare and "|" in piece
 
 
 def _removed(piece: str, fixed: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from interlace.design import frame, keys
 from interlace.design.complete import CompleteRows
@@ -65,7 +66,32 @@ def scales_of(term: VarianceTerm | None, rows: CompleteRows) -> Scales:
     return _covariate(term, rows)
 
 
+def sparse_scales_of(
+    term: VarianceTerm, rows: CompleteRows
+) -> tuple[csr_matrix, tuple[tuple[str, bool], ...], Floats]:
+    """Rows, ratios and units of :func:`scales_of`, without the zeros of many strata."""
+    if term.kind == "varident":
+        group, codes = _codes(term, rows)
+        others = np.flatnonzero(codes)
+        shape = (rows.n, len(group.cells) - 1)
+        found = csr_matrix((np.ones(len(others)), (others, codes[others] - 1)), shape)
+        return found, _ratios(group), np.ones(shape[1])
+    dense = _covariate(term, rows)
+    return csr_matrix(dense.rows), dense.ratios, dense.units
+
+
 def _strata(term: VarianceTerm, rows: CompleteRows) -> Scales:
+    group, codes = _codes(term, rows)
+    one_hot = (codes[:, None] == np.arange(1, len(group.cells))).astype(np.float64)
+    return Scales(one_hot, _ratios(group), np.ones(one_hot.shape[1]), group)
+
+
+def _ratios(group: Grouping) -> tuple[tuple[str, bool], ...]:
+    return tuple((f"ratio_{label}", True) for label in keys.texts(group.labels)[1:])
+
+
+def _codes(term: VarianceTerm, rows: CompleteRows) -> tuple[Grouping, NDArray[np.integer]]:
+    """The strata and where rows stand in them, checked."""
     group, codes = group_rows(term.columns, rows.columns)
     labels, number = keys.texts(group.labels), np.bincount(codes)
     if len(labels) < 2:
@@ -76,9 +102,7 @@ def _strata(term: VarianceTerm, rows: CompleteRows) -> Scales:
             f"the stratum {labels[int(alone[0])]} of {term} has one row, "
             f"{rows.name(row, 'the data')}: a variance needs two; merge strata, or leave it out"
         )
-    one_hot = (codes[:, None] == np.arange(1, len(labels))).astype(np.float64)
-    ratios = tuple((f"ratio_{label}", True) for label in labels[1:])
-    return Scales(one_hot, ratios, np.ones(len(ratios)), group)
+    return group, codes
 
 
 def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:

@@ -31,6 +31,10 @@ _MOST = 200
 _SHARED = 60
 
 
+class TooManyRowsError(InterlaceError):
+    """Subjects have more rows, or more covariances, than sums by pattern are made for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Rows on the grid of visits: their places, and the labels of these.
@@ -89,7 +93,7 @@ def _grid_of_rows(term: ResidualTerm, rows: CompleteRows) -> Grid:
     codes = np.empty(rows.n, dtype=np.intp)
     codes[order] = np.arange(rows.n) - np.repeat(np.cumsum(size) - size, size)
     if size.max() > _MOST:
-        raise InterlaceError(
+        raise TooManyRowsError(
             f"a level of '{':'.join(term.subject)}' has {size.max():,} rows: {term} beside random "
             f"effects is built for levels of at most {_MOST} rows so far"
         )

@@ -8,7 +8,8 @@ searched again where a standard deviation might as well be zero, too, and where 
 moments was long: near the truth of much data they are close and the criterion is a parabola, so
 that a few steps lead from the one to the minimum, and no other is in sight.  So are small models
 of which a random column is none of the fixed ones: the mean of its effects is a matter of its
-variance or of other columns, and both can be minima.  Other regular minima are not searched again.
+variance or of other columns, and both can be minima.  Where a correlation is a parameter of its own
+the other side of it is searched too.  Other regular minima are not searched again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.covariance.templates import Floats, Template
+from interlace.covariance.templates import Floats
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import LOWER, SAME, Mask, Outcome
@@ -124,9 +125,7 @@ def _rises(
 ) -> Iterator[Floats]:
     """Per term ``(..., k)``: rise of the quadratic model where a singular value becomes zero."""
     for t, own, T in zip(terms, places(terms), templates, strict=True):
-        U, s, Vt = np.linalg.svd(T)
-        parts = s[..., None, None] * U.swapaxes(-1, -2)[..., None] * Vt[..., None, :]
-        away = t.template.pack(parts)
+        away = t.template.removals(T)
         yield 0.5 * ((away @ newton[..., own, own]) * away).sum(axis=-1)
 
 
@@ -200,6 +199,14 @@ def _different(
             yield start
 
 
+def across(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Iterator[list[Floats]]:
+    """Templates with correlations on their other side, where they are parameters of their own."""
+    turned = [t.template.elsewhere(T) for t, T in zip(terms, templates, strict=True)]
+    if any(other is not None for other in turned):
+        pairs = zip(turned, templates, strict=True)
+        yield [T if other is None else other for other, T in pairs]
+
+
 def _contrasts(sizes: Sequence[int]) -> Iterator[list[Floats]]:
     """Diagonals: all far from zero, unlike within the terms, and one term unlike the others."""
     yield [np.full(k, _FAR) for k in sizes]
@@ -271,13 +278,16 @@ def searched_again(
     templates = criterion.unpack(first.x)
     newton = first.point.newton_matrix
     count, loose = np.asarray(first.n_evaluations), is_loose(criterion.A)
-    if first.converged and not doubted(terms, templates, newton, count, loose=loose):
+    begin = list(across(terms, templates))
+    if not first.converged or doubted(terms, templates, newton, count, loose=loose):
+        units = [identity(B) for B in criterion.A.basis.random]
+        begin += elsewhere(terms, templates, newton, units, loose=loose)
+    if not begin:
         return Searched(first, 1, 1, True)
     seen, n, starts, best = [first], first.n_evaluations, 1, first
-    units = [identity(B) for B in criterion.A.basis.random]
     higher = pack(terms, [raised(T, _RAISED) for T in templates])
     radius = max(1.0, float(np.linalg.norm(higher - first.x)))  # of a search back to the zeros
-    waiting = list(elsewhere(terms, templates, newton, units, loose=loose))
+    waiting = begin
     for _ in range(ROUNDS):
         for start in waiting:
             try:
@@ -389,19 +399,7 @@ def _differences(terms: Sequence[ReTerm], x: Floats, known: Floats) -> tuple[Flo
     The second is the same seen from ``x`` as it is: there the known templates are the rotated ones.
     """
     parts = [
-        _aligned(t.template, x[own], known[own])
-        for t, own in zip(terms, places(terms), strict=True)
+        t.template.away(x[own], known[own]) for t, own in zip(terms, places(terms), strict=True)
     ]
     there, here = zip(*parts, strict=True)
     return np.concatenate(there), np.concatenate(here)
-
-
-def _aligned(template: Template, x: Floats, known: Floats) -> tuple[Floats, Floats]:
-    """The differences within one term."""
-    if template.joint == 1:
-        apart = np.abs(x) - np.abs(known)
-        return apart, np.where(x < 0.0, -apart, apart)
-    T, T0 = template(x), template(known)
-    U, _, Vt = np.linalg.svd(T.T @ T0)
-    apart = T @ (U @ Vt) - T0
-    return template.pack(apart), template.pack(apart @ (U @ Vt).T)

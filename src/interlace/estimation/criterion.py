@@ -23,7 +23,17 @@ from interlace.solver.probes import inflation
 from interlace.solver.reverse import TermDerivatives
 from interlace.solver.sharp import SharpFactor
 from interlace.sums.crossprod import Basis, CrossProducts
-from interlace.sums.terms import Floats, ReTerm, join_theta, pack, places, split_theta, unpack
+from interlace.sums.terms import (
+    Floats,
+    ReTerm,
+    join_theta,
+    pack,
+    places,
+    pull,
+    pull_theta,
+    split_theta,
+    unpack,
+)
 
 # Entries of a template, per root mean square of their column, that count as zero.  The criterion is
 # even in them: where one of them is t it differs from that at zero by some t^2 times the rows of a
@@ -153,7 +163,7 @@ class Evaluation:
             return np.zeros((size, size))
         pairs = zip(chance.traces, self.factor.templates, strict=True)
         parts = [2.0 * traces @ T for traces, T in pairs]
-        each = np.stack([self.criterion.pack([part[i] for part in parts]) for i in range(m)])
+        each = np.stack([self.pulled([part[i] for part in parts]) for i in range(m)])
         around = each - each.mean(axis=0)
         return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
 
@@ -238,14 +248,19 @@ class Evaluation:
     @cached_property
     def gradient(self) -> Floats:
         """Gradient with respect to the packed vector."""
-        return self.criterion.pack(self.gradients)
+        return self.pulled(self.gradients)
+
+    def pulled(self, gradients: Sequence[Floats]) -> Floats:
+        """Gradients by the entries of every working template as one by the packed vector."""
+        return pull(self.criterion.A.terms, self.factor.templates, gradients)
 
     @cached_property
     def theta_gradient(self) -> Floats:
         """Gradient with respect to ``theta`` in lme4's order and the user's units."""
         bases = self.criterion.A.basis.random
         users = [solved(B.T, G) for B, G in zip(bases, self.gradients, strict=True)]
-        return join_theta(self.criterion.A.terms, users)
+        templates = [B @ T for B, T in zip(bases, self.factor.templates, strict=True)]
+        return pull_theta(self.criterion.A.terms, templates, users)
 
     @cached_property
     def newton_matrix(self) -> Floats:
@@ -259,16 +274,21 @@ class Evaluation:
         nu, r2 = self.criterion.nu, self.factor.r2
         terms = self.criterion.A.terms
         effects = self.factor.effects
-        H = [t.template.shifts(f.e) for t, f in zip(terms, effects, strict=True)]
+        parts = zip(terms, self.factor.templates, effects, strict=True)
+        H = [t.template.shifts(T, f.e) for t, T, f in parts]
         parts_of_a = [inner(f.e[..., None], h)[0] for f, h in zip(effects, H, strict=True)]
         a = np.concatenate(parts_of_a)
         J = self._rates
         moved = nu * (self.factor.projected(H) / r2 - a[:, None] * a / r2**2)
         information: Floats = J.T @ moved @ J
-        for t, gamma, own in zip(
-            terms, self.variance_gradients, self.criterion.places, strict=True
+        for t, T, gamma, own in zip(
+            terms,
+            self.factor.templates,
+            self.variance_gradients,
+            self.criterion.places,
+            strict=True,
         ):
-            information[own, own] += t.template.second_order(gamma)
+            information[own, own] += t.template.second_order(T, gamma)
         return information
 
     @property
@@ -288,10 +308,9 @@ class Evaluation:
 
 def reported_theta(terms: Sequence[ReTerm], basis: Basis, templates: Sequence[Floats]) -> Floats:
     """The canonical ``theta``, in the user's units, of working templates."""
-    users = [
-        t.template.canonical(size[:, None] * (B @ T), floor=ZERO_SIZE) / size[:, None]
-        for t, B, T, size in zip(
-            terms, basis.random, templates, basis.root_mean_squares, strict=True
-        )
-    ]
+    users = []
+    parts = zip(terms, basis.random, templates, basis.root_mean_squares, strict=True)
+    for t, B, T, sizes in parts:
+        size = t.template.even(sizes)[:, None]
+        users.append(t.template.canonical(size * (B @ T), floor=ZERO_SIZE) / size)
     return join_theta(terms, users)

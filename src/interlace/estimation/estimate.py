@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from interlace.covariance.templates import canonical
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence, certificate, certificate_of
 from interlace.estimation.chance import (
@@ -263,8 +264,16 @@ def in_squared_units(C: Floats, power: Powers, what: str) -> Floats:
 def singular_groups(A: CrossProducts, templates: Sequence[Floats]) -> tuple[str, ...]:
     """Grouping factors of which a template has a (nearly) zero diagonal entry."""
     parts = zip(A.terms, templates, A.basis.root_mean_squares, strict=True)
-    found = [t.group for t, T, size in parts if (np.diag(T) * size < SINGULAR_TOLERANCE).any()]
+    found = [t.group for t, T, size in parts if is_singular(T, size)]
     return tuple(dict.fromkeys(found))
+
+
+def is_singular(T: Floats, sizes: Floats) -> bool:
+    """Whether the triangular form of a template has a (nearly) zero diagonal entry.
+
+    ``sizes`` (k,) are the root mean squares of the columns.
+    """
+    return bool((np.diag(canonical(sizes[:, None] * T)) < SINGULAR_TOLERANCE).any())
 
 
 def estimate_theta(

@@ -97,8 +97,8 @@ def _of(point: Evaluation, *, overlap: bool = False) -> Undetermined:
         flat, rotations, S = _spaces(point, FLAT)
         open_ = S @ _beyond(flat, rotations)
         changes = [
-            t.template(np.ascontiguousarray(open_[own].T))
-            for t, own in zip(terms, places(terms), strict=True)
+            t.template.moved(T, np.ascontiguousarray(open_[own].T))
+            for t, T, own in zip(terms, point.factor.templates, places(terms), strict=True)
         ]
     return _in_users_columns(point, changes)
 
@@ -120,7 +120,8 @@ def _spaces(point: Evaluation, limit: float) -> tuple[Floats, Floats, Floats]:
     """
     terms, templates = point.criterion.A.terms, point.factor.templates
     scale = [_root(T) for T in templates]
-    S = block_diag(*(_scaling(t, R) for t, R in zip(terms, scale, strict=True)))
+    parts = zip(terms, scale, templates, strict=True)
+    S = block_diag(*(t.template.scaling(R, T) for t, R, T in parts))
     values, vectors = np.linalg.eigh(S.T @ point.newton_matrix @ S)
     size = np.abs(values)
     floor = max(limit * size.max(initial=0.0), ROUNDING * point.criterion.nu)
@@ -133,14 +134,6 @@ def _root(T: Floats) -> Floats:
     """``(T T' + I)^(1/2)``."""
     values, vectors = np.linalg.eigh(T @ T.T)
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0) + 1.0)) @ vectors.T)
-
-
-def _scaling(term: ReTerm, R: Floats) -> Floats:
-    """The map ``E -> R E`` of packed templates, ``(c, c)``."""
-    template, eye = term.template, np.eye(term.template.size)
-    if template.joint == 1:
-        return np.diag(np.diag(R))
-    return np.stack([template.pack(R @ template(one)) for one in eye], axis=1)
 
 
 def _rotations(

@@ -46,9 +46,14 @@ def theta_names(terms: Sequence[ReTerm]) -> list[str]:
     """Names of the entries of ``theta``: ``<group>.<column>`` on the diagonal of a template, and
     ``<group>.<row>.<column>`` below it.
     """
+    return [name for t in terms for name in _theta_names(t)]
+
+
+def _theta_names(t: ReTerm) -> list[str]:
+    if named := t.template.labels(t.columns):
+        return [f"{t.group}.{kind}.{name}" for kind, name in named]
     return [
         ".".join([t.group, *dict.fromkeys((t.columns[a], t.columns[b]))])
-        for t in terms
         for a, b in zip(*t.free_index, strict=True)
     ]
 
@@ -108,8 +113,12 @@ def selected(
 def entry_names(term: ReTerm, variance: str, covariance: str) -> list[str]:
     """Names of the entries of one term's covariance, in the order of their parameters.
 
-    ``variance`` is filled with a column, ``covariance`` with a later and an earlier one.
+    ``variance`` is filled with a column, ``covariance`` with a later and an earlier one; the single
+    correlation of a structure has the structure's name in place of both.
     """
+    if named := term.template.labels(term.columns):
+        alone = covariance.replace("{1}.{0}", "{0}").replace("{}.{}", "{0}").replace("cor_", "rho_")
+        return [(variance if kind == "sd" else alone).format(name) for kind, name in named]
     return [
         variance.format(term.columns[a])
         if a == b

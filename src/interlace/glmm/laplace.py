@@ -147,8 +147,9 @@ class Evaluation:
         t, p, r = problem.sizes
         scale = np.where(np.arange(t + p + r) < t, 1.0, np.sqrt(2.0))
         N = scale[:, None] * self.information * scale
-        for term, gamma, own in zip(terms, self.variance_gradients, places(terms), strict=True):
-            N[own, own] += term.template.second_order(gamma)
+        parts = zip(terms, self.at.templates, self.variance_gradients, places(terms), strict=True)
+        for term, T, gamma, own in parts:
+            N[own, own] += term.template.second_order(T, gamma)
         if problem.precision is not None:
             N[t : t + p, t : t + p] += 2.0 * problem.precision
         return N

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from interlace.inference import profiles as profiles
     from interlace.inference import ranova as ranova
     from interlace.inference import robust as robust
+    from interlace.inference import scaled as scaled
     from interlace.inference import standardized as standardized
     from interlace.inference import step as step
     from interlace.inference import structured as structured
@@ -30,6 +31,7 @@ _CHAPTERS = (
     "profiles",
     "ranova",
     "robust",
+    "scaled",
     "standardized",
     "step",
     "structured",

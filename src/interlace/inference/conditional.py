@@ -10,8 +10,9 @@ import pandas as pd
 from interlace.batch.refits import weighted_columns
 from interlace.design.recipe import require_rows
 from interlace.estimation.estimate import Estimate
-from interlace.inference.information import moves, profiled_information, theta_inverse
+from interlace.inference.information import profiled_information, theta_inverse
 from interlace.model.fitted import FittedModel
+from interlace.solver.blocks import solved
 from interlace.solver.rows import quadratic_forms
 from interlace.solver.solve import gram_times
 from interlace.sums.rows import Rows
@@ -85,7 +86,7 @@ def _of_theta(estimate: Estimate, rows: Rows, resid: Floats) -> tuple[float, flo
     for term, basis, T, f in zip(
         A.terms, A.basis.random, factor.templates, factor.effects, strict=True
     ):
-        D = moves(term, basis)
+        D = solved(basis, term.slopes(basis @ T))
         E = D @ T.T + T @ D.swapaxes(1, 2)
         parts.append(np.einsum("rab,lb->lar", E, f.e))
     widths = np.cumsum([0, *(part.shape[2] for part in parts)])

@@ -19,7 +19,7 @@ from interlace.solver.blocks import solved
 from interlace.solver.equations import Exact
 from interlace.solver.solve import projected_square
 from interlace.solver.traces import fit_in_memory, projected_traces, without_fixed
-from interlace.sums.terms import Floats, ReTerm, join_theta, split_theta
+from interlace.sums.terms import Floats, ReTerm, pull_theta, split_theta
 
 # Distance of the differences, in units of the distance over which the gradient bends: the
 # second-order error is then below 1e-7 and the rounding error smaller.
@@ -132,7 +132,12 @@ def variance_errors(estimate: Estimate) -> VarianceErrors:
     >>> round(float(errors.sds[0][0]), 2), round(errors.sigma, 2)
     (17.06, 7.15)
     """
-    V, sigma = vcov_theta(estimate), estimate.sigma
+    return errors_of(estimate, vcov_theta(estimate))
+
+
+def errors_of(estimate: Estimate, V: Floats) -> VarianceErrors:
+    """Standard errors from the covariance ``V`` of ``(theta, sigma)``."""
+    sigma = estimate.sigma
     parts = [
         _term_errors(term, T, sigma, rows, V)
         for term, T, rows in zip(
@@ -156,11 +161,13 @@ def _relative_slope(at: Evaluation) -> Floats:
     """``(d r2 / d theta) / sigma^2``."""
     criterion = at.criterion
     rate = criterion.nu / at.factor.r2
+    bases, templates = criterion.A.basis.random, at.factor.templates
     slopes = [
         solved(B.T, -2.0 * rate * (f.e.T @ f.u))
-        for B, f in zip(criterion.A.basis.random, at.factor.effects, strict=True)
+        for B, f in zip(bases, at.factor.effects, strict=True)
     ]
-    return join_theta(criterion.A.terms, slopes)
+    users = [B @ T for B, T in zip(bases, templates, strict=True)]
+    return pull_theta(criterion.A.terms, users, slopes)
 
 
 def _profiled_information(criterion: Criterion, theta: Floats) -> Floats:
@@ -187,12 +194,12 @@ def _bending(criterion: Criterion, theta: Floats) -> Floats:
     """
     A = criterion.A
     found = [
-        np.sqrt(T**2 + term.l / A.n / size[:, None] ** 2)
+        term.distances(T, term.l / A.n / size**2)
         for term, T, size in zip(
             A.terms, split_theta(A.terms, theta), A.basis.root_mean_squares, strict=True
         )
     ]
-    return join_theta(A.terms, found)
+    return np.concatenate(found)
 
 
 def traced_information(criterion: Criterion, theta: Floats) -> Floats:
@@ -204,7 +211,9 @@ def traced_information(criterion: Criterion, theta: Floats) -> Floats:
     """
     at, terms = criterion.at_theta(theta), criterion.A.terms
     factor, rate = at.dense("second derivatives need"), criterion.nu / at.factor.r2
-    moved = [moves(t, B) for t, B in zip(terms, criterion.A.basis.random, strict=True)]
+    bases, templates = criterion.A.basis.random, at.factor.templates
+    parts = list(zip(terms, bases, templates, strict=True))
+    moved = [solved(B, t.slopes(B @ T)) for t, B, T in parts]
     E = [D @ T.T + T @ D.swapaxes(1, 2) for D, T in zip(moved, at.factor.templates, strict=True)]
     e = [f.e for f in at.factor.effects]
     traced = factor if criterion.reml else without_fixed(factor)
@@ -219,17 +228,10 @@ def traced_information(criterion: Criterion, theta: Floats) -> Floats:
         - traces
         - rate**2 / criterion.nu * q[:, None] * q
     )
-    for own, D, gamma in zip(places, moved, at.variance_gradients, strict=True):
+    for own, D, gamma, (t, B, T) in zip(places, moved, at.variance_gradients, parts, strict=True):
         H[own, own] += 2.0 * np.einsum("rab,ac,scb->rs", D, gamma, D)
+        H[own, own] += t.bends(B @ T, solved(B.T, 2.0 * gamma @ T))
     return np.asarray(0.5 * (H + H.T), dtype=np.float64)
-
-
-def moves(term: ReTerm, basis: Floats) -> Floats:
-    """Derivative of a working template by every entry of its ``theta``, ``(n_theta, k, k)``."""
-    units = np.zeros((term.n_theta, term.k, term.k))
-    for unit, a, b in zip(units, *term.free_index, strict=True):
-        unit[a, b] = 1.0
-    return solved(basis, units)
 
 
 # ------------------------------------------------------------------ the delta method
@@ -264,12 +266,8 @@ def _term_errors(
 
 def _covariance_slopes(term: ReTerm, T: Floats, sigma: float) -> Floats:
     """Derivatives of ``sigma^2 T T'`` by the term's theta and by sigma, ``(., k, k)``."""
-    slopes = np.zeros((term.n_theta + 1, term.k, term.k))
-    for slope, a, b in zip(slopes[:-1], *term.free_index, strict=True):
-        slope[a] += sigma**2 * T[:, b]
-        slope[:, a] += sigma**2 * T[:, b]
-    slopes[-1] = 2.0 * sigma * (T @ T.T)
-    return slopes
+    half = sigma**2 * term.slopes(T) @ T.T
+    return np.concatenate((half + half.swapaxes(1, 2), 2.0 * sigma * (T @ T.T)[None]))
 
 
 def _spread(slopes: Floats, V: Floats) -> Floats:

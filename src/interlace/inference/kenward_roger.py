@@ -29,7 +29,7 @@ from interlace.inference.sensitivity import level_products, working_contrasts
 from interlace.inference.wald import FTest, wald_f
 from interlace.solver.solve import fixed_images, projected_square
 from interlace.solver.traces import projected_traces
-from interlace.sums.terms import Floats, ReTerm
+from interlace.sums.terms import Floats
 
 # Denominator degrees of freedom this close to 2 make the scaling 0 / 0; it is taken as 1, as usual.
 _NEAR_TWO = 1e-2
@@ -86,10 +86,8 @@ class KenwardRoger:
         v = self._C @ rows.T
         variances = np.einsum("cp,pc->c", rows, v)
         changes = [
-            np.einsum("rab,cab->rc", directions(term), products)
-            for term, products in zip(
-                self.estimate.A.terms, level_products(self._images, v), strict=True
-            )
+            np.einsum("rab,cab->rc", E, products)
+            for E, products in zip(self._directions, level_products(self._images, v), strict=True)
         ]
         relative = np.concatenate([*changes, variances[None]]) / variances
         return np.asarray(2.0 / np.einsum("rc,rs,sc->c", relative, self._W, relative))
@@ -108,6 +106,13 @@ class KenwardRoger:
         return self.estimate.evaluation.factor.vcov
 
     @cached_property
+    def _directions(self) -> list[Floats]:
+        """Derivatives of the working ``T T'`` by parameters that span them, ``(c, k, k)`` each."""
+        A = self.estimate.A
+        parts = zip(A.terms, A.basis.random, self.estimate.user_templates, strict=True)
+        return [t.template.tangents(B, T) for t, B, T in parts]
+
+    @cached_property
     def _images(self) -> tuple[Floats, ...]:
         """``Z_j' Omega^-1 X`` in the working basis, ``(l, k, p)`` per term."""
         return fixed_images(self.estimate.evaluation.dense(_DF, _INSTEAD))
@@ -116,9 +121,7 @@ class KenwardRoger:
     def _W(self) -> Floats:
         """Covariance of the variance parameters over ``sigma^4``; ``Omega`` comes last."""
         estimate = self.estimate
-        first, second = projected_traces(
-            estimate.evaluation.dense(_DF, _INSTEAD), [directions(t) for t in estimate.A.terms]
-        )
+        first, second = projected_traces(estimate.evaluation.dense(_DF, _INSTEAD), self._directions)
         size = len(first)
         information = np.empty((size + 1, size + 1))
         information[:size, :size] = second
@@ -142,8 +145,10 @@ class KenwardRoger:
         total = np.zeros((self.estimate.A.p, self.estimate.A.p))
         for value, vector in zip(values, vectors.T, strict=True):
             change = [
-                np.einsum("r,rab->ab", part, directions(t)) @ B
-                for part, t, B in zip(np.split(vector, splits), terms, self._images, strict=True)
+                np.einsum("r,rab->ab", part, E) @ B
+                for part, E, B in zip(
+                    np.split(vector, splits), self._directions, self._images, strict=True
+                )
             ]
             total += value * projected_square(factor, change)
         return total
@@ -155,8 +160,8 @@ class KenwardRoger:
         v = np.linalg.solve(root, rows @ self._C).T
         q = len(L)
         changes = [
-            np.einsum("lac,rab,lbd->rcd", E, directions(t), E, optimize=True)
-            for t, E in zip(self.estimate.A.terms, [B @ v for B in self._images], strict=True)
+            np.einsum("lac,rab,lbd->rcd", B @ v, E, B @ v, optimize=True)
+            for E, B in zip(self._directions, self._images, strict=True)
         ]
         H = np.concatenate([*changes, np.eye(q)[None]])
         traces = np.einsum("rcc->r", H)
@@ -199,11 +204,3 @@ def scaled_f(A1: float, A2: float, q: int) -> tuple[float, float]:
     # q rho = near / far, which grows without bound as V1 or V2 -> 0.
     m = 4.0 + (q + 2) * far / (near - far)
     return m, 1.0 if abs(m - 2.0) < _NEAR_TWO else m * shrink / (m - 2.0)
-
-
-def directions(term: ReTerm) -> Floats:
-    """Symmetric ``E_r`` for every free entry of the covariance of a term, ``(n_theta, k, k)``."""
-    found = np.zeros((term.n_theta, term.k, term.k))
-    for E, a, b in zip(found, *term.free_index, strict=True):
-        E[a, b] = E[b, a] = 1.0
-    return found

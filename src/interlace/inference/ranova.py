@@ -117,7 +117,9 @@ def reductions(
     terms = estimate.A.terms
     for j in sorted(range(len(terms)), key=lambda j: written.index(random_term(encoding, j))):
         term = terms[j]
-        if term.template.joint == term.k:
+        if term.template.indivisible:
+            yield _dropped(estimate, j, random_term(encoding, j).label)
+        elif term.template.joint == term.k:
             yield from _by_effect(encoding, estimate, j, None if Z is None else Z[j])
         else:
             yield from _by_column(encoding, estimate, j)

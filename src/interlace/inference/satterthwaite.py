@@ -19,7 +19,7 @@ from interlace.inference.information import vcov_theta
 from interlace.inference.sensitivity import level_products, working_contrasts
 from interlace.inference.wald import FTest, wald_f
 from interlace.solver.solve import fixed_images
-from interlace.sums.terms import Floats, join_theta
+from interlace.sums.terms import Floats, pull_theta
 
 # Begins the message for fits of the iterative solver.
 _DF = "ddf='satterthwaite' needs"
@@ -68,7 +68,7 @@ class Satterthwaite:
 
         ``g`` is the gradient of ``l' V l`` by ``(theta, sigma)`` and ``A`` their covariance.
         """
-        variances, gradients = self._variances(L)
+        variances, gradients = self.slopes(L)
         spread = np.einsum("cr,rs,cs->c", gradients, self.vcov_theta, gradients)
         with np.errstate(divide="ignore"):
             return np.asarray(2.0 * variances**2 / spread, dtype=np.float64)
@@ -84,7 +84,7 @@ class Satterthwaite:
         ddf = joint_df(self.df(directions.T @ L))
         return FTest(wald_f(self.estimate.beta, V, L, value), len(L), ddf)
 
-    def _variances(self, L: Floats) -> tuple[Floats, Floats]:
+    def slopes(self, L: Floats) -> tuple[Floats, Floats]:
         """``l' V l`` (c,) and its gradients by ``(theta, sigma)`` (c, n_theta + 1)."""
         estimate = self.estimate
         rows, C = working_contrasts(estimate, L), estimate.evaluation.factor.vcov
@@ -100,7 +100,7 @@ class Satterthwaite:
                 2.0 * sigma**2 * (U.T @ M[c] @ U @ T)
                 for U, M, T in zip(unmaps, products, estimate.user_templates, strict=True)
             ]
-            gradients[c, :-1] = join_theta(estimate.A.terms, slopes)
+            gradients[c, :-1] = pull_theta(estimate.A.terms, estimate.user_templates, slopes)
         return variances, gradients
 
 

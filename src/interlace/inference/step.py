@@ -150,8 +150,10 @@ def _the_last(model: FittedModel) -> list[dict[str, object]]:
     if len(left) != 1 or left[0][2].random:
         return []
     A = drop_term(model.estimate.A, 0)
-    value, npar = linear_value(A, reml=model.estimate.criterion.reml), model.nparams - 1
-    row = _ratio(value - model.criterion, npar, 1.0)
+    value = linear_value(A, reml=model.estimate.criterion.reml)
+    df = model.estimate.A.terms[0].n_theta
+    npar = model.nparams - df
+    row = _ratio(value - model.criterion, npar, float(df))
     return [
         {"term": left[0][0], "eliminated": 0}
         | row
@@ -179,7 +181,7 @@ def reductions(model: FittedModel) -> Iterator[tuple[str, RandomTerm, MixedFormu
     for j in range(len(model.estimate.A.terms)):
         term, effects = random_term(encoding, j), encoding.slopes[j].terms
         drop = list(effects) if not term.correlated else droppable(effects)
-        if len(effects) == 1 or not drop:
+        if len(effects) == 1 or not drop or term.structure:
             others = tuple(t for t in formula.random if t != term)
             yield term.label, term, replace(formula, random=others)
             continue

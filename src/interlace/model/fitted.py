@@ -198,15 +198,27 @@ class Labelled(Generic[E]):
         A float for an intercept alone, else the covariance as a frame; ``scale`` is the residual's.
         Those that the data do not determine are NaN.
         """
+        return self._components(whole=True)
+
+    def _components(self, *, whole: bool) -> dict[str, float | pd.DataFrame]:
+        """:attr:`variance_components`, or what is to be shown of them.
+
+        Of columns with one standard deviation and one correlation two say it all.
+        """
         open_ = self._open()
         found: dict[str, Any] = {}
         for key, members in self._keys.items():
             blocks = [np.where(open_[j], np.nan, self.estimate.covariances[j]) for j in members]
             if self._is_intercept(members):
                 found[key] = float(blocks[0][0, 0])
-            else:
-                names = self._columns(members)
-                found[key] = pd.DataFrame(_block_diagonal(blocks), index=names, columns=names)
+                continue
+            terms = [self.estimate.A.terms[j] for j in members]
+            shown = [
+                (t.columns, S) if whole else _told(t, S) for t, S in zip(terms, blocks, strict=True)
+            ]
+            names = [name for columns, _ in shown for name in columns]
+            values = _block_diagonal([S for _, S in shown])
+            found[key] = pd.DataFrame(values, index=names, columns=names)
         return found
 
     @property
@@ -405,6 +417,11 @@ def tame(model: Model) -> Model:
     return replace(model, design=design, estimate=model.estimate.tame)
 
 
+def shown_components(model: Labelled[AnyEstimate]) -> dict[str, float | pd.DataFrame]:
+    """What tables show of ``variance_components``: of columns with one standard deviation two."""
+    return model._components(whole=False)
+
+
 def effect_powers(model: FittedModel, units: Units) -> dict[str, Powers]:
     """By grouping key, powers of 2 of the units of random effects."""
     return {
@@ -468,6 +485,15 @@ def read_only(array: Floats) -> Floats:
     copy = array.copy()
     copy.flags.writeable = False
     return copy.view()
+
+
+def _told(term: ReTerm, S: Floats) -> tuple[Sequence[str], Floats]:
+    """Columns of a term with one standard deviation that tell its covariance, and their part."""
+    named = term.template.labels(term.columns)
+    if not named or len(named) > 2 or term.k <= len(named):
+        return term.columns, S
+    rest = f"(all {term.k}: {named[0][1]})"
+    return (*term.columns[: len(named) - 1], rest), S[: len(named), : len(named)]
 
 
 def _block_diagonal(blocks: list[Floats]) -> Floats:

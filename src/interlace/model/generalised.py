@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design.design import Design
-from interlace.design.formula import parse
+from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
 from interlace.errors import (
@@ -107,6 +107,15 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
         return separation_of(self.estimate)
 
 
+def _refuse_structures(spec: MixedFormula) -> None:
+    for term in spec.random:
+        if term.structure:
+            raise InterlaceError(
+                f"{term.label} is built for Gaussian responses so far: write "
+                f"{replace(term, structure='').label} for a model with family="
+            )
+
+
 def fit_general(options: Options, data: object) -> FittedGeneralModel:
     """Fit a generalised model; see :func:`interlace.fit`."""
     options, data = as_kept(options), kept_frame(data)
@@ -114,6 +123,7 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     check_general(options)
     _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
+    _refuse_structures(spec)
     outcome = read_outcome(spec, data, options, family)
     problem = problem_at(outcome, options, family)
     approximation = approximation_of(options, problem)

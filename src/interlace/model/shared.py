@@ -11,8 +11,7 @@ from interlace.covariance.stacks import Joined
 from interlace.covariance.structures import STRUCTURES, Structure
 from interlace.design.repeated import ResidualTerm
 from interlace.design.variances import Scales
-from interlace.design.visits import Grid
-from interlace.errors import InterlaceError
+from interlace.design.visits import Grid, TooManyRowsError
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.patterns import Visits
 from interlace.sums.rows import Rows
@@ -43,7 +42,7 @@ def joined(
     groups, tables = shared(grid.at, np.concatenate(parts, axis=1))
     V, p = grid.at.n_visits, A.p
     if len(tables) * V * V * p * p > _MOST:
-        raise InterlaceError(
+        raise TooManyRowsError(
             f"{term} has {len(tables):,} different covariances of {V} rows here: that many are "
             "not built yet; round what varies within subjects"
         )

@@ -267,7 +267,7 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     check_structured(options)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
     terms = [with_subject(one, spec) for one in _structures(options.residual)]
-    data = _in_memory(options, data, spec, terms)
+    data = in_memory(options, data, spec, terms)
     options = replace(options, residual=_as_given(options.residual))
     for term in terms:
         model = _fitted(options, data, spec, term)
@@ -425,7 +425,7 @@ def check_structured(options: Options) -> None:
         raise InterlaceError("theta0 is of random effects, which residual= does not have yet")
 
 
-def _in_memory(
+def in_memory(
     options: Options, data: object, spec: MixedFormula, terms: Sequence[ResidualTerm]
 ) -> object:
     """The data, or the columns that the model reads of what is read part by part.

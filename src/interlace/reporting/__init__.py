@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from interlace.reporting.general_explained import icc_general, r2_general
     from interlace.reporting.models import compare
     from interlace.reporting.paragraph import report
+    from interlace.reporting.scaled import summarize_scaled, tidy_scaled
     from interlace.reporting.side_by_side import table
     from interlace.reporting.singular import SingularReport, singular_report
     from interlace.reporting.structured import (
@@ -39,9 +40,11 @@ __all__ = [
     "singular_report",
     "summarize",
     "summarize_general",
+    "summarize_scaled",
     "summarize_structured",
     "table",
     "tidy",
+    "tidy_scaled",
     "tidy_structured",
 ]
 
@@ -53,6 +56,7 @@ _LATER = (
     "general_explained",
     "models",
     "paragraph",
+    "scaled",
     "side_by_side",
     "singular",
     "structured",

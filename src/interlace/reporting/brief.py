@@ -9,6 +9,7 @@ import pandas as pd
 
 from interlace.estimation.parameters import variance_parameter_names, variance_parameters
 from interlace.inference.tested import TestedModel
+from interlace.model.fitted import shown_components
 from interlace.reporting import apa
 from interlace.reporting.explained import icc, r2
 from interlace.reporting.summary import WIDTH, fitting, fixed_table, text_rows
@@ -19,7 +20,7 @@ def short(result: TestedModel) -> str:
     formula = wrap(str(result.formula), WIDTH, break_long_words=False)
     lines = [*formula, "", *text_rows(fitting(fixed_table(result)))]
     parts = []
-    for key, component in result.variance_components.items():
+    for key, component in shown_components(result).items():
         frame = component if isinstance(component, pd.DataFrame) else None
         names = ["Intercept"] if frame is None else [str(name) for name in frame.index]
         sds = np.sqrt(np.atleast_1d(component if frame is None else np.diag(frame)))

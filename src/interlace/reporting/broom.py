@@ -171,7 +171,7 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
     rows: list[Row] = [
         {"group": term.group, **row}
         for j, term in _in_formula_order(result)
-        for row in _parameters(
+        for row in parameter_rows(
             term,
             np.where(entries[j], np.nan, estimate.covariances[j]),
             np.where(np.diag(entries[j]), np.nan, errors.sds[j]),
@@ -183,7 +183,7 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(effect="ran_pars")
 
 
-def _parameters(
+def parameter_rows(
     term: ReTerm,
     covariance: Floats,
     sd_errors: Floats,

@@ -10,7 +10,7 @@ import pandas as pd
 from interlace import __version__
 from interlace.choices import Ddf
 from interlace.inference.tested import TestedModel
-from interlace.model.fitted import effect_powers, tame
+from interlace.model.fitted import effect_powers, shown_components, tame
 from interlace.reporting import apa
 from interlace.reporting.explained import r2
 from interlace.sums.sizes import in_units
@@ -62,7 +62,7 @@ def _methods(result: TestedModel) -> list[str]:
 def _random_terms(result: TestedModel) -> list[str]:
     """``intercepts and slopes of Days by Subject (18 levels)``."""
     words = []
-    for key, component in tame(result).variance_components.items():
+    for key, component in shown_components(tame(result)).items():
         names = list(component.index) if isinstance(component, pd.DataFrame) else ["Intercept"]
         slopes = [str(name) for name in names if name != "Intercept"]
         kinds = ["intercepts"] if "Intercept" in names else []
@@ -105,7 +105,8 @@ def _spread(result: TestedModel) -> str:
     """Standard deviations of the random effects and the residuals."""
     parts, units, near = [], result.estimate.units, tame(result)
     powers = {} if units is None else effect_powers(result, units)
-    for key, component in near.variance_components.items():
+    spread = shown_components(near) if units is None else near.variance_components
+    for key, component in spread.items():
         if isinstance(component, pd.DataFrame):
             sds = np.sqrt(np.diag(component))
             names = [str(name) for name in component.index]

@@ -15,7 +15,7 @@ from interlace.errors import InterlaceError, choose
 from interlace.inference.compare import model_names
 from interlace.inference.tested import Coefficients, TestedModel
 from interlace.model.confidence import check_level
-from interlace.model.fitted import E, Labelled
+from interlace.model.fitted import E, Labelled, shown_components
 from interlace.reporting import apa, formats
 from interlace.reporting.explained import icc, r2
 from interlace.reporting.formats import Row
@@ -276,7 +276,7 @@ def _random_rows(models: Sequence[TestedModel], words: Mapping[str, str], digits
 
 def _random_part(model: TestedModel, words: Mapping[str, str], digits: int) -> dict[str, str]:
     cells: dict[str, str] = {}
-    for key, component in model.variance_components.items():
+    for key, component in shown_components(model).items():
         frame = (
             component
             if isinstance(component, pd.DataFrame)

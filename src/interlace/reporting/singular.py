@@ -10,8 +10,8 @@ import numpy as np
 
 from interlace.design.design import Encoding
 from interlace.design.formula import MixedFormula, RandomTerm
-from interlace.design.simpler import is_levels, of_effects, random_term
-from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.design.simpler import is_levels, of_effects, random_term, uncorrelated
+from interlace.estimation.estimate import SINGULAR_TOLERANCE, is_singular
 from interlace.inference.slopes import droppable
 from interlace.model.fitted import FittedModel
 from interlace.sums.terms import Floats, ReTerm
@@ -150,7 +150,7 @@ def singular_report(result: FittedModel) -> SingularReport:
     directions: list[Direction] = []
     changes: list[tuple[int, str, str]] = []
     for j, (term, T, sizes) in enumerate(parts):
-        if not (np.diag(T) * sizes < SINGULAR_TOLERANCE).any():
+        if not is_singular(T, sizes):
             continue
         spelled = random_term(result.encoding, j)
         found = list(_directions(term, T, sizes, spelled.label, estimate.sigma))
@@ -182,12 +182,32 @@ def _directions(
     rest = np.flatnonzero(~flat)
     if not len(rest):
         return
+    if term.template.indivisible:
+        yield from _at_bound(term, T, sizes, label, sigma)
+        return
     U, s, _ = np.linalg.svd(scaled[rest])
     for w, length in zip(U.T, s, strict=True):
         if length < SINGULAR_TOLERANCE:
             weights = np.zeros(term.k)
             weights[rest] = w * sizes[rest]
             yield _direction(term, weights, label, sigma, float(length))
+
+
+def _at_bound(
+    term: ReTerm, T: Floats, sizes: Floats, label: str, sigma: float
+) -> Iterator[Direction]:
+    """What has no variance where one correlation of all columns is at its bound.
+
+    Differences or sums of neighbours, in units of their standard deviations, or the sum of all.
+    """
+    unit = sizes * np.maximum(np.linalg.norm(T, axis=1), SINGULAR_TOLERANCE)
+    eye = np.eye(term.k)
+    pairs = [eye[i + 1] + sign * eye[i] for i in range(term.k - 1) for sign in (-1.0, 1.0)]
+    for weights in (*pairs, np.ones(term.k)):
+        own = sizes * weights / unit
+        length = float(np.linalg.norm(own @ T))
+        if length < SINGULAR_TOLERANCE:
+            yield _direction(term, own, label, sigma, length)
 
 
 def _direction(term: ReTerm, weights: Floats, label: str, sigma: float, length: float) -> Direction:
@@ -222,10 +242,12 @@ def _simpler(
     flat = {name for d in found for name, w in d.weights.items() if abs(abs(w) - 1) < 1e-12}
     columns = held.columns
     if term.correlated and len(columns) > 1 and not flat.issuperset(columns):
-        smaller = replace(term, correlated=False)
-        yield 0, f"drop the correlation of {term.label}", _with(formula, term, smaller)
-    for label, smaller in _fewer_effects(encoding, held, j, term, flat):
-        yield 1, f"drop {label} from {term.label}", _with(formula, term, smaller)
+        smaller = uncorrelated(term)
+        if smaller != term:
+            yield 0, f"drop the correlation of {term.label}", _with(formula, term, smaller)
+    if not term.structure:
+        for label, smaller in _fewer_effects(encoding, held, j, term, flat):
+            yield 1, f"drop {label} from {term.label}", _with(formula, term, smaller)
     if len(formula.random) > 1:
         yield 2, f"drop {term.label}", _with(formula, term, None)
     else:

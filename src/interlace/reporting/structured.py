@@ -12,6 +12,7 @@ from interlace.choices import Ddf
 from interlace.estimation.parameters import entry_names
 from interlace.inference.profiles.structured import covariance_table
 from interlace.model.confidence import check_level
+from interlace.model.fitted import shown_components
 from interlace.reporting.broom import fixed_rows, joined, level_rows, wanted_effects
 from interlace.reporting.summary import (
     Row,
@@ -25,6 +26,7 @@ from interlace.reporting.summary import (
 
 if TYPE_CHECKING:
     from interlace.inference.correlated import TestedStructuredModel
+    from interlace.inference.scaled_tests import TestedScaledModel
 
 
 def summarize_structured(result: TestedStructuredModel) -> Summary:
@@ -59,7 +61,7 @@ def _random(result: TestedStructuredModel) -> list[Table]:
     """Random effects, and parameters of the residuals beside variances by visit."""
     found = []
     if result.variance_components:
-        found.append(random_table(result.variance_components, None))
+        found.append(random_table(shown_components(result), None))
     if result.residual is not None and (result.residual.variance or _timed(result)):
         table = result.residual_parameters
         numbers = zip(table.index, aligned(table["estimate"].to_numpy()), strict=True)
@@ -153,7 +155,7 @@ def _parameters(result: TestedStructuredModel, level: float) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def glance_structured(result: TestedStructuredModel) -> pd.DataFrame:
+def glance_structured(result: TestedStructuredModel | TestedScaledModel) -> pd.DataFrame:
     """One row about a model, in broom.mixed's columns."""
     row = {
         "nobs": result.nobs,

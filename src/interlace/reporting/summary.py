@@ -14,7 +14,7 @@ import pandas as pd
 from interlace.choices import Ddf
 from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
-from interlace.model.fitted import DDF, effect_powers, tame
+from interlace.model.fitted import DDF, effect_powers, shown_components, tame
 from interlace.model.undetermined import in_words
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
@@ -22,6 +22,7 @@ from interlace.sums.terms import Floats
 if TYPE_CHECKING:
     from interlace.inference.correlated import TestedStructuredModel
     from interlace.inference.general import TestedGeneralModel
+    from interlace.inference.scaled_tests import TestedScaledModel
     from interlace.inference.tested import TestedModel
 
 Row = tuple[str, ...]
@@ -107,7 +108,7 @@ def _variances(result: TestedModel) -> Table:
     """Of the random effects and the residuals, whether doubles can hold them or not."""
     units = result.estimate.units
     if units is None:
-        return random_table(result.variance_components, result.scale)
+        return random_table(shown_components(result), result.scale)
     near = tame(result)
     powers = np.concatenate([*effect_powers(result, units).values(), [units.sigma]])
     return random_table(near.variance_components, near.scale, powers)
@@ -164,7 +165,8 @@ def _correlation(covariance: float, scale: float) -> str:
 
 
 def fixed_table(
-    result: TestedModel | TestedGeneralModel | TestedStructuredModel, ddf: Ddf | None = None
+    result: TestedModel | TestedGeneralModel | TestedStructuredModel | TestedScaledModel,
+    ddf: Ddf | None = None,
 ) -> Table:
     """Coefficients with z tests, or with t tests and their degrees of freedom."""
     found = result.coef_table(ddf)

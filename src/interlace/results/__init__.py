@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from interlace.results import general as general
     from interlace.results import structured as structured
     from interlace.results.general import CrossedGLMMResult
+    from interlace.results.scaled import ScaledLMEResult
     from interlace.results.structured import StructuredLMEResult
 
-__all__ = ["CrossedGLMMResult", "CrossedLMEResult", "StructuredLMEResult"]
+__all__ = ["CrossedGLMMResult", "CrossedLMEResult", "ScaledLMEResult", "StructuredLMEResult"]
 
 _CHAPTERS = ("estimated", "general", "structured")
 # Results by the chapter that has them.
-_RESULTS = {"CrossedGLMMResult": "general", "StructuredLMEResult": "structured"}
+_RESULTS = {
+    "CrossedGLMMResult": "general",
+    "ScaledLMEResult": "scaled",
+    "StructuredLMEResult": "structured",
+}
 
 
 def __getattr__(name: str) -> object:

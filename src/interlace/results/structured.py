@@ -11,13 +11,17 @@ import pandas as pd
 from interlace import inference, reporting
 from interlace.choices import Ddf, Effects
 from interlace.design.recipe import require_rows
+from interlace.design.visits import TooManyRowsError
 from interlace.estimation.residual import StructuredEstimate
 from interlace.hints import missing_attribute
 from interlace.model.fitted import Options
+from interlace.model.scaled import n_factors, variance_alone
 from interlace.model.structured import fit_structured
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
 from interlace.results.saved import Saved
+from interlace.results.scaled import ScaledLMEResult
+from interlace.results.scaled import fit_result as fit_rows
 from interlace.results.structured_responses import StructuredResponses, as_result
 
 if TYPE_CHECKING:
@@ -168,6 +172,23 @@ class StructuredLMEResult(Means[StructuredEstimate], StructuredResponses, Saved)
         )
 
 
-def fit_result(options: Options, data: object) -> StructuredLMEResult:
-    """Fit what the options say to data; see :func:`interlace.fit`."""
+def fit_result(options: Options, data: object) -> StructuredLMEResult | ScaledLMEResult:
+    """Fit what the options say to data; see :func:`interlace.fit`.
+
+    A variance function beside random effects of several factors, or of one with levels of many
+    rows, is a model of weighted rows; all others are of subjects.
+    """
+    factors = n_factors(options) if variance_alone(options) is not None else 0
+    if factors > 1:
+        return fit_rows(options, data)
+    try:
+        return as_subjects(options, data)
+    except TooManyRowsError:
+        if factors == 0:
+            raise
+        return fit_rows(options, data)
+
+
+def as_subjects(options: Options, data: object) -> StructuredLMEResult:
+    """The fit of a model of subjects."""
     return as_result(StructuredLMEResult, fit_structured(options, data))

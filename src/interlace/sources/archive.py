@@ -7,7 +7,7 @@ from pathlib import Path
 
 from formulaic.errors import FormulaicError
 
-from interlace.covariance.templates import STRUCTURES
+from interlace.covariance.patterned import TEMPLATES
 from interlace.design.design import Encoding
 from interlace.design.formula import MixedFormula, RandomTerm, parse
 from interlace.design.groups import Grouping
@@ -142,7 +142,7 @@ def term_in(stored: Header, arrays: Mapping[str, Array]) -> ReTerm:
         stored["group"],
         tuple(stored["columns"]),
         unpacked(stored["levels"], arrays),
-        STRUCTURES[stored["template"]](len(stored["columns"])),
+        TEMPLATES[stored["template"]](len(stored["columns"])),
         stored["backwards"],
     )
 
@@ -173,7 +173,7 @@ def encoding_out(e: Encoding, packed: Packed) -> Header:
         "formula": {
             "response": e.formula.response,
             "fixed": e.formula.fixed,
-            "random": [[t.expr, list(t.group), t.correlated] for t in e.formula.random],
+            "random": [_random_out(t) for t in e.formula.random],
             "offset": list(e.formula.offset),
         },
         "sides": [side_out(side, packed) for side in sides],
@@ -182,6 +182,12 @@ def encoding_out(e: Encoding, packed: Packed) -> Header:
         "offset_array": e.offset_array,
         "weights_column": e.weights_column,
     }
+
+
+def _random_out(term: RandomTerm) -> list[object]:
+    """A term; the name of its structure only where the bar does not say it."""
+    named = [term.structure] if term.structure else []
+    return [term.expr, list(term.group), term.correlated, *named]
 
 
 def group_out(group: Grouping, packed: Packed) -> Header:
@@ -220,7 +226,7 @@ def encoding_in(stored: Header, arrays: Mapping[str, Array]) -> Encoding:
 
 def _formula_in(stored: Header) -> MixedFormula:
     """The formula, each side of which is held to what a file may say before it is expanded."""
-    random = tuple(RandomTerm(expr, tuple(group), same) for expr, group, same in stored["random"])
+    random = tuple(RandomTerm(expr, tuple(group), *of) for expr, group, *of in stored["random"])
     offset = tuple(stored["offset"])
     formula = MixedFormula(stored["response"], stored["fixed"], random, offset)
     for text in sides_of(formula):

@@ -252,8 +252,8 @@ def working_random(pool: Pool, Z: Floats, term: ReTerm) -> Block:
             return block
     index = tuple(pool.add(column) for column in Z.T)
     squares = pool.gram(index).diagonal() / pool.n
-    finish = np.diag(1.0 / np.sqrt(np.where(squares > 0, squares, 1.0)))
-    return Block(index, np.eye(term.k), finish)
+    sizes = term.template.even(np.sqrt(np.where(squares > 0, squares, 1.0)))
+    return Block(index, np.eye(term.k), np.diag(1.0 / sizes))
 
 
 def _independent(pool: Pool, M: Floats) -> Independent:

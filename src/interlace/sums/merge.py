@@ -218,7 +218,7 @@ def _random_basis(S: Floats, term: ReTerm, n: int) -> Floats:
         if kept.all():
             return B
     sizes = np.linalg.norm(S, axis=0) / np.sqrt(n)
-    return np.diag(1.0 / np.where(sizes > 0, sizes, 1.0))
+    return np.diag(1.0 / term.template.even(np.where(sizes > 0, sizes, 1.0)))
 
 
 def _independent(S: Floats, constant: int | None, n: int) -> tuple[Mask, Floats, Floats]:

@@ -345,5 +345,5 @@ def _random_finish(A: CrossProducts, j: int, sifted: Sifted) -> Floats:
         return sifted.finish
     back = np.linalg.inv(A.basis.random[j])
     squares = np.diag(back.T @ A.zz[j].sum(axis=0) @ back) / A.n
-    size = np.sqrt(np.where(squares > 0, squares, 1.0))
+    size = A.terms[j].template.even(np.sqrt(np.where(squares > 0, squares, 1.0)))
     return np.asarray(back / size, dtype=np.float64)

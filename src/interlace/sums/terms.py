@@ -83,15 +83,34 @@ class ReTerm:
         """Number of entries of theta."""
         return len(self.free_index[0])
 
+    @cached_property
+    def _listed(self) -> Places:
+        return self.template.listed(backwards=self.backwards)
+
     def lower(self, theta: Floats) -> Floats:
-        """Lower-triangular template with ``theta`` (``n_theta`` values) in its free entries."""
-        T = np.zeros((self.k, self.k))
-        T[self.free_index] = theta
-        return T
+        """The template that is reported as ``theta`` (``n_theta`` values)."""
+        values = np.empty(self.n_theta)
+        values[self._listed] = theta
+        return self.template.of_reported(values)
 
     def theta(self, template: Floats) -> Floats:
-        """Free entries of a template, the inverse of :meth:`lower`."""
-        return template[self.free_index]
+        """What is reported of templates ``(..., k, k)``, the inverse of :meth:`lower`."""
+        return self.template.reported(template)[..., self._listed]
+
+    def slopes(self, template: Floats) -> Floats:
+        """Derivatives of templates ``(..., k, k)`` by theta, ``(..., n_theta, k, k)``."""
+        return self.template.slopes(template)[..., self._listed, :, :]
+
+    def bends(self, template: Floats, gradient: Floats) -> Floats | float:
+        """Second derivatives by theta, contracted with a gradient: ``(..., n_theta, n_theta)``."""
+        found = self.template.bends(template, gradient)
+        if isinstance(found, float):
+            return found
+        return found[..., self._listed[:, None], self._listed]
+
+    def distances(self, template: Floats, least: Floats) -> Floats:
+        """Over which a gradient by theta bends; see :class:`~interlace.covariance.templates`."""
+        return self.template.distances(template, least)[..., self._listed]
 
 
 def inverse(M: Floats) -> Floats:
@@ -114,6 +133,14 @@ def join_theta(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
     return np.concatenate([t.theta(T) for t, T in zip(terms, templates, strict=True)])
 
 
+def pull_theta(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], gradients: Sequence[Floats]
+) -> Floats:
+    """Gradients by the entries of templates ``(k, k)`` as one by the stacked ``theta``."""
+    parts = zip(terms, templates, gradients, strict=True)
+    return np.concatenate([np.einsum("ab,rab->r", G, t.slopes(T)) for t, T, G in parts])
+
+
 # ------------------------------------------------------------------ packing, for the optimiser
 
 
@@ -127,6 +154,14 @@ def pack(terms: Sequence[ReTerm], templates: Sequence[Floats]) -> Floats:
     """Free entries of square working templates ``(..., k, k)`` as one vector ``(..., c)``."""
     parts = [t.template.pack(T) for t, T in zip(terms, templates, strict=True)]
     return np.concatenate(parts, axis=-1)
+
+
+def pull(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], gradients: Sequence[Floats]
+) -> Floats:
+    """Gradients by the entries of templates ``(..., k, k)`` as one by the packed vector."""
+    parts = zip(terms, templates, gradients, strict=True)
+    return np.concatenate([t.template.pull(T, G) for t, T, G in parts], axis=-1)
 
 
 def unpack(terms: Sequence[ReTerm], x: Floats) -> list[Floats]:

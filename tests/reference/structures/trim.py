@@ -35,9 +35,9 @@ def of_mmrm(found: dict) -> dict:
 
 
 def of_nlme(found: dict) -> dict:
-    kept = ("data_file", "description", "oracle_call", "n", "versions")
+    kept = ("data_file", "description", "formula_fixed", "formula_lme4_style", "oracle_call", "n")
     numbers = ("fixef", "se", "sigma", "residual_parameters", "minus2logLik", "npar")
-    out = {name: found[name] for name in kept}
+    out = {name: found[name] for name in (*kept, "versions")}
     for method in ("reml", "ml"):
         one = found[method]
         out[method] = {name: one[name] for name in numbers}
@@ -59,8 +59,8 @@ def of_sas(found: dict) -> dict:
 
 
 def main() -> None:
-    kinds = {"mmrm": of_mmrm, "sas": of_sas, "nlme": of_nlme}
-    patterns = {"nlme": ("gls_*.json", "lme_*.json")}
+    kinds = {"mmrm": of_mmrm, "sas": of_sas, "nlme": of_nlme, "ranef": of_nlme}
+    patterns = {"nlme": ("gls_*.json", "lme_*.json", "het_*.json")}
     for kind, trimmed in kinds.items():
         globs = patterns.get(kind, (f"{kind}_*.json",))
         paths = sorted(p for glob in globs for p in (SOURCE / "golden").glob(glob))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from interlace.covariance.templates import canonical
 from interlace.design.design import Design
 from interlace.design.frame import hint
 from interlace.errors import InterlaceError
@@ -16,6 +17,8 @@ from interlace.estimation.estimate import Estimate
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.sums.terms import Floats, ReTerm
 
+# Share of a covariance by which it may miss the structure of its term.
+_UNLIKE = 1e-6
 # What a grouping factor may vary with: a standard deviation, several by column, or a covariance.
 Spread = float | Mapping[str, float] | pd.Series | pd.DataFrame | ArrayLike
 Key = tuple[str, tuple[str, ...]]
@@ -133,7 +136,13 @@ def _template(term: ReTerm, terms: Sequence[ReTerm], spread: Spread) -> Floats:
     if values.min() < -1e-8 * max(values.max(), 1.0):
         raise InterlaceError(f"the covariance of '{term.group}' is not positive semidefinite")
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    return term.template.canonical(root)
+    found = term.template.canonical(canonical(root))
+    if np.abs(found @ found.T - part).max() > _UNLIKE * np.abs(part).max():
+        raise InterlaceError(
+            f"the covariance given for '{term.group}' is none of the structure that the formula "
+            f"names, {term.template.name}"
+        )
+    return found
 
 
 def _covariance(group: str, columns: Sequence[str], spread: Spread) -> Floats:

@@ -195,9 +195,7 @@ class CoefficientPoint:
     @property
     def gradient(self) -> Floats:
         parts = zip(self.evaluation.derivatives, self.effects, strict=True)
-        return self.evaluation.criterion.pack(
-            [2.0 * (d.W - self._rate * (f.e.T @ f.u)) for d, f in parts]
-        )
+        return self.evaluation.pulled([2.0 * (d.W - self._rate * (f.e.T @ f.u)) for d, f in parts])
 
     @cached_property
     def newton_matrix(self) -> Floats:
@@ -230,9 +228,9 @@ class CoefficientPoint:
     def cross(self) -> Floats:
         moved = [d.e.T @ f.u + f.e.T @ d.u for f, d in zip(self.effects, self._shift, strict=True)]
         pulls = [f.e.T @ f.u for f in self.effects]
-        pack, n = self.evaluation.criterion.pack, self.evaluation.criterion.nu
-        change = 2.0 * self._rate * self._scale / self._direction[1] * pack(moved)
-        return 2.0 * self._rate * self.slope / n * pack(pulls) - change
+        pulled, n = self.evaluation.pulled, self.evaluation.criterion.nu
+        change = 2.0 * self._rate * self._scale / self._direction[1] * pulled(moved)
+        return 2.0 * self._rate * self.slope / n * pulled(pulls) - change
 
 
 def regular_templates(estimate: Estimate) -> list[Floats] | None:
@@ -327,12 +325,12 @@ class TemplatePoint:
     def _pull(self) -> Floats:
         """``e' u / sigma^2``, packed."""
         products = [f.e.T @ f.u for f in self.evaluation.factor.effects]
-        return self.evaluation.criterion.pack(products) * float(np.exp(-2.0 * self.log_sigma))
+        return self.evaluation.pulled(products) * float(np.exp(-2.0 * self.log_sigma))
 
     @cached_property
     def _template_gradient(self) -> Floats:
         """With respect to the relative templates at fixed ``sigma``, packed."""
-        traces = self.evaluation.criterion.pack([d.W for d in self.evaluation.derivatives])
+        traces = self.evaluation.pulled([d.W for d in self.evaluation.derivatives])
         return 2.0 * (traces - self._pull)
 
     @cached_property
@@ -422,6 +420,9 @@ def _second_order(evaluation: Evaluation, effects: Sequence[TermEffects], rate: 
     """Second-order part of the templates: ``2 Gamma`` for every two entries of one column."""
     terms, places = evaluation.criterion.A.terms, evaluation.criterion.places
     M = np.zeros((places[-1].stop, places[-1].stop))
-    for term, d, f, own in zip(terms, evaluation.derivatives, effects, places, strict=True):
-        M[own, own] = term.template.second_order(d.PZZ - rate * (f.e.T @ f.e))
+    parts = zip(
+        terms, evaluation.factor.templates, evaluation.derivatives, effects, places, strict=True
+    )
+    for term, T, d, f, own in parts:
+        M[own, own] = term.template.second_order(T, d.PZZ - rate * (f.e.T @ f.e))
     return M

@@ -359,6 +359,8 @@ def _parameters(estimate: Estimate) -> Iterator[_Parameter]:
     for j, name in enumerate(estimate.A.names):
         path = CoefficientPath(estimate, j)
         yield _Parameter(name, float(estimate.beta[j]), path, Scale("linear"))
+    if any(t.template.indivisible for t in terms):
+        return  # whose standard deviations and correlations have no paths
     sigma = np.asarray(estimate.sigma)
     values = variance_parameters(terms, estimate.user_templates, sigma).tolist()
     found = zip(variance_parameter_names(terms), values, _variance_paths(estimate), strict=True)
@@ -379,6 +381,17 @@ def _variance_paths(estimate: Estimate) -> Iterator[tuple[Path | None, Scale]]:
     yield sigma_path(estimate), Scale("exp", 1.0 / working)
 
 
+def _refuse_structures(estimate: Estimate, wanted: Sequence[str]) -> None:
+    """Refuse standard deviations and correlations beside structures whose maps are not linear."""
+    own = [t for t in estimate.A.terms if t.template.indivisible]
+    if own and not set(wanted) <= set(estimate.A.names):
+        raise InterlaceError(
+            f"profiles of standard deviations and correlations are not built for models with "
+            f"cs(), ar1() or hom=True, as of '{own[0].group}': ask for fixed effects alone "
+            "(parm='beta_'), or for method='bootstrap'"
+        )
+
+
 # ------------------------------------------------------------------ tracing them
 
 
@@ -391,6 +404,7 @@ def _traced(
 ) -> tuple[list[ProfileCurve], float]:
     """Curves of the parameters asked for, and the deviance at the ML estimate."""
     wanted = selected(parameter_names(estimate), parm, estimate.A.p)
+    _refuse_structures(estimate, list(wanted))
     best = _by_maximum_likelihood(estimate)
     shown = counter(None, progress, what="profile", unit="points")
     with shown as watch, threads_for(best.criterion.rows_at_once):

@@ -1,0 +1,166 @@
+"""The estimate of a model whose residual variances follow a few numbers, and the search for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from interlace.estimation.basins import across, elsewhere, identity, suspect
+from interlace.estimation.certificate import Convergence, certificate
+from interlace.estimation.estimate import Estimate
+from interlace.estimation.moments import moment_start
+from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.scaled import ScaledCriterion, ScaledEvaluation
+from interlace.machine.threads import threads_for
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.terms import Floats
+
+Watch = Callable[[int, ScaledEvaluation, float], None]
+# Values of the criterion that are one.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledEstimate:
+    """An optimum of a criterion with residual variances by row, in the user's units.
+
+    ``templates`` are the working templates, ``eta`` the numbers that the variances follow;
+    everything else is that of the model with the weights that these give.
+    """
+
+    criterion: ScaledCriterion
+    templates: tuple[Floats, ...]
+    eta: Floats
+    convergence: Convergence
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is derived is computed again when asked for."""
+        kept = ("criterion", "templates", "eta", "convergence")
+        return {name: getattr(self, name) for name in kept}
+
+    @cached_property
+    def evaluation(self) -> ScaledEvaluation:
+        """The criterion at the optimum."""
+        return self.criterion.at(self.templates, self.eta)
+
+    @cached_property
+    def weighted(self) -> Estimate:
+        """The model of independent residuals with the weights found, as if they were given."""
+        point = self.evaluation.point
+        return Estimate(point.criterion, self.templates, self.convergence, point)
+
+    @property
+    def A(self) -> CrossProducts:
+        """The cross-products at the weights found."""
+        return self.weighted.A
+
+    @property
+    def beta(self) -> Floats:
+        """Fixed effects, ``(p,)``."""
+        return self.weighted.beta
+
+    @property
+    def vcov(self) -> Floats:
+        """``(X' V^-1 X)^-1``, ``(p, p)``."""
+        return self.weighted.vcov
+
+    @property
+    def b(self) -> tuple[Floats, ...]:
+        """Conditional modes of the random effects, ``(l, k)`` per term."""
+        return self.weighted.b
+
+    @property
+    def b_cov(self) -> tuple[Floats, ...]:
+        """Their covariances given all parameters, ``(l, k, k)`` per term."""
+        return self.weighted.b_cov
+
+    @property
+    def b_se(self) -> tuple[Floats, ...]:
+        """Roots of the diagonals of :attr:`b_cov`, ``(l, k)`` per term."""
+        return self.weighted.b_se
+
+    @property
+    def covariances(self) -> list[Floats]:
+        """Covariance of the random effects of one level, per term."""
+        return self.weighted.covariances
+
+    @property
+    def theta(self) -> Floats:
+        """Relative covariance parameters: over the residual standard deviation at ``eta = 0``."""
+        return self.weighted.theta
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation at ``eta = 0`` and weight 1."""
+        return self.weighted.sigma
+
+    @property
+    def value(self) -> float:
+        """Criterion at the optimum."""
+        return self.evaluation.value
+
+    @property
+    def n_family(self) -> int:
+        """Parameters beside fixed effects and templates: ``sigma`` and ``eta``."""
+        return 1 + len(self.eta)
+
+    @property
+    def singular_groups(self) -> tuple[str, ...]:
+        """Grouping factors of which a variance is zero."""
+        return self.weighted.singular_groups
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a variance, or a combination of random effects, is zero."""
+        return self.weighted.is_singular
+
+    @cached_property
+    def root_weights(self) -> Floats:
+        """Over ``sigma``, what makes the variance of every row 1: ``(n,)``."""
+        return np.sqrt(self.evaluation.W)
+
+
+def estimate_scaled(criterion: ScaledCriterion, *, watch: Watch | None = None) -> ScaledEstimate:
+    """Minimise from moments, with equal variances.
+
+    Where a variance of random effects is zero or near it, and where correlations are parameters of
+    their own, the criterion is searched again from elsewhere, and the lowest minimum is taken.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        No residual variance is left.
+    """
+    base, q = criterion.base, criterion.scales.shape[1]
+    with threads_for(base.rows_at_once):
+        start = np.append(base.pack(moment_start(base)), np.zeros(q))
+        best = minimize(criterion, start, watch=watch)
+        n, starts = best.n_evaluations, 1
+        for x in _again(criterion, best):
+            try:
+                found = minimize(criterion, x)
+            except np.linalg.LinAlgError:
+                continue  # nothing can be evaluated there, so that nothing is found
+            n, starts = n + found.n_evaluations, starts + 1
+            lower = found.point.value < best.point.value - _SAME
+            if found.converged >= best.converged and (lower or not best.converged):
+                best = found
+    t = criterion.n_templates
+    convergence = replace(certificate(best), n_evaluations=n, n_starts=starts)
+    return ScaledEstimate(criterion, tuple(base.unpack(best.x[:t])), best.x[t:], convergence)
+
+
+def _again(criterion: ScaledCriterion, best: Minimum[ScaledEvaluation]) -> Iterator[Floats]:
+    """Where to search again: other templates, with the variances of the rows as they were found."""
+    base, terms, t = criterion.base, criterion.A.terms, criterion.n_templates
+    templates, eta = base.unpack(best.x[:t]), best.x[t:]
+    starts = list(across(terms, templates))
+    if not best.converged or bool(suspect(terms, templates)):
+        newton = best.point.newton_matrix[:t, :t]
+        units = [identity(B) for B in criterion.A.basis.random]
+        starts += elsewhere(terms, templates, newton, units, loose=False)
+    for start in starts:
+        yield np.append(base.pack(start), eta)

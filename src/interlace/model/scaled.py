@@ -1,0 +1,201 @@
+"""A fitted model whose residual variances follow strata or a covariate, with any random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from interlace.design.design import (
+    read_design,
+    refuse_constant,
+    refuse_saturated,
+    refuse_unidentifiable,
+)
+from interlace.design.formula import MixedFormula, parse
+from interlace.design.kept import kept_frame
+from interlace.design.recipe import require_rows
+from interlace.design.repeated import ResidualTerm, parse_residual
+from interlace.design.variances import sparse_scales_of
+from interlace.errors import (
+    ConvergenceWarning,
+    InterlaceError,
+    RankDeficiencyWarning,
+    SingularFitWarning,
+    warn,
+)
+from interlace.estimation.criterion import Criterion
+from interlace.estimation.scaled import ScaledCriterion
+from interlace.estimation.scaled_estimate import ScaledEstimate, estimate_scaled
+from interlace.machine.progress import watcher
+from interlace.model.fitted import Labelled, Options, as_kept, read_only
+from interlace.model.predict import fitted
+from interlace.model.structured import check_structured, in_memory
+from interlace.model.updating import updated_options
+from interlace.sums.crossprod import cross_products
+from interlace.sums.rows import Rows
+from interlace.sums.sizes import require_squares
+from interlace.sums.terms import Floats
+from interlace.sums.weighted import fixed_rows
+
+
+@dataclass(frozen=True, eq=False)
+class FittedScaledModel(Labelled[ScaledEstimate]):
+    """Estimates of a mixed model with a variance function under their public names.
+
+    ``residual`` is the function as it was read; ``ratios`` and ``units`` say how its numbers are
+    reported, see :class:`interlace.design.variances.Scales`.
+    """
+
+    residual: ResidualTerm | None = None
+    ratios: tuple[tuple[str, bool], ...] = ()
+    units: tuple[float, ...] = ()
+
+    @property
+    def scale(self) -> float:
+        """There is no one residual variance.
+
+        Raises
+        ------
+        InterlaceError
+            Always; the message says where the variances are.
+        """
+        raise InterlaceError(
+            f"{self.residual} has several residual variances, and no one scale: see "
+            "residual_parameters"
+        )
+
+    @cached_property
+    def residual_values(self) -> dict[str, float]:
+        """The residual standard deviation where the function is 1, and its parameters, by name."""
+        values = zip(self.ratios, self.units, self.estimate.eta.tolist(), strict=True)
+        found = {
+            name: float(np.exp(eta)) if is_ratio else eta / unit
+            for (name, is_ratio), unit, eta in values
+        }
+        return {"sd": self.estimate.sigma, **found}
+
+    @cached_property
+    def fittedvalues(self) -> NDArray[np.float64]:
+        """Predictions of the rows used, random effects included, ``(nobs,)``."""
+        design = require_rows(self.design, "fittedvalues")
+        return read_only(fitted(design, self.estimate, [True] * len(design.terms)))
+
+    @cached_property
+    def resid(self) -> NDArray[np.float64]:
+        """Response less :attr:`fittedvalues`, ``(nobs,)``."""
+        return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
+    @cached_property
+    def residual_sd(self) -> NDArray[np.float64]:
+        """Residual standard deviation of every row used, ``(nobs,)``."""
+        return read_only(self.estimate.sigma / self.estimate.root_weights)
+
+    @cached_property
+    def normalized_resid(self) -> NDArray[np.float64]:
+        """:attr:`resid` over :attr:`residual_sd`, ``(nobs,)``: nlme's normalized residuals."""
+        return read_only(self.resid / self.residual_sd)
+
+
+# ------------------------------------------------------------------ fitting
+
+
+def variance_alone(options: Options) -> ResidualTerm | None:
+    """The variance function of the residuals, where there is that and nothing of subjects."""
+    if not isinstance(options.residual, str):
+        return None
+    term = parse_residual(options.residual)
+    return term if term.visit is None else None
+
+
+def n_factors(options: Options) -> int:
+    """Number of grouping factors of the random effects."""
+    return len({frozenset(term.group) for term in _spec(options).random})
+
+
+def _spec(options: Options) -> MixedFormula:
+    return parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
+
+
+def fit_scaled(options: Options, data: object) -> FittedScaledModel:
+    """Fit a mixed model with a variance function; see :func:`interlace.fit`."""
+    options, data = as_kept(options), kept_frame(data)
+    check_structured(options)
+    _refuse_ddf(options)
+    term, spec = variance_alone(options), _spec(options)
+    assert term is not None
+    assert term.variance is not None
+    data = in_memory(options, data, spec, [term])
+    beside = {f"residual {i}": name for i, name in enumerate(term.columns)}
+    extra = {"weights": options.weights, "offset": options.offset, **beside}
+    design, rows = read_design(spec, data, extra, options.missing, None)
+    refuse_constant(design.response, f"the response '{spec.response}'")
+    refuse_unidentifiable(design.terms, len(design.y))
+    refuse_saturated(design.X)
+    scales, ratios, units = sparse_scales_of(term.variance, rows)
+    criterion = scaled_criterion(design, scales, reml=options.method == "REML")
+    with watcher(options.progress) as watch:
+        try:
+            estimate = estimate_scaled(criterion, watch=watch)
+        except np.linalg.LinAlgError as error:
+            raise InterlaceError(
+                "the random effects leave no residual variance: the model reproduces the response "
+                "(a grouping factor, or several together, may tell every row apart): leave out a "
+                "term"
+            ) from error
+    _warn(estimate, term)
+    found = tuple(units.tolist())
+    return FittedScaledModel(spec, design, estimate, options, data, term, ratios, found)
+
+
+def scaled_criterion(rows: Rows, scales: csr_matrix, *, reml: bool) -> ScaledCriterion:
+    """The criterion of rows whose variances follow scales, laid out."""
+    require_squares(rows)
+    A = cross_products(rows)
+    base = Criterion(A, reml)
+    n = len(rows.y)
+    prior: Floats = np.ones(n) if rows.weights is None else np.asarray(rows.weights)
+    return ScaledCriterion(Criterion(A, reml, base.equations), fixed_rows(rows, A), scales, prior)
+
+
+def _refuse_ddf(options: Options) -> None:
+    if options.ddf not in ("normal", "satterthwaite"):
+        raise InterlaceError(
+            f"ddf={options.ddf!r} is not built for variance functions beside random effects of "
+            "several factors: take ddf='satterthwaite' or 'normal'"
+        )
+
+
+def _warn(estimate: ScaledEstimate, term: ResidualTerm) -> None:
+    """Warn of columns left out, of a search that did not end, and of zero variances."""
+    if estimate.A.dropped:
+        what = f"the fixed effects are rank deficient; dropped: {', '.join(estimate.A.dropped)}"
+        warn(what, RankDeficiencyWarning)
+    if not estimate.convergence.converged:
+        warn(
+            f"the fit did not converge: {estimate.convergence.message}; fewer parameters than "
+            f"{term} has may be all that the data can tell",
+            ConvergenceWarning,
+        )
+    if estimate.is_singular:
+        groups = ", ".join(map(repr, estimate.singular_groups))
+        warn(
+            f"singular fit: a variance, or a combination of random effects, of {groups} is "
+            "estimated as zero; the estimates are valid",
+            SingularFitWarning,
+        )
+
+
+def updated(
+    model: FittedScaledModel, formula: str | None, data: object, changes: Mapping[str, object]
+) -> tuple[Options, object]:
+    """Options and data of a fit with some options changed; see the method ``update``."""
+    if "residual" in changes and changes["residual"] is None:
+        raise InterlaceError(
+            "update(residual=None) would be a model of another kind: fit it with interlace.fit"
+        )
+    return updated_options(model, formula, data, changes)
