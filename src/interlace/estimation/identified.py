@@ -18,6 +18,7 @@ from interlace.covariance.templates import Floats
 from interlace.estimation.criterion import Evaluation
 from interlace.estimation.search import FLAT, Mask
 from interlace.solver.blocks import solved
+from interlace.sums.rows import Basis
 from interlace.sums.terms import ReTerm, places
 
 # Relative curvature below which a direction may be flat, as long as the optimum is not polished.
@@ -96,11 +97,22 @@ def _of(point: Evaluation, *, overlap: bool = False) -> Undetermined:
             point = _stepped(_stepped(point))
         flat, rotations, S = _spaces(point, FLAT)
         open_ = S @ _beyond(flat, rotations)
-        changes = [
-            t.template.moved(T, np.ascontiguousarray(open_[own].T))
-            for t, T, own in zip(terms, point.factor.templates, places(terms), strict=True)
-        ]
-    return _in_users_columns(point, changes)
+        changes = template_changes(terms, point.factor.templates, open_)
+    factor = point.factor
+    residual = np.zeros(len(changes[0]))
+    for D, effects in zip(changes, factor.effects, strict=True):
+        residual -= 2.0 * np.einsum("mab,lb,la->m", D, effects.u, effects.e) / factor.r2
+    return in_users_columns(point.criterion.A.basis, factor.templates, changes, residual)
+
+
+def template_changes(
+    terms: Sequence[ReTerm], templates: Sequence[Floats], open_: Floats
+) -> list[Floats]:
+    """Changes ``(m, k, k)`` of the templates of every term along packed directions ``(c, m)``."""
+    return [
+        t.template.moved(T, np.ascontiguousarray(open_[own].T))
+        for t, T, own in zip(terms, templates, places(terms), strict=True)
+    ]
 
 
 def _stepped(point: Evaluation) -> Evaluation:
@@ -161,14 +173,15 @@ def _beyond(flat: Floats, rotations: Floats) -> Floats:
     return np.asarray(left[:, size > 1.0 - _ROTATION])
 
 
-def _in_users_columns(point: Evaluation, changes: Sequence[Floats]) -> Undetermined:
-    """Entries of the covariances that change, with columns of root mean square 1."""
-    A, factor = point.criterion.A, point.factor
-    residual = np.zeros(len(changes[0]))
-    for D, effects in zip(changes, factor.effects, strict=True):
-        residual -= 2.0 * np.einsum("mab,lb,la->m", D, effects.u, effects.e) / factor.r2
+def in_users_columns(
+    basis: Basis, templates: Sequence[Floats], changes: Sequence[Floats], residual: Floats
+) -> Undetermined:
+    """Entries of the covariances that change, with columns of root mean square 1.
+
+    ``residual`` (m,) are the relative changes of the residual variance that go with them.
+    """
     entries, users = [], []
-    parts = zip(changes, factor.templates, A.basis.random, A.basis.root_mean_squares, strict=True)
+    parts = zip(changes, templates, basis.random, basis.root_mean_squares, strict=True)
     for D, T, B, sizes in parts:
         DB, TB = sizes[:, None] * (B @ D), sizes[:, None] * (B @ T)
         first = DB @ TB.T + TB @ DB.swapaxes(1, 2) + residual[:, None, None] * (TB @ TB.T)

@@ -15,6 +15,12 @@ from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.estimation.identified import (
+    Undetermined,
+    determined,
+    in_users_columns,
+    template_changes,
+)
 from interlace.estimation.optimize import Minimum, Point, minimize
 from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.families import Family
@@ -26,6 +32,10 @@ from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
 from interlace.sums.terms import Floats, places, split_theta
 
+# Share of the largest curvature below which a direction has none (differences of gradients tell
+# 1e-6, and the flattest determined ones of small models have 1e-3), and of a unit vector that makes
+# it one of the templates.
+_OPEN, _MOSTLY = 1e-5, 0.5
 # Gain at which a search ends: 3e-6 standard errors.
 _GAIN = 1e-11
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
@@ -240,6 +250,21 @@ class GeneralEstimate:
         floor = _FLAT * np.abs(values).max(initial=0.0)
         scaled = Q @ vectors * np.sqrt(2.0 / np.maximum(values, floor))
         return np.asarray(scaled @ scaled.T)
+
+    @cached_property
+    def undetermined(self) -> Undetermined:
+        """Which variances and covariances the data leave open: directions without curvature."""
+        terms = self.A.terms
+        Q = upright(self.problem, self.at, self.approximation)
+        values, vectors = np.linalg.eigh(Q.T @ self.hessian @ Q)
+        flat = np.abs(values) <= _OPEN * np.abs(values).max(initial=0.0)
+        open_ = (Q @ vectors[:, flat])[: self.problem.sizes[0]]
+        open_ = open_[:, np.linalg.norm(open_, axis=0) > _MOSTLY]  # others are coefficients'
+        if not open_.shape[1]:
+            return determined(terms)
+        changes = template_changes(terms, self.at.templates, open_)
+        nothing = np.zeros(open_.shape[1])
+        return in_users_columns(self.A.basis, self.at.templates, changes, nothing)
 
     @cached_property
     def gamma(self) -> Floats:

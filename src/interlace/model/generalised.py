@@ -20,6 +20,7 @@ from interlace.errors import (
     RankDeficiencyWarning,
     SeparationWarning,
     SingularFitWarning,
+    UndeterminedWarning,
     warn,
 )
 from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
@@ -40,6 +41,7 @@ from interlace.machine.progress import watcher
 from interlace.model.fitted import Labelled, Options, as_kept, read_only
 from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
+from interlace.model.undetermined import in_words
 from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import Codes, CrossProducts
@@ -100,6 +102,9 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
     def resid(self) -> NDArray[np.float64]:
         """Response, a proportion if binomial, less :attr:`fittedvalues`, ``(nobs,)``."""
         return read_only(require_rows(self.design, "resid").y - self.fittedvalues)
+
+    def _open(self) -> Sequence[NDArray[np.bool_]]:
+        return self.estimate.undetermined.entries
 
     @cached_property
     def separated(self) -> tuple[Separated, ...]:
@@ -306,6 +311,9 @@ def _warn(model: FittedGeneralModel) -> None:
         )
     if grown := _running_off(model):
         warn(grown, SeparationWarning)
+    if estimate.undetermined and not model.separated:
+        what = in_words(estimate.undetermined, estimate.A.terms, model.encoding)
+        warn(what, UndeterminedWarning)
     if estimate.is_singular:
         terms = ", ".join(f"{key!r}" for key in estimate.singular_groups)
         warn(
