@@ -12,6 +12,7 @@ from interlace.design.design import Design
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.changes import OneStep, one_step
 from interlace.diagnostics.units import design_of
+from interlace.glmm.laplace import Evaluation
 from interlace.glmm.leverage import Leverage
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
@@ -143,10 +144,10 @@ def _projected(step: OneStep, z: Floats) -> Floats:
 
 def _general(result: Labelled[Any], design: Design, z: Floats) -> tuple[Floats, Floats, Floats]:
     """Scores at the mode, their information, and that without any effect."""
-    found = result.estimate.evaluation
+    found: Evaluation = result.estimate.evaluation
     lever, curve, rows = Leverage(found), found.mode.curve, found.problem.rows
     Wz = curve.W[:, None] * z
-    images, _ = solve(found.factor, rows.block_sums(Wz))
+    images, _ = solve(found.factor, rows.sums(Wz))
     left = z - np.stack(
         [rows.image([b[:, :, i] for b in images]) for i in range(z.shape[1])], axis=1
     )
