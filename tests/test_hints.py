@@ -131,6 +131,8 @@ def test_words_that_mean_nothing_stay_refused() -> None:
         ("log(.) ~ .", "log(Reaction) ~ 1 + Days + (1 + Days | Subject)"),
         (". ~ . - 1", "Reaction ~ 0 + Days + (1 + Days | Subject)"),
         (". ~ 1 + (1 | Subject)", "Reaction ~ 1 + (1 | Subject)"),
+        (". ~ Days + (1 | Subject)", "Reaction ~ 1 + Days + (1 | Subject)"),
+        (". ~ 0 + Days + (1 | Subject)", "Reaction ~ 0 + Days + (1 | Subject)"),
     ],
 )
 def test_changes(change: str, formula: str) -> None:

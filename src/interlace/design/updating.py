@@ -40,16 +40,18 @@ def changed(formula: MixedFormula, terms: Sequence[str], text: str) -> str:
     'y ~ 1 + a + b + (1 + a | g)'
     >>> changed(spec, ["Intercept", "a", "b", "a:b"], "log(.) ~ . - (1 + a | g) + (1 | h)")
     'log(y) ~ 1 + a + b + a:b + (1 | h)'
+    >>> changed(spec, ["Intercept", "a", "b", "a:b"], ". ~ a + (1 | h)")
+    'y ~ 1 + a + (1 | h)'
     """
     left, right = text.split("~")
     response = left.strip().replace(".", formula.response) if _dotted(left) else left.strip()
-    fixed: list[str] = []
+    pieces = list(_pieces(right))
+    kept = any(piece == "." for _, piece in pieces)
+    fixed = [] if kept else ["Intercept"]  # which a formula has without saying so
     random = list(formula.random)
     offset = list(formula.offset)
-    kept = False
-    for sign, piece in _pieces(right):
+    for sign, piece in pieces:
         if piece == ".":
-            kept = True
             fixed += [term for term in terms if term not in fixed]
         elif sign == "+":
             fixed, random = _added(piece, fixed, random)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ class Tables(Coefficients[E]):
         """
         return reporting.glance(self)
 
-    def augment(self, newdata: object = None) -> object:
+    def augment(self, newdata: object = None) -> Any:
         """The data with fitted values, residuals and leverages, with broom.mixed's columns.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import pandas as pd
 
@@ -117,7 +117,7 @@ class StructuredLMEResult(Means[StructuredEstimate], StructuredResponses, Saved)
         """One row that describes the fit, with broom.mixed's columns."""
         return reporting.glance_structured(self)
 
-    def augment(self, newdata: object = None) -> object:
+    def augment(self, newdata: object = None) -> Any:
         """The data with predictions and residuals beside them, as broom does.
 
         Parameters
