@@ -252,3 +252,15 @@ def test_what_maketables_reads() -> None:
     assert result.__maketables_stat__("N") == 180 and result.__maketables_stat__("x") is None
     assert result.__maketables_stat__("aic") == result.aic
     assert result.__maketables_depvar__ == "Reaction"
+
+
+def test_nothing_else_of_a_result_for_maketables() -> None:
+    """Its reader of statsmodels' results, asked first, takes what has these three."""
+    found = models()[1].maketables()
+    assert not any(hasattr(found, name) for name in ("params", "bse", "pvalues"))
+    assert found.__maketables_coef_table__.index[-1] == "sigma"
+    keys = found.__maketables_default_stat_keys__
+    assert keys == ["N", "groups Subject", "r2_within", "r2", "aic"]
+    values = [found.__maketables_stat__(key) for key in keys]
+    assert values[:2] == [180, 18] and values[-1] == found.result.aic
+    assert found.__maketables_stat_labels__["groups Subject"] == "Groups: Subject"

@@ -4,7 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from interlace.reporting.brief import maketables_coefficients, maketables_statistic, short
+    from interlace.reporting.brief import (
+        ForMakeTables,
+        maketables_coefficients,
+        maketables_statistic,
+        short,
+    )
     from interlace.reporting.broom import augment, glance, tidy
     from interlace.reporting.explained import ICC, R2, icc, r2
     from interlace.reporting.general import summarize_general
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ICC",
     "R2",
+    "ForMakeTables",
     "SingularReport",
     "augment",
     "compare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from textwrap import wrap
 
 import numpy as np
@@ -39,6 +40,42 @@ def _sd(value: float) -> str:
     return apa.number(value, apa.decimals_for(value, 2)) or "-"
 
 
+@dataclass(frozen=True, eq=False)
+class ForMakeTables:
+    """A result with nothing but what the package maketables asks of one by its plug-in names.
+
+    That package first asks its own readers, and its reader of statsmodels' results takes whatever
+    has ``params``, ``bse`` and ``pvalues``: coefficients alone, without the random part.
+    """
+
+    result: TestedModel
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        return maketables_coefficients(self.result)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        return self.result.formula.response
+
+    def __maketables_stat__(self, key: str) -> float | int | str | None:
+        return maketables_statistic(self.result, key)
+
+    @property
+    def __maketables_default_stat_keys__(self) -> list[str]:
+        return ["N", *self._groups, "r2_within", "r2", "aic"]
+
+    @property
+    def __maketables_stat_labels__(self) -> dict[str, str]:
+        labels = {"r2_within": "R2 (marginal)", "r2": "R2 (conditional)", "aic": "AIC"}
+        return labels | self._groups
+
+    @property
+    def _groups(self) -> dict[str, str]:
+        """Keys of the numbers of groups, with their labels."""
+        return {f"groups {key}": f"Groups: {key}" for key in self.result.ngroups}
+
+
 def maketables_coefficients(result: TestedModel) -> pd.DataFrame:
     """Columns ``b, se, t, p, ci95l, ci95u``; standard deviations have an estimate alone."""
     names = {
@@ -62,6 +99,8 @@ def maketables_statistic(result: TestedModel, key: str) -> float | int | str | N
     """A statistic by the name that maketables gives it; ``None`` for one that there is not."""
     if key == "N":
         return result.nobs
+    if key.startswith("groups "):
+        return result.ngroups.get(key.removeprefix("groups "))
     if key in ("aic", "bic"):
         return float(getattr(result, key))
     if key in ("r2", "r2_within"):

@@ -20,6 +20,7 @@ from interlace.results.checked import Checked
 
 if TYPE_CHECKING:
     from interlace.plots.style import Figure
+    from interlace.reporting.brief import ForMakeTables
     from interlace.reporting.marginal import MarginalModel
     from interlace.reporting.summary import Summary
 
@@ -148,6 +149,25 @@ class Reports(Tables[Estimate], Checked[Estimate], TestedModel):
     def __str__(self) -> str:
         """A short table."""
         return reporting.short(self)
+
+    def maketables(self) -> ForMakeTables:
+        """This result for tables of the package maketables, which write Word files, too.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> sleep = interlace.datasets.load("sleepstudy")
+        >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
+        >>> result.maketables().__maketables_coef_table__["b"].round(2).tail(2)
+        Coefficient
+        sd_Days|Subject     5.92
+        sigma              25.59
+        Name: b, dtype: float64
+
+        ``maketables.ETable([one.maketables(), other.maketables()])`` has the random part, numbers
+        of groups and R2 below the coefficients.
+        """
+        return reporting.ForMakeTables(self)
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
