@@ -132,6 +132,11 @@ class WaldTest:
         table = self.table.to_string(float_format=lambda number: f"{number:.5g}")
         return f"{table}\n\n{self._joint()}"
 
+    def _repr_html_(self) -> str:
+        """The tests one by one and together, for notebooks."""
+        table = self.table.to_html(float_format=lambda number: f"{number:.5g}")
+        return f"<div>{table}<p>{self._joint()}</p></div>"
+
     def _joint(self) -> str:
         if np.isinf(self.den_df):
             chi2 = self.statistic * self.num_df

@@ -11,6 +11,7 @@ import pandas as pd
 
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel, Labelled, tame
+from interlace.reporting.markup import html_facts
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
 from interlace.sums.sizes import Units, in_units_or_nan
@@ -40,6 +41,10 @@ class R2:
     var_random: float
     var_residual: float
     method: str = ""
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return html_facts((name, f"{value:.4f}") for name, value in self.to_dict().items())
 
     def __getitem__(self, name: str) -> float:
         """A number by its name."""
@@ -82,6 +87,10 @@ class ICC:
     unadjusted: float
     by_group: Mapping[str, float] = field(default_factory=dict)
     method: str = ""
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return html_facts((name, f"{value:.4f}") for name, value in self.to_dict().items())
 
     def __getitem__(self, name: str) -> float:
         """``"adjusted"``, ``"unadjusted"``, or a grouping factor."""

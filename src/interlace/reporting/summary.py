@@ -16,6 +16,7 @@ from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
 from interlace.model.fitted import DDF, effect_powers, shown_components, tame
 from interlace.model.undetermined import in_words
+from interlace.reporting.markup import html_facts, html_table
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
 
@@ -327,27 +328,11 @@ def text_rows(table: Table) -> list[str]:
 
 def as_html(summary: Summary) -> str:
     """HTML rendering, without styles of its own beyond alignment."""
-    facts = "".join(
-        f'<tr><th style="text-align:left;padding:0.1em 0.7em">{escape(name)}</th>'
-        f'<td style="text-align:left">{escape(value)}</td></tr>'
-        for name, value in summary.facts
-    )
-    parts = [f"<div><h4>{escape(summary.title)}</h4><table>{facts}</table>"]
+    parts = [f"<div><h4>{escape(summary.title)}</h4>{html_facts(summary.facts)}"]
     for table in summary.tables:
-        head = "".join(_html_cell(c, i, table.labels, "th") for i, c in enumerate(table.header))
-        body = "".join(
-            "<tr>"
-            + "".join(_html_cell(c, i, table.labels, "td") for i, c in enumerate(r))
-            + "</tr>"
-            for r in table.rows
-        )
         title = f"<b>{escape(table.title)}</b>"
         caption = f'<caption style="text-align:left;padding:0.7em 0.7em 0.1em">{title}</caption>'
-        parts.append(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        left = [i < table.labels for i in range(len(table.header))]
+        parts.append(html_table(table.header, table.rows, left, caption))
     parts += [f"<p>{escape(note)}</p>" for note in summary.notes]
     return "".join(parts) + "</div>"
-
-
-def _html_cell(text: str, column: int, labels: int, tag: str) -> str:
-    side = "left" if column < labels else "right"
-    return f'<{tag} style="text-align:{side};padding:0.1em 0.7em">{escape(text)}</{tag}>'

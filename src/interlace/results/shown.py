@@ -8,6 +8,8 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from interlace.reporting.markup import html_table
+
 WIDTH = 80
 _MOST_ROWS = 60
 _INTERVAL = ("lower", "upper")
@@ -37,27 +39,12 @@ def as_text(table: pd.DataFrame, *, by: Sequence[str], title: str, notes: Sequen
 
 def as_html(table: pd.DataFrame, *, title: str, notes: Sequence[str]) -> str:
     """HTML of a frame with its notes."""
-    style = "padding:0.1em 0.7em;text-align:"
-    sides = ["right" if _is_number(table[n]) else "left" for n in table.columns]
     cells = [_cells(table[n]) for n in table.columns]
-    head = "".join(
-        f'<th style="{style}{side}">{escape(str(n))}</th>'
-        for n, side in zip(table.columns, sides, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td style="{style}{side}">{escape(column[i])}</td>'
-            for column, side in zip(cells, sides, strict=True)
-        )
-        + "</tr>"
-        for i in range(len(table))
-    )
+    rows = [[column[i] for column in cells] for i in range(len(table))]
+    left = [not _is_number(table[n]) for n in table.columns]
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    return (
-        f"<div><h4>{escape(title)}</h4><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>{said}</div>"
-    )
+    shown = html_table([str(n) for n in table.columns], rows, left)
+    return f"<div><h4>{escape(title)}</h4>{shown}{said}</div>"
 
 
 def _groups(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, list[int]]]:

@@ -96,9 +96,17 @@ class BootstrapResult:
         return pd.DataFrame({low: lower, high: upper})
 
     def __repr__(self) -> str:
+        return f"{self._title()}\n{self._table().to_string(float_format=lambda v: f'{v:.4g}')}"
+
+    def _repr_html_(self) -> str:
+        """Estimates with their errors and intervals, for notebooks."""
+        table = self._table().to_html(float_format=lambda v: f"{v:.4g}")
+        return f"<div><h4>{self._title()}</h4>{table}</div>"
+
+    def _table(self) -> pd.DataFrame:
+        """Estimates, their errors, and intervals."""
         table = pd.concat([self.estimate.rename("estimate"), self.bias, self.se], axis=1)
-        table = table.join(self.conf_int())
-        return f"{self._title()}\n{table.to_string(float_format=lambda v: f'{v:.4g}')}"
+        return table.join(self.conf_int())
 
     def _title(self) -> str:
         """Kind and numbers of replicates in one line."""
