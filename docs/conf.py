@@ -51,6 +51,7 @@ os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 numpy.typing.ArrayLike = type("ArrayLike", (), {"__module__": "numpy.typing"})
 numpy.typing.NDArray = np.ndarray
 import interlace  # noqa: E402 (only now, so that it sees them)
+import interlace.choices  # noqa: E402
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -73,7 +74,9 @@ nitpick_ignore_regex = [
     ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
     ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
     ("py:class", r"(interlace\..*\.)?(Arguments|Cluster|Family|Link|M|Names)"),
-    ("py:class", r"(interlace\..*\.)?(Asked|E|Seed|Sizes|Spread)"),
+    ("py:class", r"(interlace\..*\.)?(Asked|E|ForMakeTables|Seed|Sizes|Spread)"),
+    # Choices by name, which the text of every parameter lists.
+    ("py:.*", r"(interlace\.choices\.)?(" + "|".join(vars(interlace.choices)) + ")"),
 ]
 
 # ---------------------------------------------------------------- looks
@@ -114,6 +117,8 @@ PARTS = {
     "Labelled": "CrossedLMEResult",
     "FittedGeneralModel": "CrossedGLMMResult",
     "TestedGeneralModel": "CrossedGLMMResult",
+    "FittedStructuredModel": "StructuredLMEResult",
+    "TestedStructuredModel": "StructuredLMEResult",
 }
 
 
