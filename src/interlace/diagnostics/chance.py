@@ -1,7 +1,7 @@
 """How large influence gets by chance: limits that healthy data stay within.
 
 Of a unit that is deleted, a row or a group, let ``G`` (p, p) be the whitened growth of the
-covariance of the fixed effects (see :mod:`interlace.diagnostics.changes`).  In data from the model
+covariance of the fixed effects (see ``diagnostics/changes.py``).  In data from the model
 the whitened change is normal with covariance ``G``, so that ``p`` times Cook's distance is a sum of
 independent squares weighted by the eigenvalues ``s`` of ``G``, and ``p`` times MDFFITS one weighted
 by ``s / (1 + s)``.  The limit is the value that the largest of all units exceeds with probability

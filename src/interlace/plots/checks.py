@@ -29,7 +29,7 @@ _SIZE = (5.5, 3.6)
 
 
 def plot_checks(result: Labelled[Any], *, level: float = 0.95, seed: Seed = 0) -> Figure:
-    """The checks of :meth:`check` as a panel of figures.
+    """The checks of :meth:`~interlace.CrossedLMEResult.check` as a panel of figures.
 
     Responses beside simulated ones, residuals against fitted values, their spread (of generalised
     models the calibration), their quantiles, influence of rows and of the levels of the first
