@@ -19,7 +19,7 @@ def answer_first(columns: Sequence[str]) -> list[int]:
     >>> [columns[i] for i in answer_first(columns)]
     ['', 'Estimate', 'P>|t|', '[0.025', '0.975]', 'Std. error', 'df', 't']
     """
-    has_answer = any(name == "p" or name.startswith("P>") for name in columns)
+    has_answer = any(name in ("p", "lower") or name.startswith("P>") for name in columns)
     return sorted(range(len(columns)), key=lambda i: has_answer and columns[i] in _BEHIND)
 
 
