@@ -92,7 +92,10 @@ class ModelComparison:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<div><h4>{escape(self.title)}</h4>{notes}{_shown(self.table).to_html()}</div>"
+        shown = _shown(self.table)
+        test = [name for name in ("Chisq", "Df", "p") if name in shown]  # first, on a phone
+        table = shown[[*test, *(name for name in shown if name not in test)]].to_html()
+        return f"<div><h4>{escape(self.title)}</h4>{notes}{table}</div>"
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
