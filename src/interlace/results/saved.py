@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from interlace import model
+from interlace.model.fitted import Labelled
 
 if TYPE_CHECKING:
     from interlace.model.stored import Model
 
 
-class Saved:
+class Saved(Labelled[Any]):
     """The verb that writes a result to a file; a chapter of every kind of result."""
 
     def save(self, path: str | Path, *, rows: bool = True) -> None:
