@@ -19,6 +19,9 @@ from studies.measure import NOMINAL_MISS, Cell
 from studies.page import row
 from studies.tally import Count, percent, standard_error
 
+# Data sets from which on a number alone says something.
+MANY = 50
+
 INTRODUCTION = """\
 # Generalised models: bias and coverage
 
@@ -38,7 +41,8 @@ READING = """\
   standard error of the mean in parentheses. **Bold** where it is more than 3 of these from zero.
 - **Coverage**: percentage of data sets whose 95 % interval contains the truth, and in parentheses
   the percentages in which the whole interval lay below the truth, and above it. Coverage is
-  **bold** where it is further than 3 Monte-Carlo standard errors (`s.e.`, in points) from 95.
+  **bold** where it is further than 3 Monte-Carlo standard errors (`s.e.`, in points) from 95, of
+  50 data sets or more.
 - `wald` is estimate ± normal quantile times standard error (`conf_int`); `profile` is
   `conf_int(method="profile")`; `percentile` and `basic` are the two intervals of the parametric
   `bootstrap`. Coefficients are on the scale of the link.
@@ -188,7 +192,7 @@ def beside(designs: Sequence[Design], study: Study) -> Iterator[str]:
 def shown(count: Count) -> str:
     """Coverage in per cent, bold if off, with the sides of the misses."""
     text = percent(1.0 - count.rate)
-    text = f"**{text}**" if count.is_off else text
+    text = f"**{text}**" if count.is_off and count.n >= MANY else text
     # The truth above the interval means that the interval lay too low.
     return f"{text} ({percent(count.above / count.n)}, {percent(count.below / count.n)})"
 
@@ -229,11 +233,13 @@ def _found(main: Sequence[Design], small: Sequence[Design], study: Study) -> Ite
     )
     if rates(study, sds, "basic"):
         yield (
-            f"- **The bootstrap** has percentile intervals of standard deviations that repeat the "
-            f"bias, and cover in {span(rates(study, sds, 'percentile'))} %; basic ones, which turn "
-            f"it round, in {span(rates(study, sds, 'basic'))} %. Coefficients: percentile "
-            f"{span(rates(study, within + between, 'percentile'))} %, basic "
-            f"{span(rates(study, within + between, 'basic'))} %."
+            f"- **The bootstrap**, {study.run(BOOTSTRAPS).part.datasets} data sets a design, all "
+            f"parameters taken together because single numbers of so few say little: percentile "
+            f"intervals of standard deviations, which repeat the bias of the estimate, cover in "
+            f"{mean(rates(study, sds, 'percentile'))} %, basic ones, which turn it round, in "
+            f"{mean(rates(study, sds, 'basic'))} %. Coefficients: percentile "
+            f"{mean(rates(study, within + between, 'percentile'))} %, basic "
+            f"{mean(rates(study, within + between, 'basic'))} %."
         )
     yield from _of_laplace(small, study)
 
@@ -268,6 +274,11 @@ def biases(study: Study, where: Sequence[tuple[Design, str]]) -> list[float]:
         study.moments(d.name)[Cell("estimate", n, LAPLACE)].mean / d.truth[n] - 1.0
         for d, n in where
     ]
+
+
+def mean(values: Sequence[float]) -> str:
+    """Of coverages of equally many data sets."""
+    return f"{sum(values) / len(values):.1f}"
 
 
 def span(values: Iterable[float]) -> str:
