@@ -383,3 +383,12 @@ def reproduced() -> InterlaceError:
         "the fixed effects reproduce the response exactly: there is no variance left for "
         "random effects and residuals; check the response and the fixed side of the formula"
     )
+
+
+def dependence(back: Floats, gram: Floats, products: Floats) -> Floats:
+    """Columns left out as combinations of those kept, ``(kept, left out)``, by least squares.
+
+    Working columns with cross-products ``gram`` times ``back`` are combinations of those kept;
+    ``products`` are theirs with the columns left out.
+    """
+    return np.asarray(back @ np.linalg.solve(gram, products), dtype=np.float64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
 from interlace.sums.cells import Cells, Codes, add_cells, narrow
-from interlace.sums.columns import gram_schmidt
+from interlace.sums.columns import dependence, gram_schmidt
 from interlace.sums.joint import Joint, Share
 from interlace.sums.moments import Moments
 from interlace.sums.rows import Basis
@@ -251,7 +251,7 @@ def _dependence(
         T = (side.fixed[:, both] @ F)[:, :-1]
         gram += sign * T.T @ side.A.vv @ T
         products += sign * T.T @ side.A.vv @ side.fixed[:, :-1][:, ~kept]
-    return np.asarray(F[:-1, :-1] @ np.linalg.solve(gram, products), dtype=np.float64)
+    return dependence(F[:-1, :-1], gram, products)
 
 
 def _moments(left: CrossProducts, right: CrossProducts, sign: float) -> Moments | None:

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.sums.cells import Cells, add_cells
-from interlace.sums.columns import GRAM_SUSPECT, RANK_TOLERANCE, Block, Pool, reproduced
+from interlace.sums.columns import (
+    GRAM_SUSPECT,
+    RANK_TOLERANCE,
+    Block,
+    Pool,
+    dependence,
+    reproduced,
+)
 from interlace.sums.crossprod import Basis, CrossProducts, pool_for, sums_over_rows
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
@@ -332,11 +339,11 @@ def finished(part: Part, charts: Charts, sifted: Sequence[Sifted]) -> CrossProdu
 
 
 def _dependence(A: CrossProducts, F: Floats, kept: NDArray[np.bool_]) -> Floats:
-    """Columns not kept as combinations of those kept; ``F`` makes the latter orthonormal."""
+    """Columns not kept as combinations of those kept, which ``F`` makes working ones."""
     p = len(kept)
     back = np.linalg.inv(A.basis.fixed)[:, :p][:, ~kept]  # columns dropped, of those entered
-    along = F[:, :-1].T @ A.vv @ back / A.n
-    return np.asarray((A.basis.fixed @ F)[:p][kept][:, :-1] @ along, dtype=np.float64)
+    along = F[:, :-1].T @ A.vv
+    return dependence((A.basis.fixed @ F)[:p][kept][:, :-1], along @ F[:, :-1], along @ back)
 
 
 def _random_finish(A: CrossProducts, j: int, sifted: Sifted) -> Floats:
