@@ -273,6 +273,8 @@ def _structured_in(
     grid = _grid_in(h, len(design.y), arrays)
     rows, units = floats(arrays[h["scales"][0]], 2), floats(arrays[h["scales"][1]], 1)
     ratios = tuple((name, flag) for name, flag in h["ratios"])
+    if not all(type(name) is str and type(flag) is bool for name, flag in ratios):
+        raise ValueError("ratios")
     if not rows.shape == (len(design.y), len(ratios)) or len(units) != len(ratios):
         raise ValueError("scales")
     if grid.strata is not None and len(grid.strata.cells) != len(ratios) + 1:
