@@ -285,7 +285,9 @@ def _structured_in(
     if len(x) != criterion.stack.size:
         raise ValueError("parameters")
     estimate = StructuredEstimate(criterion, x, certificate_in(h["convergence"], arrays))
-    return FittedStructuredModel(formula, design, estimate, options, None, term, grid)
+    model = FittedStructuredModel(formula, design, estimate, options, None, term, grid)
+    _ = model.tried  # the structure is one of those that the options name
+    return model
 
 
 def _grid_in(h: Header, n: int, arrays: Mapping[str, Array]) -> Grid:
