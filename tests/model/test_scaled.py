@@ -199,3 +199,16 @@ def test_what_a_result_does_not_have(penicillin: ScaledLMEResult) -> None:
         penicillin.update(residual=None)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         penicillin.nonsense  # noqa: B018
+
+
+def test_a_stratum_without_residual_variance_is_an_end() -> None:
+    """One stratum has next to none: its ratio goes near zero, and the search ends there."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(15), 8), "b": np.tile(np.arange(8), 15)})
+    frame["s"] = np.where(frame["g"] < 7, "k", "l")
+    exact = 2.0 * rng.normal(size=15)[frame["g"]] + rng.normal(size=8)[frame["b"]]
+    noise = np.where(frame["s"] == "k", 1.0, 1e-4) * rng.normal(size=120)
+    frame["y"] = exact + noise
+    result = interlace.fit("y ~ 1 + (1 | g) + (1 | b)", frame, residual="varident(s)")
+    assert result.converged
+    assert result.residual_values["ratio_l"] == pytest.approx(1e-4, rel=0.4)

@@ -34,6 +34,8 @@ from interlace.sums.weighted import FixedRows
 
 # Logarithms of a standard deviation beyond which nothing is looked for.
 _WIDEST = 40.0
+# Ratio of the largest weight to the smallest from which on digits of sums are lost.
+_UNLIKE = 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,12 @@ class ScaledEvaluation:
         """``1 - h - q W r^2`` of every row, ``(n,)``: the derivative by its log variance."""
         forms = own_forms(self.factor, self.criterion.working, fixed=self.criterion.reml)
         return np.asarray(1.0 - self.W * (forms + self.rate * self.residuals**2))
+
+    def doubt(self, step: Floats) -> float:
+        """How far values may be off by rounding: of sums in which some weights are far larger."""
+        spread = float(self.W.max() / self.W.min())
+        nu, eps = self.criterion.base.nu, float(np.finfo(np.float64).eps)
+        return self.point.rounding + (4.0 * nu * eps * spread if spread > _UNLIKE else 0.0)
 
     @cached_property
     def eta_gradient(self) -> Floats:

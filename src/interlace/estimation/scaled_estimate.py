@@ -19,8 +19,8 @@ from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
 Watch = Callable[[int, ScaledEvaluation, float], None]
-# Values of the criterion that are one.
-_SAME = 1e-9
+# Values of the criterion that are one; what may be left to gain where its digits are lost.
+_SAME, _LEFT = 1e-9, 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +137,11 @@ def estimate_scaled(criterion: ScaledCriterion, *, watch: Watch | None = None) -
     base, q = criterion.base, criterion.scales.shape[1]
     with threads_for(base.rows_at_once):
         start = np.append(base.pack(moment_start(base)), np.zeros(q))
-        best = minimize(criterion, start, watch=watch)
+        best = minimize(criterion, start, watch=watch, doubt=ScaledEvaluation.doubt)
         n, starts = best.n_evaluations, 1
         for x in _again(criterion, best):
             try:
-                found = minimize(criterion, x)
+                found = minimize(criterion, x, doubt=ScaledEvaluation.doubt)
             except np.linalg.LinAlgError:
                 continue  # nothing can be evaluated there, so that nothing is found
             n, starts = n + found.n_evaluations, starts + 1
@@ -150,6 +150,10 @@ def estimate_scaled(criterion: ScaledCriterion, *, watch: Watch | None = None) -
                 best = found
     t = criterion.n_templates
     convergence = replace(certificate(best), n_evaluations=n, n_starts=starts)
+    lost = best.point.doubt(best.x) > 0.0 and convergence.predicted_gain < _LEFT
+    if not convergence.converged and lost:
+        message = "what is left to gain is below the rounding of weights that differ by far"
+        convergence = replace(convergence, converged=True, message=message)
     return ScaledEstimate(criterion, tuple(base.unpack(best.x[:t])), best.x[t:], convergence)
 
 
