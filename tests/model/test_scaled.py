@@ -11,6 +11,7 @@ import pytest
 import interlace
 from interlace import InterlaceError, ScaledLMEResult, StructuredLMEResult
 from interlace.model.fitted import Options
+from interlace.plots.residuals import standard_residuals
 from interlace.results.scaled import fit_result
 from reference.structures.cases import data, golden
 
@@ -136,6 +137,13 @@ def test_what_is_asked_of_a_fit(penicillin: ScaledLMEResult) -> None:
     assert repr(again) == repr(penicillin)
     by_ml = penicillin.update(method="ML")
     assert by_ml.method == "ML"
+
+
+def test_figures_of_residuals_are_of_normalized_ones(penicillin: ScaledLMEResult) -> None:
+    figure = interlace.plot_scale_location(penicillin)
+    assert isinstance(figure.draw(show=False), object)
+    drawn = standard_residuals(penicillin)
+    np.testing.assert_allclose(drawn, penicillin.normalized_resid)
 
 
 def test_zero_variance_is_found() -> None:

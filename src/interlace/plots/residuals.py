@@ -18,6 +18,7 @@ from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
 from interlace.model.fitted import FittedModel, Labelled, require_gaussian
+from interlace.model.scaled import FittedScaledModel
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
     BLUE,
@@ -34,7 +35,7 @@ from interlace.plots.style import (
 )
 from interlace.sums.terms import Floats
 
-Gaussian = FittedModel | FittedStructuredModel
+Gaussian = FittedModel | FittedStructuredModel | FittedScaledModel
 
 
 def plot_resid(
@@ -136,7 +137,7 @@ def standard_residuals(result: Gaussian) -> Floats:
 
     Where residuals of a subject are correlated, those that are freed of it.
     """
-    if isinstance(result, FittedStructuredModel):
+    if isinstance(result, FittedStructuredModel | FittedScaledModel):
         return np.asarray(result.normalized_resid)
     design = require_rows(result.design, "plot_scale_location")
     w = design.root_weights
