@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike
 
@@ -61,7 +61,7 @@ def fit(
     *,
     residual: str | Sequence[str],
     **arguments: Unpack[Arguments],
-) -> StructuredLMEResult | ScaledLMEResult: ...
+) -> StructuredLMEResult | Any: ...  # ScaledLMEResult, as random effects and structure say
 @overload
 def fit(
     formula: str,
