@@ -36,8 +36,8 @@ from interlace.sums.terms import Floats, places, split_theta
 # 1e-6, and the flattest determined ones of small models have 1e-3), and of a unit vector that makes
 # it one of the templates.
 _OPEN, _MOSTLY = 1e-5, 0.5
-# Gain at which a search ends: 3e-6 standard errors.
-_GAIN = 1e-11
+# Gain at which a search ends: 6e-6 standard errors.
+_GAIN = 2e-11
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 _CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
