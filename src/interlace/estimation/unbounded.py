@@ -19,6 +19,7 @@ from itertools import accumulate
 import numpy as np
 from scipy.linalg.lapack import dpstrf
 
+from interlace.covariance.templates import Entries
 from interlace.errors import InterlaceError
 from interlace.estimation.basins import Searched, searched_again
 from interlace.estimation.criterion import Criterion, Evaluation
@@ -150,7 +151,8 @@ def _value(criterion: Criterion, templates: Sequence[Floats]) -> float:
         return -np.inf
 
 
-_Unit = tuple[int, int]
+# A term, and columns whose variances can be zero while those of the others are not.
+_Unit = tuple[int, tuple[int, ...]]
 
 
 class _Columns:
@@ -169,14 +171,17 @@ class _Columns:
     @property
     def units(self) -> list[_Unit]:
         """Terms and their columns, those of few levels last."""
-        found = [(j, c) for j, t in enumerate(self.A.terms) for c in range(t.k)]
+        found = [(j, part) for j, t in enumerate(self.A.terms) for part in _parts(t)]
         return sorted(found, key=lambda one: -self.A.terms[one[0]].l)
 
     def of(self, units: Sequence[_Unit]) -> list[int]:
         """Positions of the columns of some units."""
         terms = self.A.terms
         return [
-            i for j, c in units for i in range(self.offsets[j] + c, self.offsets[j + 1], terms[j].k)
+            i
+            for j, part in units
+            for c in part
+            for i in range(self.offsets[j] + c, self.offsets[j + 1], terms[j].k)
         ]
 
     def reproduce_all(self, random: Sequence[int]) -> bool:
@@ -198,6 +203,12 @@ class _Columns:
             if self.reproduce_all(self.of(fewer)):
                 units = fewer
         return tuple(self.A.terms[j] for j in sorted({j for j, _ in units}))
+
+
+def _parts(term: ReTerm) -> list[tuple[int, ...]]:
+    """Columns of a term that can be left out, together where their variances are tied."""
+    columns = range(term.k)
+    return [(c,) for c in columns] if isinstance(term.template, Entries) else [tuple(columns)]
 
 
 def _in_words(A: CrossProducts, terms: Sequence[ReTerm], method: str) -> str:
