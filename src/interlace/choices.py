@@ -18,7 +18,19 @@ Ddf: TypeAlias = Literal[
 ]
 FitMethod: TypeAlias = Literal["REML", "ML"]
 FamilyName: TypeAlias = Literal[
-    "gaussian", "binomial", "poisson", "negative-binomial", "gamma", "inverse-gaussian", "beta"
+    "gaussian",
+    "binomial",
+    "poisson",
+    "negative-binomial",
+    "gamma",
+    "inverse-gaussian",
+    "beta",
+    "beta-binomial",
+    "ordinal",
+    "student-t",
+    "tweedie",
+    "truncated-poisson",
+    "truncated-negative-binomial",
 ]
 LinkName: TypeAlias = Literal[
     "identity", "log", "logit", "probit", "cloglog", "cauchit", "inverse", "sqrt"
@@ -28,6 +40,7 @@ LinkName: TypeAlias = Literal[
 Interval: TypeAlias = Literal["confidence", "prediction"]
 NewLevels: TypeAlias = Literal["zero", "raise"]
 Scale: TypeAlias = Literal["response", "link"]
+Predicted: TypeAlias = Literal["response", "link", "probability", "category", "zero-probability"]
 GeneralResidual: TypeAlias = Literal[
     "response", "pearson", "deviance", "working", "quantile", "simulated"
 ]

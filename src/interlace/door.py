@@ -39,6 +39,8 @@ class Arguments(TypedDict, total=False):
     trials: str | ArrayLike | None
     exposure: str | ArrayLike | None
     quadrature: int
+    zero_inflation: str | None
+    dispersion: str | None
     fixed_prior: float | None
 
 
@@ -103,6 +105,8 @@ def fit(
     trials: str | ArrayLike | None = None,
     exposure: str | ArrayLike | None = None,
     quadrature: int = 1,
+    zero_inflation: str | None = None,
+    dispersion: str | None = None,
     fixed_prior: float | None = None,
     residual: str | Sequence[str] | None = None,
 ) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult | ScaledLMEResult:
@@ -150,7 +154,9 @@ def fit(
         Of the probes; the same seed gives the same answer.
     family
         Of the response: ``"gaussian"``, ``"binomial"``, ``"poisson"``, ``"negative-binomial"``,
-        ``"gamma"``, ``"inverse-gaussian"``, ``"beta"``, or a value of :mod:`interlace.families`.
+        ``"gamma"``, ``"inverse-gaussian"``, ``"beta"``, ``"beta-binomial"``, ``"ordinal"``,
+        ``"student-t"``, ``"tweedie"``, ``"truncated-poisson"``, ``"truncated-negative-binomial"``,
+        or a value of :mod:`interlace.families`.
     link
         By name; the family's own by default.  A Gaussian model with another link than the identity
         is a generalised one.
@@ -160,6 +166,11 @@ def fit(
         Of counts with a log link: column or ``(n,)`` values whose log is an offset.
     quadrature
         Nodes a dimension of adaptive Gauss-Hermite quadrature; 1 is Laplace's approximation.
+    zero_inflation
+        Formula ``"~ z"`` of the logit of the share of zeros in excess, ``"~ 1"`` for one share.
+        With a truncated family, gamma, inverse Gaussian or beta of all zeros (a hurdle model).
+    dispersion
+        Formula ``"~ z"`` of the logarithm of the dispersion, size, precision or scale.
     fixed_prior
         Standard deviation of a normal prior on every coefficient but the intercept, for responses
         that leave some without a finite estimate; none by default.
@@ -228,6 +239,8 @@ def fit(
         trials=trials,
         exposure=exposure,
         quadrature=quadrature,
+        zero_inflation=zero_inflation,
+        dispersion=dispersion,
         fixed_prior=fixed_prior,
         residual=residual,
     )
@@ -257,6 +270,8 @@ def _refuse_generalised(options: Options) -> None:
         "trials": options.trials is not None,
         "exposure": options.exposure is not None,
         "quadrature": options.quadrature != 1,
+        "zero_inflation": options.zero_inflation is not None,
+        "dispersion": options.dispersion is not None,
         "fixed_prior": options.fixed_prior is not None,
     }
     for name in (name for name, is_given in given.items() if is_given):

@@ -7,6 +7,7 @@ Examples
 'dispersion'
 """
 
+from interlace.glmm.counted import BetaBinomial
 from interlace.glmm.families import (
     Beta,
     Binomial,
@@ -16,13 +17,22 @@ from interlace.glmm.families import (
     NegativeBinomial,
     Poisson,
 )
+from interlace.glmm.heavy import StudentT
+from interlace.glmm.ordinal import Ordinal
+from interlace.glmm.tweedie import Tweedie
+from interlace.glmm.zeros import Truncated
 
 __all__ = [
     "Beta",
+    "BetaBinomial",
     "Binomial",
     "Gamma",
     "Gaussian",
     "InverseGaussian",
     "NegativeBinomial",
+    "Ordinal",
     "Poisson",
+    "StudentT",
+    "Truncated",
+    "Tweedie",
 ]

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from interlace.covariance.templates import Diagonal, Full
-from interlace.glmm.families import NegativeBinomial
+from interlace.glmm.families import (
+    Beta,
+    Binomial,
+    Gamma,
+    Gaussian,
+    InverseGaussian,
+    NegativeBinomial,
+    Poisson,
+)
 from interlace.glmm.laplace import zeros
 from interlace.glmm.names import _LINKS, FAMILIES
 from interlace.glmm.problem import problem_of, unit_of
@@ -14,11 +22,13 @@ from interlace.glmm.working import working_rows
 from interlace.sums.rows import Rows
 from interlace.sums.terms import ReTerm
 
-FAMILY_LINKS = [
-    replace(family, link=link)
-    for family in (*FAMILIES.values(), NegativeBinomial(kind=1))
-    for link in _LINKS[type(family)]
+SIMPLE = (Beta, Binomial, Gamma, Gaussian, InverseGaussian, NegativeBinomial, Poisson)
+# Families of one auxiliary predictor at most, whose means are the inverse of the link.
+PLAIN = [
+    *(f for f in FAMILIES.values() if isinstance(f, SIMPLE)),
+    NegativeBinomial(kind=1),
 ]
+FAMILY_LINKS = [replace(family, link=link) for family in PLAIN for link in _LINKS[type(family)]]
 STRUCTURES = ("scalar", "slope", "diagonal", "crossed", "nested", "row")
 
 

@@ -174,7 +174,7 @@ def test_exposure_and_trials_of_new_rows():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"type": "probability"}, "type must be 'response' or 'link'"),
+        ({"type": "odds"}, "type must be 'response', 'link'"),
         ({"interval": "tolerance"}, "interval must be"),
         ({"interval": "prediction", "type": "link"}, "no linear predictor"),
         ({"level": 1.0, "interval": "confidence"}, "level must be strictly"),

@@ -49,7 +49,8 @@ def by_cubature(made, at, step, reach=7.5):
     fixed, omega = made.fixed_part(at.beta), made.omega(at.gamma)
     for i in range(made.rows.n):
         eta = fixed[i] + u @ (T.T @ Z[i])
-        y, trials, o = (np.full(len(u), v[i]) for v in (made.y, made.trials, omega))
+        y, trials = (np.full(len(u), v[i]) for v in (made.y, made.trials))
+        o = np.tile(omega[:, i : i + 1], len(u))
         logs[codes[i]] += made.family.curve(y, trials, eta, o).l
     shift = term.k * (np.log(step) - 0.5 * np.log(2.0 * np.pi))
     return -2.0 * float((logsumexp(logs, axis=1) + shift).sum() + made.constant)

@@ -64,12 +64,13 @@ def test_deviances_are_what_the_likelihood_lacks_of_its_largest_value(name):
     grid = np.concatenate([np.linspace(-14, 6, 20001), family.link.to_eta(MEAN)])
     if name == "gaussian":
         grid = np.linspace(-1, 2, 20001)
-    omega = np.log(SIZE)
+    K = len(family.predictors)
     for i in range(3):
         rows = np.ones(len(grid))
-        l = family.curve(y[i] * rows, trials[i] * rows, grid, omega * rows).l
+        omega = np.full((K, len(grid)), np.log(SIZE))
+        l = family.curve(y[i] * rows, trials[i] * rows, grid, omega).l
         own = family.curve(
-            y[i : i + 1], trials[i : i + 1], family.link.to_eta(MEAN[i : i + 1]), omega * rows[:1]
+            y[i : i + 1], trials[i : i + 1], family.link.to_eta(MEAN[i : i + 1]), omega[:, :1]
         ).l[0]
         scale = SIZE if name in ("gamma", "inverse-gaussian", "gaussian") else 1.0
         assert law.deviance(y)[i] == pytest.approx(2 * scale * (l.max() - own), abs=1e-4)

@@ -78,12 +78,15 @@ class Design(Rows):
         ones, ``(n,)`` or ``(n, c)``, that are multiplied with these and no columns of ``X``.
     index
         Labels of all rows of the data, ``(n_total,)``, where it has such.
+    components
+        Auxiliary predictors with a formula of their own: their encoding, and their columns.
     """
 
     kept: Mask
     encoding: Encoding
     factors: Columns = field(default_factory=dict)
     index: pd.Index | None = None
+    components: Mapping[str, Encoded] = field(default_factory=dict)
 
     @property
     def labels(self) -> pd.Index:

@@ -19,11 +19,13 @@ from interlace.diagnostics.simulated import (
 )
 from interlace.errors import InterlaceError
 from interlace.glmm.estimate import GeneralEstimate, estimate_general
-from interlace.glmm.families import NegativeBinomial, Poisson
+from interlace.glmm.families import Family, NegativeBinomial, Poisson
 from interlace.glmm.laplace import Laplace
 from interlace.glmm.leverage import Leverage
+from interlace.glmm.parts import parts_of
 from interlace.glmm.quadrature import Quadrature, refuse_quadrature
 from interlace.glmm.separation import directions_to_infinity
+from interlace.glmm.zeros import Truncated, base_of
 from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.model.drawn import law_at, simulate_general
 from interlace.model.fitted import FittedModel
@@ -31,7 +33,7 @@ from interlace.model.generalised import FittedGeneralModel
 from interlace.model.simulate import Seed, seed_sequence
 from interlace.sums.terms import Floats
 
-COUNTS = ("binomial", "poisson", "negative-binomial")
+COUNTS = ("binomial", "poisson", "negative-binomial", "beta-binomial")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,11 @@ def _general(result: object, verb: str) -> FittedGeneralModel:
             f"{verb} is made for generalised models, not for {type(result).__name__}"
         )
     return result
+
+
+def is_count(family: Family) -> bool:
+    """Whether responses are counts, zeros among them."""
+    return base_of(family).name in COUNTS and not isinstance(family, Truncated)
 
 
 # ------------------------------------------------------------------ dispersion
@@ -112,8 +119,9 @@ def check_dispersion(result: object, *, nsim: int = 250, seed: Seed = 0) -> Chec
     ratio, p = _spread(model.estimate.problem.y, simulate_general(model, nsim, seed))
     rows = {"pearson": _pearson(model), "simulated": (ratio, np.nan, p)}
     notes = [_dispersed(model, rows)]
-    if isinstance(model.family, NegativeBinomial) and model.family.kind == 2:
-        rows["poisson"] = _over_poisson(model, model.family)
+    own = model.family if isinstance(model.family, NegativeBinomial) else None
+    if own is not None and own.kind == 2 and model.estimate.n_family == 1:
+        rows["poisson"] = _over_poisson(model, own)
         if rows["poisson"][2] > FAULT:
             notes.append("No overdispersion beyond Poisson is left: family='poisson' fits as well.")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "df", "p"])
@@ -153,7 +161,9 @@ def _over_poisson(
 ) -> tuple[float, float, float]:
     """Twice the log-likelihood gained over Poisson, whose dispersion lies at the bound."""
     estimate = model.estimate
-    plain = replace(estimate.problem, family=Poisson(family.link), G=np.zeros((model.nobs, 0)))
+    poisson = Poisson(family.link)
+    G, parts = parts_of(poisson, model.nobs)
+    plain = replace(estimate.problem, family=poisson, G=G, parts=parts)
     smaller = estimate_general(plain.responding(plain.y), estimate.approximation)
     gain = max(smaller.value - estimate.value, 0.0)
     return gain, 1.0, 0.5 * (float(chdtrc(1, gain)) + float(gain <= 0.0))
@@ -209,7 +219,7 @@ def check_zeros(result: object, *, nsim: int = 250, seed: Seed = 0) -> Check:
     [126.0, 107.3]
     """
     model = _general(result, "check_zeros")
-    if model.family.name not in COUNTS:
+    if not is_count(model.family):
         raise InterlaceError(
             f"check_zeros counts the zeros of counts; family={model.family.name!r} has none"
         )
@@ -292,7 +302,7 @@ def check_residuals(result: object, *, nsim: int = 250, seed: Seed = 0) -> Check
         "dispersion": _spread(y, drawn),
         "outliers": (float(outside), _outliers(outside, n, 2.0 * end)),
     }
-    if model.family.name in COUNTS:
+    if is_count(model.family):
         rows["zeros"] = _zeros(y, drawn)[2:]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["statistic", "p"])
     said = faults({name: p for name, (_, p) in rows.items()})
@@ -357,7 +367,7 @@ def check_separation(result: object) -> Check:
 def _alike(model: FittedGeneralModel) -> list[str]:
     """Levels all of whose responses are 0, or at the top."""
     problem, name = model.estimate.problem, model.family.name
-    if name not in COUNTS:
+    if not is_count(model.family):
         return []
     notes = []
     ends = {"0": problem.y == 0.0}

@@ -43,7 +43,7 @@ def residuals(
     if type == "response":
         return np.array(model.resid)
     if type == "working":
-        return np.asarray(model.resid / model.link.mean(model.estimate.eta).d1)
+        return np.asarray(model.resid / model.expected.d_eta)
     w = prior_weights(model)
     if type == "pearson":
         return np.asarray(model.resid * np.sqrt(w * law.trials / law.unit_variance))
@@ -59,10 +59,13 @@ def prior_weights(model: FittedGeneralModel) -> Floats:
 def quantile_residuals(law: Law, y: Floats, rng: np.random.Generator) -> Floats:
     """Normal quantiles of the law's distribution function at the response.
 
-    Where the response is a count, at a random point of its step (Dunn and Smyth 1996, Journal of
-    Computational and Graphical Statistics 5, 236-244).
+    Where the response has a probability, at a random point of its step (Dunn and Smyth 1996,
+    Journal of Computational and Graphical Statistics 5, 236-244).
     """
     low, high = law.cdf(y), law.sf(y)
+    if law.support == "zero-positive":
+        part = np.where(y == 0.0, rng.random(len(y)) * law.mass_at_zero(), 0.0)
+        low, high = low - part, high + part
     if law.support == "counts":
         share = rng.random(len(y))
         below, above = law.cdf(y - 1.0), law.sf(y - 1.0)

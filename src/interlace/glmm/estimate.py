@@ -43,6 +43,8 @@ _CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
 # largest eigenvalue of the second derivatives, below which a direction has no curvature.
 _STEP, _FLAT = 1e-7, 1e-9
+# Gain that is worth a further step, of which parameters move by 1e-6 standard errors.
+_COUNTS = 1e-12
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
 
@@ -276,10 +278,30 @@ class GeneralEstimate:
         """Auxiliary coefficients."""
         return len(self.gamma)
 
+    @cached_property
+    def family_coefficients(self) -> Floats:
+        """Auxiliary coefficients in the user's units, ``(r,)``."""
+        parts = self.problem.parts
+        return parts.basis @ self.gamma + parts.shift @ self.beta
+
+    @cached_property
+    def family_covariance(self) -> Floats:
+        """Their covariance, ``(r, r)``."""
+        (t, _, r), parts = self.problem.sizes, self.problem.parts
+        J = np.concatenate((np.zeros((r, t)), parts.shift @ self.A.fixed, parts.basis), axis=1)
+        return np.asarray(J @ self.covariance @ J.T)
+
     @property
     def auxiliary(self) -> float | None:
         """The dispersion, size or precision of a family that has one, the same for every row."""
-        return float(np.exp(self.gamma[0])) if len(self.gamma) == 1 else None
+        scale = self.problem.parts.scale
+        named = bool(self.family.auxiliary) and scale[0] == "log"
+        return float(np.exp(self.gamma[0])) if named else None
+
+    @cached_property
+    def omega(self) -> Floats:
+        """The auxiliary predictors of every row, ``(K, n)``."""
+        return self.problem.omega(self.gamma)
 
     @cached_property
     def b(self) -> tuple[Floats, ...]:
@@ -353,6 +375,7 @@ def estimate_general(
     x = search.full(found.x)
     Q = upright(summed, point.at, approximation)
     hessian = differenced(approximation, x, point, Q)
+    x, point = _polished(approximation, x, point, hessian, Q)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
@@ -363,6 +386,27 @@ def estimate_general(
         n_steps=search.n_steps,
         optimum=point,
     )
+
+
+def _polished(
+    approximation: Approximation, x: Floats, point: Evaluation, hessian: Floats, Q: Floats
+) -> tuple[Floats, Evaluation]:
+    """The optimum after a Newton step by the second derivatives.
+
+    The search ends within 1e-5 standard errors, which along a flat direction is not 1e-5 of the
+    parameter.  A step that gains nothing that counts, or less than nothing, is not taken.
+    """
+    values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
+    live = values > _FLAT * np.abs(values).max(initial=0.0)
+    slopes = (Q @ vectors[:, live]).T @ point.gradient
+    if not 0.5 * (slopes**2 / values[live]).sum() > _COUNTS:
+        return x, point
+    to = x - (Q @ vectors[:, live]) @ (slopes / values[live])
+    at = point.problem.unpack(to)
+    found = approximation(point.problem, at, point.predicted(at))
+    if found is None or found.value > point.value + 1e-9:
+        return x, point
+    return to, found
 
 
 def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:

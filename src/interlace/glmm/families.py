@@ -1,9 +1,10 @@
 """Families: the log-likelihood of a row as a function of its linear predictors, to third order.
 
-``l(eta, omega)`` has one linear predictor ``eta``, whose mean the link gives, and at most one
-*auxiliary* predictor ``omega``: the log of a dispersion, of a size or of a precision.  A row must
-only know ``l`` and its derivatives; with ``g = l'``, ``W = -l''`` (observed curvature) these are
-``g, W, W' = -l'''`` in ``eta``, and ``l_o, g_o, W_o, l_oo`` in ``omega``.  All constants count.
+``l(eta, omega)`` has one linear predictor ``eta``, whose mean the link gives, and ``K``
+*auxiliary* predictors ``omega`` without random effects: the log of a dispersion, of a size or of a
+precision, the logit of a share of zeros, thresholds.  A row must only know ``l`` and its
+derivatives; with ``g = l'``, ``W = -l''`` (observed curvature) these are ``g, W, W' = -l'''`` in
+``eta``, and ``l_o, g_o, W_o, l_oo`` in ``omega``.  All constants count.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Curve(NamedTuple):
 
 
 class Slope(NamedTuple):
-    """Derivatives of every row in ``omega``: of ``l``, ``g`` and ``W``, and the second of ``l``."""
+    """Derivatives of every row in its auxiliary predictors: of ``l``, ``g`` and ``W``, ``(K, n)``
+    each, and the second ones of ``l``, ``(K, K, n)``.
+    """
 
     l: Floats
     g: Floats
@@ -52,8 +55,9 @@ class Slope(NamedTuple):
 class Family(Protocol):
     """What the engine asks of a family.
 
-    ``trials`` are ones except for a binomial response; ``omega`` is zero for a family without an
-    auxiliary predictor.  ``auxiliary`` names the latter's exponential, or is empty.
+    ``trials`` are ones except for a binomial response; ``omega`` has a row for each of the
+    ``predictors``, none for many families.  ``auxiliary`` names the exponential of the first if it
+    is a dispersion, a size or a precision, and is empty otherwise.
     """
 
     @property
@@ -62,6 +66,10 @@ class Family(Protocol):
     def link(self) -> Link: ...
     @property
     def auxiliary(self) -> str: ...
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Names of the auxiliary predictors."""
+        ...
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
         """The log-likelihood without :meth:`constant`, and its derivatives in ``eta``."""
@@ -79,21 +87,37 @@ class Family(Protocol):
         """A mean for every row, near its response and inside the link's domain."""
         ...
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        """A first ``omega``, by moments around fitted means; 0 for a family without one."""
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
+        """First auxiliary predictors, by moments around fitted means: ``(K,)`` or ``(K, n)``."""
         ...
+
+
+# ------------------------------------------------------------------ none and one
+
+
+class Plain:
+    """A family without auxiliary predictors."""
+
+    auxiliary: ClassVar[str] = ""
+    predictors: ClassVar[tuple[str, ...]] = ()
+
+    def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        none = np.zeros((0, len(eta)))
+        return Slope(none, none, none, none[None])
+
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
+        return np.zeros(0)
 
 
 # ------------------------------------------------------------------ probabilities
 
 
 @dataclass(frozen=True)
-class Binomial:
+class Binomial(Plain):
     """Successes out of trials."""
 
     link: ProbabilityLink = LOGIT
     name: ClassVar[str] = "binomial"
-    auxiliary: ClassVar[str] = ""
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
         if isinstance(self.link, Logit):
@@ -102,9 +126,6 @@ class Binomial:
         fails = trials - y
         l, d1, d2, d3 = (y * a + fails * b for a, b in zip(up, down, strict=True))
         return Curve(l, d1, -d2, -d3, -trials * np.asarray(up.d1) * down.d1)
-
-    def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
-        return _no_slope(eta)
 
     def constant(self, y: Floats, trials: Floats) -> Floats:
         total = np.zeros_like(y)
@@ -116,9 +137,6 @@ class Binomial:
 
     def start(self, y: Floats, trials: Floats) -> Floats:
         return (y + 0.5) / (trials + 1.0)
-
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        return 0.0
 
 
 def _logistic(y: Floats, trials: Floats, eta: Floats) -> Curve:
@@ -138,8 +156,10 @@ class Beta:
     link: ProbabilityLink = LOGIT
     name: ClassVar[str] = "beta"
     auxiliary: ClassVar[str] = "precision"
+    predictors: ClassVar[tuple[str, ...]] = ("precision",)
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
+        (omega,) = omega
         f, mu, nu, mean = self._shapes(eta, omega)
         a, b = mu * f, nu * f
         l = gammaln(f) - gammaln(a) - gammaln(b) + (a - 1.0) * np.log(y) + (b - 1.0) * np.log1p(-y)
@@ -147,9 +167,10 @@ class Beta:
         d2 = -(f**2) * (polygamma(1, a) + polygamma(1, b))
         d3 = -(f**3) * (polygamma(2, a) - polygamma(2, b))
         jet = chained(Jet(l, d1, d2, d3), mean)
-        return Curve(jet.value, *_signed(jet, eta), -d2 * np.asarray(mean.d1) ** 2)
+        return Curve(jet.value, *signed(jet, eta), -d2 * np.asarray(mean.d1) ** 2)
 
     def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        (omega,) = omega
         f, mu, nu, mean = self._shapes(eta, omega)
         a, b = mu * f, nu * f
         p, q = digamma(a), digamma(b)
@@ -158,7 +179,7 @@ class Beta:
         second = polygamma(1, f) - mu**2 * p1 - nu**2 * q1
         cross1 = f * (np.log(y) - np.log1p(-y) - p + q + f * (nu * q1 - mu * p1))
         cross2 = -(f**2) * (2.0 * (p1 + q1) + f * (mu * polygamma(2, a) + nu * polygamma(2, b)))
-        return _chained_slope(f * first, cross1, cross2, f * first + f**2 * second, mean)
+        return chained_slope(f * first, cross1, cross2, f * first + f**2 * second, mean)
 
     def _shapes(self, eta: Floats, omega: Floats) -> tuple[Floats, Floats, Floats, Jet]:
         """Precision, mean, one less the mean, and the mean's derivatives."""
@@ -173,39 +194,32 @@ class Beta:
     def start(self, y: Floats, trials: Floats) -> Floats:
         return y
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
         share = float(((y - mean) ** 2 / (mean * (1.0 - mean))).sum()) / df
-        return float(np.log(max(1.0 / share - 1.0, 0.5)))
+        return np.array([np.log(max(1.0 / share - 1.0, 0.5))])
 
 
 # ------------------------------------------------------------------ counts
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Plain):
     """Counts whose variance is their mean."""
 
     link: PositiveLink = LOG
     name: ClassVar[str] = "poisson"
-    auxiliary: ClassVar[str] = ""
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
         t = self.link.log_mean(eta)
         m = np.exp(t.value)
         jet = chained(Jet(y * t.value - m, y - m, -m, -m), t)
-        return Curve(jet.value, *_signed(jet, eta), m * np.asarray(t.d1) ** 2)
-
-    def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
-        return _no_slope(eta)
+        return Curve(jet.value, *signed(jet, eta), m * np.asarray(t.d1) ** 2)
 
     def constant(self, y: Floats, trials: Floats) -> Floats:
         return np.asarray(-gammaln(y + 1.0))
 
     def start(self, y: Floats, trials: Floats) -> Floats:
         return y + 0.5
-
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -230,18 +244,24 @@ class NegativeBinomial:
     def auxiliary(self) -> str:
         return "size" if self.kind == 2 else "dispersion"
 
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        return (self.auxiliary,)
+
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
+        (omega,) = omega
         t = self.link.log_mean(eta)
         jet = self._quadratic(y, t, omega) if self.kind == 2 else self._linear(y, t, omega)
         m = np.exp(t.value)
         share = expit(omega - t.value) if self.kind == 2 else expit(-omega)
-        return Curve(jet.value, *_signed(jet, eta), m * share * np.asarray(t.d1) ** 2)
+        return Curve(jet.value, *signed(jet, eta), m * share * np.asarray(t.d1) ** 2)
 
     def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        (omega,) = omega
         t = self.link.log_mean(eta)
         parts = self._quadratic_slope if self.kind == 2 else self._linear_slope
         first, cross1, cross2, second = parts(y, t.value, omega)
-        return _chained_slope(first, cross1, cross2, second, t)
+        return chained_slope(first, cross1, cross2, second, t)
 
     def _quadratic(self, y: Floats, t: Jet, omega: Floats) -> Jet:
         """In ``log mu`` for kind 2: ``r = mu / (k + mu)``."""
@@ -286,12 +306,12 @@ class NegativeBinomial:
     def start(self, y: Floats, trials: Floats) -> Floats:
         return y + 0.5
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
         """From the Pearson statistic, half of whose excess is left to the random effects."""
         power = 2 if self.kind == 2 else 1
         excess = float((((y - mean) ** 2 - mean) / mean**power).sum()) / df
         size = 1.0 / max(0.5 * excess, 0.02)
-        return float(np.log(size if self.kind == 2 else 1.0 / size))
+        return np.array([np.log(size if self.kind == 2 else 1.0 / size)])
 
 
 # ------------------------------------------------------------------ positive values
@@ -304,20 +324,23 @@ class Gamma:
     link: PositiveLink = LOG
     name: ClassVar[str] = "gamma"
     auxiliary: ClassVar[str] = "dispersion"
+    predictors: ClassVar[tuple[str, ...]] = ("dispersion",)
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
+        (omega,) = omega
         t, shape = self.link.log_mean(eta), np.exp(-omega)
         a = y * np.exp(-t.value)
         l = shape * (np.log(a) - a - omega) - gammaln(shape)
         jet = chained(Jet(l, shape * (a - 1.0), -shape * a, shape * a), t)
-        return Curve(jet.value, *_signed(jet, eta), shape * np.asarray(t.d1) ** 2 + 0.0 * eta)
+        return Curve(jet.value, *signed(jet, eta), shape * np.asarray(t.d1) ** 2 + 0.0 * eta)
 
     def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        (omega,) = omega
         t, shape = self.link.log_mean(eta), np.exp(-omega)
         a = y * np.exp(-t.value)
         in_shape = np.log(a) + 1.0 - a - omega - digamma(shape)
         second = shape * in_shape + shape - shape**2 * polygamma(1, shape)
-        return _chained_slope(-shape * in_shape, -shape * (a - 1.0), shape * a, second, t)
+        return chained_slope(-shape * in_shape, -shape * (a - 1.0), shape * a, second, t)
 
     def constant(self, y: Floats, trials: Floats) -> Floats:
         return -np.log(y)
@@ -325,8 +348,8 @@ class Gamma:
     def start(self, y: Floats, trials: Floats) -> Floats:
         return y
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        return float(np.log(max(((y / mean - 1.0) ** 2).sum() / df, 1e-8)))
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
+        return np.array([np.log(max(((y / mean - 1.0) ** 2).sum() / df, 1e-8))])
 
 
 @dataclass(frozen=True)
@@ -336,20 +359,23 @@ class InverseGaussian:
     link: PositiveLink = LOG
     name: ClassVar[str] = "inverse-gaussian"
     auxiliary: ClassVar[str] = "dispersion"
+    predictors: ClassVar[tuple[str, ...]] = ("dispersion",)
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
+        (omega,) = omega
         t = self.link.log_mean(eta)
         a, b, q, shape = self._parts(y, t.value, omega)
         l = -0.5 * (omega + shape * q)
         d1, d2, d3 = shape * (a - b), shape * (b - 2.0 * a), shape * (4.0 * a - b)
         jet = chained(Jet(l, d1, d2, d3), t)
-        return Curve(jet.value, *_signed(jet, eta), shape * b * np.asarray(t.d1) ** 2)
+        return Curve(jet.value, *signed(jet, eta), shape * b * np.asarray(t.d1) ** 2)
 
     def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        (omega,) = omega
         t = self.link.log_mean(eta)
         a, b, q, shape = self._parts(y, t.value, omega)
         half = 0.5 * shape * q
-        return _chained_slope(half - 0.5, shape * (b - a), shape * (2.0 * a - b), -half, t)
+        return chained_slope(half - 0.5, shape * (b - a), shape * (2.0 * a - b), -half, t)
 
     @staticmethod
     def _parts(y: Floats, t: Floats, omega: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -364,8 +390,8 @@ class InverseGaussian:
     def start(self, y: Floats, trials: Floats) -> Floats:
         return y
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        return float(np.log(max(((y - mean) ** 2 / (mean**2 * y)).sum() / df, 1e-300)))
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
+        return np.array([np.log(max(((y - mean) ** 2 / (mean**2 * y)).sum() / df, 1e-300))])
 
 
 @dataclass(frozen=True)
@@ -375,19 +401,22 @@ class Gaussian:
     link: Link = IDENTITY
     name: ClassVar[str] = "gaussian"
     auxiliary: ClassVar[str] = "dispersion"
+    predictors: ClassVar[tuple[str, ...]] = ("dispersion",)
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
+        (omega,) = omega
         mean, shape = self.link.mean(eta), np.exp(-omega)
         r = y - mean.value
         f = Jet(-0.5 * (omega + shape * r**2), shape * r, -shape, 0.0)
         jet = chained(f, mean)
-        return Curve(jet.value, *_signed(jet, eta), shape * np.asarray(mean.d1) ** 2 + 0.0 * eta)
+        return Curve(jet.value, *signed(jet, eta), shape * np.asarray(mean.d1) ** 2 + 0.0 * eta)
 
     def slope(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Slope:
+        (omega,) = omega
         mean, shape = self.link.mean(eta), np.exp(-omega)
         r = y - mean.value
         half = 0.5 * shape * r**2
-        return _chained_slope(half - 0.5, -shape * r, shape, -half, mean)
+        return chained_slope(half - 0.5, -shape * r, shape, -half, mean)
 
     def constant(self, y: Floats, trials: Floats) -> Floats:
         return np.full_like(y, -0.5 * np.log(2.0 * np.pi))
@@ -398,28 +427,24 @@ class Gaussian:
             return np.maximum(y, 0.01 * float(np.abs(y).mean()))
         return y
 
-    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> float:
-        return float(np.log(max(((y - mean) ** 2).sum() / df, 1e-300)))
+    def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
+        return np.array([np.log(max(((y - mean) ** 2).sum() / df, 1e-300))])
 
 
 # ------------------------------------------------------------------ what families share
 
 
-def _signed(jet: Jet, eta: Floats) -> tuple[Floats, Floats, Floats]:
+def signed(jet: Jet, eta: Floats) -> tuple[Floats, Floats, Floats]:
     """``g, W, W'`` from the derivatives of ``l``, ``(n,)`` each."""
     zero = np.zeros_like(eta)
     return zero + jet.d1, zero - jet.d2, zero - jet.d3
 
 
-def _chained_slope(first: Floats, cross1: Floats, cross2: Floats, second: Floats, t: Jet) -> Slope:
+def chained_slope(first: Floats, cross1: Floats, cross2: Floats, second: Floats, t: Jet) -> Slope:
     """From derivatives in a coordinate ``t`` of the mean to those in ``eta``.
 
     ``cross1`` and ``cross2`` are the derivatives of ``l_o`` in ``t``.
     """
     d1, d2 = np.asarray(t.d1), np.asarray(t.d2)
-    return Slope(first, cross1 * d1, -(cross2 * d1**2 + cross1 * d2), second)
-
-
-def _no_slope(eta: Floats) -> Slope:
-    zero = np.zeros_like(eta)
-    return Slope(zero, zero, zero, zero)
+    W = -(cross2 * d1**2 + cross1 * d2)
+    return Slope(first[None], (cross1 * d1)[None], W[None], second[None, None])

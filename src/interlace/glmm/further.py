@@ -18,7 +18,7 @@ _STEP = 1e-5
 
 
 class Further(NamedTuple):
-    """``W''`` in ``eta``; ``W'_o``, ``g_oo`` and ``W_oo`` of a family with an ``omega``."""
+    """``W''`` in ``eta`` (n,); ``W'_o`` (K, n), ``g_oo`` and ``W_oo`` (K, K, n) of ``omega``."""
 
     W2: Floats
     W1o: Floats
@@ -27,7 +27,7 @@ class Further(NamedTuple):
 
 
 def further(problem: Problem, eta: Floats, omega: Floats) -> Further:
-    """At linear and auxiliary predictors of all rows, ``(n,)`` each.
+    """At linear predictors (n,) and auxiliary ones (K, n) of all rows.
 
     Differences are central, or to one side where the other leaves the link's domain.
     """
@@ -37,9 +37,13 @@ def further(problem: Problem, eta: Floats, omega: Floats) -> Further:
     up, down = np.where(inside(up), up, eta), np.where(inside(down), down, eta)
     width = up - down
     W2 = (problem.curve(up, omega).dW - problem.curve(down, omega).dW) / width
-    if not problem.G.shape[1]:
-        return Further(W2, W2, W2, W2)
+    if not len(omega):
+        none = np.zeros((0, len(eta)))
+        return Further(W2, none, none[None], none[None])
     W1o = (problem.slope(up, omega).W - problem.slope(down, omega).W) / width
-    more, less = problem.slope(eta, omega + _STEP), problem.slope(eta, omega - _STEP)
-    goo, Woo = (more.g - less.g) / (2.0 * _STEP), (more.W - less.W) / (2.0 * _STEP)
-    return Further(W2, W1o, goo, Woo)
+    goo, Woo = [], []
+    for step in _STEP * np.eye(len(omega))[:, :, None]:
+        more, less = problem.slope(eta, omega + step), problem.slope(eta, omega - step)
+        goo.append((more.g - less.g) / (2.0 * _STEP))
+        Woo.append((more.W - less.W) / (2.0 * _STEP))
+    return Further(W2, W1o, np.array(goo), np.array(Woo))

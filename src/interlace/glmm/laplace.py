@@ -11,7 +11,7 @@ With ``C~ = Lambda M^-1 Lambda'``, ``P = W - W Z C~ Z'W``, ``e = Z'g``, leverage
 
 * in ``T T'``: ``Gamma = sum over levels of Z'PZ - e e' + (q e' + e q') / 2``,
 * in ``beta``: ``X'(c~ - 2 g)``,
-* in ``gamma``, for ``omega = G gamma``: ``G'(-2 l_o + lev W_o + (Z a) g_o)``.
+* in ``gamma``, for ``omega_k = G_k gamma``: ``G_k'(-2 l_o + lev W_o + (Z a) g_o)``, summed.
 
 The first is the Gaussian formula and one term; it holds at singular templates.
 """
@@ -70,7 +70,7 @@ class Evaluation:
 
     @cached_property
     def slope(self) -> Slope:
-        """Derivatives of every row in the auxiliary predictor."""
+        """Derivatives of every row in the auxiliary predictors."""
         known = self.mode.slope
         if known is not None:
             return known
@@ -130,9 +130,9 @@ class Evaluation:
         if problem.precision is not None:
             beta = beta + 2.0 * problem.precision @ self.at.beta
         gamma = np.zeros(0)
-        if problem.G.shape[1]:
+        if problem.sizes[2]:
             s = self.slope
-            gamma = problem.G.T @ (self.leverages * s.W + Za * s.g - 2.0 * s.l)
+            gamma = problem.to_gamma(self.leverages * s.W + Za * s.g - 2.0 * s.l)
         return np.concatenate([pack(problem.rows.terms, G), beta, gamma])
 
     @cached_property
@@ -181,14 +181,16 @@ class Evaluation:
         """``[WX, -g_o G]`` (n, p + r), and second derivatives of ``-l`` in (beta, gamma)."""
         X, G = self.problem.rows.X, self.problem.G
         WX = W[:, None] * X
-        if not G.shape[1]:
+        if not self.problem.sizes[2]:
             return WX, X.T @ WX
-        K = -self.slope.g[:, None] * G
-        second = -self.slope.second[:, None] * G
+        K = -np.einsum("kn,knr->nr", self.slope.g, G)
+        second = -np.sum([G_k.T @ self._second(k) for k, G_k in enumerate(G)], axis=0)
         cross = X.T @ K
-        return np.concatenate((WX, K), axis=1), np.block(
-            [[X.T @ WX, cross], [cross.T, G.T @ second]]
-        )
+        return np.concatenate((WX, K), axis=1), np.block([[X.T @ WX, cross], [cross.T, second]])
+
+    def _second(self, k: int) -> Floats:
+        """``sum over j of l_o(k)o(j) G_j``, ``(n, r)``."""
+        return np.asarray(np.einsum("jn,jnr->nr", self.slope.second[k], self.problem.G))
 
     def predicted(self, to: Parameters) -> list[Floats]:
         """First-order prediction of the spherical effects at other parameters."""
@@ -199,8 +201,8 @@ class Evaluation:
             u @ d.T + v @ T.T for u, d, v, T in zip(self.u, dT, s, self.at.templates, strict=True)
         ]
         r = curve.W * (rows.X @ (to.beta - self.at.beta) + rows.image(db))
-        if problem.G.shape[1]:
-            r = r - self.slope.g * (problem.G @ (to.gamma - self.at.gamma))
+        if problem.sizes[2]:
+            r = r - (self.slope.g * problem.omega(to.gamma - self.at.gamma)).sum(axis=0)
         return [u + d for u, d in zip(self.u, self._answer(s, r), strict=True)]
 
     def _answer(self, s: Sequence[Floats], r: Floats) -> list[Floats]:
@@ -235,13 +237,14 @@ class Evaluation:
         d = problem.rows.X @ (to.beta - self.at.beta) + problem.rows.image(db)
         g, W, dW = curve.g - curve.W * d, curve.W + curve.dW * d, curve.dW + more.W2 * d
         slope = None
-        if problem.G.shape[1]:
-            old, o = self.slope, problem.G @ (to.gamma - self.at.gamma)
-            g, W, dW = g + old.g * o, W + old.W * o, dW + more.W1o * o
+        if problem.sizes[2]:
+            old, o = self.slope, problem.omega(to.gamma - self.at.gamma)
+            changes = ((part * o).sum(axis=0) for part in (old.g, old.W, more.W1o))
+            g, W, dW = (a + b for a, b in zip((g, W, dW), changes, strict=True))
             slope = Slope(
-                old.l + old.g * d + old.second * o,
-                old.g - old.W * d + more.goo * o,
-                old.W + more.W1o * d + more.Woo * o,
+                old.l + old.g * d + np.einsum("kjn,kn->jn", old.second, o),
+                old.g - old.W * d + np.einsum("kjn,kn->jn", more.goo, o),
+                old.W + more.W1o * d + np.einsum("kjn,kn->jn", more.Woo, o),
                 old.second,
             )
         moved = Curve(curve.l, g, W, dW, curve.expected)

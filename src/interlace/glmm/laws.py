@@ -29,7 +29,7 @@ from interlace.glmm.families import Family, NegativeBinomial
 from interlace.glmm.rising import log_rising
 from interlace.sums.terms import Floats
 
-Support = Literal["counts", "positive", "shares", "any"]
+Support = Literal["counts", "positive", "zero-positive", "shares", "any"]
 
 # Halvings of an interval, which leave nothing of it.
 _HALVINGS = 200
@@ -55,8 +55,10 @@ class Law:
     trials: Floats
     auxiliary: Floats
 
-    # What values there are: counts, or numbers that are positive, shares, or any.
+    # What values there are: counts, or numbers that are positive, positive or 0, shares, or any.
     support: ClassVar[Support] = "counts"
+    # Whether its saturated model, and so a deviance, is defined.
+    has_deviance: ClassVar[bool] = True
 
     @property
     def unit_variance(self) -> Floats:
@@ -75,6 +77,10 @@ class Law:
     def sf(self, y: Floats) -> Floats:
         """``P(Y > y)``."""
         raise NotImplementedError
+
+    def mass_at_zero(self) -> Floats:
+        """``P(Y = 0)`` of a law whose other values have a density."""
+        return self.cdf(np.zeros_like(self.mean))
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """A new response."""
@@ -367,14 +373,17 @@ _LAWS: Mapping[str, type[Law]] = {
 }
 
 
-def law_of(family: Family, mean: Floats, trials: Floats | float, auxiliary: float) -> Law:
-    """The law of a family with a mean for every row."""
+def law_of(family: Family, mean: Floats, trials: Floats | float, auxiliary: Floats | float) -> Law:
+    """The law of a family of one parameter beside the mean at most, with a mean for every row."""
     if isinstance(family, NegativeBinomial):
         kind: type[Law] = _Quadratic if family.kind == 2 else _Linear
     else:
         kind = _LAWS[family.name]
-    trials = np.broadcast_to(np.asarray(trials, dtype=np.float64), mean.shape)
-    return kind(mean, trials, np.full(mean.shape, auxiliary))
+    trials, auxiliary = (
+        np.broadcast_to(np.asarray(part, dtype=np.float64), mean.shape)
+        for part in (trials, auxiliary)
+    )
+    return kind(mean, trials, auxiliary)
 
 
 def root(falls: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
@@ -400,10 +409,11 @@ def quantile(cdf: Callable[[Floats], Floats], p: float, support: Support, around
 
     if support == "counts":
         return _whole(short, np.zeros(shape))
-    if support == "positive":
-        return np.exp(
+    if support in ("positive", "zero-positive"):
+        found = np.exp(
             root(lambda t: short(np.exp(t)), np.full(shape, -700.0), np.full(shape, 700.0))
         )
+        return np.where(short(np.zeros(shape)) <= 0.0, 0.0, found)
     if support == "shares":
         wide = np.full(shape, 700.0)
         return expit(root(lambda t: short(expit(t)), -wide, wide))

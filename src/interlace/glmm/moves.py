@@ -58,6 +58,14 @@ def link_variances(
     ``z'C~z`` given the parameters, and ``J V J'``, ``J`` the derivatives of the linear predictor at
     the modes in all parameters and ``V`` their covariance.
     """
+    given, J = link_slopes(optimum, X, codes, Z)
+    return given + forms(J, optimum.covariance)
+
+
+def link_slopes(
+    optimum: Optimum, X: Floats, codes: Sequence[Codes], Z: Sequence[Floats]
+) -> tuple[Floats, Floats]:
+    """``z'C~z`` (m,) and ``J`` (m, r) of :func:`link_variances`."""
     problem = optimum.problem
     rows = in_basis(problem.rows.basis, codes, Z, np.zeros((len(X), 0)))
     t, _, r = problem.sizes
@@ -66,11 +74,10 @@ def link_variances(
     )
     known = [np.asarray(own >= 0) for own in codes]
     if not any(own.any() for own in known):
-        return forms(J, optimum.covariance)
+        return np.zeros(len(X)), J
     for own, some, z, db in zip(codes, known, rows.Z, moves(optimum), strict=True):
         J[some] += np.einsum("nk,nkr->nr", z[some], db[own[some]])
-    given = quadratic_forms(optimum.evaluation.factor, rows, fixed=False)
-    return given + forms(J, optimum.covariance)
+    return quadratic_forms(optimum.evaluation.factor, rows, fixed=False), J
 
 
 def forms(J: Floats, V: Floats) -> Floats:

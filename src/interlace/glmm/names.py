@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from interlace.errors import InterlaceError
+from interlace.glmm.counted import BetaBinomial
 from interlace.glmm.families import (
     Beta,
     Binomial,
@@ -16,6 +17,7 @@ from interlace.glmm.families import (
     NegativeBinomial,
     Poisson,
 )
+from interlace.glmm.heavy import StudentT
 from interlace.glmm.links import (
     Cauchit,
     Identity,
@@ -28,8 +30,24 @@ from interlace.glmm.links import (
     Probit,
     SquareRoot,
 )
+from interlace.glmm.ordinal import Ordinal
+from interlace.glmm.tweedie import Tweedie
+from interlace.glmm.zeros import Hurdle, Inflated, Truncated
 
-Known = Binomial | Beta | Poisson | NegativeBinomial | Gamma | InverseGaussian | Gaussian
+Known = (
+    Binomial
+    | Beta
+    | BetaBinomial
+    | Poisson
+    | NegativeBinomial
+    | Truncated
+    | Gamma
+    | InverseGaussian
+    | Gaussian
+    | StudentT
+    | Tweedie
+    | Ordinal
+)
 
 FAMILIES: Mapping[str, Known] = {
     "gaussian": Gaussian(),
@@ -39,6 +57,12 @@ FAMILIES: Mapping[str, Known] = {
     "gamma": Gamma(),
     "inverse-gaussian": InverseGaussian(),
     "beta": Beta(),
+    "beta-binomial": BetaBinomial(),
+    "ordinal": Ordinal(),
+    "student-t": StudentT(),
+    "tweedie": Tweedie(),
+    "truncated-poisson": Truncated(),
+    "truncated-negative-binomial": Truncated(NegativeBinomial()),
 }
 # What other packages call them.
 _SYNONYMS: Mapping[str, Known] = {
@@ -50,6 +74,13 @@ _SYNONYMS: Mapping[str, Known] = {
     "negativebinomial": NegativeBinomial(),
     "inverse.gaussian": InverseGaussian(),
     "inversegaussian": InverseGaussian(),
+    "betabinomial": BetaBinomial(),
+    "cumulative": Ordinal(),
+    "t": StudentT(),
+    "studentt": StudentT(),
+    "truncatednbinom": Truncated(NegativeBinomial()),
+    "truncatednbinom2": Truncated(NegativeBinomial()),
+    "truncatednbinom1": Truncated(NegativeBinomial(kind=1)),
 }
 
 _PROBABILITIES = (Logit(), Probit(), LogLog(), Cauchit())
@@ -63,6 +94,11 @@ _LINKS: Mapping[type, tuple[Link, ...]] = {
     Gamma: _POSITIVE,
     InverseGaussian: _POSITIVE,
     Gaussian: (Identity(), Log(), Inverse()),
+    BetaBinomial: _PROBABILITIES,
+    Ordinal: _PROBABILITIES[:3],
+    StudentT: (Identity(), Log(), Inverse()),
+    Tweedie: (Log(),),
+    Truncated: (Log(),),
 }
 
 
@@ -88,7 +124,27 @@ def family_of(family: str | Family, link: str | None = None) -> Family:
         raise InterlaceError(
             f"link={wanted!r} is none of family={found.name!r}: choose {_quoted(choices)}"
         )
+    if isinstance(found, Truncated):  # one link, its family's own
+        return found
     return replace(found, link=choices[wanted.lower()])  # type: ignore[arg-type]
+
+
+def with_zeros(family: Family) -> Family:
+    """The family with a predictor of zeros: in excess, or all of them where it has none.
+
+    Raises
+    ------
+    InterlaceError
+        Zeros are no mass of the family's, or it has no more or fewer of them.
+    """
+    if isinstance(family, Truncated | Gamma | InverseGaussian | Beta):
+        return Hurdle(family)
+    if isinstance(family, Poisson | NegativeBinomial | BetaBinomial | Binomial):
+        return Inflated(family)
+    raise InterlaceError(
+        f"zero_inflation= needs counts, or a family of positive values, not "
+        f"family={family.name!r}: leave it out"
+    )
 
 
 def _named(name: str) -> Known:

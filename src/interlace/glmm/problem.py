@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from interlace.glmm.families import Curve, Family, Slope
+from interlace.glmm.parts import Parts, parts_of
 from interlace.glmm.patterns import refined
 from interlace.glmm.working import Working
 from interlace.sums.cells import Codes
@@ -38,7 +39,9 @@ class Problem:
     y, trials, weights, offset
         ``(n,)``; ``weights`` multiply the log-likelihood of their row.
     G
-        Columns of the auxiliary predictor, ``(n, r)``; ``r`` is 0 for a family without one.
+        Columns of the auxiliary predictors, ``(K, n, r)``; none for many families.
+    parts
+        What the auxiliary coefficients are.
     constant
         Sum of the parts of the log-likelihood that depend on the response alone.
     precision
@@ -54,12 +57,13 @@ class Problem:
     offset: Floats
     G: Floats
     constant: float
+    parts: Parts
     precision: Floats | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int]:
         """Entries of the templates, fixed effects, auxiliary coefficients."""
-        return sum(t.template.size for t in self.rows.terms), self.rows.p, self.G.shape[1]
+        return sum(t.template.size for t in self.rows.terms), self.rows.p, self.G.shape[2]
 
     def pack(self, templates: Sequence[Floats], beta: Floats, gamma: Floats) -> Floats:
         """All parameters as one vector."""
@@ -75,8 +79,12 @@ class Problem:
         return self.offset + self.rows.X @ beta
 
     def omega(self, gamma: Floats) -> Floats:
-        """The auxiliary predictor of every row."""
-        return self.G @ gamma if self.G.shape[1] else np.zeros(self.rows.n)
+        """The auxiliary predictors of every row, ``(K, n)``."""
+        return self.G @ gamma
+
+    def to_gamma(self, v: Floats) -> Floats:
+        """``G'v`` summed over the predictors, ``(r,)``, for ``v`` (K, n)."""
+        return np.asarray(np.einsum("knr,kn->r", self.G, v))
 
     def curve(self, eta: Floats, omega: Floats) -> Curve:
         """The log-likelihood of every row and its derivatives in ``eta``."""
@@ -94,7 +102,7 @@ class Problem:
         return found._replace(expected=found.W) if shared else found
 
     def _curve(self, part: slice, eta: Floats, omega: Floats) -> Curve:
-        found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[part])
+        found = self.family.curve(self.y[part], self.trials[part], eta[part], omega[:, part])
         if self.weights is None:
             return found
         l, g, W, dW, expected = found
@@ -103,7 +111,7 @@ class Problem:
         return Curve(w * l, w * g, weighted, w * dW, weighted if expected is W else w * expected)
 
     def slope(self, eta: Floats, omega: Floats) -> Slope:
-        """Derivatives in ``omega``."""
+        """Derivatives in the auxiliary predictors."""
         found = self.family.slope(self.y, self.trials, eta, omega)
         return found if self.weights is None else Slope(*(self.weights * part for part in found))
 
@@ -120,7 +128,7 @@ class Problem:
             trials=self.trials[rows],
             weights=None if self.weights is None else self.weights[rows],
             offset=self.offset[rows],
-            G=self.G[rows],
+            G=self.G[:, rows],
         )
 
     def collapsed(self) -> Problem:
@@ -129,8 +137,12 @@ class Problem:
         exposed = name == "poisson" and self.family.link.name == "log"
         others = [] if exposed else [self.offset]
         if name not in ("binomial", "poisson"):
-            others.append(self.y)
-        found = None if found is None else refined(found, [*others, *self.G.T])
+            others += [self.y, self.trials]
+        found = (
+            None
+            if found is None
+            else refined(found, [*others, *self.G.transpose(0, 2, 1).reshape(-1, self.rows.n)])
+        )
         if found is None:
             return self
         some, w = self.some(found.first), self.weights
@@ -162,10 +174,12 @@ def problem_of(
     trials: Floats | None = None,
     weights: Floats | None = None,
     offset: Floats | None = None,
+    auxiliary: tuple[Floats, Parts] | None = None,
     precision: Floats | None = None,
 ) -> Problem:
-    """A problem with one auxiliary coefficient, if the family has an auxiliary predictor."""
+    """A problem with one auxiliary coefficient a predictor, unless ``auxiliary`` says otherwise."""
     n = rows.n
+    G, parts = parts_of(family, n, rows.p) if auxiliary is None else auxiliary
     trials = np.ones(n) if trials is None else trials
     return Problem(
         family=family,
@@ -174,7 +188,8 @@ def problem_of(
         trials=trials,
         weights=weights,
         offset=np.zeros(n) if offset is None else offset,
-        G=np.ones((n, 1 if family.auxiliary else 0)),
+        G=G,
+        parts=parts,
         constant=_constant(family, y, trials, weights),
         precision=precision,
     )

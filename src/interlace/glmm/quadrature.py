@@ -176,9 +176,9 @@ class QuadratureEvaluation(Evaluation):
         if self.problem.precision is not None:
             beta = beta + 2.0 * self.problem.precision @ self.at.beta
         gamma = np.zeros(0)
-        if self.problem.G.shape[1]:
+        if self.problem.sizes[2]:
             rows = means.o + through * self.slope.W + moved * self.slope.g
-            gamma = -2.0 * self.problem.G.T @ rows
+            gamma = -2.0 * self.problem.to_gamma(rows)
         return np.concatenate([pack(self.problem.rows.terms, self._blocks(-2.0 * T)), beta, gamma])
 
     def _blocks(self, T: Floats) -> list[Floats]:
@@ -193,7 +193,7 @@ class QuadratureEvaluation(Evaluation):
         shares = softmax(self._logs, axis=0)
         k, (l, n) = len(self._T), (len(self._m), self.problem.rows.n)
         s, sx, eu = np.zeros((l, k)), np.zeros((l, k, k)), np.zeros((k, k))
-        g, o = np.zeros(n), np.zeros(n)
+        g, o = np.zeros(n), np.zeros((len(self.problem.G), n))
         for x, share in zip(grid(self.nodes, k)[0], shares, strict=True):
             u, eta = self._at(x)
             eta = np.where(self.problem.family.link.inside(eta), eta, self.mode.eta)
@@ -205,7 +205,7 @@ class QuadratureEvaluation(Evaluation):
             sx += _ROOT_TWO * slope[:, :, None] * x
             eu += we.T @ u
             g += wg
-            if self.problem.G.shape[1]:
+            if len(o):
                 o += own * self.problem.slope(eta, omega).l
         return _Means(s, sx, eu, g, o)
 
@@ -213,7 +213,7 @@ class QuadratureEvaluation(Evaluation):
 @dataclass(frozen=True, eq=False)
 class _Means:
     """Means over the nodes of a level: ``s`` (l, k), ``sqrt(2) s x'`` (l, k, k), and, summed over
-    levels, ``Z'g u'`` (k, k); ``g`` and ``l_o`` of every row (n,).
+    levels, ``Z'g u'`` (k, k); ``g`` (n,) and ``l_o`` (K, n) of every row.
     """
 
     s: Floats

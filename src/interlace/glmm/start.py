@@ -47,7 +47,7 @@ def thinned(problem: Problem) -> Problem:
 def _without_random_effects(problem: Problem) -> tuple[Floats, Floats]:
     """Fixed effects and auxiliary coefficients of the generalised linear model."""
     beta = _least_squares(problem)
-    gamma = np.zeros(problem.G.shape[1])
+    gamma = np.zeros(problem.sizes[2])
     for _ in range(_SCORING):
         gamma = _spread(problem, beta)
         beta, gain = _scored(problem, beta, gamma)
@@ -82,12 +82,13 @@ def _least_squares(problem: Problem) -> Floats:
 
 def _spread(problem: Problem, beta: Floats) -> Floats:
     """First auxiliary coefficients."""
-    if not problem.G.shape[1]:
+    if not problem.sizes[2]:
         return np.zeros(0)
     mean = np.asarray(problem.family.link.mean(problem.fixed_part(beta)).value)
     df = max(problem.rows.n - problem.rows.p, 1)
     omega = problem.family.spread(problem.y, problem.trials, mean, float(df))
-    return _solution(problem.G, np.full(problem.rows.n, omega))
+    wanted = np.broadcast_to(omega.reshape(len(omega), -1), problem.G.shape[:2])
+    return _solution(problem.G.reshape(wanted.size, -1), wanted.ravel())
 
 
 def _scored(problem: Problem, beta: Floats, gamma: Floats) -> tuple[Floats, float]:

@@ -15,10 +15,11 @@ from interlace.errors import InterlaceError, choose
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.general import bootstrap_general
+from interlace.inference.components import component_table
 from interlace.inference.intervals import wald_intervals
 from interlace.inference.profiles.general import profile_limits_general
 from interlace.inference.tested import Coefficients
-from interlace.model.confidence import coverage_of
+from interlace.model.confidence import check_level, coverage_of
 from interlace.model.generalised import FittedGeneralModel
 
 if TYPE_CHECKING:
@@ -87,6 +88,35 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
     def fe_conf_int(self) -> pd.DataFrame:
         """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
         return self.conf_int()
+
+    def component_table(self, level: float = 0.95) -> pd.DataFrame:
+        """Coefficients beside those of the mean: thresholds, zeros, dispersion models.
+
+        Parameters
+        ----------
+        level
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            By component and term: ``estimate, se, statistic, p, lower, upper``.  Of zeros on the
+            scale of the logit, of a dispersion, size, precision or scale on that of the logarithm.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> ticks = interlace.datasets.load("grouseticks")
+        >>> result = interlace.fit(
+        ...     "TICKS ~ YEAR + (1 | BROOD)", ticks, family="poisson", zero_inflation="~ 1"
+        ... )
+        >>> result.component_table()[["estimate", "se"]].round(2)
+                                  estimate    se
+        component      term
+        zero-inflation Intercept     -2.86  0.43
+        """
+        check_level(level)
+        return component_table(self.estimate, level)
 
     def conf_int(
         self,

@@ -26,7 +26,7 @@ def general_errors(estimate: GeneralEstimate) -> VarianceErrors:
     covariances, sds, correlations = zip(*parts, strict=True)
     scale, sigma = np.nan, np.nan
     if estimate.auxiliary is not None:
-        scale = estimate.auxiliary * float(np.sqrt(estimate.covariance[-1, -1]))
+        scale = estimate.auxiliary * float(np.sqrt(estimate.family_covariance[0, 0]))
         sigma = 0.5 * scale / float(np.sqrt(estimate.auxiliary))
     return VarianceErrors(covariances, sds, correlations, scale, sigma)
 

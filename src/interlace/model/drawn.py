@@ -8,7 +8,8 @@ import numpy as np
 
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.glmm.laws import Law, law_of
+from interlace.glmm import mixed_laws
+from interlace.glmm.laws import Law
 from interlace.glmm.links import all_inside
 from interlace.model.generalised import FittedGeneralModel
 from interlace.model.simulate import Seed, blocks, check_nsim
@@ -31,8 +32,8 @@ def law_at(model: FittedGeneralModel, eta: Floats) -> Law:
             f"{row}), which random effects drawn from the model lead to: keep the modes "
             f"(include_re=True), or use a link without bounds"
         )
-    mean = np.asarray(link.mean(eta).value)
-    return law_of(model.family, mean, model.estimate.problem.trials, model.dispersion)
+    estimate = model.estimate
+    return mixed_laws.law_at(model.family, eta, estimate.omega, estimate.problem.trials)
 
 
 def simulate_general(
@@ -63,7 +64,7 @@ def draws(
 def draw_one(
     model: FittedGeneralModel, rng: np.random.Generator, *, include_re: bool = False
 ) -> Floats:
-    """One new response of the rows used, ``(n,)``: of counts if binomial."""
+    """One new response of the rows used, ``(n,)``: of counts if binomial, of scores if ordinal."""
     if include_re:
         return law_at(model, model.estimate.eta).draw(rng)
     problem, at = model.estimate.problem, model.estimate.at

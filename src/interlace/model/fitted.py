@@ -60,6 +60,8 @@ class Options:
     exposure: str | ArrayLike | None = None
     quadrature: int = 1
     fixed_prior: float | None = None
+    zero_inflation: str | None = None
+    dispersion: str | None = None
     residual: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design.design import Design
@@ -24,10 +25,13 @@ from interlace.errors import (
     warn,
 )
 from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
+from interlace.glmm.expected import Expected, expected
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Laplace, zeros
 from interlace.glmm.links import Link, unbounded
-from interlace.glmm.names import family_of
+from interlace.glmm.names import family_of, with_zeros
+from interlace.glmm.ordinal import Ordinal
+from interlace.glmm.parts import parts_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
 from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
 from interlace.glmm.separation import (
@@ -45,6 +49,7 @@ from interlace.model.undetermined import in_words
 from interlace.model.updating import updated_options
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import Codes, CrossProducts
+from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 # Families whose dispersion multiplies the variance function.
@@ -69,13 +74,47 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
 
     @property
     def dispersion(self) -> float:
-        """The family's parameter beside the mean; 1 where it has none.
+        """The family's parameter beside the mean; 1 where it has none, NaN where it varies.
 
         Gamma, inverse Gaussian and Gaussian: ``phi`` of the variance ``phi mu^2``, ``phi mu^3``,
         ``phi``.  Negative binomial: the size ``k``, or ``phi`` for ``kind=1``.  Beta: precision.
         """
         found = self.estimate.auxiliary
-        return 1.0 if found is None else found
+        if found is None:
+            return np.nan if self.family.auxiliary else 1.0
+        return found
+
+    @property
+    def thresholds(self) -> pd.Series:
+        """Thresholds between ordered categories, ``P(Y <= j) = F(threshold_j - eta)``.
+
+        Raises
+        ------
+        InterlaceError
+            The response has no ordered categories.
+        """
+        if not isinstance(self.family, Ordinal):
+            raise InterlaceError(
+                f"family={self.family.name!r} has no thresholds: family='ordinal' has"
+            )
+        names = [name.removeprefix("threshold:") for name in self.estimate.problem.parts.names]
+        return pd.Series(self.estimate.family_coefficients, index=names, name="estimate")
+
+    @property
+    def zero_inflation(self) -> pd.Series:
+        """Coefficients of the logit of the share of zeros, in excess or (hurdle) of all.
+
+        Raises
+        ------
+        InterlaceError
+            The model was fitted without ``zero_inflation=``.
+        """
+        parts = self.estimate.problem.parts
+        own = [i for i, name in enumerate(parts.predictor) if name == "zero-inflation"]
+        if not own:
+            raise InterlaceError("the model was fitted without zero_inflation='~ 1'")
+        names = [parts.term[i] for i in own]
+        return pd.Series(self.estimate.family_coefficients[own], index=names, name="estimate")
 
     @property
     def scale(self) -> float:
@@ -95,8 +134,16 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
-        """Conditional means of the rows used, ``(nobs,)``; proportions if binomial."""
-        return read_only(np.array(self.link.mean(self.estimate.eta).value))
+        """Conditional means of the rows used, ``(nobs,)``; proportions if binomial.
+
+        With zero inflation means of all responses; of ordered categories those of their numbers.
+        """
+        return read_only(np.array(self.expected.value))
+
+    @property
+    def expected(self) -> Expected:
+        """Expected responses of the rows used, with their derivatives."""
+        return expected(self.family, self.estimate.eta, self.estimate.omega)
 
     @cached_property
     def resid(self) -> NDArray[np.float64]:
@@ -125,12 +172,14 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     """Fit a generalised model; see :func:`interlace.fit`."""
     options, data = as_kept(options), kept_frame(data)
     family = family_of(options.family, options.link)
+    if options.zero_inflation is not None:
+        family = with_zeros(family)
     check_general(options)
     _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
     _refuse_structures(spec)
     outcome = read_outcome(spec, data, options, family)
-    problem = problem_at(outcome, options, family)
+    problem = problem_at(outcome, options)
     approximation = approximation_of(options, problem)
     refuse_pure(problem)
     if problem.rows.dropped:
@@ -263,11 +312,15 @@ def _refuse_sums(data: object) -> None:
         )
 
 
-def problem_at(outcome: Outcome, options: Options, family: Family) -> Problem:
+def problem_at(outcome: Outcome, options: Options) -> Problem:
     """The model as arrays."""
-    design = outcome.design
+    design, family = outcome.design, outcome.family
     trials = np.ones(len(outcome.y)) if outcome.trials is None else outcome.trials
-    rows = working_rows(design, unit_of(family, outcome.y, trials))
+    held, centre = _centred(design) if isinstance(family, Ordinal) else (design, None)
+    rows = working_rows(held, unit_of(family, outcome.y, trials))
+    columns = {name: (one.side.names, one.matrix) for name, one in design.components.items()}
+    if centre is not None:
+        centre = centre[columns_kept(held.names, rows.names)]
     return problem_of(
         family,
         rows,
@@ -275,8 +328,18 @@ def problem_at(outcome: Outcome, options: Options, family: Family) -> Problem:
         trials=trials,
         weights=design.weights,
         offset=design.offset,
+        auxiliary=parts_of(family, rows.n, rows.p, columns, centre),
         precision=None if options.fixed_prior is None else _precision(rows, options.fixed_prior),
     )
+
+
+def _centred(design: Design) -> tuple[Design, Floats]:
+    """The design without intercept, columns less their means, and these."""
+    some = np.array([name != "Intercept" for name in design.names])
+    X = design.X[:, some]
+    centre = X.mean(axis=0)
+    names = tuple(name for name in design.names if name != "Intercept")
+    return replace(design, X=X - centre, names=names), centre
 
 
 def _precision(rows: Working, sd: float) -> Floats:

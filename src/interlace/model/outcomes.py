@@ -7,15 +7,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
 from interlace.design.complete import CompleteRows
-from interlace.design.design import Design, read_design, refuse_constant, refuse_saturated
+from interlace.design.components import columns_beside, component_text, encoded_components
+from interlace.design.design import (
+    Design,
+    Respond,
+    read_design,
+    refuse_constant,
+    refuse_saturated,
+)
 from interlace.design.encode import Context, Encoded
 from interlace.design.formula import MixedFormula
 from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
+from interlace.glmm.ordinal import Ordinal
+from interlace.glmm.zeros import Hurdle, Inflated, Truncated, base_of
 from interlace.model.fitted import Options
 from interlace.model.responses import called
 from interlace.sums.sizes import require_squares
@@ -26,6 +36,9 @@ _COUNTS = ("poisson", "negative-binomial")
 _LIGHT, _HEAVY = 1e-8, 1e12
 # Counts and trials up to which a log-likelihood has digits left.
 _MOST = 1e12
+_TRIALS = ("binomial", "beta-binomial")
+# Categories of an ordered response.
+_MOST_CATEGORIES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +46,14 @@ class Outcome:
     """Rows of a generalised model: a design, and what the likelihood is of.
 
     ``design.y`` is the response as fitted values are: proportions for binomial ones.  ``y`` (n,)
-    holds successes there, the response otherwise; ``trials`` is ``None`` but for binomial ones.
+    holds successes there, scores of ordered categories, the response otherwise; ``trials`` is
+    ``None`` but for binomial ones.
     """
 
     design: Design
     y: Floats
     trials: Floats | None
+    family: Family
 
 
 def read_outcome(formula: MixedFormula, data: object, options: Options, family: Family) -> Outcome:
@@ -51,17 +66,24 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     """
     check_arguments(options, family)
     extra = {name: getattr(options, name) for name in ("weights", "offset", "trials", "exposure")}
-    respond = _successes if family.name == "binomial" else None
-    design, rows = read_design(formula, data, extra, options.missing, None, respond)
+    texts = _components(options, family)
+    read = {**extra, **columns_beside(list(texts.values()), data)}
+    respond = _RESPONDS.get(base_of(family).name)
+    design, rows = read_design(formula, data, read, options.missing, None, respond)
     _check_terms(design, family)
     refuse_saturated(design.X)
     require_squares(design)
     _check_weights(design.weights)
+    if isinstance(family, Ordinal):
+        _refuse_no_intercept(formula, design)
+        family = replace(family, labels=_labels(formula.response, rows, design))
+        design = replace(design, y=_scored(design.y, rows.columns.get(formula.response), family))
     trials = _trials(extra["trials"], rows)
     place = _Place(formula.response, options, partial(rows.name, title="the data"), family)
-    y = _CHECKS[family.name](design.y, trials, place)
+    y = _checked_response(design.y, trials, place)
     offset = _exposed(design.offset, extra["exposure"], rows)
-    return _outcome(replace(design, offset=offset), y, trials)
+    components = encoded_components(texts, rows)
+    return _outcome(replace(design, offset=offset, components=components), y, trials, family)
 
 
 def _check_weights(weights: Floats | None) -> None:
@@ -111,12 +133,33 @@ def with_response(
         A response that the family cannot have.
     """
     place = _Place(name, options, partial(called, held=held), family)
-    return _outcome(held, _CHECKS[family.name](y, trials, place), trials)
+    return _outcome(held, _checked_response(y, trials, place), trials, family)
 
 
-def _outcome(design: Design, y: Floats, trials: Floats | None) -> Outcome:
-    proportions = y if trials is None else y / trials
-    return Outcome(replace(design, y=proportions), y, trials)
+def _outcome(design: Design, y: Floats, trials: Floats | None, family: Family) -> Outcome:
+    shown = y if trials is None else y / trials
+    return Outcome(replace(design, y=shown), y, trials, family)
+
+
+def _components(options: Options, family: Family) -> dict[str, str]:
+    """Texts of the auxiliary predictors that have a formula of their own.
+
+    Raises
+    ------
+    InterlaceError
+        The family has no such predictor.
+    """
+    texts = {}
+    if options.zero_inflation is not None:
+        texts["zero-inflation"] = component_text("zero_inflation", options.zero_inflation)
+    if options.dispersion is not None:
+        if not family.auxiliary:
+            raise InterlaceError(
+                f"dispersion= needs a family with a dispersion, size, precision or scale, not "
+                f"family={family.name!r}: leave it out, or take one such as 'negative-binomial'"
+            )
+        texts[family.auxiliary] = component_text("dispersion", options.dispersion)
+    return texts
 
 
 def check_arguments(options: Options, family: Family) -> None:
@@ -127,11 +170,16 @@ def check_arguments(options: Options, family: Family) -> None:
     InterlaceError
         Trials of another family than the binomial, an exposure without a log link.
     """
-    if options.trials is not None and family.name != "binomial":
+    base = base_of(family).name
+    if options.trials is not None and base not in _TRIALS:
         raise InterlaceError(
             f"trials= belongs to family='binomial', not {family.name!r}: leave it out"
         )
-    if options.exposure is not None and (family.name not in _COUNTS or family.link.name != "log"):
+    if base == "beta-binomial" and options.trials is None:
+        raise InterlaceError(
+            "family='beta-binomial' needs trials=: single trials vary no more than binomial ones"
+        )
+    if options.exposure is not None and (base not in _COUNTS or family.link.name != "log"):
         raise InterlaceError(
             f"exposure= is the offset log(exposure) of counts with a log link, not of "
             f"family={family.name!r} with link={family.link.name!r}: leave it out, or use offset="
@@ -176,6 +224,61 @@ class _Place:
             raise InterlaceError(
                 f"the response '{self.name}' holds {value:g} in {self.row(bad)}: {why}"
             )
+
+
+def _refuse_no_intercept(formula: MixedFormula, design: Design) -> None:
+    """Refuse a fixed side without the intercept that the thresholds take the place of."""
+    if "Intercept" not in design.names:
+        raise InterlaceError(
+            f"'{formula.fixed}' leaves out the intercept, for which the thresholds of ordered "
+            f"categories stand: write the formula with it"
+        )
+
+
+def _categories(formula: MixedFormula, encoded: Encoded) -> Floats:
+    """Numbers 0, 1, ... of categories; numbers as they are."""
+    if encoded.side.categorical:
+        return np.asarray(encoded.matrix.argmax(axis=1), dtype=np.float64)
+    return _successes(formula, encoded)
+
+
+def _labels(name: str, rows: CompleteRows, design: Design) -> tuple[str, ...]:
+    """Labels of the ordered categories of a response, from the lowest.
+
+    Raises
+    ------
+    InterlaceError
+        Text or categories without an order, or fewer than three categories.
+    """
+    column = rows.columns.get(name)
+    if isinstance(column, pd.Categorical):
+        if not column.ordered:
+            levels = [str(v) for v in column.categories[:6]]
+            raise InterlaceError(
+                f"the categories of the response '{name}' ({', '.join(levels)}) have no order: "
+                f"make it an ordered categorical by pd.Categorical(..., categories=[...], "
+                f"ordered=True)"
+            )
+        found = tuple(str(v) for v in column.categories)
+    else:
+        if (design.y % 1.0 != 0.0).any():
+            row = int(np.argmax(design.y % 1.0 != 0.0))
+            raise InterlaceError(
+                f"the response '{name}' holds {design.y[row]:g} in {rows.name(row, 'the data')}: "
+                f"ordered categories are whole numbers, or an ordered categorical"
+            )
+        found = tuple(str(int(v)) for v in np.unique(design.y))
+    if len(found) < 3 or len(found) > _MOST_CATEGORIES:
+        raise InterlaceError(
+            f"family='ordinal' needs 3 to {_MOST_CATEGORIES} ordered categories; '{name}' has "
+            f"{len(found)}{': use binomial' if len(found) == 2 else ''}"
+        )
+    return found
+
+
+def _scored(y: Floats, column: object, family: Ordinal) -> Floats:
+    """Scores of the rows, from numbers of categories or the scores themselves."""
+    return family.scores[y.astype(np.int64)] if isinstance(column, pd.Categorical) else y
 
 
 def _successes(formula: MixedFormula, encoded: Encoded) -> Floats:
@@ -262,7 +365,7 @@ def _positive(y: Floats, trials: Floats | None, place: _Place) -> Floats:
         raise InterlaceError(
             f"family={place.family.name!r} needs positive values; '{place.name}' is {what} in "
             f"{int(bad.sum())} rows, the first of which is {place.row(bad)}: fit the rows above "
-            f"0, and whether a row is above 0 by family='binomial' (a hurdle model)"
+            f"0 alone, or with zero_inflation='~ 1' all of them (a hurdle model)"
         )
     refuse_constant(y, f"the response '{place.name}'")
     return y
@@ -287,6 +390,14 @@ def _any(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
+def _amount(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """Amounts from 0 on."""
+    why = "a Tweedie response is an amount: 0 or more"
+    place.refuse(y, y < 0.0, why)
+    refuse_constant(y, f"the response '{place.name}'")
+    return y
+
+
 _CHECKS: Mapping[str, Callable[[Floats, Floats | None, _Place], Floats]] = {
     "binomial": _binomial,
     "poisson": _count,
@@ -294,8 +405,74 @@ _CHECKS: Mapping[str, Callable[[Floats, Floats | None, _Place], Floats]] = {
     "gamma": _positive,
     "inverse-gaussian": _positive,
     "beta": _share,
+    "beta-binomial": _binomial,
     "gaussian": _any,
+    "student-t": _any,
+    "tweedie": _amount,
 }
+_RESPONDS: Mapping[str, Respond] = {
+    "binomial": _successes,
+    "beta-binomial": _successes,
+    "ordinal": _categories,
+}
+
+
+def _checked_response(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+    """The response as the likelihood takes it.
+
+    Raises
+    ------
+    InterlaceError
+        A value that the family cannot have.
+    """
+    family = place.family
+    if isinstance(family, Ordinal):
+        return _known_scores(y, place, family)
+    check = _CHECKS[base_of(family).name]
+    if isinstance(family, Hurdle):
+        some = y != 0.0
+        _refuse_without_zeros(some, place)
+        place.refuse(y, y < 0.0, f"family={family.name!r} has values from 0 on")
+        inner = replace(place, family=family.base, called=partial(_nth, place.called, some))
+        check(y[some], None, inner)
+        return y
+    if isinstance(family, Truncated):
+        why = "a truncated response counts from 1; zero_inflation='~ 1' makes it a hurdle model"
+        place.refuse(y, y == 0.0, why)
+    found = check(y, trials, replace(place, family=base_of(family)))
+    if isinstance(family, Inflated):
+        _refuse_without_zeros(found != 0.0, place)
+    return found
+
+
+def _nth(called: Callable[[int], str], some: NDArray[np.bool_], row: int) -> str:
+    """What the n-th of some rows is called."""
+    return called(int(np.flatnonzero(some)[row]))
+
+
+def _refuse_without_zeros(some: NDArray[np.bool_], place: _Place) -> None:
+    """Refuse a response of which nothing is 0, or all."""
+    if some.all() or not some.any():
+        what = "no row" if some.all() else "every row"
+        raise InterlaceError(
+            f"the response '{place.name}' is 0 in {what}: a share of zeros cannot be estimated; "
+            f"leave zero_inflation out"
+        )
+
+
+def _known_scores(y: Floats, place: _Place, family: Ordinal) -> Floats:
+    """Scores of ordered categories, all of which occur."""
+    scores = family.scores
+    codes = np.minimum(family.codes(y), len(scores) - 1)
+    known = ", ".join(f"{v:g}" for v in scores)
+    place.refuse(y, scores[codes] != y, f"the categories have the scores {known}")
+    missing = np.flatnonzero(np.bincount(codes, minlength=len(scores)) == 0)
+    if missing.size:
+        raise InterlaceError(
+            f"no row has {family.labels[int(missing[0])]!r} of the response '{place.name}': its "
+            f"thresholds have no estimate; leave the category out"
+        )
+    return y
 
 
 # ------------------------------------------------------------------ trials and exposure

@@ -15,23 +15,28 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
-from interlace.choices import Scale
+from interlace.choices import Predicted
 from interlace.design import frame
 from interlace.design.design import column_of
 from interlace.design.newdata import NewRows, replay
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.averages import averaged, bounded, nodes
-from interlace.glmm.laws import Law, law_of, quantile
-from interlace.glmm.moves import forms, link_variances
+from interlace.glmm.expected import Expected, expected
+from interlace.glmm.laws import Law, quantile
+from interlace.glmm.mixed_laws import law_at
+from interlace.glmm.moves import forms, link_slopes, link_variances
+from interlace.glmm.ordinal import Ordinal
+from interlace.model.auxiliary import auxiliary_columns, is_plain
 from interlace.model.confidence import check_level, normal_reach
 from interlace.model.generalised import FittedGeneralModel
 from interlace.model.predict import center_of, draws, included, rows_used
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
-TYPES: tuple[Scale, ...] = get_args(Scale)
+TYPES: tuple[Predicted, ...] = get_args(Predicted)
 INTERVALS = (None, "confidence", "prediction")
 # How to ask for averages over the random effects.
 AVERAGED = ("integrated", "marginal")
@@ -67,10 +72,15 @@ def predict_general(
     terms = model.estimate.A.terms
     average = include_re in AVERAGED if isinstance(include_re, str) else False
     average = average and include_re not in model.ngroups
+    _refuse_odd(model, average=average, prediction=interval == "prediction")
     include = [False] * len(terms) if average else included(terms, include_re)
     every = average or interval == "prediction"
     rows = _rows(model, newdata, include, offset, exposure, every, new_levels == "raise")
-    spot = Spot(model, rows, tuple(include), average)
+    G = auxiliary_columns(model, newdata, len(rows.X))
+    spot = Spot(model, rows, tuple(include), average, G)
+    if type not in ("response", "link"):
+        _refuse_errors(type, se=se or interval is not None)
+        return _of_parts(spot, type)
     if not se and interval is None:
         return spot.link if type == "link" else spot.mean
     if interval == "prediction":
@@ -84,13 +94,15 @@ def predict_general(
 class Spot:
     """Rows to predict, with what their linear predictors are made of.
 
-    ``average`` asks for means over the random effects in place of those at ``include``.
+    ``average`` asks for means over the random effects in place of those at ``include``; ``G``
+    (K, m, r) are the columns of the auxiliary predictors.
     """
 
     model: FittedGeneralModel
     rows: NewRows
     include: tuple[bool, ...]
     average: bool
+    G: Floats
 
     @cached_property
     def eta(self) -> Floats:
@@ -112,7 +124,17 @@ class Spot:
         """Expected responses."""
         if self.average:
             return averaged(self.model.link, self.eta, self.spread).value
-        return np.asarray(self.model.link.mean(self.eta).value)
+        return self.expected.value
+
+    @cached_property
+    def omega(self) -> Floats:
+        """Auxiliary predictors, ``(K, m)``."""
+        return self.G @ self.model.estimate.family_coefficients
+
+    @cached_property
+    def expected(self) -> Expected:
+        """Expected responses at :attr:`eta`, and their derivatives."""
+        return expected(self.model.family, self.eta, self.omega)
 
     @property
     def link(self) -> Floats:
@@ -139,6 +161,21 @@ class Spot:
         """Derivative of the mean in :attr:`link`."""
         return np.abs(np.asarray(self.model.link.mean(self.link).d1) + 0.0 * self.eta)
 
+    @cached_property
+    def mean_variance(self) -> Floats:
+        """Variance of :attr:`mean`, by the delta method."""
+        if is_plain(self.model.family):
+            return self.steepness**2 * self.variance
+        estimate, one = self.model.estimate, self.expected
+        given, J = link_slopes(estimate, self.X, self.rows.codes, self.rows.Z)
+        J = one.d_eta[:, None] * J
+        (t, p, _), parts = estimate.problem.sizes, estimate.problem.parts
+        through = np.einsum("kn,knr->nr", one.d_omega, self.G)
+        J[:, t : t + p] += through @ parts.shift @ estimate.problem.rows.fixed
+        J[:, t + p :] += through @ parts.basis
+        new = draws(self.rows, estimate, self.include)
+        return one.d_eta**2 * (given + new) + forms(J, estimate.covariance)
+
     @property
     def _slopes(self) -> Floats:
         """Derivatives of means over the random effects in all packed parameters, ``(m, r)``."""
@@ -154,6 +191,17 @@ class Spot:
             for z, T, dT in zip(Z, at.templates, steps, strict=True):
                 J[:, i] += found.d2 * np.einsum("nk,nk->n", z @ dT, z @ T)
         return J
+
+
+def _refuse_odd(model: FittedGeneralModel, *, average: bool, prediction: bool) -> None:
+    """Refuse what means that depend on more than a link do not have."""
+    name = model.family.name
+    if average and not is_plain(model.family):
+        raise InterlaceError(
+            f"include_re='integrated' is not there for family={name!r}: average over simulate()"
+        )
+    if prediction and isinstance(model.family, Ordinal):
+        raise InterlaceError("a new category has no interval: ask for type='probability'")
 
 
 # ------------------------------------------------------------------ rows
@@ -232,15 +280,54 @@ def _expected(spot: Spot, type: str, level: float | None) -> dict[str, Floats]:
     link, se = spot.link, np.sqrt(spot.variance)
     columns = {"prediction": link, "se": se}
     if type == "response":
-        columns = {"prediction": spot.mean, "se": spot.steepness * se}
+        columns = {"prediction": spot.mean, "se": np.sqrt(spot.mean_variance)}
     if level is None:
         return columns
+    if type == "response" and not is_plain(spot.model.family):
+        return columns | _mean_limits(spot, columns["se"], level)
     half = normal_reach(level) * se
     limits = [link - half, link + half]
     if type == "response":
         limits = [mean_inside(spot.model, limit) for limit in limits]
     low, high = np.minimum(*limits), np.maximum(*limits)
     return columns | {"lower": low, "upper": high}
+
+
+def _mean_limits(spot: Spot, se: Floats, level: float) -> dict[str, Floats]:
+    """Limits of positive means, normal on their logarithm; of numbers of categories as they are."""
+    half, mean = normal_reach(level) * se, spot.mean
+    if isinstance(spot.model.family, Ordinal):
+        return {"lower": mean - half, "upper": mean + half}
+    ratio = np.exp(half / mean)
+    return {"lower": mean / ratio, "upper": mean * ratio}
+
+
+def _refuse_errors(type: str, *, se: bool) -> None:
+    if se:
+        raise InterlaceError(f"type={type!r} has no standard errors yet: leave se and interval out")
+
+
+def _of_parts(spot: Spot, type: str) -> Floats | pd.DataFrame:
+    """Probabilities of categories, the likeliest of them, or of zeros from the part for these.
+
+    Raises
+    ------
+    InterlaceError
+        The family has no such part, or means over the random effects are asked for.
+    """
+    family = spot.model.family
+    if spot.average:
+        raise InterlaceError(f"type={type!r} is given random effects: leave 'integrated' out")
+    if type == "zero-probability":
+        if "zero-inflation" not in family.predictors:
+            raise InterlaceError("type='zero-probability' needs a model with zero_inflation=")
+        return np.asarray(expit(spot.omega[-1]))
+    if not isinstance(family, Ordinal):
+        raise InterlaceError(f"type={type!r} needs family='ordinal', not {family.name!r}")
+    found = family.probabilities(spot.eta, spot.omega)
+    if type == "probability":
+        return pd.DataFrame(found, index=spot.rows.index, columns=list(family.labels))
+    return np.asarray(np.array(family.labels)[found.argmax(axis=1)])
 
 
 def mean_inside(model: FittedGeneralModel, eta: Floats) -> Floats:
@@ -253,11 +340,11 @@ def _new_observation(spot: Spot, trials: Floats, level: float) -> dict[str, Floa
     """Expected responses, the predictive standard deviation, and predictive quantiles."""
     model, eta = spot.model, spot.eta
     known = np.isfinite(eta + trials)
-    spread = Spot(model, spot.rows, spot.include, average=False).variance
+    spread = Spot(model, spot.rows, spot.include, False, spot.G).variance
     left_out = [not one for one in spot.include]
     sd = np.sqrt(spread + draws(spot.rows, model.estimate, left_out))
     known &= np.isfinite(sd)
-    mixture = predictive(model, eta[known], sd[known], trials[known])
+    mixture = predictive(model, eta[known], sd[known], trials[known], spot.omega[:, known])
     tail = 0.5 * (1.0 - level)
     columns = {
         "se": mixture.sd,
@@ -300,11 +387,12 @@ class Predictive:
         return quantile(self.cdf, p, middle.support, middle)
 
 
-def predictive(model: FittedGeneralModel, eta: Floats, sd: Floats, trials: Floats) -> Predictive:
+def predictive(
+    model: FittedGeneralModel, eta: Floats, sd: Floats, trials: Floats, omega: Floats
+) -> Predictive:
     """New observations with linear predictors ``eta + sd Z``."""
     pairs = list(nodes(_SPACING, _REACH))
     laws = [
-        law_of(model.family, mean_inside(model, eta + sd * z), trials, model.dispersion)
-        for z, _ in pairs
+        law_at(model.family, bounded(model.link, eta + sd * z), omega, trials) for z, _ in pairs
     ]
     return Predictive(tuple(laws), tuple(w for _, w in pairs))

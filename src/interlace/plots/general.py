@@ -9,7 +9,7 @@ import pandas as pd
 import plotnine as p9
 from scipy.special import ndtri
 
-from interlace.diagnostics.checks import COUNTS
+from interlace.diagnostics.checks import is_count
 from interlace.diagnostics.general import residuals
 from interlace.errors import InterlaceError
 from interlace.model.confidence import check_level, normal_reach
@@ -133,7 +133,7 @@ def plot_rootogram(result: FittedGeneralModel) -> p9.ggplot:
     >>> figure = plot_rootogram(result)
     """
     _general(result, "plot_rootogram")
-    if result.family.name not in COUNTS:
+    if not is_count(result.family):
         raise InterlaceError(
             f"a rootogram shows counts; family={result.family.name!r} has none: use "
             f"plot_quantile_residuals"

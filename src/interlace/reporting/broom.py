@@ -20,10 +20,12 @@ from interlace.estimation.estimate import Estimate
 from interlace.estimation.parameters import broom_names
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.glmm.leverage import Leverage
+from interlace.inference.components import component_table
 from interlace.inference.general_errors import general_errors
 from interlace.inference.information import variance_errors
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level, normal_reach
+from interlace.model.drawn import law_at
 from interlace.model.fitted import FittedModel
 from interlace.model.generalised import DISPERSED, FittedGeneralModel
 from interlace.model.predict import center_of, fitted, predict
@@ -35,6 +37,7 @@ from interlace.sums.terms import Floats, ReTerm
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 _COLUMNS = (
     "effect",
+    "component",
     "group",
     "level",
     "term",
@@ -109,11 +112,26 @@ def tidy(
     check_level(conf_level, "conf_level")
     wanted = wanted_effects(effects)
     parts = {
-        "fixed": lambda: fixed_rows(result.coef_table(ddf, conf_level), exponentiate),
+        "fixed": lambda: _fixed(result, ddf, conf_level, exponentiate),
         "ran_pars": lambda: _ran_pars(result),
         "ran_vals": lambda: level_rows(result, conf_level),
     }
     return joined([parts[kind]() for kind in wanted], conf_int=conf_int)
+
+
+def _fixed(
+    result: Coefficients[Any], ddf: Ddf | None, level: float, exponentiate: bool
+) -> pd.DataFrame:
+    """Coefficients of the mean, and of auxiliary predictors where there are such."""
+    own = fixed_rows(result.coef_table(ddf, level), exponentiate)
+    if not isinstance(result, FittedGeneralModel):
+        return own
+    beside = component_table(result.estimate, level).reset_index()
+    if not len(beside):
+        return own
+    rest = fixed_rows(beside.set_index("term"), exponentiate)
+    rest["component"] = beside["component"].to_numpy()
+    return pd.concat([own.assign(component="mean"), rest], ignore_index=True)
 
 
 def joined(frames: Sequence[pd.DataFrame], *, conf_int: bool) -> pd.DataFrame:
@@ -162,12 +180,11 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
         entries, pairs = list(open_.entries), list(open_.correlations)
         power = 0 if units is None else units.sigma
         error = float(in_units(errors.sigma, power, _ERROR))
-        last = {"term": "sd__Observation", "estimate": sigma, "std.error": error}
+        last = [{"term": "sd__Observation", "estimate": sigma, "std.error": error}]
     else:
         errors = general_errors(estimate)
         entries = pairs = [np.zeros((t.k, t.k), dtype=bool) for t in estimate.A.terms]
-        name, value = estimate.family.auxiliary, estimate.auxiliary
-        last = {"term": name, "estimate": value, "std.error": errors.scale} if name else {}
+        last = _family_parameters(estimate)
     rows: list[Row] = [
         {"group": term.group, **row}
         for j, term in _in_formula_order(result)
@@ -179,8 +196,16 @@ def _ran_pars(result: Coefficients[Any]) -> pd.DataFrame:
             None if units is None else units.effects[j],
         )
     ]
-    rows += [{"group": "Residual", **last}] if last else []
+    rows += [{"group": "Residual", **one} for one in last]
     return pd.DataFrame(rows).assign(effect="ran_pars")
+
+
+def _family_parameters(estimate: GeneralEstimate) -> list[Row]:
+    """Parameters of the family that are the same for all rows."""
+    parts, gamma = estimate.problem.parts, estimate.family_coefficients
+    errors = parts.steepness(gamma) * np.sqrt(np.diag(estimate.family_covariance))
+    columns = zip(parts.names, parts.scale, parts.reported(gamma), errors, strict=True)
+    return [{"term": n, "estimate": v, "std.error": se} for n, scale, v, se in columns if scale]
 
 
 def parameter_rows(
@@ -293,7 +318,7 @@ def _scale(estimate: Estimate | GeneralEstimate) -> float:
 def _deviance(result: Coefficients[Any]) -> float:
     """The criterion, or the deviance of a generalised model."""
     if isinstance(result, FittedGeneralModel):
-        return float((residuals(result, "deviance") ** 2).sum())
+        return float((_deviances(result) ** 2).sum())
     return result.criterion
 
 
@@ -394,6 +419,13 @@ def _of_structured(result: FittedStructuredModel) -> dict[str, Floats]:
     }
 
 
+def _deviances(result: FittedGeneralModel) -> Floats:
+    """Deviance residuals; NaN for families without a saturated model."""
+    if not law_at(result, result.estimate.eta).has_deviance:
+        return np.full(result.nobs, np.nan)
+    return residuals(result, "deviance")
+
+
 def _of_general(result: FittedGeneralModel) -> dict[str, Floats]:
     estimate, pearson = result.estimate, residuals(result, "pearson")
     hat = Leverage(estimate.evaluation).overall
@@ -409,7 +441,7 @@ def _of_general(result: FittedGeneralModel) -> dict[str, Floats]:
         ".offset": estimate.problem.offset.copy(),
         ".weights": prior_weights(result) * estimate.problem.trials,
         ".pearson": pearson,
-        ".deviance": residuals(result, "deviance"),
+        ".deviance": _deviances(result),
     }
 
 

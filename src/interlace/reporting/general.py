@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from interlace.errors import InterlaceError
-from interlace.glmm.limits import without_overdispersion
+from interlace.glmm.limits import at_limit
+from interlace.glmm.zeros import Inflated, base_of
+from interlace.inference.components import component_table
 from interlace.reporting.broom import exponentiated
 from interlace.reporting.summary import Summary, Table, aligned, fixed_table, random_table
 
 if TYPE_CHECKING:
     from interlace.inference.general import TestedGeneralModel
 
-# What the auxiliary parameter is, by family and its name there.
+# What the parameters of a family are, by family and name.
 _AUXILIARY = {
-    "size": "Size k (variance mu + mu^2 / k)",
-    "precision": "Precision phi (variance mu (1 - mu) / (1 + phi))",
+    ("negative-binomial", "size"): "Size k (variance mu + mu^2 / k)",
+    ("beta", "precision"): "Precision phi (variance mu (1 - mu) / (1 + phi))",
+    ("beta-binomial", "precision"): "Precision phi",
+    ("student-t", "scale"): "Scale s",
+    ("student-t", "df"): "Degrees of freedom",
+    ("tweedie", "dispersion"): "Dispersion phi (variance phi mu^power)",
+    ("tweedie", "power"): "Power",
+}
+_COMPONENTS = {"threshold": "Thresholds", "zero-inflation": "Zeros (logit)"}
+# What is not there where the parameter of a family is at its limit, and what fits as well.
+_SIMPLER = {
+    "": ("zeros in excess are left", "the model without zero_inflation="),
+    "negative-binomial": ("overdispersion beyond Poisson is left", "family='poisson'"),
+    "beta-binomial": ("overdispersion beyond binomial is left", "family='binomial'"),
+    "student-t": ("heavier tails than normal ones are left", "family='gaussian'"),
 }
 _DISPERSION = {
     "negative-binomial": "Dispersion phi (variance mu (1 + phi))",
@@ -48,7 +64,8 @@ def summarize_general(result: TestedGeneralModel, *, ratios: bool = False) -> Su
         facts=_facts(result),
         tables=(
             random_table(result.variance_components, None),
-            fixed_table(result),
+            *([fixed_table(result)] if len(result.fe_params) else []),
+            *_component_tables(result),
             *([_ratios(result)] if ratios else []),
         ),
         notes=_notes(result),
@@ -68,11 +85,54 @@ def _facts(result: TestedGeneralModel) -> tuple[tuple[str, str], ...]:
         ("Log-likelihood", f"{result.llf:.4f}"),
         ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
     ]
-    if name := result.family.auxiliary:
-        label = _AUXILIARY.get(name, _DISPERSION.get(result.family.name, name))
-        facts.append((label, f"{result.dispersion:.6g}"))
+    facts += _family_facts(result)
     facts.append(("Optimiser", f"{state}, {convergence.n_evaluations} evaluations"))
     return tuple(facts)
+
+
+def _family_facts(result: TestedGeneralModel) -> list[tuple[str, str]]:
+    """Parameters of the family that are the same for all rows."""
+    parts, base = result.estimate.problem.parts, base_of(result.family)
+    values = parts.reported(result.estimate.family_coefficients)
+    return [
+        (_AUXILIARY.get((base.name, name), _DISPERSION.get(base.name, name)), f"{value:.6g}")
+        for name, scale, value in zip(parts.names, parts.scale, values, strict=True)
+        if scale
+    ]
+
+
+def _component_tables(result: TestedGeneralModel) -> Iterator[Table]:
+    """A table for every auxiliary predictor with coefficients of its own."""
+    whole = component_table(result.estimate)
+    for component in whole.index.unique("component"):
+        table = whole.loc[component]
+        columns = {
+            "": [str(name) for name in table.index],
+            "Estimate": aligned(table["estimate"].to_numpy()),
+            "Std. error": aligned(table["se"].to_numpy()),
+            "z": [f"{z:.3f}" for z in table["statistic"]],
+            "P>|z|": [f"{p:.3f}" if p >= 0.0005 else "<0.001" for p in table["p"]],
+            "[0.025": aligned(table["lower"].to_numpy()),
+            "0.975]": aligned(table["upper"].to_numpy()),
+        }
+        if component == "threshold":
+            del columns["z"], columns["P>|z|"]
+        rows = tuple(zip(*columns.values(), strict=True))
+        title = _COMPONENTS.get(component, f"Model of the logarithm of the {component}")
+        yield Table(title, tuple(columns), rows, labels=1)
+
+
+def _limit_notes(result: TestedGeneralModel) -> list[str]:
+    """What a fit has come to whose family has a simpler law as a limit."""
+    if not at_limit(result.estimate.problem, result.estimate.gamma):
+        return []
+    family = result.family
+    key = "" if isinstance(family, Inflated) else family.name
+    nothing, way = _SIMPLER[key]
+    return [
+        f"No {nothing}: {way} fits as well, and the estimate of the family's parameter is at its "
+        f"limit."
+    ]
 
 
 def _ratios(result: TestedGeneralModel) -> Table:
@@ -104,11 +164,7 @@ def _notes(result: TestedGeneralModel) -> tuple[str, ...]:
     for one in result.separated:
         sign = "-" if one.sign < 0 else "+"
         notes.append(f"The rows are separated: the estimate of {one.name} is {sign}infinity.")
-    if without_overdispersion(result.estimate.problem, result.estimate.gamma):
-        notes.append(
-            "No overdispersion beyond Poisson is left: family='poisson' fits as well, and "
-            "the estimate of the family's parameter is at its limit."
-        )
+    notes += _limit_notes(result)
     if result.is_singular:
         terms = ", ".join(result.estimate.singular_groups)
         notes.append(

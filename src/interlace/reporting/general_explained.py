@@ -16,7 +16,9 @@ from interlace.choices import ShareMethod
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.averages import averaged
-from interlace.glmm.laws import Law, law_of
+from interlace.glmm.laws import Law
+from interlace.glmm.mixed_laws import law_at
+from interlace.model.auxiliary import auxiliary_columns, is_plain
 from interlace.model.generalised import FittedGeneralModel
 from interlace.model.predict import rows_used
 from interlace.model.respond import Spot
@@ -57,6 +59,12 @@ def observation_variance(model: FittedGeneralModel, method: str) -> float:
         The method is not defined for the family and link.
     """
     name, link = model.family.name, model.link.name
+    constant = all(model.estimate.problem.parts.scale)
+    if not is_plain(model.family) or not constant:
+        raise InterlaceError(
+            f"r2 and icc are not defined for family={name!r} with thresholds, zero_inflation= or "
+            f"dispersion=: an observation has no single variance on the scale of the predictor"
+        )
     if method == "latent":
         if name != "binomial" or link not in _LATENT:
             raise InterlaceError(
@@ -91,6 +99,13 @@ def _typical(model: FittedGeneralModel) -> Law:
     """
     design = require_rows(model.design, "r2")
     none = [False] * len(design.terms)
-    spot = Spot(model, rows_used(design, none), tuple(none), average=True)
+    spot = Spot(
+        model,
+        rows_used(design, none),
+        tuple(none),
+        True,
+        auxiliary_columns(model, None, model.nobs),
+    )
     mean = averaged(model.link, spot.eta, spot.spread).value.mean()
-    return law_of(model.family, np.array([mean]), 1.0, model.dispersion)
+    eta, omega = model.link.to_eta(np.array([mean])), spot.omega[:, :1]
+    return law_at(model.family, eta, omega, 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.choices import GeneralResidual, Interval, NewLevels, Scale
+from interlace.choices import GeneralResidual, Interval, NewLevels, Predicted
 from interlace.diagnostics.general import residuals
 from interlace.inference.bootstrap.general import bootstrap_general
 from interlace.inference.general import TestedGeneralModel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class OfRows(TypedDict, total=False):
     """Arguments of ``predict`` that do not change what comes back, for its overloads."""
 
-    type: Scale
+    type: Literal["response", "link", "category", "zero-probability"]
     offset: ArrayLike | None
     exposure: ArrayLike | None
     trials: ArrayLike | None
@@ -67,12 +67,22 @@ class GeneralResponses(TestedGeneralModel):
         interval: Interval,
         **arguments: Unpack[OfRows],
     ) -> pd.DataFrame: ...
+    @overload
     def predict(
         self,
         newdata: object = None,
         include_re: bool | str | Iterable[str] = True,
         *,
-        type: Scale = "response",
+        type: Literal["probability"],
+        offset: ArrayLike | None = None,
+        new_levels: NewLevels = "zero",
+    ) -> pd.DataFrame: ...
+    def predict(
+        self,
+        newdata: object = None,
+        include_re: bool | str | Iterable[str] = True,
+        *,
+        type: Predicted = "response",
         offset: ArrayLike | None = None,
         exposure: ArrayLike | None = None,
         trials: ArrayLike | None = None,
@@ -92,7 +102,10 @@ class GeneralResponses(TestedGeneralModel):
             grouping factors.  A level that is new, or missing, contributes 0.  ``"integrated"``
             averages the mean over the random effects, those of new groups.
         type
-            ``"response"`` for means (proportions if binomial), ``"link"`` for linear predictors.
+            ``"response"`` for means (proportions if binomial; with zeros in excess of all
+            responses; of ordered categories of their scores), ``"link"`` for linear predictors,
+            ``"probability"`` for those of every ordered category, a frame, ``"category"`` for the
+            likeliest, ``"zero-probability"`` for the share that ``zero_inflation=`` models.
         offset, exposure, trials
             ``(m,)`` values of new rows in place of the columns that the fit named; needed if it was
             given arrays.  Trials matter for intervals of new observations only.

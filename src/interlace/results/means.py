@@ -268,6 +268,7 @@ class Means(Coefficients[E]):
         if type not in TYPES:
             raise InterlaceError(f"type must be 'link' or 'response', not {type!r}")
         check_level(level)
+        self._refuse_means(type, trend)
         functions = inference.means.averages.means(grid, inner, by, weights)
         found = results.estimated.EstimatedMeans(
             functions=functions,
@@ -286,6 +287,9 @@ class Means(Coefficients[E]):
         if trend is not None or (type == "link" and not integrate):
             return found
         return self._on_response(found, weights, integrate=integrate)
+
+    def _refuse_means(self, type: str, trend: str | None) -> None:
+        """Refuse what a model has no means of; nothing here."""
 
     def _on_response(
         self, found: EstimatedMeans, weights: str, *, integrate: bool

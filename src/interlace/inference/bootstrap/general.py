@@ -64,15 +64,14 @@ def bootstrap_general(
 
 @dataclass(frozen=True, eq=False)
 class GeneralParameters:
-    """Fixed effects, standard deviations and correlations, and the auxiliary parameter."""
+    """Fixed effects, standard deviations, correlations, and auxiliary coefficients."""
 
     result: FittedGeneralModel
 
     @property
     def names(self) -> list[str]:
-        A, family = self.result.estimate.A, self.result.family
-        own = [family.auxiliary] if family.auxiliary else []
-        return [*A.names, *variance_parameter_names(A.terms)[:-1], *own]
+        A, parts = self.result.estimate.A, self.result.estimate.problem.parts
+        return [*A.names, *variance_parameter_names(A.terms)[:-1], *parts.names]
 
     @cached_property
     def estimate(self) -> Floats:
@@ -88,7 +87,8 @@ class GeneralParameters:
         """Values of an estimate, in the order of the names."""
         one = np.array(1.0)
         sizes = variance_parameters(estimate.A.terms, estimate.user_templates, one)[:-1]
-        return np.concatenate((estimate.beta, sizes, np.exp(estimate.gamma)))
+        own = estimate.problem.parts.reported(estimate.family_coefficients)
+        return np.concatenate((estimate.beta, sizes, own))
 
 
 @dataclass(frozen=True, eq=False)

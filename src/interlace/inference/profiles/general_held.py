@@ -66,15 +66,16 @@ class Held:
 
 def parameters_of(estimate: GeneralEstimate) -> Iterator[Held]:
     """All parameters that have names, each with what holds it."""
-    t, p, r = estimate.problem.sizes
+    t, p, _ = estimate.problem.sizes
     units = _Units.of(estimate, None)
     se = np.sqrt(np.diag(estimate.vcov))
     for j, name in enumerate(estimate.A.names):
         yield _entry(name, t + j, units, float(se[j]))
     yield from _variances(estimate)
-    if r == 1:
-        error = float(np.sqrt(estimate.covariance[-1, -1]))
-        yield _entry(estimate.family.auxiliary, t + p, units, error, Scale("exp"))
+    parts, errors = estimate.problem.parts, np.sqrt(np.diag(estimate.family_covariance))
+    for k, name in enumerate(parts.names):
+        scale = Scale({"log": "exp", "power": "power", "": "linear"}[parts.scale[k]])
+        yield _entry(name, t + p + k, units, float(errors[k]), scale)
 
 
 def turned(estimate: GeneralEstimate) -> bool:
@@ -133,6 +134,10 @@ def _back(estimate: GeneralEstimate, own: Iterable[int]) -> Floats:
             )
         start += size
     total[t : t + p, t : t + p] = np.linalg.inv(problem.rows.fixed)
+    if r:
+        inverse = np.linalg.inv(problem.parts.basis)
+        total[t + p :, t + p :] = inverse
+        total[t + p :, t : t + p] = -inverse @ problem.parts.shift
     return total
 
 

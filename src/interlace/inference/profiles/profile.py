@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import scipy
+from scipy.special import expit
 
 from interlace.errors import InterlaceError
 from interlace.estimation.estimate import Estimate, estimate_theta
@@ -60,6 +61,7 @@ _SCALES: Mapping[str, Callable[[Floats], Floats]] = {
     "sinh": np.sinh,
     "sine": np.sin,
     "tanh": np.tanh,
+    "power": lambda psi: 1.0 + expit(psi),
 }
 
 
