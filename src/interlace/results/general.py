@@ -21,6 +21,7 @@ INSTEAD = {
     "bootstrap_se": "bootstrap(statistic=) has the standard error of any function of a fit",
     "caic": "the degrees of freedom of a conditional AIC are derived for normal responses; aic is "
     "that of new groups, and cross_validate() predicts rows of the same ones",
+    "maketables": "interlace.table() has models of every kind side by side",
     "marginal": "predict(), emmeans(type='response') and emtrends() have means and slopes with "
     "their errors",
     "report": "summary() and tidy() have its numbers",
