@@ -43,6 +43,7 @@ _INSTEAD = {
     "deletions": "robust='CR3' in the tables leaves each subject out",
     "cross_validate": "predict(conditional=True) leaves the row out that it predicts",
     "marginal": "emmeans() and emtrends() have means, slopes and their tests",
+    "maketables": "interlace.table(result) makes tables for papers: to_latex(), to_html()",
     "report": "summary() and tidy() have the numbers",
 }
 
