@@ -231,6 +231,8 @@ def _general_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> Fit
     u = [floats(arrays[name], 2) for name in h["u"]]
     if hessian.shape != (len(x), len(x)) or len(x) != sum(problem.sizes):
         raise ValueError("parameters")
+    if not np.allclose(hessian, hessian.T, rtol=1e-6, atol=1e-6 * float(np.abs(hessian).max())):
+        raise ValueError("second derivatives")
     if [part.shape for part in u] != [(t.l, t.k) for t in design.terms]:
         raise ValueError("modes")
     if type(h["n_steps"]) is not int or (trials is None) is not (options.trials is None):
@@ -244,6 +246,8 @@ def _general_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> Fit
         convergence=certificate_in(h["convergence"], arrays),
         n_steps=h["n_steps"],
     )
+    if not np.isfinite(estimate.covariance).all():  # of the second derivatives, which are as stored
+        raise ValueError("second derivatives")
     return FittedGeneralModel(design.encoding.formula, design, estimate, options)
 
 
