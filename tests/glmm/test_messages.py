@@ -314,7 +314,7 @@ BAD |= {
         "count ~ x",
         frame(),
         {**POISSON, "ziformula": "~ 1"},
-        "no zero inflation, which is not there",
+        'write zero_inflation="~ z"',
     ),
 }
 
