@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import interlace
-from interlace.design.formula import listed_by_lme4, parse
+from interlace.design.formula import parse
+from interlace.design.order import listed_by_lme4
 from interlace.estimation.parameters import theta_names
 
 # Names of getME(model, "theta") of lme4 1.1-31, for 15 levels of g, 8 of h, 10 of c, 6 of a and b.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glmm.models import FAMILY_LINKS, STRUCTURES, name_of, point, problem
-from interlace.glmm.estimate import differenced
+from interlace.glmm.curvature import differenced
 from interlace.glmm.further import further
 from interlace.glmm.laplace import Laplace, zeros
 

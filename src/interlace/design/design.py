@@ -27,10 +27,11 @@ from interlace.design.encode import (
     Side,
     encode,
 )
-from interlace.design.formula import MixedFormula, RandomTerm, listed_by_lme4
+from interlace.design.formula import MixedFormula, RandomTerm
 from interlace.design.frame import Codes, Column, Mask, Table
 from interlace.design.groups import Grouping, group_rows
 from interlace.design.labels import aligned, as_series, labels_of
+from interlace.design.order import listed_by_lme4
 from interlace.design.reads import columns_of, sides_of
 from interlace.design.sides import expression
 from interlace.errors import InterlaceError, choose

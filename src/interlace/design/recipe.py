@@ -13,10 +13,10 @@ from interlace.covariance.patterned import TEMPLATES
 from interlace.design import keys
 from interlace.design.design import Design, Encoding
 from interlace.design.encode import Side
-from interlace.design.formula import listed_by_lme4
 from interlace.design.frame import Codes, Levels
 from interlace.design.groups import Grouping, crossed
 from interlace.design.levels import Widened, union, widened
+from interlace.design.order import listed_by_lme4
 from interlace.design.sides import names_in
 from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +22,15 @@ from interlace.estimation.identified import (
 )
 from interlace.estimation.optimize import Minimum, Point, minimize
 from interlace.estimation.search import Outcome, Secant
+from interlace.glmm.curvature import (
+    FLAT,
+    Approximation,
+    certificate,
+    differenced,
+    moving,
+    polished,
+    upright,
+)
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.limits import RunOff
@@ -30,7 +38,7 @@ from interlace.glmm.links import unbounded
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
-from interlace.sums.terms import Floats, places, split_theta
+from interlace.sums.terms import Floats, split_theta
 
 # Share of the largest curvature below which a direction has none (differences of gradients tell
 # 1e-6, and the flattest determined ones of small models have 1e-3), and of a unit vector that makes
@@ -40,13 +48,6 @@ _OPEN, _MOSTLY = 1e-5, 0.5
 _GAIN = 2e-11
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 _CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
-# Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
-# largest eigenvalue of the second derivatives, below which a direction has no curvature.
-_STEP, _FLAT = 1e-7, 1e-9
-# Gain that is worth a further step, of which parameters move by 1e-6 standard errors.
-_COUNTS = 1e-12
-# Predicted gain that the exact second derivatives may leave in a fit that converged.
-_LEFT = 1e-6
 
 
 class Seen(Point, Protocol):
@@ -57,23 +58,6 @@ class Seen(Point, Protocol):
 
 
 Watch = Callable[[int, Seen, float], None]
-
-
-class Approximation(Protocol):
-    """An approximation of the likelihood: Laplace, or quadrature."""
-
-    @property
-    def nodes(self) -> int:
-        """Nodes a dimension; 1 for Laplace, which alone does not change under ``T -> T Q``."""
-        ...
-
-    def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
-        """The criterion at parameters; ``None`` where there is no likelihood."""
-        ...
-
-    def beside(self, point: Evaluation, to: Parameters) -> Evaluation | None:
-        """The criterion a tiny step away from a point; ``None`` where there is no likelihood."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +233,7 @@ class GeneralEstimate:
         """
         Q = upright(self.problem, self.at, self.approximation)
         values, vectors = np.linalg.eigh(Q.T @ self.hessian @ Q)
-        floor = _FLAT * np.abs(values).max(initial=0.0)
+        floor = FLAT * np.abs(values).max(initial=0.0)
         scaled = Q @ vectors * np.sqrt(2.0 / np.maximum(values, floor))
         return np.asarray(scaled @ scaled.T)
 
@@ -375,38 +359,17 @@ def estimate_general(
     x = search.full(found.x)
     Q = upright(summed, point.at, approximation)
     hessian = differenced(approximation, x, point, Q)
-    x, point = _polished(approximation, x, point, hessian, Q)
+    x, point = polished(approximation, x, point, hessian, Q)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
         x=x,
         u=point.u,
         hessian=hessian,
-        convergence=_certificate(found, point.gradient, hessian, Q),
+        convergence=certificate(found, point.gradient, hessian, Q),
         n_steps=search.n_steps,
         optimum=point,
     )
-
-
-def _polished(
-    approximation: Approximation, x: Floats, point: Evaluation, hessian: Floats, Q: Floats
-) -> tuple[Floats, Evaluation]:
-    """The optimum after a Newton step by the second derivatives.
-
-    The search ends within 1e-5 standard errors, which along a flat direction is not 1e-5 of the
-    parameter.  A step that gains nothing that counts, or less than nothing, is not taken.
-    """
-    values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
-    live = values > _FLAT * np.abs(values).max(initial=0.0)
-    slopes = (Q @ vectors[:, live]).T @ point.gradient
-    if not 0.5 * (slopes**2 / values[live]).sum() > _COUNTS:
-        return x, point
-    to = x - (Q @ vectors[:, live]) @ (slopes / values[live])
-    at = point.problem.unpack(to)
-    found = approximation(point.problem, at, point.predicted(at))
-    if found is None or found.value > point.value + 1e-9:
-        return x, point
-    return to, found
 
 
 def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
@@ -444,19 +407,6 @@ def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
     return replace(again, n_evaluations=n + again.n_evaluations)
 
 
-def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:
-    """Parameters that the search moves: all, or for quadrature templates' lower triangles.
-
-    A rotation of a template changes nothing but where the nodes lie, so little that the search
-    would creep along it.
-    """
-    free = np.ones(sum(problem.sizes), dtype=bool)
-    if approximation.nodes > 1:
-        for term, own in zip(problem.rows.terms, places(problem.rows.terms), strict=True):
-            free[own] = term.template.pack(np.tri(term.k)) != 0.0
-    return free
-
-
 def _near(
     problem: Problem, approximation: Approximation, near: GeneralEstimate | None
 ) -> tuple[Parameters, list[Floats]] | None:
@@ -488,70 +438,4 @@ def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, 
     raise InterlaceError(
         f"with link={link.name!r} the random effects of family={problem.family.name!r} drive means "
         f"out of their range, so that the likelihood has no maximum inside it: use another link"
-    )
-
-
-def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: Floats) -> Floats:
-    """Second derivatives by forward differences of the exact gradient, modes predicted.
-
-    They are taken along the columns of ``Q``, see :func:`upright`: along the others there is no
-    curvature.  A step that leaves the link's domain is taken backwards.
-    """
-    columns = []
-    for h in _STEP * Q.T:
-        for step in (h, -h):
-            moved = approximation.beside(point, point.problem.unpack(x + step))
-            if moved is not None:
-                sign = 1.0 if step is h else -1.0
-                columns.append((moved.gradient - point.gradient) * (sign / _STEP))
-                break
-        else:
-            columns.append(point.newton_matrix @ h / _STEP)
-    H = Q.T @ np.stack(columns, axis=1)
-    return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T)
-
-
-def upright(problem: Problem, at: Parameters, approximation: Approximation) -> Floats:
-    """Orthonormal basis of all directions but the rotations ``T -> T Q`` of the templates."""
-    size = sum(problem.sizes)
-    if approximation.nodes > 1:
-        return np.eye(size)[:, moving(problem, approximation)]
-    rotations = [np.zeros((size, 0))]
-    terms = problem.rows.terms
-    for term, T, own in zip(terms, at.templates, places(terms), strict=True):
-        for a, b in combinations(range(term.template.joint), 2):
-            turn = np.zeros((term.k, term.k))
-            turn[a, b], turn[b, a] = 1.0, -1.0
-            column = np.zeros((size, 1))
-            column[own, 0] = term.template.pack(T @ turn)
-            rotations.append(column)
-    left, values, _ = np.linalg.svd(np.concatenate(rotations, axis=1), full_matrices=True)
-    rank = int((values > 1e-8 * max(values.max(initial=0.0), 1e-300)).sum())
-    return np.asarray(left[:, rank:])
-
-
-def _certificate(found: Minimum[Seen], gradient: Floats, hessian: Floats, Q: Floats) -> Convergence:
-    """Certificate of the optimum: by the second derivatives, not the Newton matrix."""
-    values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
-    slope = vectors.T @ (Q.T @ gradient)
-    largest = float(np.abs(values).max(initial=0.0))
-    live = values > 1e-6 * largest
-    gain = float((0.5 * slope[live] ** 2 / values[live]).sum())
-    falls = bool((values < -1e-4 * largest).any())
-    message = found.message
-    # Where values are so large that rounding hides what is gained, derivatives still tell.
-    hidden = found.outcome is Outcome.STUCK and not falls and gain <= _LEFT
-    if found.converged and falls:
-        message = "the criterion falls along a direction of negative curvature"
-    elif found.converged and gain > _LEFT:
-        message = f"the second derivatives promise a further {gain:.2g}"
-    elif hidden:
-        message = "no step reduces the criterion, and its derivatives promise nothing more"
-    return Convergence(
-        converged=hidden or (found.converged and not falls and gain <= _LEFT),
-        message=message,
-        gradient=gradient,
-        newton_eigenvalues=values,
-        predicted_gain=gain,
-        n_evaluations=found.n_evaluations,
     )

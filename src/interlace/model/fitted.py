@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from interlace.choices import Ddf, FitMethod
 from interlace.design.complete import MISSING, Missing
@@ -219,7 +220,7 @@ class Labelled(Generic[E]):
                 (t.columns, S) if whole else _told(t, S) for t, S in zip(terms, blocks, strict=True)
             ]
             names = [name for columns, _ in shown for name in columns]
-            values = _block_diagonal([S for _, S in shown])
+            values = block_diag(*(S for _, S in shown))
             found[key] = pd.DataFrame(values, index=names, columns=names)
         return found
 
@@ -496,14 +497,3 @@ def _told(term: ReTerm, S: Floats) -> tuple[Sequence[str], Floats]:
         return term.columns, S
     rest = f"(all {term.k}: {named[0][1]})"
     return (*term.columns[: len(named) - 1], rest), S[: len(named), : len(named)]
-
-
-def _block_diagonal(blocks: list[Floats]) -> Floats:
-    """Covariance of several independent terms."""
-    size = sum(len(b) for b in blocks)
-    total, start = np.zeros((size, size)), 0
-    for block in blocks:
-        stop = start + len(block)
-        total[start:stop, start:stop] = block
-        start = stop
-    return total

@@ -24,7 +24,8 @@ from interlace.errors import (
     UndeterminedWarning,
     warn,
 )
-from interlace.glmm.estimate import Approximation, GeneralEstimate, estimate_general
+from interlace.glmm.curvature import Approximation
+from interlace.glmm.estimate import GeneralEstimate, estimate_general
 from interlace.glmm.expected import Expected, expected
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Laplace, zeros

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interlace.design import frame
@@ -26,6 +25,7 @@ from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
 from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.zeros import Hurdle, Inflated, Truncated, base_of
+from interlace.model.categories import labels_of_response, refuse_no_intercept, scored
 from interlace.model.fitted import Options
 from interlace.model.responses import called
 from interlace.sums.sizes import require_squares
@@ -37,8 +37,6 @@ _LIGHT, _HEAVY = 1e-8, 1e12
 # Counts and trials up to which a log-likelihood has digits left.
 _MOST = 1e12
 _TRIALS = ("binomial", "beta-binomial")
-# Categories of an ordered response.
-_MOST_CATEGORIES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +73,9 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     require_squares(design)
     _check_weights(design.weights)
     if isinstance(family, Ordinal):
-        _refuse_no_intercept(formula, design)
-        family = replace(family, labels=_labels(formula.response, rows, design))
-        design = replace(design, y=_scored(design.y, rows.columns.get(formula.response), family))
+        refuse_no_intercept(formula, design)
+        family = replace(family, labels=labels_of_response(formula.response, rows, design))
+        design = replace(design, y=scored(design.y, rows.columns.get(formula.response), family))
     trials = _trials(extra["trials"], rows)
     place = _Place(formula.response, options, partial(rows.name, title="the data"), family)
     y = _checked_response(design.y, trials, place)
@@ -226,59 +224,11 @@ class _Place:
             )
 
 
-def _refuse_no_intercept(formula: MixedFormula, design: Design) -> None:
-    """Refuse a fixed side without the intercept that the thresholds take the place of."""
-    if "Intercept" not in design.names:
-        raise InterlaceError(
-            f"'{formula.fixed}' leaves out the intercept, for which the thresholds of ordered "
-            f"categories stand: write the formula with it"
-        )
-
-
 def _categories(formula: MixedFormula, encoded: Encoded) -> Floats:
     """Numbers 0, 1, ... of categories; numbers as they are."""
     if encoded.side.categorical:
         return np.asarray(encoded.matrix.argmax(axis=1), dtype=np.float64)
     return _successes(formula, encoded)
-
-
-def _labels(name: str, rows: CompleteRows, design: Design) -> tuple[str, ...]:
-    """Labels of the ordered categories of a response, from the lowest.
-
-    Raises
-    ------
-    InterlaceError
-        Text or categories without an order, or fewer than three categories.
-    """
-    column = rows.columns.get(name)
-    if isinstance(column, pd.Categorical):
-        if not column.ordered:
-            levels = [str(v) for v in column.categories[:6]]
-            raise InterlaceError(
-                f"the categories of the response '{name}' ({', '.join(levels)}) have no order: "
-                f"make it an ordered categorical by pd.Categorical(..., categories=[...], "
-                f"ordered=True)"
-            )
-        found = tuple(str(v) for v in column.categories)
-    else:
-        if (design.y % 1.0 != 0.0).any():
-            row = int(np.argmax(design.y % 1.0 != 0.0))
-            raise InterlaceError(
-                f"the response '{name}' holds {design.y[row]:g} in {rows.name(row, 'the data')}: "
-                f"ordered categories are whole numbers, or an ordered categorical"
-            )
-        found = tuple(str(int(v)) for v in np.unique(design.y))
-    if len(found) < 3 or len(found) > _MOST_CATEGORIES:
-        raise InterlaceError(
-            f"family='ordinal' needs 3 to {_MOST_CATEGORIES} ordered categories; '{name}' has "
-            f"{len(found)}{': use binomial' if len(found) == 2 else ''}"
-        )
-    return found
-
-
-def _scored(y: Floats, column: object, family: Ordinal) -> Floats:
-    """Scores of the rows, from numbers of categories or the scores themselves."""
-    return family.scores[y.astype(np.int64)] if isinstance(column, pd.Categorical) else y
 
 
 def _successes(formula: MixedFormula, encoded: Encoded) -> Floats:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.glmm.estimate import Approximation, estimate_general
+from interlace.glmm.curvature import Approximation
+from interlace.glmm.estimate import estimate_general
 from interlace.glmm.families import Family
 from interlace.glmm.laws import law_of
 from interlace.glmm.links import all_inside

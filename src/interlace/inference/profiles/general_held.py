@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from interlace.covariance.templates import Diagonal, Full
 from interlace.errors import InterlaceError
-from interlace.glmm.estimate import GeneralEstimate, moving
+from interlace.glmm.curvature import moving
+from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.general_errors import general_errors
 from interlace.inference.profiles.profile import Scale
 from interlace.sums.terms import Floats
