@@ -44,8 +44,8 @@ from interlace.sums.terms import Floats, split_theta
 # 1e-6, and the flattest determined ones of small models have 1e-3), and of a unit vector that makes
 # it one of the templates.
 _OPEN, _MOSTLY = 1e-5, 0.5
-# Gain at which a search ends: 6e-6 standard errors.
-_GAIN = 2e-11
+# Gain at which a search ends: 1e-5 standard errors, above the rounding of modes.
+_GAIN = 1e-10
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 _CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 
@@ -359,7 +359,11 @@ def estimate_general(
     x = search.full(found.x)
     Q = upright(summed, point.at, approximation)
     hessian = differenced(approximation, x, point, Q)
-    x, point = polished(approximation, x, point, hessian, Q)
+    to, there = polished(approximation, x, point, hessian, Q)
+    if there is not point:
+        x, point = to, there
+        Q = upright(summed, point.at, approximation)
+        hessian = differenced(approximation, x, point, Q)
     return GeneralEstimate(
         problem=problem,
         approximation=approximation,
