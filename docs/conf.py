@@ -72,7 +72,7 @@ nitpick_ignore_regex = [
     ),
     ("py:.*", r"(ArrayLike|NDArray|DataFrame|Series|ggplot|Callable|Iterable|Sequence|Mapping)"),
     ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
-    ("py:class", r"(interlace\..*\.)?(Figure|Hypothesis|Reference)"),
+    ("py:class", r"(interlace\..*\.)?(Coefficients|Figure|FittedScaledModel|Hypothesis|Reference)"),
     ("py:class", r"(interlace\..*\.)?(Arguments|Cluster|Family|Link|M|Names)"),
     ("py:class", r"(interlace\..*\.)?(Asked|E|ForMakeTables|Seed|Sizes|Spread)"),
     # Choices by name, which the text of every parameter lists.
