@@ -23,7 +23,7 @@ def component_text(argument: str, text: object) -> str:
     Examples
     --------
     >>> component_text("dispersion", "~ site")
-    '1 + site'
+    'site'
     """
     if not isinstance(text, str) or not text.strip().startswith("~"):
         raise InterlaceError(f"{argument} must be a formula such as '~ x' or '~ 1', not {text!r}")

@@ -57,7 +57,7 @@ def check_linearity(result: Labelled[Any]) -> pd.DataFrame:
     >>> sleep = interlace.datasets.load("sleepstudy")
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> check_linearity(result)["p"].round(2).to_dict()
-    {'Days': 0.22}
+    {'Days': 0.2}
     """
     general = isinstance(result, FittedGeneralModel)
     design = require_rows(result.design, "check_linearity") if general else design_of(result)

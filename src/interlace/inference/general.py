@@ -112,8 +112,8 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         ... )
         >>> result.component_table()[["estimate", "se"]].round(2)
                                   estimate    se
-        component      term
-        zero-inflation Intercept     -2.86  0.43
+        component      term...
+        zero-inflation Intercept     -3.56  0.57
         """
         check_level(level)
         return component_table(self.estimate, level)

@@ -100,8 +100,8 @@ def model(
     >>> sleep = interlace.datasets.load("sleepstudy")
     >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
     >>> slope = marginaleffects.avg_slopes(model(result), variables="Days")
-    >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
-    (10.467, 1.546)
+    >>> round(slope["estimate"].item(), 2), round(slope["std_error"].item(), 2)
+    (10.47, 1.55)
     """
     p = result.estimate.A.p
     if vcov is not None and np.shape(vcov) != (p, p):

@@ -46,9 +46,9 @@ class GeneralReports(Tables[GeneralEstimate], Checked[GeneralEstimate], TestedGe
         -----------------------------------------
                         Ratio    [0.025    0.975]
         -----------------------------------------
-        period[T.2]  0.370711  0.203246  0.676160
-        period[T.3]  0.323462  0.170526  0.613561
-        period[T.4]  0.205910  0.089093  0.475896
+        period[T.2]  0.3707...  0.2032...  0.6761...
+        period[T.3]  0.3234...  0.1705...  0.6135...
+        period[T.4]  0.2059...  0.0890...  0.4758...
         -----------------------------------------
         """
         return reporting.summarize_general(self, ratios=ratios)

@@ -49,9 +49,9 @@ class GeneralSelection(TestedGeneralModel):
         ... )
         >>> result.deletions("herd")[["Intercept", "sd_Intercept|herd"]].head(2).round(2)
               Intercept  sd_Intercept|herd
-        herd
-        1         -1.50               0.58
-        2         -1.39               0.66
+        herd...
+        1         -1.37               0.62
+        2         -1.37               0.66
         """
         from interlace.diagnostics.general_leftout import deletions_general
 
@@ -105,8 +105,8 @@ class GeneralSelection(TestedGeneralModel):
         ... )
         >>> result.cross_validate("herd").scores[["rmse", "log_density"]].round(2)
                    rmse  log_density
-        left out   0.13        -1.73
-        in sample  0.09        -1.39
+        left out   0.13        -1.70
+        in sample  0.10        -1.41
         """
         from interlace.diagnostics.general_leftout import cross_validate_general
 
@@ -138,7 +138,7 @@ class GeneralSelection(TestedGeneralModel):
         >>> result = interlace.fit("TICKS ~ HEIGHT + (1 | BROOD)", ticks, family="poisson")
         >>> result.standardized()[["estimate", "lower", "upper"]].round(2)
                 estimate  lower  upper
-        HEIGHT     -0.85  -1.09   -0.6
+        HEIGHT     -0.91  -1.18  -0.63
         """
         design, reference = require_rows(self.design, "standardized"), self._reference(None)
         return inference.standardized.standardized_table(

@@ -233,8 +233,8 @@ class Reports(Tables[Estimate], Checked[Estimate], TestedModel):
         >>> sleep = interlace.datasets.load("sleepstudy")
         >>> result = interlace.fit("Reaction ~ Days + (Days | Subject)", sleep)
         >>> slope = marginaleffects.avg_slopes(result.marginal(), variables="Days")
-        >>> round(slope["estimate"].item(), 3), round(slope["std_error"].item(), 3)
-        (10.467, 1.546)
+        >>> round(slope["estimate"].item(), 2), round(slope["std_error"].item(), 2)
+        (10.47, 1.55)
         """
         from interlace.reporting.marginal import model
 

@@ -57,7 +57,7 @@ class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
     ...     "diameter ~ 1 + (1 | plate) + (1 | sample)", early, residual="varident(half)"
     ... )
     >>> {name: round(value, 3) for name, value in result.residual_values.items()}
-    {'sd': 0.512, 'ratio_True': 1.144}
+    {'sd': 0.532, 'ratio_True': 1.067}
     """
 
     def predict(
