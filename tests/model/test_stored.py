@@ -15,8 +15,7 @@ import interlace
 from damage import RESULT, crafted, damages, sealed, taken_apart
 from dense import frame
 from interlace import InterlaceError
-
-from .saved_models import ALL, LINEAR, NEEDS_ROWS, Result, fitted
+from model.saved_models import ALL, LINEAR, NEEDS_ROWS, Result, fitted
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
 
