@@ -39,7 +39,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FULL = (
     Part(FITS, 1000),
     Part(PROFILES, 200),
-    Part(BOOTSTRAPS, 60, replicates=99),
+    Part(BOOTSTRAPS, 30, replicates=99),
     Part(SMALL_GROUPS, 200),
 )
 QUICK = tuple(Part(name, datasets=2, replicates=9) for name in PARTS)
