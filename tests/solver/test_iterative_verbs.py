@@ -299,7 +299,7 @@ WITHOUT_ROWS: dict[str, tuple[Verb, str]] = {
     "bootstrap_se": (ROWS["bootstrap_se"], "bootstrap_se"),
     "conf_int(bootstrap)": (ROWS["conf_int(bootstrap)"], "bootstrap"),
     "augment": (lambda r: r.augment(), "augment"),
-    "marginal": (lambda r: r.marginal(), "marginal"),
+    "marginal": (lambda r: (pytest.importorskip("marginaleffects"), r.marginal()), "marginal"),
     "plot": (lambda r: r.plot(), "plot"),
     "plot_qq": (lambda r: interlace.plot_qq(r), "plot_qq"),
     "plot_resid": (lambda r: interlace.plot_resid(r), "plot_resid"),
