@@ -32,6 +32,8 @@ from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
 _MEASURES = ("cooksd", "mdffits", "covtrace", "covratio")
+# Smallest singular value of what a deletion leaves, below which it leaves nothing.
+_ALONE = 1e-10
 
 
 def general_influence(
@@ -67,7 +69,8 @@ def _chances(model: FittedGeneralModel, growth: Floats, level: int | str) -> Cha
     """How large measures get in healthy data."""
     p = growth.shape[1]
     if is_rows(level):
-        return law_chances(law_at(model, model.estimate.eta), np.einsum("ijj->i", growth), p)
+        known = np.nan_to_num(np.einsum("ijj->i", growth))
+        return law_chances(law_at(model, model.estimate.eta), known, p)
     inside = growth[np.isfinite(growth).all(axis=(1, 2))]
     return chances(np.asarray(np.linalg.eigvalsh(inside), dtype=np.float64), np.inf, p)
 
@@ -80,7 +83,10 @@ def _columns(found: Influence) -> dict[str, Floats]:
 
 
 def _one_step(lever: Leverage, units: list[Codes]) -> tuple[Floats, Floats]:
-    """Changes (m, p) and growths (m, p, p) of all deletions, variance parameters held."""
+    """Changes (m, p) and growths (m, p, p) of all deletions, variance parameters held.
+
+    NaN where nothing but the unit tells of a coefficient.
+    """
     root = np.linalg.cholesky(lever.vcov)
     W, g = lever.evaluation.mode.curve.W, lever.evaluation.mode.curve.g
     p, D = len(root), lever.directions @ root
@@ -88,9 +94,11 @@ def _one_step(lever: Leverage, units: list[Codes]) -> tuple[Floats, Floats]:
     for i, rows in enumerate(units):
         d, w = D[rows], W[rows]
         H = _among(lever, rows) + d @ d.T
-        K = np.linalg.solve(
-            np.eye(len(rows)) - w[:, None] * H, np.column_stack((g[rows], w[:, None] * d))
-        )
+        left = np.eye(len(rows)) - w[:, None] * H
+        if np.linalg.svd(left, compute_uv=False)[-1] < _ALONE:
+            changes[i], spread[i] = np.nan, np.nan
+            continue
+        K = np.linalg.solve(left, np.column_stack((g[rows], w[:, None] * d)))
         changes[i] = d.T @ K[:, 0]
         spread[i] = d.T @ K[:, 1:]
     return changes, spread
