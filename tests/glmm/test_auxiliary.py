@@ -326,3 +326,16 @@ def test_what_cannot_be_fitted_is_refused(options, message):
 def test_what_ordered_categories_do_not_have_is_refused(verb, message):
     with pytest.raises(InterlaceError, match=message):
         verb(fitted("clmm_wine_logit"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"family": "poisson", "zero_inflation": "~ 1"},
+        {"family": "negative-binomial", "dispersion": "~ ft"},
+    ],
+)
+def test_power_of_several_parameters_is_refused(options):
+    result = interlace.fit("calls ~ ft + (1 | Nest)", load("owls"), **options)
+    with pytest.raises(InterlaceError, match="is not there yet: simulate"):
+        result.power(n=2, seed=1)

@@ -373,6 +373,11 @@ _LAWS: Mapping[str, type[Law]] = {
 }
 
 
+def is_simple(family: Family) -> bool:
+    """Whether the law of a family follows from a mean and one number beside it."""
+    return isinstance(family, NegativeBinomial) or family.name in _LAWS
+
+
 def law_of(family: Family, mean: Floats, trials: Floats | float, auxiliary: Floats | float) -> Law:
     """The law of a family of one parameter beside the mean at most, with a mean for every row."""
     if isinstance(family, NegativeBinomial):

@@ -86,8 +86,3 @@ def at_limit(problem: Problem, gamma: Floats) -> bool:
     """Whether a fit has come to the simpler law that its family has as a limit."""
     run = RunOff(problem)
     return bool(run.sign) and bool(np.exp(-run.sign * float(gamma[-1])) * run.size < 1e-4)
-
-
-def without_overdispersion(problem: Problem, gamma: Floats) -> bool:
-    """Whether a negative binomial fit has come to the Poisson one."""
-    return isinstance(problem.family, NegativeBinomial) and at_limit(problem, gamma)

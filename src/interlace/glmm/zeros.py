@@ -153,6 +153,11 @@ class _WithZeros:
         """Of the rows that are not zero."""
         return np.where(y == 0.0, 0.0, self.base.constant(_positive(y), trials))
 
+    def start(self, y: Floats, trials: Floats) -> Floats:
+        """That of the family, zeros taking the mean of the others."""
+        found = self.base.start(_positive(y), trials)
+        return np.where(y == 0.0, found[y > 0.0].mean(), found)
+
     def _start_of_zeros(self, y: Floats, share: float) -> Floats:
         """The logit of a share of zeros within bounds."""
         share = float(np.clip(share, _LEAST, _MOST))
@@ -170,17 +175,16 @@ class Inflated(_WithZeros):
         return f"zero-inflated {self.base.name}"
 
     @staticmethod
-    def _outer(l0: Floats, z: Floats) -> tuple[_Outer, Floats]:
-        """``log(p + (1 - p) exp(l_0))``, and the share of ``r`` that the law has in a zero."""
+    def _outer(l0: Floats, z: Floats) -> _Outer:
+        """``log(p + (1 - p) exp(l_0))``; its slope is the share that the law has in a zero."""
         r = expit(l0 - z)
         v = r * (1.0 - r)
-        return _Outer(np.logaddexp(z, l0) - np.logaddexp(0.0, z), r, v, v * (1.0 - 2.0 * r)), r
+        return _Outer(np.logaddexp(z, l0) - np.logaddexp(0.0, z), r, v, v * (1.0 - 2.0 * r))
 
     def curve(self, y: Floats, trials: Floats, eta: Floats, omega: Floats) -> Curve:
         z, zero = omega[-1], y == 0.0
         whole = self.base.curve(y, trials, eta, omega[:-1])
-        outer, _ = self._outer(whole.l, z)
-        part, rest = _composed(outer, whole), -np.logaddexp(0.0, z)
+        part, rest = _composed(self._outer(whole.l, z), whole), -np.logaddexp(0.0, z)
         l = np.where(zero, part.l, whole.l + rest)
         g, W, dW = (np.where(zero, a, b) for a, b in zip(part[1:4], whole[1:4], strict=True))
         return Curve(l, g, W, dW, whole.expected * expit(-z))
@@ -189,9 +193,9 @@ class Inflated(_WithZeros):
         z, zero, p = omega[-1], y == 0.0, expit(omega[-1])
         at = self.base.curve(y, trials, eta, omega[:-1])
         whole = self.base.slope(y, trials, eta, omega[:-1])
-        outer, r = self._outer(at.l, z)
+        outer = self._outer(at.l, z)
         part = _composed_slope(outer, at, whole)
-        _, _, v, third = outer
+        _, r, v, third = outer
         own = Slope(
             np.where(zero, 1.0 - r, 0.0) - p,
             np.where(zero, -v * at.g, 0.0),
@@ -202,11 +206,6 @@ class Inflated(_WithZeros):
         mixed = Slope(*(np.where(zero, a, b) for a, b in zip(part, whole, strict=True)))
         border = Slope(own.l[None], own.g[None], own.W[None], own.second[None, None])
         return _bordered(mixed, border, across)
-
-    def start(self, y: Floats, trials: Floats) -> Floats:
-        """That of the family, zeros taking the mean of the others."""
-        found = self.base.start(y, trials)
-        return np.where(y == 0.0, found[y > 0.0].mean(), found)
 
     def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
         own = self.base.spread(y, trials, mean, df)
@@ -239,11 +238,6 @@ class Hurdle(_WithZeros):
         none = np.zeros_like(p)[None]
         own = Slope((zero - p)[None], none, none, -(p * (1.0 - p))[None, None])
         return _bordered(mixed, own, np.zeros_like(mixed.l))
-
-    def start(self, y: Floats, trials: Floats) -> Floats:
-        """That of the family, zeros taking the mean of the others."""
-        found = self.base.start(_positive(y), trials)
-        return np.where(y == 0.0, found[y > 0.0].mean(), found)
 
     def spread(self, y: Floats, trials: Floats, mean: Floats, df: float) -> Floats:
         some = y > 0.0

@@ -14,7 +14,7 @@ from interlace.errors import InterlaceError
 from interlace.glmm.curvature import Approximation
 from interlace.glmm.estimate import estimate_general
 from interlace.glmm.families import Family
-from interlace.glmm.laws import law_of
+from interlace.glmm.laws import is_simple, law_of
 from interlace.glmm.links import all_inside
 from interlace.glmm.names import family_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
@@ -101,7 +101,18 @@ class GeneralDesigns:
     options: Options
 
     def tried(self, asked: Asked, sizes: Sizes | None, plan: Plan) -> pd.DataFrame:
-        """Power of every test at every size."""
+        """Power of every test at every size.
+
+        Raises
+        ------
+        InterlaceError
+            Responses do not follow from their means and one number beside them.
+        """
+        if not is_simple(self.family) or not np.isfinite(self.auxiliary):
+            raise InterlaceError(
+                f"power of family={self.family.name!r} with parameters beside the mean that differ "
+                f"or are several is not there yet: simulate() and refit() make the replicates"
+            )
         wanted = list(combinations(sizes, self.template.factors))
         return tried(lambda one: self.study(asked, one), wanted, plan)
 
