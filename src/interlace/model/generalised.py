@@ -46,10 +46,10 @@ from interlace.machine.progress import watcher
 from interlace.model.fitted import Labelled, Options, as_kept, read_only
 from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
+from interlace.model.sourced import held_rows
 from interlace.model.undetermined import in_words
 from interlace.model.updating import updated_options
-from interlace.sources.opening import open_source
-from interlace.sums.crossprod import Codes, CrossProducts
+from interlace.sums.cells import Codes
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
@@ -176,9 +176,9 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
     if options.zero_inflation is not None:
         family = with_zeros(family)
     check_general(options)
-    _refuse_sums(data)
     spec = parse(options.formula, groups=options.groups, random=options.random)
     _refuse_structures(spec)
+    data = held_rows(spec, data, options, family)
     outcome = read_outcome(spec, data, options, family)
     problem = problem_at(outcome, options)
     approximation = approximation_of(options, problem)
@@ -303,14 +303,6 @@ def check_general(options: Options) -> None:
     prior: object = options.fixed_prior
     if prior is not None and not (isinstance(prior, Real) and 0.0 < float(prior) < np.inf):
         raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
-
-
-def _refuse_sums(data: object) -> None:
-    if isinstance(data, CrossProducts) or open_source(data) is not None:
-        raise InterlaceError(
-            "a generalised model needs its rows at every step, which cross-products and sources "
-            "read part by part do not keep: pass a data frame"
-        )
 
 
 def problem_at(outcome: Outcome, options: Options) -> Problem:

@@ -64,7 +64,7 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     """
     check_arguments(options, family)
     extra = {name: getattr(options, name) for name in ("weights", "offset", "trials", "exposure")}
-    texts = _components(options, family)
+    texts = component_texts(options, family)
     read = {**extra, **columns_beside(list(texts.values()), data)}
     respond = _RESPONDS.get(base_of(family).name)
     design, rows = read_design(formula, data, read, options.missing, None, respond)
@@ -139,7 +139,7 @@ def _outcome(design: Design, y: Floats, trials: Floats | None, family: Family) -
     return Outcome(replace(design, y=shown), y, trials, family)
 
 
-def _components(options: Options, family: Family) -> dict[str, str]:
+def component_texts(options: Options, family: Family) -> dict[str, str]:
     """Texts of the auxiliary predictors that have a formula of their own.
 
     Raises

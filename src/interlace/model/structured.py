@@ -21,7 +21,7 @@ from interlace.design.design import (
     refuse_unidentifiable,
 )
 from interlace.design.formula import MixedFormula, parse
-from interlace.design.frame import Table, pick
+from interlace.design.frame import pick
 from interlace.design.kept import kept_frame
 from interlace.design.reads import columns_of
 from interlace.design.recipe import require_rows
@@ -443,11 +443,11 @@ def in_memory(
     source = open_source(data)
     if source is None:
         return data
-    table = Table(source.names, 0, lambda name: np.empty(0), source.title)
     beside = [options.weights, options.offset, *(name for term in terms for name in term.columns)]
-    columns = columns_of(spec, table, beside=beside)
-    pick(table, columns)
-    return gathered(source, columns, progress=options.progress)
+    columns = columns_of(spec, source.header, beside=beside)
+    pick(source.header, columns)
+    why = "residual= needs the rows of a subject together"
+    return gathered(source, columns, why=why, progress=options.progress)
 
 
 def updated(

@@ -155,6 +155,14 @@ def _refuse_reproduced(A: CrossProducts, formula: MixedFormula) -> None:
         raise reproduced()
 
 
+def not_a_column(argument: str, title: str) -> InterlaceError:
+    """The error for an array beside rows that are read part by part."""
+    return InterlaceError(
+        f"{argument} must be the name of a column: {title} is read part by part, "
+        "and an array does not say which of its values belong to which part"
+    )
+
+
 def read(
     formula: MixedFormula,
     source: Source,
@@ -169,10 +177,7 @@ def read(
     missing = choose("missing", missing, MISSING)
     for argument, values in (("weights", weights), ("offset", offset)):
         if values is not None and not isinstance(values, str):
-            raise InterlaceError(
-                f"{argument} must be the name of a column: {source.title} is read part by part, "
-                "and an array does not say which of its values belong to which part"
-            )
+            raise not_a_column(argument, source.title)
     return read_source(
         formula,
         source,

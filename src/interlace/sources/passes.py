@@ -13,7 +13,6 @@ from interlace.design import frame
 from interlace.design.complete import complete_rows, missing_text
 from interlace.design.design import Design, refuse_constant
 from interlace.design.formula import MixedFormula
-from interlace.design.frame import Table
 from interlace.design.reads import columns_of, sides_of
 from interlace.design.recipe import Recipe
 from interlace.design.sides import model_terms
@@ -106,7 +105,7 @@ def _request(
     formula: MixedFormula, source: Source, weights: str | None, offset: str | None
 ) -> Request:
     """Columns and sides to read; refuses names and transforms that cannot be used."""
-    table = Table(source.names, 0, lambda name: np.empty(0), source.title)
+    table = source.header
     sides = sides_of(formula)
     wanted = columns_of(formula, table, beside=(weights, offset))
     moments = moments_wanted(sides, source.names, None)

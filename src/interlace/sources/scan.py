@@ -126,7 +126,9 @@ def scan_batch(request: Request, batch: Chunk) -> Scan:
     if not rows.n:
         return Scan(batch.table.n, 0, counts)
     orders = {
-        name: order for name, column in stored.items() if (order := _order(column)) is not None
+        name: order
+        for name, column in stored.items()
+        if (order := declared_order(column)) is not None
     }
     return Scan(
         n=batch.table.n,
@@ -141,7 +143,7 @@ def scan_batch(request: Request, batch: Chunk) -> Scan:
     )
 
 
-def _order(column: Column) -> Levels | None:
+def declared_order(column: Column) -> Levels | None:
     """Categories as declared, unless they stand in the order of their values."""
     if not isinstance(column, pd.Categorical) or column.categories.is_monotonic_increasing:
         return None
@@ -264,7 +266,7 @@ def _joined(request: Request, scans: Sequence[Scan]) -> Scan:
         for name, seen in scan.kinds.items():
             _refuse_other_kind(name, kinds.setdefault(name, seen), seen)
         for name, order in scan.orders.items():
-            orders[name] = _join_orders(orders.get(name), order)
+            orders[name] = join_orders(orders.get(name), order)
         for name, part in scan.moments.items():
             moments[name] = moments[name] + part if name in moments else part
     full = [scan for scan in scans if scan.kept]
@@ -287,7 +289,7 @@ def _refuse_other_kind(name: str, known: tuple[str, str], seen: tuple[str, str])
         )
 
 
-def _join_orders(known: Levels | None, order: Levels) -> Levels:
+def join_orders(known: Levels | None, order: Levels) -> Levels:
     if known is None or np.array_equal(known, order):
         return order
     return np.asarray(pd.Index(known).append(pd.Index(order)).unique())

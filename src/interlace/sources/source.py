@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from interlace.design.frame import Foreign, Levels, Table, open_table
 
 P = TypeVar("P")
@@ -119,3 +121,8 @@ class Source:
     n: int | None = None
     engine: Engine = field(default_factory=LocalEngine)
     check: Callable[[Sequence[str]], None] | None = None
+
+    @property
+    def header(self) -> Table:
+        """The names of the columns as a table without rows."""
+        return Table(self.names, 0, lambda name: np.empty(0), self.title)
