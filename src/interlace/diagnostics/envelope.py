@@ -115,9 +115,11 @@ def _local_level(n: int, level: float) -> float:
     """Probability that each order statistic may leave the band so that one in all does rarely."""
     i = ranks_shown(n)
     z = _standardised_draws(n, i)
-    below = betainc(i, n + 1.0 - i, ndtr(z))
-    above = betainc(n + 1.0 - i, i, ndtr(-z))
-    worst = 2.0 * np.minimum(below, above).min(axis=1)
+    # Only the tail that a value lies in is computed: below its median from below, else from above.
+    low = z < _normal_quantiles(n, i)
+    u = ndtr(np.where(low, z, -z))
+    tail = betainc(np.where(low, i, n + 1.0 - i), np.where(low, n + 1.0 - i, i), u)
+    worst = 2.0 * np.minimum(tail, 1.0 - tail).min(axis=1)
     return float(np.quantile(worst, 1.0 - level))
 
 

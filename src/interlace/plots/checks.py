@@ -60,7 +60,10 @@ def plot_checks(result: Labelled[Any], *, level: float = 0.95, seed: Seed = 0) -
     >>> sleep = interlace.datasets.load("sleepstudy")
     >>> figure = plot_checks(interlace.fit("Reaction ~ Days + (Days | Subject)", sleep))
     """
-    return in_pairs([panel + p9.theme(figure_size=_SIZE) for panel in _panels(result, level, seed)])
+    panels = list(_panels(result, level, seed))
+    for panel in panels:
+        panel += p9.theme(figure_size=_SIZE)
+    return in_pairs(panels)
 
 
 def _panels(result: Labelled[Any], level: float, seed: Seed) -> Iterator[p9.ggplot]:
@@ -122,20 +125,18 @@ def plot_predictive(result: Labelled[Any], *, draws: int = _LINES, seed: Seed = 
     """
     y, drawn = responses_drawn(result, draws, seed)
     middles, counts = _frequencies(y, drawn)
-    m, k = drawn.shape[1], len(middles)
+    # One path, with a gap after every draw: forty lines of their own take forty times as long.
+    gap = np.full((drawn.shape[1], 1), np.nan)
+    shares = np.hstack([counts[:, 1:].T / len(y), gap])
     data = pd.DataFrame(
-        {
-            "x": np.tile(middles, m),
-            "share": counts[:, 1:].T.ravel() / len(y),
-            "draw": np.repeat(np.arange(m), k),
-        }
-    )
+        {"x": np.tile([*middles, middles[-1]], len(shares)), "share": shares.ravel()}
+    ).iloc[:-1]
     own = pd.DataFrame({"x": middles, "share": counts[:, 0] / len(y)})
-    figure = (
-        start(data, p9.aes("x", "share"))
-        + p9.geom_line(p9.aes(group="draw"), color=GREY, alpha=0.35, size=0.4)
-        + p9.geom_line(data=own, color=BLUE, size=1.1)
-    )
+    figure = start(data, p9.aes("x", "share"))
+    figure += [
+        p9.geom_path(color=GREY, alpha=0.35, size=0.4),
+        p9.geom_line(data=own, color=BLUE, size=1.1),
+    ]
     response = str(result.formula.response)
     return titled(
         figure,
@@ -184,12 +185,12 @@ def _inflation(result: Labelled[Any]) -> p9.ggplot | None:
     data["term"] = pd.Categorical(
         [wrapped(t, 28) for t in data["term"]], [wrapped(t, 28) for t in data["term"]][::-1]
     )
-    figure = (
-        start(data, p9.aes("term", "vif"))
-        + p9.geom_col(fill=BLUE, width=0.55)
-        + p9.geom_hline(yintercept=1.0, color=GREY, size=0.4)
-        + p9.coord_flip()
-    )
+    figure = start(data, p9.aes("term", "vif"))
+    figure += [
+        p9.geom_col(fill=BLUE, width=0.55),
+        p9.geom_hline(yintercept=1.0, color=GREY, size=0.4),
+        p9.coord_flip(),
+    ]
     if float(data["vif"].max()) > 0.5 * _INFLATED:
         figure += p9.geom_hline(yintercept=_INFLATED, color=ORANGE, linetype="dashed")
     return titled(

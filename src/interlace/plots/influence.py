@@ -79,8 +79,8 @@ def plot_influence(
     level
         Of a fitted model: 1 for rows, or a grouping factor.
     against
-        Column of the other axis; if the table has no ``leverage.overall`` or all are equal, or for
-        ``None``, units are drawn in their order.
+        Column of the other axis; if the table has no ``leverage.overall`` or all are equal within
+        5 %, or for ``None``, units are drawn in their order.
     cutoff
         As in :func:`~interlace.diagnostics.cutoffs.cutoff_limits`; ``"nominal"``: what no unit of
         healthy data exceeds, 19 times in 20.  ``None`` draws no line.
@@ -231,12 +231,12 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray[tuple[int, ...], np.dt
 
 
 def _varies(table: pd.DataFrame, name: str) -> bool:
-    """Whether a table has the column, and more than rounding differs in it."""
+    """Whether a table has the column, and values differ enough to stand apart on an axis."""
     if name not in table.columns:
         return False
     values = table[name].to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
-    return bool(len(values)) and float(np.ptp(values)) > 1e-8 * float(np.abs(values).max())
+    return bool(len(values)) and float(np.ptp(values)) > 0.05 * float(np.abs(values).max())
 
 
 def _is_numbered(index: pd.Index) -> bool:
@@ -329,15 +329,13 @@ def _scatter(
         figure += p9.geom_segment(p9.aes(xend="x"), data=data, yend=needles, color=PALE, size=0.4)
     middle = float(data["x"].min() + data["x"].max()) / 2.0
     height = float(np.ptp([*data["y"], *(end for end in limits if np.isfinite(end))]))
-    figure = (
-        figure
-        + cloud(len(data))
-        + p9.geom_point(data=outside, color=ORANGE, size=2.0, stroke=0)
-        + _cut_lines(*limits, vertical=False)
-        + text_beside(named, middle=middle, height=height)
-    )
-    found: p9.ggplot = figure
-    return found
+    figure += [
+        *cloud(len(data)),
+        p9.geom_point(data=outside, color=ORANGE, size=2.0, stroke=0),
+        *_cut_lines(*limits, vertical=False),
+        *text_beside(named, middle=middle, height=height),
+    ]
+    return figure
 
 
 def _distance(y: pd.Series, limits: tuple[float, float]) -> pd.Series:

@@ -103,15 +103,15 @@ def figure_of(
     columns = min(len(parts), 3)
     rows = -(-len(parts) // columns)
     size = (5.0, 4.2) if len(parts) == 1 else (3.4 * columns + 0.6, 3.4 * rows + 0.8)
-    figure = (
-        start(data, p9.aes("theoretical", "sample"))
-        + p9.geom_ribbon(p9.aes(ymin="lower", ymax="upper"), fill=GREY, alpha=0.25)
-        + p9.geom_line(p9.aes(y="line"), color=GREY, size=0.5)
-        + p9.geom_point(data=data[~outside], color=BLUE, size=1.5, stroke=0)
-        + p9.geom_point(data=data[outside], color=ORANGE, size=1.8, stroke=0)
-        + _named(data[outside], float(np.ptp(data["sample"])), parts, panels, label)
-        + ([p9.facet_wrap("panel", ncol=columns)] if len(parts) > 1 else [])
-    )
+    figure = start(data, p9.aes("theoretical", "sample"))
+    figure += [
+        p9.geom_ribbon(p9.aes(ymin="lower", ymax="upper"), fill=GREY, alpha=0.25),
+        p9.geom_line(p9.aes(y="line"), color=GREY, size=0.5),
+        p9.geom_point(data=data[~outside], color=BLUE, size=1.5, stroke=0),
+        p9.geom_point(data=data[outside], color=ORANGE, size=1.8, stroke=0),
+        *_named(data[outside], float(np.ptp(data["sample"])), parts, panels, label),
+        *([p9.facet_wrap("panel", ncol=columns)] if len(parts) > 1 else []),
+    ]
     caption = f"Band: {level:.0%} of normal samples lie wholly within.".replace("%", " %")
     return titled(figure, size=size, title=title, x="Normal quantile", y=y, caption=caption)
 

@@ -234,9 +234,12 @@ def _panel(
 def _cloud_of(x: Floats, y: Floats, smooth: bool) -> p9.ggplot:
     """Points or counts, and a smooth line."""
     data = pd.DataFrame({"x": x, "y": y}).dropna()
-    figure: p9.ggplot = start(data, p9.aes("x", "y")) + cloud(len(data))
+    figure = start(data, p9.aes("x", "y"))
+    figure += cloud(len(data))
     curve = local_line(x, y) if smooth else pd.DataFrame()
-    return figure + p9.geom_line(data=curve, color=ORANGE, size=1.0) if len(curve) > 1 else figure
+    if len(curve) > 1:
+        figure += p9.geom_line(data=curve, color=ORANGE, size=1.0)
+    return figure
 
 
 def _boxes(levels: pd.Categorical[Any], names: list[str], y: Floats) -> p9.ggplot:

@@ -28,7 +28,8 @@ _TITLE_DENSITY, _TEXT_DENSITY = 8.5, 12.0
 
 def start(data: pd.DataFrame, mapping: p9.aes) -> p9.ggplot:
     """A figure in the look of all figures; what is added later may change it."""
-    found: p9.ggplot = p9.ggplot(data, mapping) + _look()
+    found = p9.ggplot(data, mapping)
+    found += _look()  # every "+" copies all layers, "+=" does not
     return found
 
 
@@ -78,7 +79,8 @@ def titled(
     texts["y"] = wrapped(y, across if flipped else up)
     if caption:
         texts["caption"] = wrapped(caption, int(width * 13.0))
-    found: p9.ggplot = figure + p9.labs(**texts) + p9.theme(figure_size=size)
+    added = [p9.labs(**texts), p9.theme(figure_size=size)]
+    found: p9.ggplot = figure + added
     return found
 
 
