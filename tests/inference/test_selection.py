@@ -39,6 +39,7 @@ def test_conditional_aic(case: str, method: str) -> None:
     assert_allclose(found.df, known["cAIC4"]["df"], rtol=1e-6)
     assert_allclose(found.df_fixed_theta, known["effective_df_trace_hat"], rtol=1e-6)
     assert_allclose(found.loglik, known["logLik_conditional"], rtol=1e-7)
+    assert_allclose(found.loglik, known["cAIC4"]["conditional_loglik"], rtol=1e-7)
     assert found.to_frame().columns[0] == "caic" and "<table" in found._repr_html_()
 
 

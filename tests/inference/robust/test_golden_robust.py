@@ -63,6 +63,49 @@ def test_joint_test(case: str, kind: str) -> None:
     np.testing.assert_allclose(test.p_value, known["p"], rtol=1e-5)
 
 
+# What clubSandwich takes of a gls and an lme fit, and the same models here.
+STRUCTURED = {
+    "club_fev_gls_us": ("fev", "FEV1 ~ ARMCD * AVISIT", "us(AVISIT | USUBJID)"),
+    "club_orthodont_lme_varIdent": (
+        "orthodont_v",
+        "distance ~ age * Sex + (age | Subject)",
+        "varident(Sex)",
+    ),
+}
+
+
+@functools.cache
+def structured(case: str) -> interlace.StructuredLMEResult:
+    name, formula, residual = STRUCTURED[case]
+    return interlace.fit(formula, data(name), residual=residual)
+
+
+@pytest.mark.parametrize("case", STRUCTURED)
+@KIND
+def test_residual_structures(case: str, kind: str) -> None:
+    """CR2 of a gls fit takes another square root: to 1e-4."""
+    known, result = golden(case)["robust"][kind], structured(case)
+    near = 1e-4 if kind == "CR2" and "gls" in case else 5e-6
+    table = result.coef_table(robust=kind)
+    np.testing.assert_allclose(table["se"], values(known["se"]), rtol=near)
+    np.testing.assert_allclose(table["df"], values(known["df_satterthwaite"]), rtol=5e-6)
+    np.testing.assert_allclose(table["p"], values(known["p_satterthwaite"]), atol=near)
+    for side in ("lower", "upper"):
+        theirs = values(known[f"ci95_{side}"])
+        assert (np.abs(table[side] - theirs) <= near * table["se"] * 10).all()
+    V = np.array(known["vcov"]["values"])
+    size = np.sqrt(np.outer(np.diag(V), np.diag(V)))
+    ours = result.cov_params(robust=kind).to_numpy()
+    np.testing.assert_allclose(ours / size, V / size, atol=2 * near)
+    if "wald_HTZ" in known:
+        joint = known["wald_HTZ"]
+        L = np.eye(len(result.fe_params))[np.array(joint["zero_coefficients_1based"]) - 1]
+        test = result.wald_test(L, robust=kind)
+        np.testing.assert_allclose(test.statistic, joint["Fstat"], rtol=near)
+        np.testing.assert_allclose(test.den_df, joint["df_denom"], rtol=near)
+        np.testing.assert_allclose(test.p_value, joint["p"], rtol=10 * near)
+
+
 @pytest.mark.parametrize(
     ("case", "formula"),
     [
