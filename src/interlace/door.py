@@ -125,7 +125,8 @@ def fit(
     random
         Random terms such as ``"(1 + x | g)"``.  Terms from all three places add up.
     method
-        ``"REML"`` or ``"ML"``; by default REML for Gaussian models, ML for others.
+        ``"REML"`` or ``"ML"``; by default REML for Gaussian models, ML for others, whose REML
+        integrates over the fixed effects by Laplace's approximation too.
     ddf
         What tests and intervals of the fixed effects refer to: ``"normal"``, or t and F with
         ``"satterthwaite"`` or ``"kenward-roger"`` degrees of freedom (the latter for REML only).

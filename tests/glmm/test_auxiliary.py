@@ -339,3 +339,41 @@ def test_power_of_several_parameters_is_refused(options):
     result = interlace.fit("calls ~ ft + (1 | Nest)", load("owls"), **options)
     with pytest.raises(InterlaceError, match="is not there yet: simulate"):
         result.power(n=2, seed=1)
+
+
+# ------------------------------------------------------------------ other models of the same rows
+
+
+def test_tests_of_random_effects_keep_what_zeros_and_dispersion_depend_on():
+    data = load("owls")
+    result = interlace.fit(
+        "calls ~ ft + (1 | Nest) + (1 | tb)",
+        data,
+        family="negative-binomial",
+        zero_inflation="~ ft",
+        dispersion="~ sex",
+    )
+    less = result.update("calls ~ ft + (1 | Nest)")
+    table = result.ranova()
+    assert table.loc["(1 | tb)", "LRT"] == pytest.approx(2.0 * (result.llf - less.llf), abs=1e-5)
+    assert table.loc["(1 | tb)", "npar"] == less.nparams == result.nparams - 1
+
+
+def test_tests_of_random_effects_keep_thresholds():
+    table = fitted("clmm_wine_two_terms").ranova()
+    less = fitted("clmm_wine_two_terms").update("rating ~ temp + contact + (1 | judge)")
+    assert table.loc["(1 | judge:temp)", "logLik"] == pytest.approx(less.llf, abs=1e-6)
+    # Without random effects a cumulative model, fitted here by its likelihood alone.
+    from_none = fitted("clmm_wine_logit").ranova()
+    assert from_none.loc["(1 | judge)", "LRT"] > 0.0
+    assert from_none.loc["(1 | judge)", "Df"] == 1.0
+
+
+@pytest.mark.parametrize("file", ["clmm_wine_logit", "glmm_hurdle_owls"])
+def test_cases_are_drawn_with_all_their_columns(file):
+    result = fitted(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = result.bootstrap(6, kind="cases", seed=4)
+    values = found.replicates.to_numpy()
+    assert np.isfinite(values).all(axis=1).sum() >= 4

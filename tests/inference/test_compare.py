@@ -16,7 +16,8 @@ import fits
 import interlace
 from dense import frame
 from interlace import CrossedLMEResult, InterlaceError, datasets
-from interlace.inference.compare import ModelComparison, anova_models, ml_estimate, same_rows
+from interlace.inference.by_likelihood import ml_estimate
+from interlace.inference.compare import ModelComparison, anova_models, same_rows
 from reference import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")

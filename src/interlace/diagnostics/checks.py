@@ -420,6 +420,8 @@ def check_approximation(result: object, nodes: int = 15) -> Check:
     model = _general(result, "check_approximation")
     if not isinstance(nodes, int | np.integer) or nodes < 2:
         raise InterlaceError(f"nodes must be a whole number of at least 2, not {nodes!r}")
+    if model.method == "REML":
+        raise InterlaceError('quadrature is for maximum likelihood: refit with update(method="ML")')
     refuse_quadrature(model.estimate.problem, int(nodes))
     used = model.estimate.approximation.nodes
     exact = model.estimate if used > 1 else _again(model, Quadrature(int(nodes)))

@@ -18,7 +18,7 @@ from interlace.glmm.estimate import GeneralEstimate, estimate_general
 from interlace.glmm.problem import Problem
 from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.machine.progress import counter
-from interlace.model.generalised import FittedGeneralModel, refuse_pure
+from interlace.model.generalised import FittedGeneralModel, refuse_empty, refuse_pure
 from interlace.model.simulate import Seed
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
@@ -37,6 +37,7 @@ def estimate_without(model: FittedGeneralModel, rows: Codes) -> GeneralEstimate:
     less = less.responding(less.y)
     if np.linalg.matrix_rank(less.rows.X) < less.rows.p:
         raise InterlaceError("the fixed effects are rank deficient without it")
+    refuse_empty(less.family, less.y)
     refuse_pure(less)
     found = estimate_general(less, model.estimate.approximation, near=model.estimate)
     if not found.convergence.converged:

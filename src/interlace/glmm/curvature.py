@@ -32,6 +32,11 @@ class Approximation(Protocol):
         """Nodes a dimension; 1 for Laplace, which alone does not change under ``T -> T Q``."""
         ...
 
+    @property
+    def restricted(self) -> bool:
+        """Whether fixed effects are integrated over too, and follow from the other parameters."""
+        ...
+
     def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
         """The criterion at parameters; ``None`` where there is no likelihood."""
         ...
@@ -56,19 +61,22 @@ def polished(
         return x, point
     to = x - (Q @ vectors[:, live]) @ (slopes / values[live])
     at = point.problem.unpack(to)
-    found = approximation(point.problem, at, point.predicted(at))
+    found = approximation(point.problem, *point.ahead(at))
     if found is None or found.value > point.value + 1e-9:
         return x, point
-    return to, found
+    return point.problem.pack(*found.at), found
 
 
 def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:
     """Parameters that the search moves: all, or for quadrature templates' lower triangles.
 
     A rotation of a template changes nothing but where the nodes lie, so little that the search
-    would creep along it.
+    would creep along it.  Fixed effects that are integrated over follow from the others.
     """
-    free = np.ones(sum(problem.sizes), dtype=bool)
+    t, p, r = problem.sizes
+    free = np.ones(t + p + r, dtype=bool)
+    if approximation.restricted:
+        free[t : t + p] = False
     if approximation.nodes > 1:
         for term, own in zip(problem.rows.terms, places(problem.rows.terms), strict=True):
             free[own] = term.template.pack(np.tri(term.k)) != 0.0
@@ -92,7 +100,7 @@ def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: F
         else:
             columns.append(point.newton_matrix @ h / _STEP)
     H = Q.T @ np.stack(columns, axis=1)
-    return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T)
+    return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T + point.joined)
 
 
 def upright(problem: Problem, at: Parameters, approximation: Approximation) -> Floats:

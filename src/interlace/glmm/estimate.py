@@ -32,7 +32,7 @@ from interlace.glmm.curvature import (
     upright,
 )
 from interlace.glmm.families import Family
-from interlace.glmm.laplace import Evaluation
+from interlace.glmm.laplace import Evaluation, Laplace
 from interlace.glmm.limits import RunOff
 from interlace.glmm.links import unbounded
 from interlace.glmm.problem import Parameters, Problem
@@ -122,7 +122,7 @@ class Search:
     def __call__(self, x: Floats) -> Seen:
         """Evaluate at a packed vector of the parameters that move."""
         at = self.problem.unpack(self.full(x))
-        start = self.u if self.last is None else self.last.predicted(at)
+        at, start = (at, self.u) if self.last is None else self.last.ahead(at)
         found = self.approximation(self.problem, at, start)
         if found is None:
             return _Impossible()
@@ -356,7 +356,7 @@ def estimate_general(
             "predictors of rows leave the range in which means are numbers; check offset=, "
             "exposure= and the units of the columns"
         )
-    x = search.full(found.x)
+    x = summed.pack(*point.at)
     Q = upright(summed, point.at, approximation)
     hessian = differenced(approximation, x, point, Q)
     to, there = polished(approximation, x, point, hessian, Q)
@@ -374,6 +374,13 @@ def estimate_general(
         n_steps=search.n_steps,
         optimum=point,
     )
+
+
+def maximised(estimate: GeneralEstimate) -> GeneralEstimate:
+    """The estimate by maximum likelihood, of one that integrates over fixed effects too."""
+    if not estimate.approximation.restricted:
+        return estimate
+    return estimate_general(estimate.problem, Laplace(), near=estimate)
 
 
 def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:

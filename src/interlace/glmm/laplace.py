@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -192,8 +193,24 @@ class Evaluation:
         """``sum over j of l_o(k)o(j) G_j``, ``(n, r)``."""
         return np.asarray(np.einsum("jn,jnr->nr", self.slope.second[k], self.problem.G))
 
+    @property
+    def joined(self) -> Floats | float:
+        """What is added to the second derivatives of the criterion: nothing, unless fixed effects
+        are integrated over too.
+        """
+        return 0.0
+
+    def ahead(self, to: Parameters) -> tuple[Parameters, list[Floats]]:
+        """Other parameters, and the spherical effects predicted there."""
+        return to, self.predicted(to)
+
     def predicted(self, to: Parameters) -> list[Floats]:
         """First-order prediction of the spherical effects at other parameters."""
+        s, r = self._disturbance(to)
+        return [u + d for u, d in zip(self.u, self._answer(s, r), strict=True)]
+
+    def _disturbance(self, to: Parameters) -> tuple[list[Floats], Floats]:
+        """How the equations of the mode change: in the templates, and row by row less ``-dg``."""
         problem, rows, curve = self.problem, self.problem.rows, self.mode.curve
         dT = [new - old for new, old in zip(to.templates, self.at.templates, strict=True)]
         s = [e @ d for e, d in zip(self.e, dT, strict=True)]
@@ -203,7 +220,7 @@ class Evaluation:
         r = curve.W * (rows.X @ (to.beta - self.at.beta) + rows.image(db))
         if problem.sizes[2]:
             r = r - (self.slope.g * problem.omega(to.gamma - self.at.gamma)).sum(axis=0)
-        return [u + d for u, d in zip(self.u, self._answer(s, r), strict=True)]
+        return s, r
 
     def _answer(self, s: Sequence[Floats], r: Floats) -> list[Floats]:
         """``s - Lambda'Z'(r - W Z C~ Z'r)``: how spherical effects answer to a change."""
@@ -231,7 +248,7 @@ class Evaluation:
         What rows say follows from their derivatives; the equations are factored anew.
         """
         problem, curve, more = self.problem, self.mode.curve, self._further
-        u = self.predicted(to)
+        to, u = self.ahead(to)
         parts = zip(u, to.templates, self.u, self.at.templates, strict=True)
         db = [new @ to_T.T - old @ T.T for new, to_T, old, T in parts]
         d = problem.rows.X @ (to.beta - self.at.beta) + problem.rows.image(db)
@@ -249,7 +266,7 @@ class Evaluation:
             )
         moved = Curve(curve.l, g, W, dW, curve.expected)
         mode = Mode(u, self.mode.eta + d, moved, self.mode.deviance, 0, slope)
-        return evaluation_at(problem, to, mode)
+        return evaluation_at(problem, to, mode, type(self))
 
     def mode_beside(self, to: Parameters) -> Mode | None:
         """The mode at parameters a tiny step away: predicted, and corrected with this factor.
@@ -272,6 +289,7 @@ class Laplace:
     """The Laplace approximation, as what an estimate was made by."""
 
     nodes: int = 1
+    restricted: ClassVar[bool] = False
 
     def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
         """See :func:`evaluate`."""
@@ -287,7 +305,9 @@ def evaluate(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Evalu
     return evaluation_at(problem, at, find_mode(problem, at, start))
 
 
-def evaluation_at(problem: Problem, at: Parameters, mode: Mode | None) -> Evaluation | None:
+def evaluation_at(
+    problem: Problem, at: Parameters, mode: Mode | None, kind: type[Evaluation] = Evaluation
+) -> Evaluation | None:
     """The criterion at parameters and their mode; ``None`` where it has none."""
     if mode is None:
         return None
@@ -295,7 +315,7 @@ def evaluation_at(problem: Problem, at: Parameters, mode: Mode | None) -> Evalua
         factor = problem.rows.factor(mode.curve.W, at.templates)
     except np.linalg.LinAlgError:
         return None
-    found = Evaluation(problem, at, mode, factor)
+    found = kind(problem, at, mode, factor)
     return found if np.isfinite(found.value) else None
 
 

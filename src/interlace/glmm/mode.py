@@ -22,7 +22,7 @@ from interlace.sums.terms import Floats
 TOLERANCE = 1e-4
 # Rise of the penalised deviance that counts as rounding, steps at most, and the shortest part of
 # one that is tried.
-_ROUNDING, _STEPS, _SHORTEST = 1e-8, 100, 1e-6
+_ROUNDING, STEPS, _SHORTEST = 1e-8, 100, 1e-6
 # Share of the expected curvature that stands in where the observed one leaves the equations
 # indefinite away from the mode.
 _SHARE = 1e-3
@@ -52,17 +52,17 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
     mode = mode_at(problem, at, start, omega, fixed) or mode_at(
         problem, at, [0.0 * u for u in start], omega, fixed
     )
-    for n in range(1, _STEPS):
+    for n in range(1, STEPS):
         if mode is None:
             return None
         factor, W = safe_factor(problem, mode.curve, at.templates)
         if factor is None:
             return None
         target, decrement = _newton(problem, at, mode, factor, W, fixed)
-        moved = _shortened(problem, mode, target, omega, n)
+        moved = shortened(problem, mode, target, omega, n)
         if decrement < TOLERANCE:
-            return moved or mode
-        mode = moved
+            return mode if moved is None else moved[0]
+        mode = None if moved is None else moved[0]
     return None
 
 
@@ -113,16 +113,18 @@ def _newton(
     return (du, deta), decrement
 
 
-def _shortened(
+def shortened(
     problem: Problem, mode: Mode, step: tuple[list[Floats], Floats], omega: Floats, n: int
-) -> Mode | None:
-    """The first of the step, its half, its quarter, ... that does not raise the deviance."""
+) -> tuple[Mode, float] | None:
+    """The first of the step ``(du, deta)``, its half, its quarter, ... that does not raise the
+    deviance, and the share of the step.
+    """
     (du, deta), share = step, 1.0
     while share > _SHORTEST:
         u = [v + share * d for v, d in zip(mode.u, du, strict=True)]
         trial = _state(problem, u, mode.eta + share * deta, omega, n)
         slack = _ROUNDING * max(1.0, 1e-6 * abs(mode.deviance))
         if trial is not None and trial.deviance <= mode.deviance + slack:
-            return trial
+            return trial, share
         share *= 0.5
     return None

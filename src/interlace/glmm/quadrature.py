@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise, product
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -40,6 +41,7 @@ class Quadrature:
     """Quadrature with so many nodes a dimension, as what an estimate was made by."""
 
     nodes: int
+    restricted: ClassVar[bool] = False
 
     def __call__(self, problem: Problem, at: Parameters, start: list[Floats]) -> Evaluation | None:
         """The criterion at parameters; ``None`` where there is no likelihood."""

@@ -14,12 +14,12 @@ from scipy.special import chdtrc
 
 from interlace.design.labels import row_name
 from interlace.design.recipe import require_rows
-from interlace.errors import ConvergenceWarning, InterlaceError, warn
-from interlace.estimation.criterion import Criterion
-from interlace.estimation.estimate import Estimate, difference_error, estimate_theta
+from interlace.errors import InterlaceError
+from interlace.estimation.estimate import Estimate, difference_error
 from interlace.estimation.likelihood import n_parameters
+from interlace.inference.by_likelihood import ml_estimate
 from interlace.inference.compare_general import bounds, same_family, same_likelihood
-from interlace.inference.compare_structured import not_inside, residual_of, structured_ml
+from interlace.inference.compare_structured import not_inside, residual_of
 from interlace.model.fitted import FittedModel, Labelled, require_linear
 from interlace.model.generalised import FittedGeneralModel
 from interlace.model.structured import FittedStructuredModel
@@ -168,7 +168,7 @@ def anova_models(
     held, names = given(models, names)
     labels = model_names(held, names, general=True)
     if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
-        return _anova_general(general, labels)
+        return _anova_general(general, labels, refit)
     if any(isinstance(m, FittedStructuredModel) for m in held):
         return _anova_structured(held, labels, refit)
     results = [m for m in held if isinstance(m, FittedModel)]
@@ -217,21 +217,24 @@ def comparable_structured(
     return comparable(results, refit=refit)
 
 
-def _anova_general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:
+def _anova_general(
+    results: Sequence[FittedGeneralModel], labels: Sequence[str], refit: bool | None
+) -> ModelComparison:
     """The same of generalised models, whose likelihoods are absolute."""
     same_rows(results)
     same_likelihood(results)
     same_family(results)
+    estimates, said = comparable(results, refit=refit is not False)
     order = sorted(range(len(results)), key=lambda i: results[i].nparams)
     ordered = [results[i] for i in order]
     table = likelihood_ratios(
-        np.array([r.criterion for r in ordered]),
+        np.array([estimates[i].value for i in order]),
         np.array([r.nparams for r in ordered]),
         results[0].nobs,
         [labels[i] for i in order],
     )
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
-    notes = (*not_nested(ordered, table), *bounds(ordered, table), *formulas)
+    notes = (*said, *not_nested(ordered, table), *bounds(ordered, table), *formulas)
     return ModelComparison("Likelihood-ratio tests", table, notes)
 
 
@@ -464,35 +467,3 @@ def _fixed_columns(result: Labelled[Any]) -> dict[str, Floats]:
     return {
         name: column for name, column in zip(design.names, design.X.T, strict=True) if name in kept
     }
-
-
-# ------------------------------------------------------------------ fits on the same sums
-
-
-def ml_estimate(result: Labelled[Any]) -> Any:
-    """Maximum-likelihood estimate of a model, from the sums that it holds."""
-    if result.method == "ML":
-        return result.estimate
-    if isinstance(result, FittedStructuredModel):
-        return structured_ml(result)
-    estimate = result.estimate
-    start = None if estimate.is_singular else estimate.theta
-    criterion = estimate.criterion.on(estimate.A, reml=False)
-    tolerance = result.options.mc_tolerance
-    return fit_sums(criterion, theta0=start, mc_tolerance=tolerance, what=str(result.formula))
-
-
-def fit_sums(
-    criterion: Criterion, *, theta0: Floats | None, mc_tolerance: float, what: str
-) -> Estimate:
-    """Minimum of a criterion, with a warning if the optimiser did not finish.
-
-    No start at zero is taken over from another fit: zero is stationary for every variance.
-    """
-    estimate = estimate_theta(criterion, theta0=theta0, mc_tolerance=mc_tolerance)
-    if not estimate.convergence.converged:
-        warn(
-            f"the refit of {what} did not converge: {estimate.convergence.message}",
-            ConvergenceWarning,
-        )
-    return estimate

@@ -21,12 +21,11 @@ from interlace.design.recipe import require_rows
 from interlace.design.simpler import is_levels, random_term
 from interlace.errors import InterlaceError
 from interlace.estimation.optimize import minimize
+from interlace.glmm.curvature import moving
 from interlace.glmm.estimate import GeneralEstimate, Search, estimate_general
-from interlace.glmm.problem import problem_of, unit_of
-from interlace.glmm.working import working_rows
 from interlace.inference.ranova import ranova_table
 from interlace.inference.slopes import constant_combination, droppable
-from interlace.model.generalised import FittedGeneralModel
+from interlace.model.generalised import FittedGeneralModel, problem_on
 from interlace.sums.terms import Floats, ReTerm
 
 # Gain at which the search without random effects ends.
@@ -88,17 +87,7 @@ def _fitted(model: FittedGeneralModel, one: Reduction) -> tuple[float, int]:
     estimate = model.estimate
     if one.design is None:
         return without_effects(estimate)
-    problem = estimate.problem
-    rows = working_rows(one.design, unit_of(problem.family, problem.y, problem.trials))
-    new = problem_of(
-        problem.family,
-        rows,
-        problem.y,
-        trials=problem.trials,
-        weights=problem.weights,
-        offset=problem.offset,
-        precision=problem.precision,
-    )
+    new = problem_on(model, one.design)
     found = estimate_general(new, estimate.approximation)
     if not found.convergence.converged:
         raise InterlaceError(
@@ -113,8 +102,10 @@ def without_effects(estimate: GeneralEstimate) -> tuple[float, int]:
     t = problem.sizes[0]
     at = estimate.at
     start = problem.pack([0.0 * T for T in at.templates], at.beta, at.gamma)
-    free = np.arange(len(start)) >= t
+    free = moving(problem, estimate.approximation) & (np.arange(len(start)) >= t)
     search = Search(problem, estimate.approximation, [0.0 * u for u in estimate.u], start, free)
+    if not free.any():
+        return search(start[free]).value, len(start) - t
     found = minimize(search, start[free], gain_tolerance=_GAIN)
     penalty = problem.penalty(problem.unpack(search.full(found.x)).beta)
     return found.point.value - penalty, len(start) - t

@@ -14,7 +14,8 @@ from interlace.design.formula import RandomTerm
 from interlace.design.simpler import is_levels, random_term
 from interlace.estimation.estimate import SINGULAR_TOLERANCE, Estimate, difference_error
 from interlace.estimation.likelihood import criterion_value, n_parameters
-from interlace.inference.compare import chi2_tail, fit_sums, nested_ratio
+from interlace.inference.by_likelihood import fit_sums
+from interlace.inference.compare import chi2_tail, nested_ratio
 from interlace.inference.slopes import (
     constant_by_sums,
     constant_combination,

@@ -35,6 +35,7 @@ from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.parts import parts_of
 from interlace.glmm.problem import Problem, problem_of, unit_of
 from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
+from interlace.glmm.restricted import RestrictedLaplace
 from interlace.glmm.separation import (
     Separated,
     directions_to_infinity,
@@ -229,20 +230,12 @@ def re_drawn(model: FittedGeneralModel, design: Design, rows: Codes) -> GeneralE
     Raises
     ------
     InterlaceError
-        A variance has no finite estimate.
+        A variance has no finite estimate, or a category no rows.
     """
-    old, options = model.estimate.problem, model.options
+    old = model.estimate.problem
     y, trials = old.y[rows], old.trials[rows]
-    working = working_rows(design, unit_of(old.family, y, trials))
-    new = problem_of(
-        old.family,
-        working,
-        y,
-        trials=trials,
-        weights=design.weights,
-        offset=old.offset[rows],
-        precision=None if options.fixed_prior is None else _precision(working, options.fixed_prior),
-    )
+    refuse_empty(old.family, y)
+    new = problem_at(Outcome(design, y, trials, old.family), model.options)
     refuse_pure(new)
     return estimate_general(new, model.estimate.approximation, near=_moved(model.estimate, new))
 
@@ -258,6 +251,27 @@ def _moved(estimate: GeneralEstimate, problem: Problem) -> GeneralEstimate | Non
     beta: Floats = np.asarray(np.linalg.solve(problem.rows.fixed, estimate.beta), dtype=np.float64)
     x = problem.pack(templates, beta, estimate.gamma)
     return replace(estimate, problem=problem, x=x, u=zeros(problem), optimum=None)
+
+
+def problem_on(model: FittedGeneralModel, design: Design) -> Problem:
+    """The response of a model on other columns or random terms of the same rows."""
+    held = model.estimate.problem
+    return problem_at(Outcome(design, held.y, held.trials, held.family), model.options)
+
+
+def refuse_empty(family: Family, y: Floats) -> None:
+    """Refuse ordered categories of which some have no rows: a threshold has no finite estimate.
+
+    Raises
+    ------
+    InterlaceError
+        There is one.
+    """
+    if isinstance(family, Ordinal):
+        counts = np.bincount(family.codes(y), minlength=family.categories)
+        if not counts.all():
+            label = family.labels[int(np.argmin(counts))]
+            raise InterlaceError(f"no row has category '{label}': a threshold has no estimate")
 
 
 def refuse_pure(problem: Problem) -> None:
@@ -287,10 +301,6 @@ def separation_of(estimate: GeneralEstimate) -> tuple[Separated, ...]:
 
 def check_general(options: Options) -> None:
     """Refuse options that a generalised model does not have."""
-    if options.method != "ML":
-        raise InterlaceError(
-            f"method={options.method!r} is for Gaussian models: leave it out for maximum likelihood"
-        )
     if options.ddf != "normal":
         raise InterlaceError(
             f"ddf={options.ddf!r} is for Gaussian models: tests of other families refer to the "
@@ -303,6 +313,28 @@ def check_general(options: Options) -> None:
     prior: object = options.fixed_prior
     if prior is not None and not (isinstance(prior, Real) and 0.0 < float(prior) < np.inf):
         raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
+    if options.method == "REML":
+        _refuse_restricted(options)
+
+
+def _refuse_restricted(options: Options) -> None:
+    """Refuse what REML of a generalised model cannot have."""
+    name = options.family if isinstance(options.family, str) else options.family.name
+    if name == Ordinal.name:
+        raise InterlaceError(
+            "method='REML' is not there for family='ordinal': with thresholds in place of an "
+            "intercept it would depend on where columns have their zero; leave method out"
+        )
+    if options.fixed_prior is not None:
+        raise InterlaceError(
+            "fixed_prior= is for maximum likelihood: REML integrates over the fixed effects with a "
+            "flat prior; leave method or fixed_prior out"
+        )
+    if options.quadrature != 1:
+        raise InterlaceError(
+            f"quadrature={options.quadrature!r} is for maximum likelihood: REML integrates over "
+            f"the fixed effects by Laplace's approximation; leave method or quadrature out"
+        )
 
 
 def problem_at(outcome: Outcome, options: Options) -> Problem:
@@ -350,7 +382,7 @@ def approximation_of(options: Options, problem: Problem) -> Approximation:
             f"quadrature must be a number of nodes from 1 (Laplace) to {MOST_NODES}, not {nodes!r}"
         )
     if nodes == 1:
-        return Laplace()
+        return RestrictedLaplace() if options.method == "REML" else Laplace()
     refuse_quadrature(problem, int(nodes))
     return Quadrature(int(nodes))
 

@@ -39,6 +39,7 @@ _DISPERSION = {
     "inverse-gaussian": "Dispersion phi (variance phi mu^3)",
     "gaussian": "Residual variance",
 }
+_CRITERION = {"ML": "Log-likelihood", "REML": "Restricted log-likelihood"}
 # What exponentials of coefficients are, by family and link, or by link.
 _RATIOS = {
     ("", "logit"): "Odds ratios",
@@ -77,12 +78,14 @@ def _facts(result: TestedGeneralModel) -> tuple[tuple[str, str], ...]:
     dropped = f" ({result.n_dropped:,} dropped: missing values)" if result.n_dropped else ""
     state = "converged" if convergence.converged else f"NOT converged: {convergence.message}"
     means = "Laplace" if nodes == 1 else f"adaptive Gauss-Hermite, {nodes} nodes a dimension"
+    if result.method == "REML":
+        means = "REML: Laplace, over the fixed effects too"
     facts = [
         ("Formula", str(result.formula)),
         ("Observations", f"{result.nobs:,}{dropped}"),
         ("Groups", ", ".join(f"{key} {size:,}" for key, size in result.ngroups.items())),
         ("Approximation", means),
-        ("Log-likelihood", f"{result.llf:.4f}"),
+        (_CRITERION[result.method], f"{result.llf:.4f}"),
         ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
     ]
     facts += _family_facts(result)

@@ -156,20 +156,25 @@ def _by_subjects(result: Labelled[Any], deviance: float) -> float:
 def _general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> ModelComparison:
     """Generalised models, of one family or several: log-likelihoods are absolute."""
     same_likelihood(results)
+    alike = len({r.method for r in results}) == 1 and same_fixed_part(results)
+    estimates, said = comparable(results, refit=not alike)
     table = pd.DataFrame(
         {
             "formula": [str(r.formula) for r in results],
             "family": [r.family.name for r in results],
             "link": [r.link.name for r in results],
             "nparams": [r.nparams for r in results],
-            "method": "ML",
+            "method": [_METHODS[e.approximation.restricted] for e in estimates],
         },
         index=pd.Index(labels, name="model"),
     )
-    deviance = np.array([r.criterion for r in results])
+    deviance = np.array([e.value for e in estimates])
     explained, reasons = zip(*(_explained(r) for r in results), strict=True)
     methods = {e[3] for e in explained if e[3]}
-    notes = [f"R2 and ICC on the scale of the linear predictor, by method {_listed(methods)}."]
+    notes = [
+        *said,
+        f"R2 and ICC on the scale of the linear predictor, by method {_listed(methods)}.",
+    ]
     notes += [f"No R2 of {n}: {why}." for n, why in zip(labels, reasons, strict=True) if why]
     if len({r.family.name for r in results}) > 1:
         notes.append("Log-likelihoods have all constants, so that criteria of families compare.")

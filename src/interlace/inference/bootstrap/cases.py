@@ -128,6 +128,9 @@ class Cases:
             offset=None if old.offset is None else old.offset[rows],
             kept=np.ones(len(rows), dtype=bool),
             index=None,
+            components={
+                name: replace(one, matrix=one.matrix[rows]) for name, one in old.components.items()
+            },
         )
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from interlace.estimation.optimize import minimize
 from interlace.estimation.parameters import selected
-from interlace.glmm.estimate import GeneralEstimate
+from interlace.glmm.estimate import GeneralEstimate, maximised
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Problem
 from interlace.inference.profiles.crossing import Crossings, Solve
@@ -44,6 +44,7 @@ def profile_general(
 ) -> Profile:
     """Profile of the deviance along parameters; see the method ``profile``."""
     check_level(level)
+    estimate = maximised(estimate)
     held = _wanted(estimate, parm)
     z = normal_reach(level)
     curves = []
@@ -59,7 +60,7 @@ def profile_limits_general(
 ) -> pd.DataFrame:
     """Profile-likelihood limits alone."""
     z = normal_reach(check_level(level))
-    found = {}
+    estimate, found = maximised(estimate), {}
     for one in _wanted(estimate, parm):
         found[one.name] = _crossings(estimate, one).limits(z)
     return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))

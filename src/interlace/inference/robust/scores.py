@@ -114,6 +114,11 @@ def score_reference(
             f"robust tests of a generalised model have t with one less than the number of "
             f"clusters, or ddf='normal', not {ddf!r}"
         )
+    if model.method == "REML":
+        raise InterlaceError(
+            "a robust covariance of a generalised model is for maximum likelihood: refit with "
+            'update(method="ML")'
+        )
     if model.estimate.problem.precision is not None:
         raise InterlaceError(
             "a robust covariance is for maximum likelihood, and this fit has fixed_prior="
