@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interlace.batch.stack import Batch, Shape
+from interlace.batch.stack import Batch, Shape, Which
 from interlace.estimation.likelihood import residual_variance
 from interlace.solver.left import left_or_nan
 from interlace.sums.terms import Floats, ReTerm
@@ -52,6 +52,22 @@ class Factor:
         """The criterion, infinite where the equations are not positive definite."""
         value = self.logdet + self.batch.nu * np.log(self.r2) + self.batch.constant
         return np.where(np.isfinite(value), value, np.inf)
+
+    def take(self, which: Which) -> Factor:
+        """Those of some replicates."""
+        return Factor(
+            self.batch.take(which),
+            {j: T[which] for j, T in self.templates.items()},
+            self.T[..., which],
+            self.TD[..., which],
+            self.K[..., which],
+            self.S[which],
+            self.sy[which],
+            self.half[which],
+            self.coef[which],
+            self.logdet[which],
+            self.r2[which],
+        )
 
 
 def factorize(batch: Batch, templates: Mapping[int, Floats]) -> Factor:
@@ -118,7 +134,7 @@ def derivatives(f: Factor) -> tuple[Floats, Floats]:
     """Gradient ``(B, c)`` and Newton matrix ``(B, c, c)`` of the criterion, packed."""
     shape = f.batch.shape
     found = effects(f)
-    W, PZZ, E = _traces(f)
+    W, PZZ, E = traces(f)
     rate = (f.batch.nu / f.r2)[:, None, None]
     gradient = shape.pulled(
         f.templates, {j: 2.0 * (W[j] - rate * found.eu[j]) for j in shape.order}
@@ -132,7 +148,7 @@ def derivatives(f: Factor) -> tuple[Floats, Floats]:
     return gradient, newton
 
 
-def _traces(f: Factor) -> tuple[dict[int, Floats], dict[int, Floats], Floats]:
+def traces(f: Factor) -> tuple[dict[int, Floats], dict[int, Floats], Floats]:
     """``W`` and ``sum of Z'PZ`` per term, ``(B, k, k)``; ``E = I - N K`` (k, k, l, B)."""
     batch, shape = f.batch, f.batch.shape
     size = f.half.shape[1] if shape.reml else shape.q
@@ -189,6 +205,35 @@ def _information(f: Factor, found: Effects, E: Floats) -> Floats:
     r2 = f.r2[:, None, None]
     nu = batch.nu[:, None, None]
     return nu * (quadratic / r2 - a[:, :, None] * a[:, None, :] / r2**2)
+
+
+# ------------------------------------------------------------------ right-hand sides of any kind
+
+
+def solved(f: Factor, first: Floats, rest: Floats) -> tuple[Floats, Floats]:
+    """``C~ r`` for right-hand sides ``first`` (k, c, l, B) and ``rest`` (B, m, c)."""
+    rows, shape = f.batch.rows, f.batch.shape
+    columns = range(first.shape[1])
+    Kr = _product(f.K, first)
+    if not rest.shape[1]:
+        return Kr, rest
+    left = rest - np.stack([rows.adjoint(Kr[:, c]) for c in columns], axis=2)
+    u = f.half @ _scale_rows(shape, f.templates, left, transpose=True)
+    x = _scale_rows(shape, f.templates, f.half.transpose(0, 2, 1) @ u, transpose=False)
+    back = np.stack([rows.apply(x[:, :, c]) for c in columns], axis=1)
+    return Kr - _product(f.K, back), x
+
+
+def inverse_blocks(f: Factor) -> tuple[Floats, Floats, Floats]:
+    """``C~`` of the eliminated term by level, of it with the remainder, and of the latter.
+
+    ``(k, k, l, B)``, ``(B, k l, m)`` and ``(B, m, m)``; rows of every replicate are its own.
+    """
+    rows, shape = f.batch.rows, f.batch.shape
+    scaled = _scale_rows(shape, f.templates, f.half.transpose(0, 2, 1), transpose=False)
+    C = scaled @ scaled.transpose(0, 2, 1)
+    around = _product(f.K, _product(rows.quadratic(C), f.K))
+    return f.K + around, -rows.crossed(f.K, C), C
 
 
 # ------------------------------------------------------------------ the remainder, (B, m, m)

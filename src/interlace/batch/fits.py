@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from interlace.batch.factor import Factor, derivatives, factorize
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
-from interlace.batch.stack import Batch, OwnRows, Shape, order_of
+from interlace.batch.stack import Batch, OwnRows, Shape, order_of, shape_of
 from interlace.errors import InterlaceError
 from interlace.estimation.basins import (
     ROUNDS,
@@ -359,7 +359,7 @@ def stacked(criteria: Sequence[Criterion]) -> Batch:
 
     Every term must have as many levels in all of them; levels without rows are allowed.
     """
-    shape = shape_of(criteria[0].A, reml=criteria[0].reml)
+    shape = shape_of(criteria[0].A.terms, reml=criteria[0].reml)
     others = [parts(c.A, shape) for c in criteria]
     first, rest = shape.first, shape.rest
     levels = [levels_last(c.A.zz[first])[..., 0] for c in criteria]
@@ -375,14 +375,6 @@ def stacked(criteria: Sequence[Criterion]) -> Batch:
         nu=np.array([float(c.nu) for c in criteria]),
         constant=np.array([constant(c.A, c.A.basis.response_scale, reml=c.reml) for c in criteria]),
     )
-
-
-def shape_of(A: CrossProducts, *, reml: bool) -> Shape:
-    """Order of the terms of a batch."""
-    order = order_of(A.terms)
-    sizes = [A.terms[j].q for j in order[1:]]
-    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int).tolist()
-    return Shape(A.terms, order, dict(zip(order[1:], starts, strict=False)), starts[-1], reml)
 
 
 def off_boundary(T: Floats) -> Floats:

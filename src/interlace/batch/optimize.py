@@ -93,6 +93,19 @@ class Minima:
         """Whether nothing is left to gain."""
         return np.isin(self.outcome, [one for one in Outcome if one.found])
 
+    def take(self, which: Index) -> Minima:
+        """Those of some replicates; reasons are left out."""
+        return Minima(
+            self.x[which],
+            self.further[which],
+            self.value[which],
+            self.gradient[which],
+            self.newton[which],
+            self.predicted_gain[which],
+            self.n_evaluations[which],
+            self.outcome[which],
+        )
+
     def or_lower(self, other: Minima, rows: Index, margin: float) -> Minima:
         """These, or those that others found for some replicates where they are lower.
 

@@ -148,7 +148,7 @@ class SharedDesign:
     @cached_property
     def _shared(self) -> tuple[Shape, EliminatedRows, Floats, Floats]:
         """Shape, rows, ``N`` and ``S`` of the batch."""
-        shape = shape_of(self.A, reml=self.criterion.reml)
+        shape = shape_of(self.A.terms, reml=self.criterion.reml)
         R, S = parts(self.A, shape)
         return shape, shared_rows(R), levels_last(self.A.zz[shape.first]), S[None]
 

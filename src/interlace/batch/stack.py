@@ -40,6 +40,10 @@ class EliminatedRows(Protocol):
         """``sum over l of R' v``: ``(k, l, B)`` to ``(B, m)``."""
         ...
 
+    def crossed(self, K: Floats, C: Floats) -> Floats:
+        """``K R C``: ``(k, k, l, B)`` and ``(B, m, m)`` to ``(B, k l, m)``."""
+        ...
+
     def take(self, which: Which) -> EliminatedRows:
         """Those of some replicates."""
         ...
@@ -71,6 +75,11 @@ class SharedRows:
         k, l, m = self.R.shape
         return np.asarray(v.reshape(k * l, -1).T @ self.R.reshape(k * l, m))
 
+    def crossed(self, K: Floats, C: Floats) -> Floats:
+        k, l, m = self.R.shape
+        RC = (self.R.reshape(k * l, m) @ C).reshape(len(C), k, l, m)
+        return _by_level(K, RC).reshape(len(C), k * l, m)
+
     def take(self, which: Which) -> SharedRows:
         return self
 
@@ -94,11 +103,7 @@ class OwnRows:
         return self.R.reshape(B, k * l, m)
 
     def gram(self, K: Floats) -> Floats:
-        blocks = K.transpose(3, 0, 1, 2)[..., None]
-        KR = blocks[:, :, 0] * self.R[:, None, 0]
-        for j in range(1, self.R.shape[1]):
-            KR += blocks[:, :, j] * self.R[:, None, j]
-        return self.flat.transpose(0, 2, 1) @ KR.reshape(self.flat.shape)
+        return self.flat.transpose(0, 2, 1) @ _by_level(K, self.R).reshape(self.flat.shape)
 
     def quadratic(self, C: Floats) -> Floats:
         RC = (self.flat @ C).reshape(self.R.shape)
@@ -112,8 +117,21 @@ class OwnRows:
         stacked = v.transpose(2, 0, 1).reshape(v.shape[-1], 1, -1)
         return (stacked @ self.flat)[:, 0]
 
+    def crossed(self, K: Floats, C: Floats) -> Floats:
+        RC = (self.flat @ C).reshape(self.R.shape)
+        return _by_level(K, RC).reshape(self.flat.shape)
+
     def take(self, which: Which) -> OwnRows:
         return OwnRows(self.R[which])
+
+
+def _by_level(K: Floats, R: Floats) -> Floats:
+    """``K R`` of every level: ``(k, k, l, B)`` and ``(B, k, l, m)`` to the latter."""
+    blocks = K.transpose(3, 0, 1, 2)[..., None]
+    KR = blocks[:, :, 0] * R[:, None, 0]
+    for j in range(1, R.shape[1]):
+        KR += blocks[:, :, j] * R[:, None, j]
+    return np.asarray(KR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,3 +241,11 @@ def _some(values: Floats, which: Which) -> Floats:
 def order_of(terms: Sequence[ReTerm]) -> tuple[int, ...]:
     """The term with most columns first, the others by decreasing number of columns."""
     return tuple(sorted(range(len(terms)), key=lambda j: -terms[j].q))
+
+
+def shape_of(terms: Sequence[ReTerm], *, reml: bool) -> Shape:
+    """Order of the terms of a batch."""
+    order = order_of(terms)
+    sizes = [terms[j].q for j in order[1:]]
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(int).tolist()
+    return Shape(tuple(terms), order, dict(zip(order[1:], starts, strict=False)), starts[-1], reml)

@@ -17,9 +17,10 @@ from interlace.sums.terms import Floats, places
 
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
 # largest eigenvalue of the second derivatives, below which a direction has no curvature.
-_STEP, FLAT = 1e-7, 1e-9
-# Gain that is worth a further step, of which parameters move by 1e-6 standard errors.
-_COUNTS = 1e-12
+STEP, FLAT = 1e-7, 1e-9
+# Gain that is worth a further step, of which parameters move by 1e-6 standard errors, and a rise
+# of the value that such a step may have by rounding.
+_COUNTS, RISE = 1e-12, 1e-9
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
 
@@ -49,22 +50,29 @@ class Approximation(Protocol):
 def polished(
     approximation: Approximation, x: Floats, point: Evaluation, hessian: Floats, Q: Floats
 ) -> tuple[Floats, Evaluation]:
-    """The optimum after a Newton step by the second derivatives.
+    """The optimum after :func:`polishing`; a step that gains less than nothing is not taken."""
+    step = polishing(point.gradient, hessian, Q)
+    if step is None:
+        return x, point
+    at = point.problem.unpack(x + step)
+    found = approximation(point.problem, *point.ahead(at))
+    if found is None or found.value > point.value + RISE:
+        return x, point
+    return point.problem.pack(*found.at), found
+
+
+def polishing(gradient: Floats, hessian: Floats, Q: Floats) -> Floats | None:
+    """The Newton step by the second derivatives; ``None`` if it gains nothing that counts.
 
     The search ends within 1e-5 standard errors, which along a flat direction is not 1e-5 of the
-    parameter.  A step that gains nothing that counts, or less than nothing, is not taken.
+    parameter.
     """
     values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
     live = values > FLAT * np.abs(values).max(initial=0.0)
-    slopes = (Q @ vectors[:, live]).T @ point.gradient
+    slopes = (Q @ vectors[:, live]).T @ gradient
     if not 0.5 * (slopes**2 / values[live]).sum() > _COUNTS:
-        return x, point
-    to = x - (Q @ vectors[:, live]) @ (slopes / values[live])
-    at = point.problem.unpack(to)
-    found = approximation(point.problem, *point.ahead(at))
-    if found is None or found.value > point.value + 1e-9:
-        return x, point
-    return point.problem.pack(*found.at), found
+        return None
+    return np.asarray(-(Q @ vectors[:, live]) @ (slopes / values[live]))
 
 
 def moving(problem: Problem, approximation: Approximation) -> NDArray[np.bool_]:
@@ -90,15 +98,15 @@ def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: F
     curvature.  A step that leaves the link's domain is taken backwards.
     """
     columns = []
-    for h in _STEP * Q.T:
+    for h in STEP * Q.T:
         for step in (h, -h):
             moved = approximation.beside(point, point.problem.unpack(x + step))
             if moved is not None:
                 sign = 1.0 if step is h else -1.0
-                columns.append((moved.gradient - point.gradient) * (sign / _STEP))
+                columns.append((moved.gradient - point.gradient) * (sign / STEP))
                 break
         else:
-            columns.append(point.newton_matrix @ h / _STEP)
+            columns.append(point.newton_matrix @ h / STEP)
     H = Q.T @ np.stack(columns, axis=1)
     return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T + point.joined)
 

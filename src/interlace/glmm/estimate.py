@@ -45,9 +45,9 @@ from interlace.sums.terms import Floats, split_theta
 # it one of the templates.
 _OPEN, _MOSTLY = 1e-5, 0.5
 # Gain at which a search ends: 1e-5 standard errors, above the rounding of modes.
-_GAIN = 1e-10
+GAIN = 1e-10
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
-_CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
+CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 
 
 class Seen(Point, Protocol):
@@ -148,6 +148,8 @@ class GeneralEstimate:
     optimum
         The criterion there as the search left it, of rows added up where many share a pattern;
         ``None`` after unpickling.
+    known
+        The value there, where a batch has found it.
     """
 
     problem: Problem
@@ -158,6 +160,7 @@ class GeneralEstimate:
     convergence: Convergence
     n_steps: int
     optimum: Evaluation | None = None
+    known: float | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
@@ -196,7 +199,8 @@ class GeneralEstimate:
     @cached_property
     def value(self) -> float:
         """Minus twice the log-likelihood at the optimum, without the penalty of a prior."""
-        return self.summed.value - self.problem.penalty(self.at.beta)
+        found = self.summed.value if self.known is None else self.known
+        return found - self.problem.penalty(self.at.beta)
 
     @cached_property
     def theta(self) -> Floats:
@@ -345,7 +349,7 @@ def estimate_general(
     singular, where every criterion is stationary.
     """
     summed = problem.collapsed()
-    at, u = _near(summed, approximation, near) or _begun(summed, approximation)
+    at, u = _near(summed, approximation, near) or begun(summed, approximation)
     start, free = summed.pack(*at), moving(summed, approximation)
     search = Search(summed, approximation, u, start, free)
     found = _minimised(search, watch)
@@ -394,8 +398,8 @@ def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
         return minimize(
             search,
             start[search.free],
-            gain_tolerance=_GAIN,
-            correct=_CORRECT,
+            gain_tolerance=GAIN,
+            correct=CORRECT,
             watch=watch,
             leave=leave if leaving else None,
         )
@@ -427,7 +431,7 @@ def _near(
     return near.at, near.u
 
 
-def _begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, list[Floats]]:
+def begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, list[Floats]]:
     """A start that has a likelihood.
 
     Links whose domain is bounded may have no mode inside it unless the variances are small.

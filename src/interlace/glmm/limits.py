@@ -53,13 +53,13 @@ class RunOff:
     def seen(self, omega: float, slope: float) -> bool:
         """Whether the slope at this logarithm, and at the last, is that of the limit."""
         last, self.last = self.last, (omega, slope)
-        if not self.sign or last is None or slope * self.sign >= 0.0 or not self._near(omega):
+        if not self.sign or last is None or slope * self.sign >= 0.0 or not self.near(omega):
             return False
         ahead = (omega - last[0]) * self.sign
         faded = slope / last[1] * np.exp(ahead) if last[1] * self.sign < 0.0 else 0.0
         return bool(ahead > 0.1 and faded > _FADES)
 
-    def _near(self, omega: float) -> bool:
+    def near(self, omega: float) -> bool:
         """Whether the law is nearly the simpler one."""
         return bool(np.exp(-self.sign * omega) * self.size < _NEAR)
 

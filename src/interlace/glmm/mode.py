@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interlace.estimation.search import Numbers
 from interlace.glmm.families import Curve, Slope
 from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
@@ -22,10 +23,10 @@ from interlace.sums.terms import Floats
 TOLERANCE = 1e-4
 # Rise of the penalised deviance that counts as rounding, steps at most, and the shortest part of
 # one that is tried.
-_ROUNDING, STEPS, _SHORTEST = 1e-8, 100, 1e-6
+ROUNDING, STEPS, SHORTEST = 1e-8, 100, 1e-6
 # Share of the expected curvature that stands in where the observed one leaves the equations
 # indefinite away from the mode.
-_SHARE = 1e-3
+SHARE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def safe_factor(
     problem: Problem, curve: Curve, templates: Sequence[Floats]
 ) -> tuple[Factor | None, Floats]:
     """The equations at the observed curvature, or at one made positive, and the weights used."""
-    floor = np.maximum(curve.W, _SHARE * curve.expected)
+    floor = np.maximum(curve.W, SHARE * curve.expected)
     for W in (curve.W, floor, curve.expected):
         try:
             return problem.rows.factor(W, templates), W
@@ -120,11 +121,16 @@ def shortened(
     deviance, and the share of the step.
     """
     (du, deta), share = step, 1.0
-    while share > _SHORTEST:
+    while share > SHORTEST:
         u = [v + share * d for v, d in zip(mode.u, du, strict=True)]
         trial = _state(problem, u, mode.eta + share * deta, omega, n)
-        slack = _ROUNDING * max(1.0, 1e-6 * abs(mode.deviance))
-        if trial is not None and trial.deviance <= mode.deviance + slack:
+        if trial is not None and trial.deviance <= mode.deviance + slack(mode.deviance):
             return trial, share
         share *= 0.5
     return None
+
+
+def slack(deviance: Numbers) -> Numbers:
+    """Rise of penalised deviances that counts as rounding."""
+    size = 1e-6 * abs(deviance)
+    return ROUNDING * (np.maximum(1.0, size) if isinstance(size, np.ndarray) else max(1.0, size))

@@ -214,14 +214,25 @@ def refitted(model: FittedGeneralModel, y: ArrayLike) -> FittedGeneralModel:
 
 def re_estimated(model: FittedGeneralModel, y: Floats) -> tuple[Design, GeneralEstimate]:
     """Rows with another response ``y`` (n,), and the estimate for it, sought from the fit's."""
+    outcome = usable_response(model, y)
+    new = model.estimate.problem.responding(outcome.y)
+    return outcome.design, estimate_general(new, model.estimate.approximation, near=model.estimate)
+
+
+def usable_response(model: FittedGeneralModel, y: Floats) -> Outcome:
+    """The rows of the fit with another response ``y`` (n,), checked.
+
+    Raises
+    ------
+    InterlaceError
+        A response that the family cannot have, or of which nothing can be estimated.
+    """
     problem, held = model.estimate.problem, require_rows(model.design, "refit")
     trials = None if model.options.trials is None else problem.trials
     name = model.formula.response
     outcome = with_response(y, held, trials, model.options, model.family, name)
-    new = problem.responding(outcome.y)
-    refuse_pure(new)
-    approximation = model.estimate.approximation
-    return outcome.design, estimate_general(new, approximation, near=model.estimate)
+    refuse_pure(problem.responding(outcome.y))
+    return outcome
 
 
 def re_drawn(model: FittedGeneralModel, design: Design, rows: Codes) -> GeneralEstimate:
@@ -250,7 +261,7 @@ def _moved(estimate: GeneralEstimate, problem: Problem) -> GeneralEstimate | Non
     ]
     beta: Floats = np.asarray(np.linalg.solve(problem.rows.fixed, estimate.beta), dtype=np.float64)
     x = problem.pack(templates, beta, estimate.gamma)
-    return replace(estimate, problem=problem, x=x, u=zeros(problem), optimum=None)
+    return replace(estimate, problem=problem, x=x, u=zeros(problem), optimum=None, known=None)
 
 
 def problem_on(model: FittedGeneralModel, design: Design) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from interlace.batch.general import estimate_many
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
@@ -17,13 +18,25 @@ from interlace.estimation.parameters import variance_parameter_names, variance_p
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.cases import Cases, cases, groups_of
 from interlace.inference.bootstrap.replicates import BootstrapResult
-from interlace.inference.bootstrap.running import Fit, OneByOne, Statistic, check, replicated
+from interlace.inference.bootstrap.running import (
+    Chunk,
+    Fit,
+    OneByOne,
+    Reader,
+    Statistic,
+    check,
+    chunk_of,
+    replicated,
+)
 from interlace.model.drawn import draw_one
-from interlace.model.generalised import FittedGeneralModel, re_drawn, re_estimated
+from interlace.model.generalised import FittedGeneralModel, re_drawn, usable_response
+from interlace.model.outcomes import Outcome
 from interlace.model.simulate import Block, Seed
 from interlace.sums.terms import Floats
 
 KINDS = ("parametric", "cases")
+# Blocks of a task: replicates that are fitted together.
+_TASK = 16
 M = TypeVar("M", bound=FittedGeneralModel)
 
 
@@ -54,11 +67,11 @@ def bootstrap_general(
         )
     reader = GeneralParameters(result) if statistic is None else Statistic(result, statistic)
     original = pd.Series(reader.estimate, index=reader.names, name="estimate")
-    drawn: _Fits | _CaseFits = _Fits(result)
+    run: _Together | OneByOne[GeneralEstimate] = _Together(result, reader)
     if kind == "cases":
         groups = groups_of(result.formula, design)
-        drawn = _CaseFits(result, cases(design, result.estimate.A.names, groups, group))
-    run = OneByOne(drawn, reader)
+        drawn = cases(design, result.estimate.A.names, groups, group)
+        run = OneByOne(_CaseFits(result, drawn), reader)
     return replicated(run, original, kind, n, seed=seed, n_jobs=n_jobs, progress=progress)
 
 
@@ -92,21 +105,46 @@ class GeneralParameters:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fits:
-    """Fits to responses drawn from the fit."""
+class _Together:
+    """New responses drawn from the fit, fitted as a batch."""
 
     result: FittedGeneralModel
+    reader: Reader[GeneralEstimate]
+    blocks_each = _TASK
+    tasks_each = 1
 
-    def __call__(self, block: Block) -> Fit[GeneralEstimate]:
-        rng = block.rng
-        drawn: list[Floats] = []
+    def __call__(self, task: Sequence[Block]) -> Chunk:
+        found = self._drawn(task)
+        usable = [i for i, one in enumerate(found) if isinstance(one, Outcome)]
+        responses = [one.y for one in found if isinstance(one, Outcome)]
+        if responses:
+            near = self.result.estimate
+            Y = np.stack(responses, axis=1)
+            estimates = estimate_many(near.problem, Y, near.approximation, near=near)
+            fitted = dict(zip(usable, estimates, strict=True))
 
         def fit(i: int) -> tuple[Design, GeneralEstimate]:
-            while len(drawn) <= i:
-                drawn.append(draw_one(self.result, rng))
-            return re_estimated(self.result, drawn[i])
+            outcome = found[i]
+            if isinstance(outcome, InterlaceError):
+                raise outcome
+            estimate = fitted[i]
+            if isinstance(estimate, InterlaceError):
+                raise estimate
+            return outcome.design, estimate
 
-        return fit
+        return chunk_of(task, fit, self.reader)
+
+    def _drawn(self, task: Sequence[Block]) -> list[Outcome | InterlaceError]:
+        """Responses of the replicates, or what is wrong with one."""
+        found: list[Outcome | InterlaceError] = []
+        for block in task:
+            rng = block.rng
+            for _ in range(block.size):
+                try:
+                    found.append(usable_response(self.result, draw_one(self.result, rng)))
+                except InterlaceError as error:
+                    found.append(error)
+        return found
 
 
 @dataclass(frozen=True, eq=False)

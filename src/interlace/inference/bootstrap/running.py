@@ -149,22 +149,27 @@ class OneByOne(Generic[E]):
 
     def __call__(self, task: Sequence[Block]) -> Chunk:
         (block,) = task
-        fit = self.fits(block)
-        values = np.full((block.size, len(self.reader.names)), np.nan)
-        singular = np.zeros(block.size, dtype=bool)
-        errors: dict[int, str] = {}
-        for i in range(block.size):
-            try:
-                design, estimate = fit(i)
-                if not estimate.convergence.converged:
-                    raise InterlaceError(f"no convergence: {estimate.convergence.message}")
-                values[i] = self.reader.read(design, estimate)
-                singular[i] = estimate.is_singular
-            except InterlaceError as error:
-                errors[i] = str(error)
-            except np.linalg.LinAlgError as error:
-                errors[i] = f"{NO_RESIDUAL} ({error})"
-        return Chunk(block.columns.start, values, singular, errors)
+        return chunk_of(task, self.fits(block), self.reader)
+
+
+def chunk_of(task: Sequence[Block], fit: Fit[E], reader: Reader[E]) -> Chunk:
+    """What is read off the replicates of some blocks, of which ``fit`` makes one by position."""
+    size = sum(block.size for block in task)
+    values = np.full((size, len(reader.names)), np.nan)
+    singular = np.zeros(size, dtype=bool)
+    errors: dict[int, str] = {}
+    for i in range(size):
+        try:
+            design, estimate = fit(i)
+            if not estimate.convergence.converged:
+                raise InterlaceError(f"no convergence: {estimate.convergence.message}")
+            values[i] = reader.read(design, estimate)
+            singular[i] = estimate.is_singular
+        except InterlaceError as error:
+            errors[i] = str(error)
+        except np.linalg.LinAlgError as error:
+            errors[i] = f"{NO_RESIDUAL} ({error})"
+    return Chunk(task[0].columns.start, values, singular, errors)
 
 
 # ------------------------------------------------------------------ the whole
