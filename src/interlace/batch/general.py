@@ -1,8 +1,8 @@
 """Generalised models of many responses on one design, fitted as a batch.
 
-The twin of :func:`interlace.glmm.estimate.estimate_general`, whose rules it follows: the same start,
-search, second derivatives and certificate.  What the batch does not settle goes to the single
-engine.
+The twin of :func:`interlace.glmm.estimate.estimate_general`, whose rules it follows: the same
+start, search, second derivatives and certificate.  What the batch does not settle goes to the
+single engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from interlace.batch.modes import Held, Stack
 from interlace.batch.optimize import Index, Minima, Points, minimize_many
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
-from interlace.estimation.optimize import Minimum
 from interlace.estimation.search import Mask, Outcome
 from interlace.glmm.curvature import RISE, STEP, Approximation, certificate, polishing, upright
 from interlace.glmm.estimate import (
@@ -75,7 +74,6 @@ def is_small(problem: Problem, approximation: Approximation) -> bool:
     remainder = sum(t.q for t in rows.terms) - max(t.q for t in rows.terms)
     return (
         isinstance(approximation, Laplace)
-        and approximation.nodes == 1
         and unbounded(problem.family.link)
         and rows.n <= _ROWS
         and rows.patterns is None
@@ -267,19 +265,29 @@ def _polished(point: Evaluation, x: Floats, bases: Sequence[Floats]) -> _Optima:
     return found.put(some[kept], _optima_at(moved.take(kept), to[kept]))
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """How one of the searches ended, at a minimum."""
+
+    outcome: Outcome
+    n_evaluations: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether it did."""
+        return self.outcome.found
+
+    @property
+    def message(self) -> str:
+        """In words."""
+        return self.outcome.sentence
+
+
 def _certificates(found: _Optima, minima: Minima, bases: Sequence[Floats]) -> list[Convergence]:
     """What the second derivatives say of every optimum."""
     ends = [
-        Minimum(x, None, gradient, values, float(gain), int(n), Outcome(outcome))
-        for x, gradient, values, gain, n, outcome in zip(
-            found.x,
-            found.gradient,
-            np.zeros_like(found.gradient),
-            minima.predicted_gain,
-            minima.n_evaluations,
-            minima.outcome,
-            strict=True,
-        )
+        _Ending(Outcome(outcome), int(n))
+        for outcome, n in zip(minima.outcome, minima.n_evaluations, strict=True)
     ]
     parts = zip(ends, found.gradient, found.hessian, bases, strict=True)
     return [certificate(*one) for one in parts]

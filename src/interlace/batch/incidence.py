@@ -20,7 +20,7 @@ from interlace.batch.stack import Batch, OwnRows, Shape, order_of, shape_of
 from interlace.sums.cells import Codes
 from interlace.sums.terms import Floats, ReTerm
 
-Places = NDArray[np.intp]
+Places = NDArray[np.signedinteger]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +153,13 @@ def incidence(
     q = terms[shape.first].q
     places, values = [], []
     for j in order_of(terms):
-        term, z = terms[j], np.ones((n, 1)) if Z[j] is None else Z[j]
+        term, z = terms[j], Z[j]
         for a in range(term.k):
             own = codes[j] + a * term.l if j == shape.first else codes[j] * term.k + a
             places.append(own if j == shape.first else q + shape.offsets[j] + own)
-            values.append(z[:, a])
-    at, value = np.stack(places, axis=1), np.stack(values, axis=1)
+            values.append(np.ones(n) if z is None else z[:, a])
+    at: Places = np.stack(places, axis=1)
+    value = np.stack(values, axis=1)
     size = sum(t.q for t in terms)
     columns = _by_row(at, value, size)
     first, second = np.triu_indices(at.shape[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats, pack, unpack
 
 Which = Index | Mask
+N = TypeVar("N", np.float64, np.intp)
 
 
 class Parameters(NamedTuple):
@@ -49,7 +50,7 @@ class Stack:
     constant: Floats
 
     def __len__(self) -> int:
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     def take(self, which: Which) -> Stack:
         """Some of the responses."""
@@ -69,9 +70,8 @@ class Stack:
     def curve(self, eta: Floats, omega: Floats) -> Curve:
         """The log-likelihood and its derivatives, ``(n, B)`` each; see :class:`Problem`."""
         found = self._rows.curve(eta.ravel(), omega.reshape(len(omega), eta.size))
-        parts = [part.reshape(eta.shape) for part in found[:4]]
-        alone = found.expected is not found.W
-        return Curve(*parts, found.expected.reshape(eta.shape) if alone else parts[2])
+        l, g, W, dW, expected = (part.reshape(eta.shape) for part in found)
+        return Curve(l, g, W, dW, W if found.expected is found.W else expected)
 
     def slope(self, eta: Floats, omega: Floats) -> Slope:
         """Derivatives in the auxiliary predictors, ``(K, n, B)`` each."""
@@ -115,7 +115,8 @@ class Held:
 
     def factor(self, W: Floats) -> Factor:
         """The equations at weights ``(n, B)``; a log determinant is NaN where there are none."""
-        return factorize(self.stack.incidence.batch(W), self.at.templates)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return factorize(self.stack.incidence.batch(W), self.at.templates)
 
     def begun(self, u: Floats) -> Modes:
         """The state at spherical effects ``(q, B)``."""
@@ -163,13 +164,20 @@ class Modes:
         """These, some of them replaced."""
         if len(where) == len(self.deviance):
             return other
-        whole = (self.u, self.eta, *self.curve, self.deviance, self.n_steps)
-        own = (other.u, other.eta, *other.curve, other.deviance, other.n_steps)
-        out = [array.copy() for array in whole]
-        for array, values in zip(out, own, strict=True):
-            array[..., where] = values
-        u, eta, l, g, W, dW, expected, deviance, n = out
-        return Modes(u, eta, Curve(l, g, W, dW, expected), deviance, n)
+        return Modes(
+            _put(self.u, where, other.u),
+            _put(self.eta, where, other.eta),
+            Curve(*(_put(a, where, b) for a, b in zip(self.curve, other.curve, strict=True))),
+            _put(self.deviance, where, other.deviance),
+            _put(self.n_steps, where, other.n_steps),
+        )
+
+
+def _put(array: NDArray[N], where: Index, values: NDArray[N]) -> NDArray[N]:
+    """A copy with some replicates replaced."""
+    out = array.copy()
+    out[..., where] = values
+    return out
 
 
 def find_modes(held: Held, start: Floats) -> Modes:

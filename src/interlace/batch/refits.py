@@ -25,12 +25,11 @@ from interlace.batch.fits import (
     minimized,
     off_boundary,
     parts,
-    shape_of,
     slices,
     with_digits,
     worth_a_batch,
 )
-from interlace.batch.stack import Batch, EliminatedRows, Shape, shared_rows
+from interlace.batch.stack import Batch, EliminatedRows, Shape, shape_of, shared_rows
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta

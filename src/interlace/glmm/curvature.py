@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interlace.estimation.certificate import Convergence
-from interlace.estimation.optimize import Minimum
 from interlace.estimation.search import Outcome
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Parameters, Problem
@@ -23,6 +22,19 @@ STEP, FLAT = 1e-7, 1e-9
 _COUNTS, RISE = 1e-12, 1e-9
 # Predicted gain that the exact second derivatives may leave in a fit that converged.
 _LEFT = 1e-6
+
+
+class Ended(Protocol):
+    """How a search ended."""
+
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def n_evaluations(self) -> int: ...
 
 
 class Approximation(Protocol):
@@ -130,7 +142,7 @@ def upright(problem: Problem, at: Parameters, approximation: Approximation) -> F
     return np.asarray(left[:, rank:])
 
 
-def certificate(found: Minimum[Any], gradient: Floats, hessian: Floats, Q: Floats) -> Convergence:
+def certificate(found: Ended, gradient: Floats, hessian: Floats, Q: Floats) -> Convergence:
     """Certificate of the optimum: by the second derivatives, not the Newton matrix."""
     values, vectors = np.linalg.eigh(Q.T @ hessian @ Q)
     slope = vectors.T @ (Q.T @ gradient)
