@@ -13,7 +13,12 @@ import fits
 import interlace
 from dense import frame
 
-Result = interlace.CrossedLMEResult | interlace.CrossedGLMMResult | interlace.StructuredLMEResult
+Result = (
+    interlace.CrossedLMEResult
+    | interlace.CrossedGLMMResult
+    | interlace.StructuredLMEResult
+    | interlace.ScaledLMEResult
+)
 
 
 def _data(name: str) -> pd.DataFrame:
@@ -61,6 +66,11 @@ def _structured(formula: str, residual: object) -> Result:
     return interlace.fit(formula, _data("orthodont"), residual=residual, ddf="satterthwaite")
 
 
+def _scaled(residual: str) -> Result:
+    data = frame().assign(u=lambda d: 1.0 + np.abs(d["x"]))
+    return interlace.fit("y ~ x + (1 | g) + (1 | c)", data, residual=residual)
+
+
 LINEAR: dict[str, Callable[[], Result]] = {
     "sleep": lambda: fits.of_case("sleepstudy_slope"),
     "contrasts": lambda: fits.of_small(
@@ -84,6 +94,8 @@ NEEDS_ROWS: dict[str, Callable[[], Result]] = {
     "us": lambda: _structured("distance ~ Sex * age", "us(age | Subject)"),
     "by": lambda: _structured("distance ~ Sex * age", "cs(age | Subject, by=Sex)"),
     "strata": lambda: _structured("distance ~ age + (1 | Subject)", "varident(Sex)"),
+    "crossed strata": lambda: _scaled("varident(f)"),
+    "crossed power": lambda: _scaled("varpower(u)"),
     "times": lambda: _structured("distance ~ age + (1 | Subject)", ["car1(age | Subject)"]),
 }
 ALL = {**LINEAR, **NEEDS_ROWS, "iterative": _iterative}

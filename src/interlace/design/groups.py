@@ -119,14 +119,15 @@ def group_rows(names: tuple[str, ...], columns: Mapping[str, Column]) -> tuple[G
     return crossed(names, [levels for _, levels in found], [codes for codes, _ in found])
 
 
-def recode_rows(group: Grouping, columns: Mapping[str, Column]) -> Codes:
+def recode_rows(group: Grouping, columns: Mapping[str, Column], *, quiet: bool = False) -> Codes:
     """Levels of other rows: ``(m,)`` positions, -1 where a value is missing or not known.
 
     Warns of a column of which no value is known: it may be spelled otherwise than in the fit.
+    ``quiet`` does not, where such rows are refused anyway.
     """
     parts = [recode(columns[n], known) for n, known in zip(group.columns, group.known, strict=True)]
     for name, levels, part in zip(group.columns, group.levels, parts, strict=True):
-        if part.max(initial=-1) < 0:
+        if not quiet and part.max(initial=-1) < 0:
             _warn_of_strangers(name, columns[name], levels)
     return group.at(parts)
 

@@ -16,6 +16,7 @@ from interlace.design.design import Encoding, column_of, positive
 from interlace.design.encode import Context, Side, replay_side
 from interlace.design.frame import Codes, Table
 from interlace.design.groups import recode_rows, refuse_new
+from interlace.design.labels import row_name
 from interlace.design.reads import columns_read
 from interlace.errors import InterlaceError
 
@@ -110,6 +111,16 @@ def replay(
         weights=_weights(encoding, table) if weighted else None,
         index=pd.RangeIndex(table.n) if table.index is None else table.index,
     )
+
+
+def refuse_values(table: Table, wrong: NDArray[np.bool_], names: Sequence[str], why: str) -> None:
+    """Refuse new rows whose values say nothing, by the first of them."""
+    if not wrong.any():
+        return
+    row, stored = int(np.argmax(wrong)), frame.pick(table, names)
+    values = [np.asarray(stored[name][row : row + 1], object).tolist()[0] for name in names]
+    said = " and ".join(f"{v!r} in {name}" for v, name in zip(values, names, strict=True))
+    raise InterlaceError(f"{row_name(table.index, row, table.title)} has {said}, {why}")
 
 
 def _fixed(encoding: Encoding, table: Table, offset: ArrayLike | None) -> tuple[Floats, Floats]:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from interlace.design import frame, keys
-from interlace.design.complete import CompleteRows
+from interlace.design.complete import CompleteRows, complete_rows, spread
 from interlace.design.encode import Floats
+from interlace.design.frame import Table
 from interlace.design.groups import Grouping, group_rows, recode_rows
+from interlace.design.newdata import refuse_values
 from interlace.errors import InterlaceError
 
 VARIANCES = ("varident", "varpower", "varexp")
@@ -66,24 +68,26 @@ def scales_of(term: VarianceTerm | None, rows: CompleteRows) -> Scales:
     return _covariate(term, rows)
 
 
-def sparse_scales_of(
-    term: VarianceTerm, rows: CompleteRows
-) -> tuple[csr_matrix, tuple[tuple[str, bool], ...], Floats]:
-    """Rows, ratios and units of :func:`scales_of`, without the zeros of many strata."""
-    if term.kind == "varident":
-        group, codes = _codes(term, rows)
-        others = np.flatnonzero(codes)
-        shape = (rows.n, len(group.cells) - 1)
-        found = csr_matrix((np.ones(len(others)), (others, codes[others] - 1)), shape)
-        return found, _ratios(group), np.ones(shape[1])
-    dense = _covariate(term, rows)
-    return csr_matrix(dense.rows), dense.ratios, dense.units
+def sparse_scales_of(term: VarianceTerm, rows: CompleteRows) -> tuple[csr_matrix, Scales]:
+    """The rows of :func:`scales_of` without the zeros of many strata, and all else of it."""
+    if term.kind != "varident":
+        dense = _covariate(term, rows)
+        return csr_matrix(dense.rows), dense
+    group, codes = _codes(term, rows)
+    q = len(group.cells) - 1
+    return one_hot(codes, q), Scales(np.zeros((0, q)), _ratios(group), np.ones(q), group)
+
+
+def one_hot(codes: NDArray[np.integer], q: int) -> csr_matrix:
+    """Rows ``(n, q)`` of strata, the first of which is at zero."""
+    others = np.flatnonzero(codes)
+    return csr_matrix((np.ones(len(others)), (others, codes[others] - 1)), (len(codes), q))
 
 
 def _strata(term: VarianceTerm, rows: CompleteRows) -> Scales:
     group, codes = _codes(term, rows)
-    one_hot = (codes[:, None] == np.arange(1, len(group.cells))).astype(np.float64)
-    return Scales(one_hot, _ratios(group), np.ones(one_hot.shape[1]), group)
+    rows_of = one_hot(codes, len(group.cells) - 1).toarray()
+    return Scales(rows_of, _ratios(group), np.ones(rows_of.shape[1]), group)
 
 
 def _ratios(group: Grouping) -> tuple[tuple[str, bool], ...]:
@@ -122,17 +126,28 @@ def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:
     return Scales((values / unit)[:, None], ((label, False),), np.array([unit]))
 
 
-def new_scales(
-    term: VarianceTerm, rows: CompleteRows, strata: Grouping | None, units: Floats
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Scales of other rows, ``(m, q)``, and where a stratum is not one of the fit."""
+def new_logs(
+    term: VarianceTerm, table: Table, strata: Grouping | None, units: Floats, eta: Floats
+) -> Floats:
+    """Log standard deviations of the rows of a table, ``(m,)``; NaN where a value is missing.
+
+    Raises
+    ------
+    InterlaceError
+        A stratum is not one of the fit, or a power is asked for at zero; the message names the row.
+    """
+    stored = frame.pick(table, term.columns)
+    rows = complete_rows(stored, table)
     if strata is not None:
-        codes = recode_rows(strata, rows.columns)
-        one_hot = codes[:, None] == np.arange(1, len(strata.cells))
-        return one_hot.astype(np.float64), codes < 0
-    (name,) = term.columns
-    values = frame.numeric(rows.columns[name], f"the column '{name}' of {term}")
-    nowhere = values == 0.0 if term.kind == "varpower" else np.zeros(rows.n, dtype=bool)
-    if term.kind == "varpower":
-        values = np.log(np.abs(np.where(nowhere, 1.0, values)))
-    return (values / units[0])[:, None], nowhere
+        codes = recode_rows(strata, rows.columns, quiet=True)
+        logs, unknown = np.append(0.0, eta)[np.maximum(codes, 0)], codes < 0
+    else:
+        (name,) = term.columns
+        values = frame.numeric(rows.columns[name], f"the column '{name}' of {term}")
+        unknown = values == 0.0 if term.kind == "varpower" else np.zeros(rows.n, dtype=bool)
+        if term.kind == "varpower":
+            values = np.log(np.abs(np.where(unknown, 1.0, values)))
+        logs = values / units[0] * eta[0]
+    wrong = spread(unknown[:, None].astype(np.float64), rows)[:, 0] == 1.0
+    refuse_values(table, wrong, term.columns, f"of which {term} knows no standard deviation")
+    return spread(logs[:, None], rows)[:, 0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from interlace.estimation.basins import across, elsewhere, identity, suspect
 from interlace.estimation.certificate import Convergence, certificate
+from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.moments import moment_start
 from interlace.estimation.optimize import Minimum, minimize
@@ -88,6 +89,11 @@ class ScaledEstimate:
         return self.weighted.covariances
 
     @property
+    def user_templates(self) -> list[Floats]:
+        """Templates in the user's units, zeros exact."""
+        return list(self.weighted.user_templates)
+
+    @property
     def theta(self) -> Floats:
         """Relative covariance parameters: over the residual standard deviation at ``eta = 0``."""
         return self.weighted.theta
@@ -117,15 +123,25 @@ class ScaledEstimate:
         """Whether a variance, or a combination of random effects, is zero."""
         return self.weighted.is_singular
 
+    def templates_in(self, base: Criterion) -> list[Floats]:
+        """The templates in the basis of another criterion."""
+        return base.working(self.user_templates)
+
     @cached_property
     def root_weights(self) -> Floats:
         """Over ``sigma``, what makes the variance of every row 1: ``(n,)``."""
         return np.sqrt(self.evaluation.W)
 
 
-def estimate_scaled(criterion: ScaledCriterion, *, watch: Watch | None = None) -> ScaledEstimate:
-    """Minimise from moments, with equal variances.
+def estimate_scaled(
+    criterion: ScaledCriterion,
+    *,
+    near: ScaledEstimate | None = None,
+    watch: Watch | None = None,
+) -> ScaledEstimate:
+    """Minimise from moments, with equal variances, or from another estimate of the same terms.
 
+    A variance of zero is no start, because zero is stationary: moments are taken in its place.
     Where a variance of random effects is zero or near it, and where correlations are parameters of
     their own, the criterion is searched again from elsewhere, and the lowest minimum is taken.
 
@@ -137,6 +153,8 @@ def estimate_scaled(criterion: ScaledCriterion, *, watch: Watch | None = None) -
     base, q = criterion.base, criterion.scales.shape[1]
     with threads_for(base.rows_at_once):
         start = np.append(base.pack(moment_start(base)), np.zeros(q))
+        if near is not None and not near.is_singular:
+            start = np.append(base.pack(near.templates_in(base)), near.eta)
         best = minimize(criterion, start, watch=watch, doubt=ScaledEvaluation.doubt)
         n, starts = best.n_evaluations, 1
         for x in _again(criterion, best):

@@ -8,10 +8,9 @@ from interlace.errors import ConvergenceWarning, warn
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate, estimate_theta
 from interlace.glmm.estimate import maximised
-from interlace.inference.compare_structured import structured_ml
+from interlace.inference.compare_structured import WITH_RESIDUAL, structured_ml
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.structured import FittedStructuredModel
 from interlace.sums.terms import Floats
 
 
@@ -20,7 +19,7 @@ def ml_estimate(result: Labelled[Any]) -> Any:
     if result.method == "ML":
         return result.estimate
     estimate = result.estimate
-    if isinstance(result, FittedStructuredModel):
+    if isinstance(result, WITH_RESIDUAL):
         return structured_ml(result)
     if isinstance(result, FittedGeneralModel):
         return maximised(estimate)

@@ -19,10 +19,9 @@ from interlace.estimation.estimate import Estimate, difference_error
 from interlace.estimation.likelihood import n_parameters
 from interlace.inference.by_likelihood import ml_estimate
 from interlace.inference.compare_general import bounds, same_family, same_likelihood
-from interlace.inference.compare_structured import not_inside, residual_of
+from interlace.inference.compare_structured import WITH_RESIDUAL, not_inside, residual_of
 from interlace.model.fitted import FittedModel, Labelled, require_linear
 from interlace.model.generalised import FittedGeneralModel
-from interlace.model.structured import FittedStructuredModel
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -169,7 +168,7 @@ def anova_models(
     labels = model_names(held, names, general=True)
     if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _anova_general(general, labels, refit)
-    if any(isinstance(m, FittedStructuredModel) for m in held):
+    if any(isinstance(m, WITH_RESIDUAL) for m in held):
         return _anova_structured(held, labels, refit)
     results = [m for m in held if isinstance(m, FittedModel)]
     estimates, notes = comparable(results, refit=refit is not False)
@@ -343,7 +342,7 @@ def model_names(
             "are not of one kind: compare models of one family"
         )
     for i, result in enumerate(results, start=1):
-        if general and isinstance(result, FittedGeneralModel | FittedStructuredModel):
+        if general and isinstance(result, (FittedGeneralModel, *WITH_RESIDUAL)):
             continue
         require_linear(result, "a table of several models")
         if not isinstance(result, FittedModel):

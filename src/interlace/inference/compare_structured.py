@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from interlace.design.variances import VarianceTerm
 from interlace.errors import ConvergenceWarning, warn
 from interlace.model.fitted import Labelled
 from interlace.model.optimum import AnyEstimate
+from interlace.model.scaled import FittedScaledModel
+from interlace.model.scaled_rows import scaled_ml
 from interlace.model.structured import FittedStructuredModel
 from interlace.model.subjects import ml_estimate
 
@@ -31,8 +34,14 @@ _INSIDE = {
 }
 
 
-def structured_ml(result: FittedStructuredModel) -> AnyEstimate:
+# Models with ``residual=``.
+WITH_RESIDUAL = (FittedStructuredModel, FittedScaledModel)
+
+
+def structured_ml(result: FittedStructuredModel | FittedScaledModel) -> AnyEstimate:
     """The maximum-likelihood estimate, with a warning if the search did not end."""
+    if isinstance(result, FittedScaledModel):
+        return scaled_ml(result)
     estimate = ml_estimate(result)
     if not estimate.convergence.converged:
         warn(
@@ -45,8 +54,7 @@ def structured_ml(result: FittedStructuredModel) -> AnyEstimate:
 
 def residual_of(result: Labelled[Any]) -> str:
     """The residual structure in words."""
-    structured = isinstance(result, FittedStructuredModel)
-    return str(result.residual) if structured else "independent"  # type: ignore[attr-defined]
+    return str(result.residual) if isinstance(result, WITH_RESIDUAL) else "independent"
 
 
 def not_inside(results: Sequence[Labelled[Any]], table: pd.DataFrame) -> Iterator[str]:
@@ -63,25 +71,25 @@ def not_inside(results: Sequence[Labelled[Any]], table: pd.DataFrame) -> Iterato
 
 def is_inside(less: Labelled[Any], more: Labelled[Any]) -> bool:
     """Whether one residual structure is known to be a special case of another."""
-    if not isinstance(less, FittedStructuredModel):
+    if not isinstance(less, WITH_RESIDUAL):
         plain = not less.estimate.A.terms or _same_subject(less, more)
-        return plain or not isinstance(more, FittedStructuredModel)
-    if not isinstance(more, FittedStructuredModel):
+        return plain or not isinstance(more, WITH_RESIDUAL)
+    if not isinstance(more, WITH_RESIDUAL):
         return False
     one, other = less.residual, more.residual
     assert one is not None and other is not None
     structures = one.structure == other.structure or one.structure in _INSIDE[other.structure]
     by = one.by is None or one.by == other.by
-    scaled = one.variance is None or one.variance == other.variance
-    if one.structure == "id" and one.variance is None:
-        return by
+    scaled = one.variance is None or _coarser(one.variance, other.variance)
+    if one.structure == "id":
+        return by and scaled
     place = one.visit in (None, other.visit) and set(one.subject) <= set(other.subject)
     return structures and by and scaled and place
 
 
 def _same_subject(less: Labelled[Any], more: Labelled[Any]) -> bool:
     """Whether a model without ``residual=`` has no random terms that the other one lacks."""
-    if not isinstance(more, FittedStructuredModel):
+    if not isinstance(more, WITH_RESIDUAL):
         return True
     kept = {(t.group, t.columns) for t in more.estimate.A.terms}
     return all((t.group, t.columns) in kept for t in less.estimate.A.terms) or _intercept(
@@ -89,7 +97,15 @@ def _same_subject(less: Labelled[Any], more: Labelled[Any]) -> bool:
     )
 
 
-def _intercept(less: Labelled[Any], more: FittedStructuredModel) -> bool:
+def _coarser(one: VarianceTerm, other: VarianceTerm | None) -> bool:
+    """Whether a variance function is another one, or strata are unions of its strata."""
+    if other is None or one.kind != other.kind:
+        return False
+    strata = one.kind == "varident" and set(one.columns) <= set(other.columns)
+    return strata or one == other
+
+
+def _intercept(less: Labelled[Any], more: FittedStructuredModel | FittedScaledModel) -> bool:
     """A random intercept of the subjects is part of structures with one correlation for all."""
     terms, term = less.estimate.A.terms, more.residual
     assert term is not None

@@ -36,7 +36,7 @@ _NEAR_TWO = 1e-2
 # Information on a variance, relative to that of data without any other effect, that counts as 0.
 _ROUNDING = 1e-20
 # Eigenvalues of the information, scaled to a unit diagonal, that count as zero.
-_FLAT = 1e-12
+FLAT = 1e-12
 
 # Begins the message for fits of the iterative solver.
 _DF, _INSTEAD = "ddf='kenward-roger' needs", ", or use ddf='normal'"
@@ -85,11 +85,7 @@ class KenwardRoger:
         rows = working_contrasts(self.estimate, L)
         v = self._C @ rows.T
         variances = np.einsum("cp,pc->c", rows, v)
-        changes = [
-            np.einsum("rab,cab->rc", E, products)
-            for E, products in zip(self._directions, level_products(self._images, v), strict=True)
-        ]
-        relative = np.concatenate([*changes, variances[None]]) / variances
+        relative = np.concatenate([self._changes(v), variances[None]]) / variances
         return np.asarray(2.0 / np.einsum("rc,rs,sc->c", relative, self._W, relative))
 
     def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
@@ -117,6 +113,19 @@ class KenwardRoger:
         """``Z_j' Omega^-1 X`` in the working basis, ``(l, k, p)`` per term."""
         return fixed_images(self.estimate.evaluation.dense(_DF, _INSTEAD))
 
+    def _changes(self, v: Floats) -> Floats:
+        """``v_c' X' Omega^-1 G_r Omega^-1 X v_c`` for the columns of ``v`` (p, c), ``(r, c)``."""
+        parts = zip(self._directions, level_products(self._images, v), strict=True)
+        return np.concatenate([np.einsum("rab,cab->rc", E, products) for E, products in parts])
+
+    def _pairs(self, v: Floats) -> Floats:
+        """The same between all columns, ``(r, c, c)``."""
+        changes = [
+            np.einsum("lac,rab,lbd->rcd", B @ v, E, B @ v, optimize=True)
+            for E, B in zip(self._directions, self._images, strict=True)
+        ]
+        return np.concatenate(changes)
+
     @cached_property
     def _W(self) -> Floats:
         """Covariance of the variance parameters over ``sigma^4``; ``Omega`` comes last."""
@@ -127,7 +136,7 @@ class KenwardRoger:
         information[:size, :size] = second
         information[size, :size] = information[:size, size] = first
         information[size, size] = estimate.A.n - estimate.A.p
-        return 2.0 * unit_inverse(information, floor=self._floor, flat=_FLAT)
+        return 2.0 * unit_inverse(information, floor=self._floor, flat=FLAT)
 
     @property
     def _floor(self) -> Floats:
@@ -158,12 +167,7 @@ class KenwardRoger:
         rows = working_contrasts(self.estimate, L)
         root = np.linalg.cholesky(rows @ self._C @ rows.T)
         v = np.linalg.solve(root, rows @ self._C).T
-        q = len(L)
-        changes = [
-            np.einsum("lac,rab,lbd->rcd", B @ v, E, B @ v, optimize=True)
-            for E, B in zip(self._directions, self._images, strict=True)
-        ]
-        H = np.concatenate([*changes, np.eye(q)[None]])
+        H = np.concatenate([self._pairs(v), np.eye(len(L))[None]])
         traces = np.einsum("rcc->r", H)
         A1 = traces @ self._W @ traces
         A2 = np.einsum("rs,rcd,scd->", self._W, H, H)

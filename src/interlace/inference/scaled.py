@@ -11,17 +11,16 @@ from functools import cached_property
 
 import numpy as np
 
-from interlace.errors import InterlaceError, choose
 from interlace.estimation.scaled import ScaledEvaluation
 from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.inference.information import unit_inverse
 from interlace.inference.satterthwaite import Satterthwaite, joint_df
+from interlace.inference.scaled_kenward_roger import ScaledKenwardRoger, explained
 from interlace.inference.sensitivity import working_contrasts
 from interlace.inference.wald import FTest, Normal, Reference, wald_f
 from interlace.machine.threads import threads_for
-from interlace.model.fitted import DDF
+from interlace.model.scaled import FittedScaledModel, refuse_ddf
 from interlace.solver.blocks import solved
-from interlace.solver.rows import fixed_on_random
 from interlace.sums.terms import Floats, pull_theta, split_theta
 
 # Distance of the differences, in units of the distance over which the gradient bends; diagonal
@@ -102,11 +101,7 @@ class ScaledSatterthwaite:
         Its squares are what a relative change of the variance of a row takes from ``X' V^-1 X``.
         """
         at = self.estimate.evaluation
-        working = at.criterion.working
-        left = working.X.copy()
-        for Z, b in zip(at.criterion.random, fixed_on_random(at.factor), strict=True):
-            left -= Z.T @ b.reshape(-1, b.shape[2])
-        return np.asarray(np.sqrt(at.W)[:, None] * left)
+        return np.asarray(np.sqrt(at.W)[:, None] * explained(at))
 
     def df(self, L: Floats) -> Floats:
         """Degrees of freedom of the rows of ``L`` (c, p), ``(c,)``."""
@@ -129,20 +124,17 @@ class ScaledSatterthwaite:
         return FTest(wald_f(self.estimate.beta, V, L, value), len(L), ddf)
 
 
-def reference(estimate: ScaledEstimate, ddf: str) -> Reference:
+def reference(model: FittedScaledModel, ddf: str) -> Reference:
     """What the fixed effects are compared with.
 
     Raises
     ------
     InterlaceError
-        An unknown name, or one that these models do not have.
+        An unknown name, or one that these models do not have; Kenward-Roger after ML.
     """
-    choose("ddf", ddf, (*DDF, "kenward-roger-linear", "between-within", "residual"), one_of=True)
+    refuse_ddf(model.variance, ddf)
     if ddf == "normal":
-        return Normal(estimate)
+        return Normal(model.estimate)
     if ddf == "satterthwaite":
-        return ScaledSatterthwaite(estimate)
-    raise InterlaceError(
-        f"ddf={ddf!r} is not built for variance functions beside random effects of several "
-        "factors: take ddf='satterthwaite' or 'normal'"
-    )
+        return ScaledSatterthwaite(model.estimate)
+    return ScaledKenwardRoger(model.estimate.weighted, model.estimate)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from interlace import inference
-from interlace.choices import Ddf
-from interlace.errors import InterlaceError
+from interlace.choices import Ddf, IntervalMethod, RobustKind
+from interlace.errors import InterlaceError, choose
+from interlace.estimation.parameters import selected
 from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.inference.robust.clusters import Cluster
 from interlace.inference.tested import Coefficients
@@ -27,20 +28,11 @@ class TestedScaledModel(Coefficients[ScaledEstimate], FittedScaledModel):
 
     def _named(self, ddf: str) -> Reference:
         """The reference of a name."""
-        return inference.scaled.reference(self.estimate, ddf)
+        return inference.scaled.reference(self, ddf)
 
     def _robust(self, kind: str, cluster: Cluster, ddf: Ddf | None) -> Reference:
-        """No robust covariance is built for these models.
-
-        Raises
-        ------
-        InterlaceError
-            Always.
-        """
-        raise InterlaceError(
-            "robust= is not built for variance functions beside random effects of several factors: "
-            "leave it out"
-        )
+        """A cluster-robust reference: that of the model with the weights found."""
+        return inference.robust.reference.robust_reference(self.weighted, kind, cluster, ddf)
 
     @property
     def fe_conf_int(self) -> pd.DataFrame:
@@ -50,46 +42,59 @@ class TestedScaledModel(Coefficients[ScaledEstimate], FittedScaledModel):
     def conf_int(
         self,
         level: float | None = None,
-        method: str = "wald",
+        method: IntervalMethod = "wald",
         parm: str | Sequence[str] | None = None,
         *,
         alpha: float | None = None,
         ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
+        cluster: Cluster = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
     ) -> pd.DataFrame:
-        """Wald intervals of the coefficients.
+        """Confidence intervals.
 
         Parameters
         ----------
         level
             Coverage, 0.95 by default.
         method
-            ``"wald"``.
+            ``"wald"``: of the fixed effects, from :meth:`coef_table`.  ``"profile"``: of these, of
+            standard deviations and correlations of random effects, and of the residual parameters,
+            where the profile likelihood falls by a chi-squared quantile.  ``"bootstrap"``:
+            percentiles of a parametric bootstrap, of the same parameters.
         parm
-            Names of the coefficients wanted; all by default.
+            Names of the parameters wanted; all by default.
         alpha
             ``1 - level``, as statsmodels calls it.
-        ddf
-            As in :meth:`coef_table`.
+        ddf, robust, cluster
+            For ``"wald"``, as in :meth:`coef_table`.
+        n_bootstrap, seed
+            For ``"bootstrap"``.
 
         Returns
         -------
         DataFrame
-            By coefficient; the columns are the two tail probabilities.
+            By parameter; the columns are the two tail probabilities.
 
         Raises
         ------
         InterlaceError
-            A level outside (0, 1), an unknown method or coefficient.
+            A level outside (0, 1), an unknown method or parameter; with ``"profile"`` a standard
+            deviation that is estimated as zero.
         """
         coverage = coverage_of(level, alpha)
-        if method != "wald":
-            raise InterlaceError(
-                f"method must be 'wald', not {method!r}: profiles and the bootstrap are not built "
-                "for variance functions beside random effects of several factors"
-            )
-        return inference.intervals.wald_intervals(
-            self.estimate, self._reference(ddf), coverage, parm
-        )
+        method = choose("method", method, inference.intervals.METHODS, one_of=True)
+        if robust is not None and method != "wald":
+            raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
+        if method == "profile":
+            return inference.profiles.scaled.profile_limits_scaled(self, parm=parm, level=coverage)
+        if method == "bootstrap":
+            found = inference.bootstrap.scaled.bootstrap_scaled(self, n_bootstrap, seed=seed)
+            limits = found.conf_int(coverage)
+            return limits.loc[list(selected(list(limits.index), parm, self.estimate.A.p))]
+        reference = self._reference(ddf, robust, cluster)
+        return inference.intervals.wald_intervals(self.estimate, reference, coverage, parm)
 
     def anova(self, type: int | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
         """F test of every fixed term.

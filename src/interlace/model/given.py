@@ -20,10 +20,9 @@ from interlace.covariance.structures import OF_TIMES, Scaled
 from interlace.design import frame
 from interlace.design.complete import complete_rows, spread
 from interlace.design.groups import recode_rows
-from interlace.design.labels import row_name
-from interlace.design.newdata import NewRows, replay
+from interlace.design.newdata import NewRows, refuse_values, replay
 from interlace.design.recipe import require_rows
-from interlace.design.variances import new_scales
+from interlace.design.variances import new_logs
 from interlace.design.visits import points_of
 from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level
@@ -245,7 +244,7 @@ class _New:
         noise, effects = own.copy(), np.zeros((m, P.V))
         stack, x = self.model.estimate.criterion.stack, self.model.estimate.x
         if isinstance(stack, Joined):
-            d = np.exp(self._scales() @ stack.parts(x)[1])
+            d = np.exp(self._logs(stack.parts(x)[1]))
             there = np.exp(stack.scales @ stack.parts(x)[1])[groups]
             own, total = own * d**2, total * d[:, None] * there
             noise = own.copy()
@@ -284,19 +283,14 @@ class _New:
         self._refuse(found < 0, term.by, "which has no covariance in the fit")
         return found
 
-    def _scales(self) -> Floats:
-        """Logs of standard deviations as linear functions, ``(m, q)``."""
+    def _logs(self, eta: Floats) -> Floats:
+        """Logs of standard deviations by the variance function, ``(m,)``."""
         term = self.model.residual
         if term is None or term.variance is None:
-            return np.zeros((self.table.n, 0))
+            return np.zeros(self.table.n)
         stack, grid = self.model.estimate.criterion.stack, self.model.grid
         assert isinstance(stack, Joined) and grid is not None
-        columns = term.variance.columns
-        rows = complete_rows(self._picked(columns), self.table)
-        scaled, unknown = new_scales(term.variance, rows, grid.strata, stack.units)
-        wrong = spread(unknown[:, None].astype(np.float64), rows)[:, 0] == 1.0
-        self._refuse(wrong, columns[0], f"of which {term.variance} knows no standard deviation")
-        return spread(scaled, rows)
+        return new_logs(term.variance, self.table, grid.strata, stack.units, eta)
 
     def _residuals(self, subjects: Codes, groups: Codes) -> tuple[Floats, Floats, Codes]:
         """Variances (m,) and covariances (m, V) of residuals at scale 1, and the rows' visits."""
@@ -343,8 +337,4 @@ class _New:
 
     def _refuse(self, wrong: np.ndarray, column: str, why: str) -> None:
         """Refuse rows whose value says nothing."""
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            name = row_name(self.table.index, row, "the new data")
-            value = np.asarray(self._picked([column])[column][row : row + 1], object).tolist()[0]
-            raise InterlaceError(f"{name} has {value!r} in {column}, {why}")
+        refuse_values(self.table, wrong, [column], why)

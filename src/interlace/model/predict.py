@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +40,7 @@ def predict(
     interval: str | None = None,
     level: float = 0.95,
     reference: Reference | None = None,
+    precisions: Callable[[object], Floats] | None = None,
 ) -> Floats | pd.DataFrame:
     """Expected response, with or without the random effects, and how well it is known.
 
@@ -69,6 +70,9 @@ def predict(
         Covariance of the fixed effects, and degrees of freedom, used where no random effect is
         included (Satterthwaite, Kenward-Roger); ``None`` for ``estimate.vcov`` and the normal
         distribution.
+    precisions
+        Where residual variances are a function of columns: what the weights of new rows are
+        multiplied by, ``(m,)``.
 
     Returns
     -------
@@ -152,6 +156,9 @@ def predict(
             refuse=new_levels == "raise",
             weighted=new_observation,
         )
+        if new_observation and precisions is not None:
+            own, prior = precisions(newdata), rows.weights
+            rows = replace(rows, weights=own if prior is None else own * prior)
     center = center_of(rows, encoding.fixed.names, estimate)
     if not se and interval is None:
         return center

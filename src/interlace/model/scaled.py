@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,22 +17,31 @@ from interlace.design.design import (
     refuse_unidentifiable,
 )
 from interlace.design.formula import MixedFormula, parse
+from interlace.design.groups import Grouping
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
 from interlace.design.repeated import ResidualTerm, parse_residual
-from interlace.design.variances import sparse_scales_of
+from interlace.design.variances import VarianceTerm, sparse_scales_of
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
     SingularFitWarning,
+    choose,
     warn,
 )
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.scaled import ScaledCriterion
 from interlace.estimation.scaled_estimate import ScaledEstimate, estimate_scaled
 from interlace.machine.progress import watcher
-from interlace.model.fitted import Labelled, Options, as_kept, read_only
+from interlace.model.fitted import (
+    STRUCTURED_DDF,
+    FittedModel,
+    Labelled,
+    Options,
+    as_kept,
+    read_only,
+)
 from interlace.model.predict import fitted
 from interlace.model.structured import check_structured, in_memory
 from interlace.model.updating import updated_options
@@ -48,12 +57,14 @@ class FittedScaledModel(Labelled[ScaledEstimate]):
     """Estimates of a mixed model with a variance function under their public names.
 
     ``residual`` is the function as it was read; ``ratios`` and ``units`` say how its numbers are
-    reported, see :class:`interlace.design.variances.Scales`.
+    reported, ``strata`` tells those of other rows: see
+    :class:`interlace.design.variances.Scales`.
     """
 
     residual: ResidualTerm | None = None
     ratios: tuple[tuple[str, bool], ...] = ()
     units: tuple[float, ...] = ()
+    strata: Grouping | None = None
 
     @property
     def scale(self) -> float:
@@ -70,14 +81,31 @@ class FittedScaledModel(Labelled[ScaledEstimate]):
         )
 
     @cached_property
+    def weighted(self) -> FittedModel:
+        """The linear model with the variances of the rows taken as known: as weights."""
+        design = require_rows(self.design, "the rows of a model with residual=")
+        design = replace(design, weights=self.estimate.evaluation.W)
+        return FittedModel(self.formula, design, self.estimate.weighted, self.options, self.held)
+
+    def _read_beside(self) -> dict[str, str]:
+        """Columns of the variance function."""
+        return {f"residual {i}": name for i, name in enumerate(self.variance.columns)}
+
+    @property
+    def variance(self) -> VarianceTerm:
+        """The variance function."""
+        assert self.residual is not None and self.residual.variance is not None
+        return self.residual.variance
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Of the residual parameters: ``sd``, and those of the function."""
+        return ["sd", *(name for name, _ in self.ratios)]
+
+    @cached_property
     def residual_values(self) -> dict[str, float]:
         """The residual standard deviation where the function is 1, and its parameters, by name."""
-        values = zip(self.ratios, self.units, self.estimate.eta.tolist(), strict=True)
-        found = {
-            name: float(np.exp(eta)) if is_ratio else eta / unit
-            for (name, is_ratio), unit, eta in values
-        }
-        return {"sd": self.estimate.sigma, **found}
+        return values_of(self.estimate, self.ratios, self.units)
 
     @cached_property
     def fittedvalues(self) -> NDArray[np.float64]:
@@ -95,10 +123,26 @@ class FittedScaledModel(Labelled[ScaledEstimate]):
         """Residual standard deviation of every row used, ``(nobs,)``."""
         return read_only(self.estimate.sigma / self.estimate.root_weights)
 
+    @property
+    def pearson_resid(self) -> NDArray[np.float64]:
+        """The same as :attr:`normalized_resid`: these residuals are not correlated."""
+        return self.normalized_resid
+
     @cached_property
     def normalized_resid(self) -> NDArray[np.float64]:
         """:attr:`resid` over :attr:`residual_sd`, ``(nobs,)``: nlme's normalized residuals."""
         return read_only(self.resid / self.residual_sd)
+
+
+def values_of(
+    estimate: ScaledEstimate, ratios: Sequence[tuple[str, bool]], units: Sequence[float]
+) -> dict[str, float]:
+    """The residual standard deviation where the function is 1, and its parameters, by name."""
+    found = {
+        name: float(np.exp(eta)) if is_ratio else eta / unit
+        for (name, is_ratio), unit, eta in zip(ratios, units, estimate.eta.tolist(), strict=True)
+    }
+    return {"sd": estimate.sigma, **found}
 
 
 # ------------------------------------------------------------------ fitting
@@ -125,10 +169,10 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
     """Fit a mixed model with a variance function; see :func:`interlace.fit`."""
     options, data = as_kept(options), kept_frame(data)
     check_structured(options)
-    _refuse_ddf(options)
     term, spec = variance_alone(options), _spec(options)
     assert term is not None
     assert term.variance is not None
+    refuse_ddf(term.variance, options.ddf)
     data = in_memory(options, data, spec, [term])
     beside = {f"residual {i}": name for i, name in enumerate(term.columns)}
     extra = {"weights": options.weights, "offset": options.offset, **beside}
@@ -136,7 +180,7 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
     refuse_constant(design.response, f"the response '{spec.response}'")
     refuse_unidentifiable(design.terms, len(design.y))
     refuse_saturated(design.X)
-    scales, ratios, units = sparse_scales_of(term.variance, rows)
+    scales, told = sparse_scales_of(term.variance, rows)
     criterion = scaled_criterion(design, scales, reml=options.method == "REML")
     with watcher(options.progress) as watch:
         try:
@@ -147,9 +191,11 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
                 "(a grouping factor, or several together, may tell every row apart): leave out a "
                 "term"
             ) from error
-    _warn(estimate, term)
-    found = tuple(units.tolist())
-    return FittedScaledModel(spec, design, estimate, options, data, term, ratios, found)
+    warn_of_scaled(estimate, term)
+    units = tuple(told.units.tolist())
+    return FittedScaledModel(
+        spec, design, estimate, options, data, term, told.ratios, units, told.strata
+    )
 
 
 def scaled_criterion(rows: Rows, scales: csr_matrix, *, reml: bool) -> ScaledCriterion:
@@ -162,15 +208,29 @@ def scaled_criterion(rows: Rows, scales: csr_matrix, *, reml: bool) -> ScaledCri
     return ScaledCriterion(Criterion(A, reml, base.equations), fixed_rows(rows, A), scales, prior)
 
 
-def _refuse_ddf(options: Options) -> None:
-    if options.ddf not in ("normal", "satterthwaite"):
+def refuse_ddf(variance: VarianceTerm, ddf: str) -> None:
+    """Refuse tests that a model with a variance function does not have.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown name, or one of these; the message says why.
+    """
+    choose("ddf", ddf, STRUCTURED_DDF, one_of=True)
+    if ddf in ("between-within", "residual"):
         raise InterlaceError(
-            f"ddf={options.ddf!r} is not built for variance functions beside random effects of "
-            "several factors: take ddf='satterthwaite' or 'normal'"
+            f"ddf={ddf!r} counts subjects, and rows within them: with random effects of several "
+            "factors there are none; take ddf='satterthwaite' or 'kenward-roger-linear'"
+        )
+    if ddf == "kenward-roger" and variance.kind != "varident":
+        raise InterlaceError(
+            f"ddf='kenward-roger' needs variances that are linear in their parameters, and "
+            f"{variance} is not: take ddf='kenward-roger-linear', which leaves second derivatives "
+            "out, or 'satterthwaite'"
         )
 
 
-def _warn(estimate: ScaledEstimate, term: ResidualTerm) -> None:
+def warn_of_scaled(estimate: ScaledEstimate, term: ResidualTerm) -> None:
     """Warn of columns left out, of a search that did not end, and of zero variances."""
     if estimate.A.dropped:
         what = f"the fixed effects are rank deficient; dropped: {', '.join(estimate.A.dropped)}"

@@ -36,8 +36,10 @@ from interlace.model.generalised import (
     problem_at,
 )
 from interlace.model.outcomes import Outcome
+from interlace.model.scaled import FittedScaledModel
 from interlace.model.stored_options import certificate_in, certificate_out, options_in, options_out
 from interlace.model.stored_rows import codes_in, codes_out, design_in, design_out, floats
+from interlace.model.stored_scaled import scaled_in, scaled_out
 from interlace.model.structured import (
     FittedStructuredModel,
     check_structured,
@@ -56,7 +58,7 @@ from interlace.sources.labels import Packed, unpacked
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Visits
 
-Model = FittedModel | FittedGeneralModel | FittedStructuredModel
+Model = FittedModel | FittedGeneralModel | FittedStructuredModel | FittedScaledModel
 # What the criterion, computed again, may differ by, as a share of its size and the rows.
 _SAME = 1e-6
 
@@ -110,6 +112,8 @@ def _out(model: Model, packed: Packed, *, rows: bool) -> Header:
             _require_rows(rows, "a generalised model computes")
             return {"kind": "general", **common, **_general_out(model, packed)}
     _require_rows(rows, "a model with residual= computes")
+    if isinstance(model, FittedScaledModel):
+        return {"kind": "scaled", **common, **scaled_out(model, packed)}
     return {"kind": "structured", **common, **_structured_out(model, packed)}
 
 
@@ -334,4 +338,5 @@ _READERS: Mapping[str, Callable[[Header, Options, Mapping[str, Array]], Model]] 
     "linear": _linear_in,
     "general": _general_in,
     "structured": _structured_in,
+    "scaled": scaled_in,
 }

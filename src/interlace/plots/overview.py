@@ -8,6 +8,7 @@ import plotnine as p9
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import require_linear
+from interlace.model.scaled import FittedScaledModel
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.effects import caterpillar, effects_table, zero_variances
 from interlace.plots.quantiles import plot_qq
@@ -60,6 +61,14 @@ def plot_structured(result: FittedStructuredModel, *, level: float = 0.95) -> Fi
     require_rows(result.design, "plot")
     upper = plot_resid(result) | plot_qq(result, level=level)
     lower = plot_scale_location(result) | plot_autocorrelation(result, level=level)
+    return sized(upper / lower, 11.0, 8.4)
+
+
+def plot_scaled(result: FittedScaledModel, *, level: float = 0.95) -> Figure:
+    """The same of a model with a variance function: residuals over their standard deviations."""
+    require_rows(result.design, "plot")
+    upper = plot_resid(result) | plot_qq(result, level=level)
+    lower = plot_scale_location(result) | effects_panel(effects_table(result, level=level), level)
     return sized(upper / lower, 11.0, 8.4)
 
 

@@ -30,6 +30,7 @@ from interlace.model.fitted import FittedModel
 from interlace.model.generalised import DISPERSED, FittedGeneralModel
 from interlace.model.predict import center_of, fitted, predict
 from interlace.model.respond import predict_general
+from interlace.model.scaled import FittedScaledModel
 from interlace.model.structured import FittedStructuredModel
 from interlace.sums.sizes import Powers, in_units
 from interlace.sums.terms import Floats, ReTerm
@@ -376,7 +377,7 @@ def augment(result: Coefficients[Any], newdata: object = None) -> object:
     kept = require_rows(result.design, "augment").kept
     table, options = frame.open_table(result.data), result.options
     beside = [options.weights, options.offset, options.trials, options.exposure]
-    if isinstance(result, FittedStructuredModel) and result.residual is not None:
+    if isinstance(result, FittedStructuredModel | FittedScaledModel) and result.residual:
         beside += result.residual.columns
     context = require_rows(result.design, "augment").encoding.context
     read = set(columns_of(result.formula, table, context, beside=beside))
@@ -401,13 +402,13 @@ def _statistics(result: Coefficients[Any]) -> dict[str, Floats]:
     """What a model says of its rows."""
     if isinstance(result, FittedGeneralModel):
         return _of_general(result)
-    if isinstance(result, FittedStructuredModel):
+    if isinstance(result, FittedStructuredModel | FittedScaledModel):
         return _of_structured(result)
     assert isinstance(result, FittedModel)
     return _of_linear(result)
 
 
-def _of_structured(result: FittedStructuredModel) -> dict[str, Floats]:
+def _of_structured(result: FittedStructuredModel | FittedScaledModel) -> dict[str, Floats]:
     design = require_rows(result.design, "augment")
     return {
         ".fitted": result.fittedvalues,

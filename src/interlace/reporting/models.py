@@ -22,7 +22,7 @@ from interlace.inference.compare import (
     same_rows,
 )
 from interlace.inference.compare_general import same_likelihood
-from interlace.inference.compare_structured import residual_of
+from interlace.inference.compare_structured import WITH_RESIDUAL, residual_of
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
@@ -87,7 +87,7 @@ def compare(
     same_rows(held)
     if general := [m for m in held if isinstance(m, FittedGeneralModel)]:
         return _general(general, labels)
-    if any(isinstance(m, FittedStructuredModel) for m in held):
+    if any(isinstance(m, WITH_RESIDUAL) for m in held):
         return _structured(held, labels, caic)
     results = [m for m in held if isinstance(m, TestedModel)]
     alike = len({r.method for r in results}) == 1 and same_fixed_part(results)

@@ -6,14 +6,18 @@ from pathlib import Path
 
 from interlace.model.fitted import FittedModel, as_kind
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.scaled import FittedScaledModel
 from interlace.model.stored import load as load_model
-from interlace.results import general_responses, structured_responses
+from interlace.results import general_responses, scaled_responses, structured_responses
 from interlace.results.general import CrossedGLMMResult
 from interlace.results.result import CrossedLMEResult
+from interlace.results.scaled import ScaledLMEResult
 from interlace.results.structured import StructuredLMEResult
 
 
-def load(path: str | Path) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult:
+def load(
+    path: str | Path,
+) -> CrossedLMEResult | CrossedGLMMResult | StructuredLMEResult | ScaledLMEResult:
     """Read a result that its method ``save`` has written.
 
     A file cannot run anything.  It holds texts, numbers and arrays, all named, and nothing is
@@ -28,7 +32,7 @@ def load(path: str | Path) -> CrossedLMEResult | CrossedGLMMResult | StructuredL
 
     Returns
     -------
-    CrossedLMEResult, CrossedGLMMResult or StructuredLMEResult
+    CrossedLMEResult, CrossedGLMMResult, StructuredLMEResult or ScaledLMEResult
         The result without the data frame: ``update()`` asks for ``data=``.
 
     Raises
@@ -53,4 +57,6 @@ def load(path: str | Path) -> CrossedLMEResult | CrossedGLMMResult | StructuredL
         return as_kind(CrossedLMEResult, model)
     if isinstance(model, FittedGeneralModel):
         return general_responses.as_result(CrossedGLMMResult, model)
+    if isinstance(model, FittedScaledModel):
+        return scaled_responses.as_result(ScaledLMEResult, model)
     return structured_responses.as_result(StructuredLMEResult, model)

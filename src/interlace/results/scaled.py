@@ -4,29 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Any, Never
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from interlace import reporting
+from interlace import inference, reporting
 from interlace.choices import Ddf
+from interlace.design.recipe import require_rows
 from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.hints import missing_attribute
-from interlace.inference.scaled_tests import TestedScaledModel
 from interlace.model.fitted import Options
-from interlace.model.predict import expected, included
-from interlace.model.scaled import FittedScaledModel, fit_scaled, updated
+from interlace.model.scaled import fit_scaled
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
+from interlace.results.saved import Saved
+from interlace.results.scaled_responses import ScaledResponses, as_result
 
 if TYPE_CHECKING:
+    from interlace.plots.style import Figure
     from interlace.reporting.summary import Summary
+
+# Verbs of other linear models, and what to do here.
+_INSTEAD = {
+    "ranova": "fit the model without the random term, and compare with interlace.anova(m1, m2)",
+    "r2": "explained variance has no one definition where residual variances differ",
+    "icc": "it has no one value where residual variances differ: variance_components and "
+    "residual_sd have what its shares are made of",
+    "vcov_theta": "tidy('ran_pars') has the standard errors of random and residual parameters",
+    "singular_report": "is_singular says whether a variance of random effects is zero",
+    "caic": "aic and bic are of the marginal likelihood",
+    "step": "compare models with interlace.anova(m1, m2), by AIC with interlace.compare(m1, m2)",
+    "power": "simulate() draws responses and refit() fits them: count the rejections",
+    "check": "plot() and normalized_resid show how it fits",
+    "bootstrap_se": "bootstrap(statistic=...) draws from the model",
+    "deletions": "robust='CR3' in the tables leaves each cluster out",
+    "cross_validate": "update(data=...) fits a part of the data, and predict() the rest",
+    "marginal": "emmeans() and emtrends() have means, slopes and their tests",
+    "maketables": "interlace.table(result) makes tables for papers: to_latex(), to_html()",
+    "report": "summary() and tidy() have the numbers",
+}
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
+class ScaledLMEResult(Means[ScaledEstimate], ScaledResponses, Saved):
     """A fitted linear mixed model whose residual variances differ between rows.
 
     What :func:`interlace.fit` returns with ``residual="varident(strata)"``, ``"varpower(x)"`` or
@@ -60,71 +80,6 @@ class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
     {'sd': 0.532, 'ratio_True': 1.067}
     """
 
-    def predict(
-        self,
-        newdata: object = None,
-        include_re: bool | str | Iterable[str] = True,
-        *,
-        offset: ArrayLike | None = None,
-        se: bool = False,
-        interval: str | None = None,
-        level: float = 0.95,
-        ddf: Ddf | None = None,
-    ) -> NDArray[np.float64] | pd.DataFrame:
-        """Expected response, and with ``include_re=False`` how well it is known.
-
-        Parameters
-        ----------
-        newdata
-            A frame of ``m`` rows; ``None`` for the rows used in the fit.
-        include_re
-            Whether to add random effects: all, none, or those of the factors named.
-        offset
-            ``(m,)`` values, if the model was fitted with an array as offset.
-        se
-            Whether to give standard errors.
-        interval
-            ``"confidence"``, or ``None``.
-        level
-            Probability of the interval.
-        ddf
-            As in :meth:`coef_table`.
-
-        Returns
-        -------
-        ndarray or DataFrame
-            ``(m,)`` predictions; with ``se`` or ``interval`` a frame with ``prediction, se`` and,
-            for an interval, ``lower, upper``.
-        """
-        return expected(
-            self.design,
-            self.encoding,
-            self.estimate,
-            newdata,
-            included(self.estimate.A.terms, include_re),
-            offset=offset,
-            se=se,
-            interval=interval,
-            level=level,
-            reference=self._reference(ddf),
-        )
-
-    def update(
-        self, formula: str | None = None, *, data: object = None, **changes: object
-    ) -> ScaledLMEResult:
-        """Fit again with some options changed, such as ``residual=`` or ``method=``.
-
-        Parameters
-        ----------
-        formula
-            Another formula.
-        data
-            Another frame.
-        **changes
-            Arguments of :func:`interlace.fit`.
-        """
-        return as_result(fit_scaled(*updated(self, formula, data, changes)))
-
     def summary(self) -> Summary:
         """Tables of the fit; ``str()`` gives text, notebooks show HTML."""
         return reporting.summarize_scaled(self)
@@ -157,6 +112,47 @@ class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
             self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level
         )
 
+    def augment(self, newdata: object = None) -> Any:
+        """The data with predictions and residuals beside them, as broom does.
+
+        Parameters
+        ----------
+        newdata
+            New rows; ``None`` for the rows used.
+
+        Returns
+        -------
+        DataFrame
+            ``.fitted`` (random effects included), ``.fixed``, and for the rows used ``.resid``,
+            ``.pearson`` and ``.normalized`` (both :attr:`normalized_resid`, residuals over their
+            standard deviations) and the prior ``.weights``.
+        """
+        return reporting.augment(self, newdata)
+
+    def standardized(self, *, ddf: Ddf | None = None, level: float = 0.95) -> pd.DataFrame:
+        """Coefficients in standard deviations of the response and of the numeric columns.
+
+        As :meth:`interlace.CrossedLMEResult.standardized`.
+        """
+        design = require_rows(self.design, "standardized")
+        return inference.standardized.standardized_table(
+            self, design, self._reference(ddf), level=level
+        )
+
+    def plot(self, *, level: float = 0.95) -> Figure:
+        """Residuals, their normal quantiles, their spread, and the random effects.
+
+        Residuals of the quantiles and the spread are :attr:`normalized_resid`.
+
+        Parameters
+        ----------
+        level
+            Of the envelope of the quantiles and of the intervals of the random effects.
+        """
+        from interlace.plots.overview import plot_scaled
+
+        return plot_scaled(self, level=level)
+
     def glance(self) -> pd.DataFrame:
         """One row that describes the fit, with broom.mixed's columns."""
         return reporting.glance_structured(self)
@@ -164,11 +160,8 @@ class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
     def __getattr__(self, name: str) -> Never:
         """Say of a verb of other linear models that it is one."""
         if not name.startswith("_") and hasattr(CrossedLMEResult, name):
-            raise AttributeError(
-                f"{name!r} is not built for variance functions beside random effects of several "
-                "factors: dir(result) lists what there is; fit the model again with weights= one "
-                "over residual_sd**2 to ask it as if the variances were known"
-            )
+            why = _INSTEAD.get(name, "dir(result) lists what there is")
+            raise AttributeError(f"{name!r} is not there for models with residual=: {why}")
         raise missing_attribute(type(self).__name__, name, dir(type(self)))
 
     def __repr__(self) -> str:
@@ -178,20 +171,6 @@ class ScaledLMEResult(Means[ScaledEstimate], TestedScaledModel):
         )
 
 
-def as_result(model: FittedScaledModel) -> ScaledLMEResult:
-    """The same fit as an object that has all verbs."""
-    return ScaledLMEResult(
-        model.formula,
-        model.design,
-        model.estimate,
-        model.options,
-        model.held,
-        model.residual,
-        model.ratios,
-        model.units,
-    )
-
-
 def fit_result(options: Options, data: object) -> ScaledLMEResult:
     """Fit what the options say to data; see :func:`interlace.fit`."""
-    return as_result(fit_scaled(options, data))
+    return as_result(ScaledLMEResult, fit_scaled(options, data))

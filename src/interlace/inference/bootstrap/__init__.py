@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interlace.inference.bootstrap import resample as resample
+    from interlace.inference.bootstrap import scaled as scaled
     from interlace.inference.bootstrap import statistic as statistic
     from interlace.inference.bootstrap import structured as structured
 
 _CHAPTERS = (
     "resample",
+    "scaled",
     "statistic",
     "structured",
 )

@@ -188,6 +188,13 @@ class CoefficientPoint:
             for f, d in zip(self.evaluation.factor.effects, self._shift, strict=True)
         )
 
+    @cached_property
+    def beta(self) -> Floats:
+        """Fixed effects under the constraint."""
+        factor, size = self.evaluation.factor, self._direction[1]
+        moved = self.evaluation.dense(_PROFILES).vcov @ self.c
+        return np.asarray(factor.beta + self._excess / size * moved)
+
     @property
     def _rate(self) -> float:
         return self.evaluation.criterion.nu / self.r2

@@ -8,7 +8,7 @@ surface ``f(x) = psi``, by Newton steps in its tangent with the curvature of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -16,29 +16,18 @@ import numpy as np
 import pandas as pd
 
 from interlace.covariance.structures import entries_of
-from interlace.errors import InterlaceError
 from interlace.estimation.optimize import minimize
 from interlace.estimation.parameters import selected, variance_parameter_names
 from interlace.estimation.residual import StructuredEstimate
-from interlace.estimation.structured import StructuredCriterion, StructuredEvaluation
+from interlace.estimation.structured import StructuredEvaluation
 from interlace.inference.profiles.crossing import Crossings
 from interlace.inference.profiles.profile import Profile, Scale
+from interlace.inference.profiles.surface import GAIN, SCALES, crossings, kind_of
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.model.structured import FittedStructuredModel
 from interlace.model.subjects import ml_estimate
 from interlace.sums.terms import Floats
-
-# Gain at which an inner search ends, its steps, and halvings of one of these.
-_GAIN, _STEPS, _HALVINGS = 1e-9, 60, 30
-# Distance from the surface in units of psi, steps to it, and the longest of these.
-_ON, _TO, _FAR = 1e-12, 100, 0.25
-# The largest inverse hyperbolic tangent of a correlation tried.
-_INSIDE = 9.0
-# Steps after which the curvature of the surface is computed again.
-_AGAIN = 3
-# Step of differences; directions without curvature; a standard deviation that counts as zero.
-_STEP, _FLAT, _ZERO = 1e-5, 1e-9, 1e-5
 
 
 def profile_structured(
@@ -90,7 +79,7 @@ def _wanted(
         if i < A.p:
             yield _of_coefficient(estimate, i)
         else:
-            yield numbers.crossings(i - A.p, name)
+            yield crossings(numbers, i - A.p, name)
 
 
 # ------------------------------------------------------------------ fixed effects
@@ -149,7 +138,7 @@ def _of_coefficient(estimate: StructuredEstimate, j: int) -> Crossings:
         return Constrained(criterion, x, F[j, :-1], psi * scale + float(F[j, -1]))
 
     def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
-        found = minimize(partial(at, psi), near, gain_tolerance=_GAIN)
+        found = minimize(partial(at, psi), near, gain_tolerance=GAIN)
         return float(found.point.value), scale * found.point.rate, found.x
 
     se = float(np.sqrt(estimate.vcov[j, j]))
@@ -178,8 +167,8 @@ def covariance_table(model: FittedStructuredModel, level: float) -> pd.DataFrame
     rows = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, value, error in zip(names, values.tolist(), se.tolist(), strict=True):
-            kind = _kind(name)
-            to, rate = _SCALES[kind]
+            kind = kind_of(name)
+            to, rate = SCALES[kind]
             half = z * abs(rate(value)) * error
             ends = [float(Scale(kind)(to(value) + side * half)) for side in (-1.0, 1.0)]
             rows.append((value, error, *ends))
@@ -191,6 +180,31 @@ class Numbers:
     """Standard deviations, correlations and the like as functions of the free numbers."""
 
     estimate: StructuredEstimate
+
+    @property
+    def start(self) -> Floats:
+        """The free numbers at the estimate."""
+        return self.estimate.x
+
+    @property
+    def least(self) -> float:
+        """The criterion there."""
+        return self.estimate.value
+
+    @property
+    def covariance(self) -> Floats:
+        """Covariance of the free numbers."""
+        return self.estimate.x_covariance
+
+    @property
+    def size(self) -> float:
+        """The largest standard deviation of a row."""
+        largest = float(self.estimate.evaluation.covariances.max())
+        return self.estimate.unit * float(np.sqrt(largest))
+
+    def at(self, x: Floats) -> StructuredEvaluation:
+        """The criterion at a point."""
+        return self.estimate.criterion(x)
 
     def all(self, x: Floats) -> tuple[Floats, Floats]:
         """Values (m,) and Jacobian (m, size), those of random effects first."""
@@ -215,125 +229,3 @@ class Numbers:
             J[..., own] = half + np.swapaxes(half, 0, 1)
             later, earlier = (np.asarray(i) for i in term.template.entries)
             yield entries_of(U @ U.T, J, later, earlier)
-
-    def crossings(self, i: int, name: str) -> Crossings:
-        """One of them held, on a scale without bounds."""
-        scale = Scale(_kind(name))
-        value, slope = (part[i] for part in self.all(self.estimate.x))
-        if scale.kind == "exp" and not value > _ZERO * self.estimate.unit * np.sqrt(
-            float(self.estimate.evaluation.covariances.max())
-        ):
-            raise InterlaceError(
-                f"'{name}' is estimated as zero, where a profile does not begin: use "
-                "conf_int(method='bootstrap'), or compare with a model without it"
-            )
-        to, rate = _SCALES[scale.kind]
-        psi = float(to(value))
-        variance = float(slope @ self.estimate.x_covariance @ slope)
-        se = float(rate(value) * np.sqrt(max(variance, 0.0)))
-
-        def held(x: Floats) -> tuple[float, Floats]:
-            values, J = self.all(x)
-            return float(to(values[i])), np.asarray(rate(values[i]) * J[i])
-
-        solve = _Surface(self.estimate.criterion, held)
-        estimate = self.estimate
-        bound = _INSIDE if scale.kind == "tanh" else np.inf
-        return Crossings(
-            name,
-            psi,
-            se,
-            solve,
-            estimate.value,
-            estimate.x,
-            low=-bound,
-            high=bound,
-            scale=scale,
-            walled=True,
-        )
-
-
-_SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
-    "linear": (lambda v: v, lambda v: 1.0),
-    "exp": (np.log, lambda v: 1.0 / v if v else np.inf),
-    "tanh": (np.arctanh, lambda v: 1.0 / (1.0 - v**2)),
-}
-
-
-def _kind(name: str) -> str:
-    """The scale on which a parameter is held, by its name."""
-    own = name.rpartition(": ")[2]
-    if own.startswith(("sd", "range", "ratio_")):
-        return "exp"
-    return "tanh" if own.startswith(("cor_", "rho")) else "linear"
-
-
-@dataclass(frozen=True, eq=False)
-class _Surface:
-    """The criterion where a function of the free numbers has one value."""
-
-    criterion: StructuredCriterion
-    held: Callable[[Floats], tuple[float, Floats]]
-
-    def __call__(self, psi: float, near: Floats) -> tuple[float, float, Floats]:
-        """The least value, its slope by ``psi``, and where it is."""
-        x = self.onto(near, psi)
-        at = None if x is None else self.criterion(x)
-        if at is None or not np.isfinite(at.value):
-            return np.inf, 0.0, near
-        bend = self._bend(at.x)
-        for i in range(1, _STEPS + 1):
-            step, gain, slope = self._newton(at, bend)
-            if gain < _GAIN:
-                return at.value - gain, slope, at.x
-            new = self._along(at, step, gain, psi)
-            if new is None:
-                break
-            at = new
-            if i % _AGAIN == 0:
-                bend = self._bend(at.x)
-        return at.value, slope, at.x
-
-    def onto(self, x: Floats, psi: float) -> Floats | None:
-        """The point of the surface that is reached along its normals."""
-        for _ in range(_TO):
-            value, a = self.held(x)
-            miss, size = psi - value, float(a @ a)
-            if not np.isfinite(value) or not size > 0.0:
-                return None
-            if abs(miss) < _ON * max(abs(psi), 1.0):
-                return x
-            x = x + a * (np.clip(miss, -_FAR, _FAR) / size)
-        return None
-
-    def _newton(self, at: StructuredEvaluation, bend: Floats) -> tuple[Floats, float, float]:
-        """A Newton step in the tangent, what it promises, and the multiplier."""
-        _, a = self.held(at.x)
-        slope = float(at.gradient @ a / (a @ a))
-        N = np.linalg.svd(a[None])[2][1:].T
-        H = N.T @ (at.newton_matrix - slope * bend) @ N
-        values, vectors = np.linalg.eigh(0.5 * (H + H.T))
-        size = np.abs(values)
-        live = size > _FLAT * size.max(initial=0.0)
-        pull = (vectors.T @ (N.T @ at.gradient))[live]
-        step = -N @ (vectors[:, live] @ (pull / size[live]))
-        return step, float(0.5 * (pull**2 / size[live]).sum()), slope
-
-    def _bend(self, x: Floats) -> Floats:
-        """Second derivatives of the function, by differences of the first."""
-        eye = _STEP * np.eye(len(x))
-        rows = [self.held(x + d)[1] - self.held(x - d)[1] for d in eye]
-        found = np.array(rows) / (2.0 * _STEP)
-        return 0.5 * (found + found.T)
-
-    def _along(
-        self, at: StructuredEvaluation, step: Floats, gain: float, psi: float
-    ) -> StructuredEvaluation | None:
-        """A lower point on the way; ``None`` if there is none."""
-        for halving in range(_HALVINGS):
-            share = 0.5**halving
-            x = self.onto(at.x + share * step, psi)
-            new = None if x is None else self.criterion(x)
-            if new is not None and new.value < at.value - 0.1 * share * gain:
-                return new
-        return None

@@ -1,0 +1,258 @@
+"""Profile likelihood of models with a variance function and random effects, always by ML.
+
+The free numbers are packed templates, ``eta`` and the logarithm of the residual standard deviation
+``sigma``, which the criterion has profiled out.  With ``s`` the variance that it puts in,
+
+    D(x, sigma) = criterion(x) + nu (log(sigma^2 / s) + s / sigma^2 - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import pandas as pd
+
+from interlace.covariance.structures import entries_of
+from interlace.estimation.optimize import minimize
+from interlace.estimation.parameters import selected, variance_parameter_names
+from interlace.estimation.scaled import ScaledCriterion, ScaledEvaluation
+from interlace.estimation.scaled_estimate import ScaledEstimate
+from interlace.inference.information import unit_inverse
+from interlace.inference.profiles.constrained import CoefficientPoint
+from interlace.inference.profiles.crossing import Crossings
+from interlace.inference.profiles.profile import Profile
+from interlace.inference.profiles.surface import GAIN, crossings
+from interlace.machine.progress import counter
+from interlace.machine.threads import threads_for
+from interlace.model.confidence import check_level, normal_reach, tails
+from interlace.model.scaled import FittedScaledModel
+from interlace.model.scaled_rows import scaled_ml
+from interlace.sums.terms import Floats
+
+
+def profile_scaled(
+    model: FittedScaledModel,
+    *,
+    parm: str | Sequence[str] | None = None,
+    level: float = 0.99,
+    progress: bool | None = None,
+) -> Profile:
+    """Profile of the deviance along parameters; see the method ``profile``."""
+    z = normal_reach(check_level(level))
+    best = scaled_ml(model)
+    wanted = list(_wanted(best, model, parm))
+    curves = []
+    shown = counter(len(wanted), progress, what="profile", unit="parameters")
+    with shown as advance, threads_for(best.criterion.base.rows_at_once):
+        for one in wanted:
+            curves.append(one.curve(z, level))
+            advance(1)
+    return Profile(tuple(curves), best.value, level)
+
+
+def profile_limits_scaled(
+    model: FittedScaledModel, *, parm: str | Sequence[str] | None, level: float
+) -> pd.DataFrame:
+    """Profile-likelihood limits alone."""
+    z = normal_reach(check_level(level))
+    best = scaled_ml(model)
+    with threads_for(best.criterion.base.rows_at_once):
+        found = {one.name: one.limits(z) for one in _wanted(best, model, parm)}
+    return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))
+
+
+def scaled_names(model: FittedScaledModel) -> list[str]:
+    """Standard deviations and correlations of random effects, then the residual parameters."""
+    return [*variance_parameter_names(model.estimate.A.terms)[:-1], *model.parameter_names]
+
+
+def _wanted(
+    estimate: ScaledEstimate, model: FittedScaledModel, parm: str | Sequence[str] | None
+) -> Iterator[Crossings]:
+    """The parameters asked for, each with what holds it."""
+    A = estimate.A
+    every = [*A.names, *scaled_names(model)]
+    wanted = selected(every, parm, A.p)
+    ratios = tuple(is_ratio for _, is_ratio in model.ratios)
+    numbers = ScaledNumbers(estimate, ratios, np.array(model.units))
+    for i, name in enumerate(every):
+        if name not in wanted:
+            continue
+        if i < A.p:
+            yield _of_coefficient(estimate, i)
+        else:
+            yield crossings(numbers, i - A.p, name)
+
+
+# ------------------------------------------------------------------ fixed effects
+
+
+@dataclass(frozen=True, eq=False)
+class HeldCoefficient(ScaledEvaluation):
+    """The criterion with ``c' beta = target`` in the working basis: ``held`` has the templates."""
+
+    held: CoefficientPoint
+
+    @property
+    def value(self) -> float:
+        return self.held.value
+
+    @property
+    def rate(self) -> float:
+        return self.criterion.base.nu / self.held.r2
+
+    @cached_property
+    def residuals(self) -> Floats:
+        rows, held = self.criterion.rows, self.held
+        assert rows.response is not None
+        b = [effects.b for effects in held.effects]
+        return np.asarray(rows.response - rows.predictor(b, held.beta))
+
+    @property
+    def gradient(self) -> Floats:
+        return np.append(self.held.gradient, self.eta_gradient)
+
+
+def _of_coefficient(estimate: ScaledEstimate, j: int) -> Crossings:
+    """A coefficient held."""
+    F, criterion, t = estimate.A.basis.fixed, estimate.criterion, estimate.criterion.n_templates
+    c, scale = F[j, :-1], float(F[-1, -1])
+
+    def at(psi: float, x: Floats) -> HeldCoefficient:
+        found = criterion(x)
+        held = CoefficientPoint(found.point, c, psi * scale + float(F[j, -1]))
+        return HeldCoefficient(criterion, x[t:], found.point, held)
+
+    def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
+        found = minimize(partial(at, psi), near, gain_tolerance=GAIN)
+        return float(found.point.value), found.point.held.slope, found.x
+
+    se = float(np.sqrt(estimate.vcov[j, j]))
+    start = np.append(criterion.base.pack(estimate.templates), estimate.eta)
+    name, value = estimate.A.names[j], float(estimate.beta[j])
+    return Crossings(name, value, se, solve, estimate.value, start)
+
+
+# ------------------------------------------------------------------ numbers of the covariance
+
+
+@dataclass(frozen=True, eq=False)
+class FreeScale:
+    """The criterion with the residual standard deviation free: ``x`` ends with its logarithm."""
+
+    profiled: ScaledEvaluation
+    x: Floats
+
+    @property
+    def _found(self) -> float:
+        """The variance that the criterion has put in."""
+        return 1.0 / self.profiled.rate
+
+    @property
+    def _variance(self) -> float:
+        return float(np.exp(2.0 * self.x[-1]))
+
+    @property
+    def value(self) -> float:
+        share = self._found / self._variance
+        nu = self.profiled.criterion.base.nu
+        return self.profiled.value + nu * (share - float(np.log(share)) - 1.0)
+
+    @cached_property
+    def _slope(self) -> Floats:
+        """Derivative of ``nu`` times the variance put in, by templates and ``eta``."""
+        at = self.profiled
+        pulls = at.point.pulled([-2.0 * (f.e.T @ f.u) for f in at.factor.effects])
+        by_eta = -2.0 * (at.criterion.scales.T @ (at.W * at.residuals**2))
+        return np.append(pulls, by_eta)
+
+    @cached_property
+    def gradient(self) -> Floats:
+        nu, share = self.profiled.criterion.base.nu, self._found / self._variance
+        shift = (1.0 / self._variance - 1.0 / self._found) * self._slope
+        return np.append(self.profiled.gradient + shift, 2.0 * nu * (1.0 - share))
+
+    @cached_property
+    def newton_matrix(self) -> Floats:
+        """That of the criterion with what the variance adds, but for its own second derivatives."""
+        nu, share, g = self.profiled.criterion.base.nu, self._found / self._variance, self._slope
+        M = np.empty((len(self.x),) * 2)
+        M[:-1, :-1] = self.profiled.newton_matrix + np.outer(g, g) / (nu * self._found**2)
+        M[:-1, -1] = M[-1, :-1] = -2.0 * g / self._variance
+        M[-1, -1] = 4.0 * nu * share
+        return M
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledNumbers:
+    """Standard deviations, correlations, ratios and powers as functions of the free numbers."""
+
+    estimate: ScaledEstimate
+    ratios: tuple[bool, ...]
+    units: Floats
+
+    @property
+    def _criterion(self) -> ScaledCriterion:
+        return self.estimate.criterion
+
+    @cached_property
+    def start(self) -> Floats:
+        """The free numbers at the estimate."""
+        packed = self._criterion.base.pack(self.estimate.templates)
+        log_sigma = -0.5 * np.log(self.estimate.evaluation.rate)
+        return np.concatenate((packed, self.estimate.eta, [log_sigma]))
+
+    @property
+    def least(self) -> float:
+        """The criterion there."""
+        return self.estimate.value
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """Covariance of the free numbers, by the average information."""
+        H = self.at(self.start).newton_matrix
+        return 2.0 * unit_inverse(H, floor=np.zeros(len(H)))
+
+    @property
+    def size(self) -> float:
+        """The residual standard deviation."""
+        return self.estimate.sigma
+
+    def at(self, x: Floats) -> FreeScale:
+        """The criterion at a point."""
+        return FreeScale(self._criterion(x[:-1]), x)
+
+    def all(self, x: Floats) -> tuple[Floats, Floats]:
+        """Values ``(m,)`` and Jacobian ``(m, size)``, those of random effects first."""
+        t, sigma = self._criterion.n_templates, float(np.exp(x[-1])) / self._scale
+        eta, q = x[t:-1], len(self.units)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            random = list(self._random(x, sigma))
+        exps = np.where(self.ratios, np.exp(np.where(self.ratios, eta, 0.0)), eta / self.units)
+        J = np.zeros((1 + q, len(x)))
+        J[0, -1] = sigma
+        J[1:, t:-1] = np.diag(np.where(self.ratios, exps, 1.0 / self.units))
+        values = np.concatenate([*(v for v, _ in random), [sigma], exps])
+        return values, np.concatenate([*(d for _, d in random), J])
+
+    @property
+    def _scale(self) -> float:
+        """Working units of the response in one of the user's."""
+        return float(self._criterion.A.basis.response_scale)
+
+    def _random(self, x: Floats, sigma: float) -> Iterator[tuple[Floats, Floats]]:
+        """Of every random term."""
+        A, base = self._criterion.A, self._criterion.base
+        templates = base.unpack(x[: base.places[-1].stop])
+        parts = zip(A.terms, A.basis.random, templates, base.places, strict=True)
+        for term, B, T, own in parts:
+            U = sigma * (B @ T)
+            half = sigma * np.einsum("ab,bcs,dc->ads", B, term.template.jacobian(x[own]), U)
+            J = np.zeros((*U.shape, len(x)))
+            J[..., own] = half + np.swapaxes(half, 0, 1)
+            J[..., -1] = 2.0 * (U @ U.T)
+            later, earlier = (np.asarray(i) for i in term.template.entries)
+            yield entries_of(U @ U.T, J, later, earlier)
