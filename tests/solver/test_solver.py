@@ -229,6 +229,26 @@ def test_pairs_are_counted_beforehand() -> None:
     assert pairs.nnz == count_pairs(met.sum(axis=(1, 2)).astype(float), 2)
 
 
+# ------------------------------------------------------------ halves of the inverse
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("singular", [False, True])
+@pytest.mark.parametrize("order", ["dense", "smallest term first"])
+@pytest.mark.parametrize("name", ["slope", "crossed slopes", "three crossed", "nested and crossed"])
+def test_halves_of_the_inverse_give_what_the_inverse_does(
+    name: str, order: str, singular: bool, reml: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, A = model(name, False)
+    monkeypatch.setattr(plan, "_choose", PLANS[order])
+    factor = factorize(A, plan.make_plan(A), random_templates(A, 7, singular=singular))
+    whole = factor.reverse(factor.inverse(fixed=reml)).terms
+    for half, found in zip(factor.derivatives(reml=reml), whole, strict=True):
+        assert_allclose(half.W, found.W, rtol=1e-10, atol=1e-10)
+        assert_allclose(half.PZZ, found.PZZ, rtol=1e-10, atol=1e-10)
+        assert_allclose(half.C, found.C, rtol=1e-10, atol=1e-10)
+
+
 # ------------------------------------------------------------ blocks
 
 
@@ -246,3 +266,23 @@ def test_blocks(l: int, k: int) -> None:
     inverse, logdet = blocks.spd_inverse(D)
     assert_allclose(inverse, np.linalg.inv(D), **CLOSE)
     assert logdet == pytest.approx(np.linalg.slogdet(D)[1].sum(), rel=1e-10)
+    assert_allclose(blocks.squares(B), B @ B.transpose(0, 2, 1), **CLOSE)
+
+
+@pytest.mark.parametrize("m", [1, 5, 64, 65, 150])
+def test_symmetric_matrices_from_upper_triangles(m: int) -> None:
+    M = np.random.default_rng(m).normal(size=(3, m, m))
+    full = blocks.from_upper(M)
+    for i in range(3):
+        upper = np.triu(M[i])
+        assert (full[i] == upper + np.triu(M[i], 1).T).all()
+        assert (blocks.from_upper(M[i]) == full[i]).all()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("last", [0.0, -1.0])
+def test_blocks_that_are_not_positive_definite(k: int, last: float) -> None:
+    D = np.stack([np.eye(k)] * 3)
+    D[1, -1, -1] = last
+    with np.errstate(all="ignore"), pytest.raises(np.linalg.LinAlgError, match="not positive"):
+        blocks.spd_inverse(D)

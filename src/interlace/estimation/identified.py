@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -152,19 +153,26 @@ def _rotations(
     terms: Sequence[ReTerm], templates: Sequence[Floats], scale: Sequence[Floats]
 ) -> Floats:
     """Directions ``T Omega``, ``Omega`` antisymmetric, relative to the scales, as columns."""
-    columns = []
     size = sum(t.template.size for t in terms)
+    columns = [np.zeros((size, 0))]
     for term, T, R, own in zip(terms, templates, scale, places(terms), strict=True):
-        if term.template.joint == 1:
-            continue
-        for a in range(term.k):
-            for b in range(a):
-                turn = np.zeros((term.k, term.k))
-                turn[a, b], turn[b, a] = 1.0, -1.0
-                column = np.zeros(size)
-                column[own] = term.template.pack(solved(R, T @ turn))
-                columns.append(column)
-    return np.stack(columns, axis=1) if columns else np.zeros((size, 0))
+        if term.template.joint > 1:
+            turned = term.template.pack(solved(R, T) @ _turns(term.k))
+            column = np.zeros((size, len(turned)))
+            column[own] = turned.T
+            columns.append(column)
+    return np.concatenate(columns, axis=1)
+
+
+@lru_cache
+def _turns(k: int) -> Floats:
+    """All antisymmetric ``Omega`` of two entries, ``(., k, k)``; not to be written to."""
+    a, b = np.tril_indices(k, -1)
+    turns = np.zeros((len(a), k, k))
+    turns[np.arange(len(a)), a, b] = 1.0
+    turns -= turns.transpose(0, 2, 1)
+    turns.flags.writeable = False
+    return turns
 
 
 def _beyond(flat: Floats, rotations: Floats) -> Floats:

@@ -174,8 +174,7 @@ class Model(Generic[Numbers]):
         s = -slope / np.maximum(curvature, 1e-300)
         near = length(s) <= radius
         if not _everywhere(near):
-            far = ~np.asarray(near)
-            s = -slope / (curvature + _shift(curvature, slope, np.asarray(radius), far)[..., None])
+            s = -slope / (curvature + _beside(_shift(curvature, slope, radius, near)))
         promised = -np.add.reduce(self.slope * s + 0.5 * self.eigenvalues * s**2, axis=-1)
         return turned(self.vectors, s), promised
 
@@ -221,24 +220,33 @@ def turned(vectors: Floats, s: Floats) -> Floats:
     return np.asarray((vectors @ s[..., None])[..., 0])
 
 
-def _shift(curvature: Floats, slope: Floats, radius: Floats, far: Mask) -> Floats:
+def _shift(
+    curvature: Floats, slope: Floats, radius: Numbers, near: np.bool_ | Mask
+) -> float | Floats:
     """Smallest shift >= 0 of the curvature that keeps the step inside the radius.
 
-    It is zero but for the functions whose step is too ``far``.
+    It is zero for the functions whose step is ``near`` enough without one.
     """
-    shift = np.zeros(slope.shape[:-1])
-    curvature, slope = curvature[far], slope[far]
-    radius = np.maximum(np.broadcast_to(radius, far.shape)[far], 1e-300)
-    low, high = np.zeros(len(slope)), length(slope) / radius
+    if not isinstance(near, np.ndarray):
+        return _bisected(curvature, slope, radius)
+    far, shift = ~near, np.zeros(near.shape)
+    within = np.broadcast_to(radius, far.shape)[far]
+    shift[far] = _bisected(curvature[far], slope[far], within)
+    return shift
+
+
+def _bisected(curvature: Floats, slope: Floats, radius: Numbers) -> float | Floats:
+    """The same for functions whose steps are all too far."""
+    low: float | Floats = 0.0 * radius
+    high: float | Floats = length(slope) / _larger(1e-300, radius)
     for _ in range(60):
         open_ = high - low >= 1e-3 * high  # none goes on because another one does
-        if not open_.any():
+        if not np.logical_or.reduce(open_, axis=None):
             break
         middle = 0.5 * (low + high)
-        long = length(slope / (curvature + middle[:, None])) > radius
-        low, high = np.where(open_ & long, middle, low), np.where(open_ & ~long, middle, high)
-    shift[far] = high
-    return shift
+        long = length(slope / (curvature + _beside(middle))) > radius
+        low, high = pick(open_ & long, middle, low), pick(open_ & ~long, middle, high)
+    return high
 
 
 def length(s: Floats) -> Floats:

@@ -30,13 +30,14 @@ from interlace.solver.blocks import (
     inner,
     multiply,
     rows_times,
-    solved,
     spd_inverse,
+    squares,
 )
+from interlace.solver.halves import Half, half_inverse
 from interlace.solver.left import check_left
 from interlace.solver.plan import Link, Plan
 from interlace.solver.probes import WithoutChance
-from interlace.solver.reverse import Reverse, TermDerivatives
+from interlace.solver.reverse import Reverse, TermDerivatives, divided
 from interlace.solver.scaled import diagonal_blocks, mirror_blocks, scale_columns, scale_rows
 from interlace.solver.tails import DenseTail, SparseTail
 from interlace.sums.crossprod import CrossProducts, group_sums
@@ -59,6 +60,14 @@ class Eliminated:
     links: dict[int, Link]
     tail: DenseTail | SparseTail
 
+    def derivatives(self, Y: Floats) -> TermDerivatives:
+        """Trace parts of the derivatives from ``Y = R C~ R'`` (l, k, k)."""
+        E = identity(self.N.shape[1]) - multiply(self.N, self.K)
+        rest = by_column(self.N - multiply(E, Y))  # E N = N E'
+        W = rest @ by_row(self.TD)
+        PZZ = rest @ by_row(_transposed(E))
+        return TermDerivatives(W, PZZ, self.K + multiply(multiply(self.K, Y), self.K))
+
 
 @dataclass(frozen=True, eq=False)
 class TermEffects:
@@ -74,8 +83,8 @@ class Factor(WithoutChance):
     """The mixed-model equations factored at given templates (working basis).
 
     ``S`` is the remainder ``[Z, X, y]`` after elimination and ``L`` its scaled Cholesky factor;
-    only the upper triangle of ``S`` and the lower one of ``L`` count.  ``logdet_u, logdet_x, r2``
-    are the parts of the criterion.
+    only the upper triangle of ``S`` counts where tails are sparse.  ``logdet_u, logdet_x, r2`` are
+    the parts of the criterion.
     """
 
     A: CrossProducts
@@ -145,28 +154,27 @@ class Factor(WithoutChance):
 
     def derivatives(self, *, reml: bool) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives with respect to every template."""
-        return self.derivatives_from(self.inverse(fixed=reml))
+        first = self.steps[self.plan.chain[0]]
+        if len(self.steps) > 1 or isinstance(first.tail, SparseTail):
+            return self.reverse(self.inverse(fixed=reml)).terms
+        size = len(self.S) - 1 if reml else self.plan.q_dense
+        half = Half(self.A, self.plan, self.templates, half_inverse(self.L), size)
+        found = {
+            j: half.dense(j, self.S, divide=j not in self.ill_conditioned) for j in self.plan.dense
+        }
+        found[self.plan.chain[0]] = first.derivatives(squares(half.images(first.tail.R)))
+        return tuple(found[j] for j in range(len(found)))
 
-    def derivatives_from(self, inverse: Inverse) -> tuple[TermDerivatives, ...]:
-        """:meth:`derivatives` from :meth:`inverse`, for whom needs that for more."""
-        return self.reverse(inverse, met=False).terms
-
-    def reverse(self, inverse: Inverse, *, met: bool = True) -> Reverse:
-        """:meth:`derivatives` from :meth:`inverse`, and what was found on the way.
-
-        ``met`` says whether that of :class:`Reverse` is wanted of a chain of one term too.
-        """
+    def reverse(self, inverse: Inverse) -> Reverse:
+        """The same from :meth:`inverse`, and what was found on the way."""
         C, unscaled = inverse
         found = {j: self._dense_derivatives(j, C, unscaled[j]) for j in self.plan.dense}
         blocks: dict[tuple[int, int], Floats] = {}
-        on_the_way: dict[int, Floats] = {}
-        only_traces = not met and len(self.plan.chain) == 1
+        met: dict[int, Floats] = {}
         rows: dict[int, Floats] = {}
         for s in reversed(self.plan.chain):
-            found[s] = self._chain_derivatives(
-                s, C, blocks, rows, None if only_traces else on_the_way
-            )
-        return Reverse(tuple(found[j] for j in range(len(self.A.terms))), blocks, on_the_way)
+            found[s] = self._chain_derivatives(s, C, blocks, rows, met)
+        return Reverse(tuple(found[j] for j in range(len(self.A.terms))), blocks, met)
 
     def inverse(self, *, fixed: bool) -> Inverse:
         """``C~ = Lambda C Lambda'`` on the remainder, and ``C`` itself on each dense term.
@@ -221,8 +229,7 @@ class Factor(WithoutChance):
         """Derivatives for a term of the remainder; ``unscaled`` from :meth:`inverse`."""
         term, T = self.A.terms[j], self.templates[j]
         if j not in self.ill_conditioned:
-            W = solved(T.T, term.l * identity(term.k) - unscaled.sum(axis=0))
-            PZZ = solved(T.T, W.T).T
+            W, PZZ = divided(T, term.l, unscaled.sum(axis=0))
         else:
             a = self.plan.offsets[j]
             S_rows = self.complete[a : a + term.q]
@@ -250,32 +257,23 @@ class Factor(WithoutChance):
         C: Floats,
         blocks: dict[tuple[int, int], Floats],
         rows: dict[int, Floats],
-        met: dict[int, Floats] | None,
+        met: dict[int, Floats],
     ) -> TermDerivatives:
         """Derivatives for an eliminated term; adds its blocks of ``C~`` for those nested in it.
 
         ``rows[s]`` is ``C~`` between ``s`` and the remainder; for the others see :class:`Reverse`.
-        ``met`` is ``None`` where only traces are wanted.
         """
         step = self.steps[s]
-        if met is None:
-            Y, around = step.tail.quadratic(C), dict[int, Floats]()
-        else:
-            Y, around = self._sandwich(step, C, blocks, rows)
-        CKY = multiply(step.K, Y)
-        blocks[s, s] = step.K + multiply(CKY, step.K)
-        if met is not None and -1 in around:
+        Y, around = self._sandwich(step, C, blocks, rows)
+        found = step.derivatives(Y)
+        blocks[s, s] = found.C
+        if -1 in around:
             met[s] = around.pop(-1)
-        if met is not None and len(self.plan.chain) > 1:
+        if len(self.plan.chain) > 1:
             rows[s] = -multiply(step.K, met[s])
             for t, Q in around.items():
                 blocks[s, t] = -multiply(step.K, Q)
-        k = step.N.shape[1]
-        E = identity(k) - multiply(step.N, step.K)
-        rest = by_column(step.N - multiply(E, Y))  # E N = N E'
-        W = rest @ by_row(step.TD)
-        PZZ = rest @ by_row(_transposed(E))
-        return TermDerivatives(W, PZZ, blocks[s, s])
+        return found
 
     def _sandwich(
         self,
@@ -452,7 +450,7 @@ def _factor_remainder(
         scale_rows(A, plan, [T.T for T in templates], M)
         diagonal = np.arange(q)
         M[diagonal, diagonal] += 1.0
-    L, info = dpotrf(M.T, lower=1, clean=0, overwrite_a=1)
+    L, info = dpotrf(M.T, lower=1, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")
     pivots = L.diagonal()

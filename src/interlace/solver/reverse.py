@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interlace.solver.blocks import identity, solved
 from interlace.sums.terms import Floats
 
 
@@ -32,3 +33,12 @@ class Reverse:
     terms: tuple[TermDerivatives, ...]
     blocks: dict[tuple[int, int], Floats]
     met: dict[int, Floats]
+
+
+def divided(T: Floats, l: int, C: Floats) -> tuple[Floats, Floats]:
+    """``W`` and ``PZZ`` of a term with a template that may be divided by.
+
+    ``T' PZZ T`` is ``l I`` less the sum over its levels ``C`` (k, k) of the blocks of the inverse.
+    """
+    W = solved(T.T, l * identity(len(T)) - C)
+    return W, solved(T.T, W.T).T

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from interlace.solver.blocks import from_upper
 from interlace.solver.plan import Plan
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
@@ -34,25 +34,21 @@ def scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Flo
             rows[:] = np.matmul(T, rows.reshape(term.l, term.k, -1)).reshape(term.q, -1)
 
 
-def level_blocks(A: CrossProducts, plan: Plan, j: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Index of the diagonal blocks of a dense term in the remainder, giving ``(l, k, k)``."""
-    term = A.terms[j]
-    index = plan.offsets[j] + np.arange(term.q).reshape(term.l, term.k)
-    return index[:, :, None], index[:, None, :]
+def level_blocks(A: CrossProducts, plan: Plan, j: int, M: Floats) -> Floats:
+    """The diagonal blocks of a dense term in ``M``: a view ``(l, k, k)`` that can be written to."""
+    term, a = A.terms[j], plan.offsets[j]
+    own = M[a : a + term.q, a : a + term.q].reshape(term.l, term.k, term.l, term.k)
+    return np.asarray(np.einsum("ajak->ajk", own))
 
 
 def diagonal_blocks(A: CrossProducts, plan: Plan, j: int, M: Floats) -> Floats:
     """The diagonal blocks of a dense term in ``M``, a copy ``(l, k, k)``."""
-    term, a = A.terms[j], plan.offsets[j]
-    if term.k == 1:
-        return M.diagonal()[a : a + term.l].reshape(term.l, 1, 1).copy()
-    return M[level_blocks(A, plan, j)]
+    return level_blocks(A, plan, j, M).copy()
 
 
 def mirror_blocks(A: CrossProducts, plan: Plan, M: Floats) -> None:
     """Complete the diagonal blocks of the dense terms from their upper triangles, in place."""
     for j in plan.dense:
         if A.terms[j].k > 1:
-            pick = level_blocks(A, plan, j)
-            upper = np.triu(M[pick])
-            M[pick] = upper + np.triu(upper, 1).transpose(0, 2, 1)
+            own = level_blocks(A, plan, j, M)
+            own[:] = from_upper(own)
