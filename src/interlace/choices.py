@@ -55,9 +55,31 @@ Summarised: TypeAlias = Literal["median", "mean", "std"]
 
 # Means and contrasts
 MeanWeights: TypeAlias = Literal["equal", "proportional", "outer", "cells"]
-Contrasted: TypeAlias = Literal["pairwise", "control", "polynomial", "consecutive", "effect"]
+Contrasted: TypeAlias = Literal[
+    "pairwise",
+    "reversed",
+    "control",
+    "last",
+    "polynomial",
+    "consecutive",
+    "change",
+    "effect",
+    "others",
+    "identity",
+]
 Adjustment: TypeAlias = Literal[
-    "none", "tukey", "dunnett", "holm", "bonferroni", "sidak", "fdr", "mvt"
+    "none",
+    "tukey",
+    "dunnett",
+    "holm",
+    "hochberg",
+    "hommel",
+    "bonferroni",
+    "sidak",
+    "scheffe",
+    "fdr",
+    "by",
+    "mvt",
 ]
 
 # Tables

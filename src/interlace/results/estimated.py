@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.choices import Adjustment
+from interlace.design.frame import Levels
 from interlace.errors import InterlaceError
 from interlace.glmm.averages import bounded
 from interlace.inference.means.adjust import (
@@ -40,12 +42,19 @@ if TYPE_CHECKING:
 # Adjustment of each scheme of contrasts unless asked, as in R's emmeans.
 _USUAL = {
     "pairwise": "tukey",
+    "reversed": "tukey",
     "control": "dunnett",
+    "last": "dunnett",
     "polynomial": "none",
     "consecutive": "mvt",
+    "change": "mvt",
     "effect": "fdr",
+    "others": "fdr",
+    "identity": "none",
     "custom": "none",
 }
+# Columns that verbs and other scales add to tables of means.
+_ADDED = ("letters", "ratio")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +102,7 @@ class EstimatedMeans:
             columns |= _limits(columns, self.limits, self.name, self.level)
         if self.link is not None:
             columns = _mapped(columns, self.link, self.name)
-        return pd.DataFrame(dict(self.functions.labels) | columns)
+        return _framed(self.functions.labels, columns)
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -115,14 +124,19 @@ class EstimatedMeans:
         Parameters
         ----------
         method
-            ``"pairwise"``; ``"control"``: each with the first, or with ``reference``;
-            ``"polynomial"``; ``"consecutive"``; ``"effect"``: each with the mean of all.  R's names
-            ``"trt.vs.ctrl"``, ``"poly"``, ``"consec"``, ``"eff"`` do as well.  Or weights of the
-            means by the name of the contrast: ``{"drug": [-1, 0.5, 0.5]}``.
+            ``"pairwise"``, or ``"reversed"``, later less earlier; ``"control"``: each with the
+            first, or with ``reference``; ``"last"``: with the last; ``"polynomial"``;
+            ``"consecutive"``; ``"change"``: the mean of all later ones with that of all up to one;
+            ``"effect"``: each with the mean of all; ``"others"``: with the mean of the others;
+            ``"identity"``: the means themselves.  R's names (``"trt.vs.ctrl"``, ``"poly"``,
+            ``"consec"``, ``"eff"``, ``"revpairwise"``, ``"trt.vs.ctrlk"``, ``"mean_chg"``,
+            ``"del.eff"``) do as well.  Or weights of the means by the name of the contrast:
+            ``{"drug": [-1, 0.5, 0.5]}``.
         adjust
-            ``"none"``, ``"tukey"``, ``"dunnett"``, ``"holm"``, ``"bonferroni"``, ``"sidak"``,
-            ``"fdr"``, ``"mvt"``; by default what R takes for the method: Tukey for pairs, Dunnett
-            for a control, mvt for consecutive, fdr for effects, none for the rest.
+            ``"none"``, ``"tukey"``, ``"dunnett"``, ``"holm"``, ``"hochberg"``, ``"hommel"``,
+            ``"bonferroni"``, ``"sidak"``, ``"scheffe"``, ``"fdr"``, ``"by"``, ``"mvt"``; by default
+            what R takes for the method: Tukey for pairs, Dunnett for a control, mvt for consecutive
+            ones and changes, fdr for effects, none for the rest.
         by
             Columns that make groups, in place of those of the means.
         reference
@@ -146,13 +160,14 @@ class EstimatedMeans:
 
         Notes
         -----
-        Adjustments are within groups, and count contrasts that are not estimable, as in R.
+        Adjustments are within groups, and count contrasts that are not estimable, as in R, but for
+        Dunnett's and mvt.
         Tukey's is by the studentised range.  ``"dunnett"`` and ``"mvt"`` are both exact, by the
         multivariate t distribution with the correlations of the contrasts (integration error about
         1e-4) and the degrees of freedom of each; R's default for a control, ``"dunnettx"``, is an
         approximation that differs by up to 0.05, and R's ``"mvt"`` cuts the degrees of
-        freedom to whole numbers.  Holm's method and the false discovery rate have Bonferroni's
-        intervals.
+        freedom to whole numbers.  Methods that go through the tests in order (Holm, Hochberg,
+        Hommel, false discovery rates) have Bonferroni's intervals.
 
         Examples
         --------
@@ -361,6 +376,17 @@ class Contrasts:
         return f"Contrasts of {self.response}"
 
 
+def _framed(labels: Mapping[str, Levels], columns: Mapping[str, Floats]) -> pd.DataFrame:
+    """Labels beside numbers; a factor cannot have the name of a column of numbers."""
+    for name in labels:
+        if name in columns or name in _ADDED:
+            raise InterlaceError(
+                f"tables of means have a column '{name}' of their own: use another name, as in "
+                f"data.rename(columns={{'{name}': '{name}_'}})"
+            )
+    return pd.DataFrame(dict(labels) | dict(columns))
+
+
 def _mapped(columns: dict[str, Floats], link: Link, name: str) -> dict[str, Floats]:
     """Means, errors by the delta method, and limits on the scale of the response."""
     eta = columns[name]
@@ -415,15 +441,15 @@ def _contrasts(
             found["df"][group],
             correlation(np.nan_to_num(functions.L[group]), means.reference),
             len(members),
+            int(np.linalg.matrix_rank(np.nan_to_num(functions.L[group]))),
         )
         p[group] = adjusted(family, adjust)
         bounds[group] = limits(family, adjust, level)
     half = bounds * found["se"]
     columns = found | {"statistic": statistic, "p": p}
     columns |= {"lower": found["estimate"] - half, "upper": found["estimate"] + half}
-    labels: dict[str, object] = dict(functions.labels)
     notes = of_contrasts(functions, adjust, level, note)
-    table = pd.DataFrame(labels | columns)
+    table = _framed(functions.labels, columns)
     response = means.response if means.trend is None else f"slopes along {means.trend}"
     notes = (*notes, *of_tests(means.method))
     if means.link is None:

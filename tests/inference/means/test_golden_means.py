@@ -15,7 +15,7 @@ import pytest
 import fits
 import interlace
 from reference import cases
-from reference.means.cases import data, extra, golden
+from reference.means.cases import categories, data, extra, golden
 
 CASES = ["emm_oats_missing_cell", "emm_threeway", "emm_threeway_trend", "emm_insteval_crossed"]
 DDF = {
@@ -284,3 +284,37 @@ def test_means_and_pairs_of_the_first_set(case: str, ddf: str) -> None:
         for name, adjust in (("unadjusted", "none"), ("tukey", "tukey")):
             ours = means.contrasts("pairwise", adjust=adjust).table
             agree(ours, block[ddf][f"pairs_{name}"], "estimate")
+
+
+# The designs of make_methods.R --------------------------------------------------------------------
+
+
+@functools.cache
+def of_categories(name: str) -> interlace.CrossedLMEResult:
+    formula = {"methods": "y ~ a + b + (1 | g)", "nested": "y ~ st / q + b + (1 | g)"}[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return interlace.fit(formula, categories(name), ddf="satterthwaite")
+
+
+@pytest.mark.parametrize("known", golden("methods")["methods"], ids=lambda k: k["method"])
+def test_all_names_of_contrasts_and_adjustments(known: dict[str, Any]) -> None:
+    means = of_categories("methods").emmeans(known["specs"])
+    ours = means.contrasts(known["method"], adjust=known["adjust"]).table
+    assert ours["contrast"].tolist() == known["contrasts"]["contrast"]
+    agree(ours, known["contrasts"], "estimate")
+
+
+@pytest.mark.parametrize("known", golden("methods")["nested"], ids=lambda k: k["specs"])
+def test_means_of_nested_factors(known: dict[str, Any]) -> None:
+    means = of_categories("nested").emmeans(known["specs"])
+    agree(means.table, known["means"], "emmean")
+    for name in means.functions.labels:
+        assert means.table[name].astype(str).tolist() == known["means"][name]
+    ours = means.contrasts("pairwise", adjust="holm").table
+    assert ours["contrast"].tolist() == np.atleast_1d(known["contrasts"]["contrast"]).tolist()
+    agree(ours, {k: np.atleast_1d(v) for k, v in known["contrasts"].items()}, "estimate")
+
+
+def test_joint_tests_of_nested_factors() -> None:
+    compare_tests(of_categories("nested").joint_tests(), golden("methods")["joint"])

@@ -62,7 +62,7 @@ def test_adjustments_keep_their_order(q: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     B = rng.normal(size=(q, q + 1))
     B /= np.linalg.norm(B, axis=1, keepdims=True)
-    family = Family(rng.normal(size=q) * 2, rng.uniform(3, 40, q), B @ B.T, q)
+    family = Family(rng.normal(size=q) * 2, rng.uniform(3, 40, q), B @ B.T, q, q)
     p = {a: adjusted(family, a) for a in ("none", "mvt", "sidak", "holm", "fdr", "bonferroni")}
     for one, other in itertools.pairwise(["none", "mvt", "sidak", "bonferroni"]):
         assert (p[one] <= p[other] + 1e-3).all()

@@ -179,6 +179,8 @@ def test_control_of_choice(result, reference) -> None:
     [
         ("control", "trt.vs.ctrl", "dunnett"), ("polynomial", "poly", "none"),
         ("consecutive", "consec", "mvt"), ("effect", "eff", "fdr"), ("pairwise", "pairs", "tukey"),
+        ("reversed", "revpairwise", "tukey"), ("last", "trt.vs.ctrlk", "dunnett"),
+        ("change", "mean_chg", "mvt"), ("others", "del.eff", "fdr"), ("identity", "identity", "none"),
     ],
 )  # fmt: skip
 def test_names_of_r(result, ours: str, theirs: str, adjust: str) -> None:
@@ -194,11 +196,25 @@ def test_tukey_is_for_pairs_alone(result) -> None:
 
 
 def test_intervals_agree_with_tests(result) -> None:
-    for adjust in ("none", "tukey", "sidak", "bonferroni", "mvt"):
+    for adjust in ("none", "tukey", "sidak", "bonferroni", "scheffe", "mvt"):
         table = result.emmeans(["dose", "trt"]).contrasts(adjust=adjust).table
         outside = (table["lower"] > 0) | (table["upper"] < 0)
         clear = (table["p"] - 0.05).abs() > 1e-3
         assert (outside[clear] == (table["p"] < 0.05)[clear]).all()
+
+
+def test_factors_named_as_columns_of_tables() -> None:
+    frame = interlace.datasets.load("cake").rename(columns={"recipe": "p", "replicate": "df"})
+    frame["contrast"] = frame["temperature"]
+    result = interlace.fit("angle ~ p * contrast + (1 | p:df)", frame)
+    assert list(result.joint_tests().index) == ["p", "contrast", "p:contrast"]
+    assert list(result.emmeans("contrast").table)[:2] == ["contrast", "emmean"]
+    with pytest.raises(
+        interlace.InterlaceError, match="have a column 'p' of their own: use another name"
+    ):
+        result.emmeans("contrast", by="p").contrasts()
+    with pytest.raises(interlace.InterlaceError, match="have a column 'contrast' of their own"):
+        result.emmeans("p", by="contrast").contrasts()
 
 
 # Shown --------------------------------------------------------------------------------------------

@@ -41,3 +41,10 @@ def extra() -> pd.DataFrame:
         frame[name] = frame[name].astype("category")
     frame["dose"] = frame["dose"].astype(str).astype(pd.CategoricalDtype(["1", "2", "10"]))
     return frame
+
+
+@functools.cache
+def categories(name: str) -> pd.DataFrame:
+    """A data set of ``make_methods.R``: all columns but ``y`` are categories."""
+    frame = pd.read_csv(HERE / "data" / f"{name}.csv")
+    return frame.astype({column: "category" for column in frame if column != "y"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
+from scipy.special import chdtrc, chdtri, fdtrc, fdtri
 
 from interlace.choices import Adjustment
 from interlace.errors import InterlaceError
@@ -17,6 +18,8 @@ from interlace.sums.terms import Floats
 
 ADJUSTMENTS: tuple[Adjustment, ...] = get_args(Adjustment)
 _SYNONYMS = {"bh": "fdr", "hsd": "tukey", "dunnettx": "dunnett", "single-step": "mvt", "no": "none"}
+# Methods that go through the tests in order, which have no intervals of their own.
+STEPWISE = ("holm", "hochberg", "hommel", "fdr", "by")
 
 # Different degrees of freedom up to which each has its own limit, and nodes between which those of
 # more are interpolated.
@@ -35,12 +38,15 @@ class Family:
         ``(q, q)`` of the estimates.
     means
         Number of means compared, for Tukey's method.
+    rank
+        How many of the tests are independent functions of the coefficients, for Scheffe's.
     """
 
     statistic: Floats
     df: Floats
     correlation: Floats
     means: int
+    rank: int
 
     @property
     def size(self) -> int:
@@ -70,7 +76,7 @@ def adjustment(name: str | None, default: str) -> str:
 
 def fitting(adjust: str, scheme: str, groups: int) -> tuple[str, str | None]:
     """The adjustment that fits a scheme of contrasts, and a note if it is another than asked."""
-    if adjust == "tukey" and (scheme != "pairwise" or groups != 1):
+    if adjust == "tukey" and (scheme not in ("pairwise", "reversed") or groups != 1):
         return "sidak", "adjust='tukey' is for all pairs of one set of means: 'sidak' was used"
     return adjust, None
 
@@ -94,9 +100,11 @@ def adjusted(family: Family, adjust: str) -> Floats:
     if adjust == "sidak":
         return np.asarray(-np.expm1(n * np.log1p(-p)))
     out = np.full(n, np.nan)
-    if adjust in ("holm", "fdr"):
+    if adjust in STEPWISE:
         out[known] = _stepwise(p[known], n, adjust)
         return out
+    if adjust == "scheffe":
+        return np.asarray(_f_above(family.statistic**2 / family.rank, family.rank, family.df))
     tail = _tail(family, adjust)
     pairs = zip(np.abs(family.statistic[known]), family.df[known], strict=True)
     out[known] = [tail(float(t), float(df)) for t, df in pairs]
@@ -104,16 +112,48 @@ def adjusted(family: Family, adjust: str) -> Floats:
 
 
 def _stepwise(p: Floats, n: int, adjust: str) -> Floats:
-    """Holm's and Benjamini and Hochberg's probabilities of the known among ``n`` tests."""
+    """Probabilities of the known among ``n`` tests, by methods that go through them in order.
+
+    Those of Holm; Hochberg (1988), Biometrika 75, 800-802; Hommel; and the false discovery rates of
+    Benjamini and Hochberg, and of Benjamini and Yekutieli (2001), Annals of Statistics 29,
+    1165-1188, for tests that depend on each other in any way.
+    """
+    if adjust == "hommel":
+        return _closed(np.append(p, np.ones(n - len(p))))[: len(p)]
     order = np.argsort(p)
     rank = np.arange(1, len(p) + 1)
     if adjust == "holm":
         stepped = np.maximum.accumulate((n - rank + 1) * p[order])
     else:
-        stepped = np.minimum.accumulate((n / rank * p[order])[::-1])[::-1]
+        any_way = float((1.0 / np.arange(1, n + 1)).sum()) if adjust == "by" else 1.0
+        factors = n - rank + 1 if adjust == "hochberg" else any_way * n / rank
+        stepped = np.minimum.accumulate((factors * p[order])[::-1])[::-1]
     out = np.empty(len(p))
     out[order] = np.minimum(stepped, 1.0)
     return out
+
+
+def _closed(p: Floats) -> Floats:
+    """Hommel's probabilities: the largest of Simes' tests of all sets that a test is in.
+
+    Of the sets of one size that with the largest of the others is the worst.  Hommel (1988),
+    Biometrika 75, 383-386.
+    """
+    out = p.copy()
+    for i, own in enumerate(p):
+        others = np.sort(np.delete(p, i))
+        for size in range(2, len(p) + 1):
+            members = np.sort(np.append(others[-(size - 1) :], own))
+            simes = float((size * members / np.arange(1, size + 1)).min())
+            out[i] = max(out[i], simes)
+    return out
+
+
+def _f_above(F: Floats, rank: int, df: Floats) -> Floats:
+    """Upper tails of F, with infinite denominators too."""
+    finite = np.isfinite(df)
+    tails = fdtrc(rank, np.where(finite, df, 1.0), F)
+    return np.where(finite, tails, chdtrc(rank, rank * F))
 
 
 def _tail(family: Family, adjust: str) -> Callable[[float, float], float]:
@@ -126,7 +166,7 @@ def _tail(family: Family, adjust: str) -> Callable[[float, float], float]:
 def limits(family: Family, adjust: str, level: float) -> Floats:
     """What the estimates may be off in standard errors, jointly with probability ``level``: (q,).
 
-    Holm's method and the false discovery rate have no intervals of their own: Bonferroni's, as in
+    Methods that go through the tests in order have no intervals of their own: Bonferroni's, as in
     R.
     """
     n, tail = family.size, 1.0 - level
@@ -135,8 +175,10 @@ def limits(family: Family, adjust: str, level: float) -> Floats:
         return reach(level, df)
     if adjust == "sidak":
         return reach(float(level ** (1.0 / n)), df)
-    if adjust in ("bonferroni", "holm", "fdr"):
+    if adjust == "bonferroni" or adjust in STEPWISE:
         return reach(1.0 - tail / n, df)
+    if adjust == "scheffe":
+        return _scheffe(family, level)
     known = np.isfinite(family.statistic)
     out = np.full(n, np.nan)
     if not known.any():
@@ -148,6 +190,14 @@ def limits(family: Family, adjust: str, level: float) -> Floats:
         found = family.largest()
         out[known] = _over_df(lambda d: found.bound(tail, d), df[known])
     return out
+
+
+def _scheffe(family: Family, level: float) -> Floats:
+    """Roots of quantiles of F: a limit for all combinations of the tests."""
+    r, df = family.rank, family.df
+    finite = np.isfinite(df)
+    bound = np.where(finite, r * fdtri(r, np.where(finite, df, 1.0), level), chdtri(r, 1.0 - level))
+    return np.sqrt(bound)
 
 
 def _over_df(bound: Callable[[float], float], df: Floats) -> Floats:

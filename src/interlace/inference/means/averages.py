@@ -83,7 +83,7 @@ def means(grid: Grid, specs: Sequence[str], by: Sequence[str], weights: str) -> 
     grid
         The reference grid.
     specs, by
-        Columns of the means; a factor that one of them is nested in is added.
+        Columns of the means; a factor that one of them is nested in is added after it.
     weights
         ``"equal"``: all levels of a factor count alike, within those that it is nested in.
         ``"proportional"``: combinations averaged over count as often as they are in the data,
@@ -122,10 +122,11 @@ def _checked(grid: Grid, specs: Sequence[str], by: Sequence[str]) -> list[str]:
             raise InterlaceError(f"the fixed effects do not read '{name}'{hint(name, known)}")
         if (*specs, *by).count(name) > 1:
             raise InterlaceError(f"'{name}' is named twice: as a mean and in by, or twice in one")
-    names = list(specs)
+    names: list[str] = []
     for name in (*specs, *by):
+        names += [name] if name in specs and name not in names else []
         outer = grid.nesting.get(name, frozenset())
-        names += [n for n in grid.values if n in outer and n not in names and n not in by]
+        names += [n for n in grid.values if n in outer and n not in (*specs, *names, *by)]
     return [*names, *by]
 
 

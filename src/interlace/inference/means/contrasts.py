@@ -27,13 +27,17 @@ Crossing = bool | str | Sequence[str]
 _SYNONYMS = {
     "pairs": "pairwise",
     "tukey": "pairwise",
+    "revpairwise": "reversed",
     "trt.vs.ctrl": "control",
     "trt.vs.ctrl1": "control",
+    "trt.vs.ctrlk": "last",
     "dunnett": "control",
     "poly": "polynomial",
     "consec": "consecutive",
+    "mean_chg": "change",
     "eff": "effect",
     "deviation": "effect",
+    "del.eff": "others",
 }
 SCHEMES: tuple[Contrasted, ...] = get_args(Contrasted)
 _DEGREES = ("linear", "quadratic", "cubic", "quartic")
@@ -95,6 +99,11 @@ def contrasted(
         An unknown scheme, or weights that do not fit the means.
     """
     name = scheme(method)
+    if "contrast" in functions.by:
+        raise InterlaceError(
+            "tables of contrasts have a column 'contrast' of their own: fit with another name, as "
+            "in data.rename(columns={'contrast': 'contrast_'})"
+        )
     rows, excess, labels = [], [], []
     columns: dict[str, list[Levels]] = {by: [] for by in functions.by}
     for group in functions.groups():
@@ -129,24 +138,37 @@ def _weights(
         return _given(method, names)
     if name == "effect":
         return unit - 1.0 / k, [f"{one} effect" for one in names]
+    if name == "identity":
+        return unit, list(names)
     if k < 2:
         raise InterlaceError(
             f"there is one mean in a group ({names[0]}), which has no contrasts: name the factor "
             "to compare in the means, not in by"
         )
-    if name == "pairwise":
-        pairs = list(combinations(range(k), 2))
+    if name == "others":
+        return unit - (1.0 - unit) / (k - 1), [f"{one} effect" for one in names]
+    if name == "change":
+        rows = [np.repeat([-1.0 / i, 1.0 / (k - i)], [i, k - i]) for i in range(1, k)]
+        return np.array(rows), [f"{a}|{b}" for a, b in pairwise(names)]
+    if name != "polynomial":
+        pairs = _pairs(name, k, first)
         rows = [unit[i] - unit[j] for i, j in pairs]
         return np.array(rows), [f"{names[i]} - {names[j]}" for i, j in pairs]
-    if name == "consecutive":
-        return np.diff(unit, axis=0), [f"{b} - {a}" for a, b in pairwise(names)]
-    if name == "control":
-        others = [i for i in range(k) if i != first]
-        rows = [unit[i] - unit[first] for i in others]
-        return np.array(rows), [f"{names[i]} - {names[first]}" for i in others]
     degrees = range(1, min(k - 1, _MOST_DEGREES) + 1)
     titles = [_DEGREES[d - 1] if d <= len(_DEGREES) else f"degree {d}" for d in degrees]
     return polynomials(k, len(titles)), titles
+
+
+def _pairs(name: str, k: int, first: int) -> list[tuple[int, int]]:
+    """Which means are compared, the second taken from the first."""
+    if name == "pairwise":
+        return list(combinations(range(k), 2))
+    if name == "reversed":
+        return [(later, i) for later in range(k) for i in range(later)]
+    if name == "consecutive":
+        return [(i + 1, i) for i in range(k - 1)]
+    one = k - 1 if name == "last" else first
+    return [(i, one) for i in range(k) if i != one]
 
 
 def _schemes(functions: Functions, name: str, interaction: Crossing) -> list[str]:

@@ -8,14 +8,14 @@ after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.linalg import qr
 
-from interlace.design.frame import Codes
+from interlace.design.frame import Codes, Levels
 from interlace.inference.means.averages import Functions, collapsed
 from interlace.inference.means.grid import Grid
 from interlace.inference.wald import FTest, Reference, wald_of
@@ -81,17 +81,20 @@ def effects(grid: Grid, cells: Functions) -> Iterator[tuple[str, ...]]:
 def _contrasts(functions: Functions, effect: Sequence[str], group: Codes, grid: Grid) -> Floats:
     """Contrasts of the cells of a group that belong to an effect and to no part of it.
 
-    Products of differences between neighbouring levels; with a nested factor, which does not have
-    all combinations, what is orthogonal to the sums over each factor that no other is nested in.
+    Products of differences between neighbouring levels, for nested factors within the levels that
+    they are nested in; where combinations are missing, what is orthogonal to the sums over each
+    factor that no other is nested in.
     """
     outer = {o for n in effect for o in grid.nesting.get(n, ())}
-    if not outer & set(effect):
-        C: Floats = np.ones((1, 1))
-        sizes = {n: len(dict.fromkeys(functions.labels[n][group].tolist())) for n in effect}
-        for name in effect:
-            C = np.asarray(np.kron(np.diff(np.eye(sizes[name]), axis=0), C), np.float64)
-        return C
     labels = {n: functions.labels[n][group] for n in effect}
+    crossed = [n for n in effect if n not in outer]
+    blocks = [
+        _differences({n: labels[n][cells] for n in crossed}, cells, len(group))
+        for cells in _together([labels[n] for n in effect if n in outer], len(group))
+    ]
+    whole = [block for block in blocks if block is not None]
+    if len(whole) == len(blocks):
+        return np.concatenate(whole)
     margins = [np.ones((len(group), 1))]
     for name in effect:
         others = [n for n in effect if n != name]
@@ -108,9 +111,37 @@ def _applied(C: Floats, functions: Functions, group: Codes) -> tuple[Floats, Flo
     return C @ np.nan_to_num(functions.L[group]), C @ functions.excess[group]
 
 
-def _indicators(columns: Sequence[np.ndarray], n: int) -> Floats:
+def _differences(labels: Mapping[str, Levels], cells: Codes, n: int) -> Floats | None:
+    """Products of differences between neighbouring levels, ``(.., n)``; None if not all occur."""
+    places = {name: _codes(values) for name, values in labels.items()}
+    sizes = {name: int(codes.max()) + 1 for name, codes in places.items()}
+    if len(cells) != np.prod(list(sizes.values()), dtype=int):
+        return None
+    C: Floats = np.ones((1, 1))
+    at, step = np.zeros(len(cells), dtype=np.intp), 1
+    for name, codes in places.items():
+        C = np.asarray(np.kron(np.diff(np.eye(sizes[name]), axis=0), C), np.float64)
+        at, step = at + step * codes, step * sizes[name]
+    out = np.zeros((len(C), n))
+    out[:, cells] = C[:, at]
+    return out
+
+
+def _codes(values: Levels) -> Codes:
+    """Places of values among those that occur, in order of appearance."""
+    place = {value: i for i, value in enumerate(dict.fromkeys(values.tolist()))}
+    return np.array([place[value] for value in values.tolist()], dtype=np.intp)
+
+
+def _together(columns: Sequence[Levels], n: int) -> list[Codes]:
+    """Cells that share a combination of values, by combination."""
+    found = _indicators(columns, n)
+    return [np.flatnonzero(column) for column in found.T]
+
+
+def _indicators(columns: Sequence[Levels], n: int) -> Floats:
     """Indicators of the combinations of values that occur, ``(n, cells)``."""
-    keys = [tuple(c.tolist()[i] for c in columns) for i in range(n)]
+    keys = list(zip(*(c.tolist() for c in columns), strict=True)) or [()] * n
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     out = np.zeros((n, len(place)))
     out[np.arange(n), [place[key] for key in keys]] = 1.0

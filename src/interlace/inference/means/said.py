@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from interlace.inference.means.adjust import STEPWISE
 from interlace.inference.means.averages import Functions
 from interlace.inference.means.contrasts import level_names
 from interlace.inference.means.grid import Grid
@@ -89,7 +90,7 @@ def of_contrasts(
         said = f"p and {level * 100:g} % intervals are not adjusted."
     else:
         said = f"p and {level * 100:g} % intervals adjusted for {family}: {adjust}"
-        said += " (intervals: bonferroni)." if adjust in ("holm", "fdr") else "."
+        said += " (intervals: bonferroni)." if adjust in STEPWISE else "."
     more = () if note is None else (f"{note}.",)
     return (said, *more, *of_means(functions))
 
