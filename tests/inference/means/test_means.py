@@ -180,7 +180,8 @@ def test_control_of_choice(result, reference) -> None:
         ("control", "trt.vs.ctrl", "dunnett"), ("polynomial", "poly", "none"),
         ("consecutive", "consec", "mvt"), ("effect", "eff", "fdr"), ("pairwise", "pairs", "tukey"),
         ("reversed", "revpairwise", "tukey"), ("last", "trt.vs.ctrlk", "dunnett"),
-        ("change", "mean_chg", "mvt"), ("others", "del.eff", "fdr"), ("identity", "identity", "none"),
+        ("change", "mean_chg", "mvt"), ("others", "del.eff", "fdr"),
+        ("identity", "identity", "none"),
     ],
 )  # fmt: skip
 def test_names_of_r(result, ours: str, theirs: str, adjust: str) -> None:
