@@ -92,7 +92,7 @@ def test_contrasts_of_the_fit_do_not_matter(contrast: str) -> None:
 
 
 def test_means_are_predictions_averaged(result) -> None:
-    frame = extra()
+    frame = extra().copy()
     grid = pd.MultiIndex.from_product(
         [["t1", "t2"], ["1", "2", "10"], [0, 1]], names=["trt", "dose", "z"]
     ).to_frame(index=False)
@@ -124,7 +124,7 @@ def test_the_offset_is_zero_and_said() -> None:
 
 
 def test_missing_rows_count_for_nothing() -> None:
-    frame = extra()
+    frame = extra().copy()
     frame.loc[frame.index[:9], "y"] = np.nan
     holes = interlace.fit(FORMULA, frame).emmeans("trt", weights="proportional").table
     without = interlace.fit(FORMULA, frame.dropna()).emmeans("trt", weights="proportional").table
@@ -222,7 +222,7 @@ def test_factors_named_as_columns_of_tables() -> None:
 
 
 def test_text_fits_80_columns_and_html_says_the_same() -> None:
-    frame = extra()
+    frame = extra().copy()
     frame["county"] = frame["county"].cat.rename_categories(
         {c: f"a county with a very long name {c}" for c in "ABCDE"}
     )
