@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import interlace
+from interlace import families
 from interlace.errors import InterlaceError, spelled
-from interlace.hints import ARGUMENTS, MODULE_NAMES, RESULT_NAMES
+from interlace.glmm.families import Family
+from interlace.glmm.names import family_of
+from interlace.hints import ARGUMENTS, FAMILIES, MODULE_NAMES, RESULT_NAMES
 
 SLEEP = interlace.datasets.load("sleepstudy")
 
@@ -176,3 +179,40 @@ def test_every_kind_of_model_is_updated_by_one_rule(formula, more, change, found
     assert str(result.update(change).formula) == found
     with pytest.raises(TypeError, match="unexpected keyword argument 'REML': write method="):
         result.update(REML=False)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_elsewhere(name: str) -> None:
+    with pytest.raises(InterlaceError) as found:
+        interlace.fit("Reaction ~ Days + (1 | Subject)", SLEEP, family=name)
+    assert str(found.value) == f"unknown family {name!r}: write {FAMILIES[name]}"
+    for known in re.findall(r'family="([\w-]+)"', FAMILIES[name]):
+        assert family_of(known).name
+
+
+@pytest.mark.parametrize(
+    ("family", "link"),
+    [
+        ("Gaussian", None),
+        (" normal ", None),
+        ("gaussian", "identity"),
+        ("NORMAL", "Identity"),
+        (families.Gaussian(), None),
+        (families.Gaussian(), "identity"),
+    ],
+)
+def test_a_gaussian_family_is_a_linear_model_however_it_is_written(
+    family: str | Family, link: str | None
+) -> None:
+    found = interlace.fit("Reaction ~ Days + (Days | Subject)", SLEEP, family=family, link=link)
+    assert isinstance(found, interlace.CrossedLMEResult)
+    assert found.llf == result().llf
+
+
+def test_a_gaussian_dispersion_model_is_one_of_strata() -> None:
+    with pytest.raises(InterlaceError) as found:
+        interlace.fit("Reaction ~ Days + (1 | Subject)", SLEEP, dispersion="~ Days")
+    assert str(found.value) == (
+        "dispersion= is for other families than 'gaussian': name one by family=, or write "
+        'residual="varident(s)" for a variance of every level of s'
+    )

@@ -16,6 +16,8 @@ Ddf: TypeAlias = Literal[
     "between-within",
     "residual",
 ]
+# Names of the family that linear models have.
+LINEAR = ("gaussian", "normal")
 FitMethod: TypeAlias = Literal["REML", "ML"]
 FamilyName: TypeAlias = Literal[
     "gaussian",
@@ -86,3 +88,14 @@ Adjustment: TypeAlias = Literal[
 Effects: TypeAlias = Literal["fixed", "ran_pars", "ran_vals", "all"]
 Shown: TypeAlias = Literal["se", "ci", "p", "statistic"]
 ShareMethod: TypeAlias = Literal["latent", "lognormal", "delta", "trigamma"]
+
+
+def is_linear(family: object, link: object) -> bool:
+    """Whether a family, by name or as a value, with its link or another is that of linear models.
+
+    Nothing of the families is opened for that, so that linear fits do without them.
+    """
+    name = family if isinstance(family, str) else getattr(family, "name", None)
+    own = link or getattr(getattr(family, "link", None), "name", "identity")
+    words = [w.strip().casefold() if isinstance(w, str) else w for w in (name, own)]
+    return words[0] in LINEAR and words[1] == "identity"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 from numpy.typing import ArrayLike
 
 from interlace import results
-from interlace.choices import Ddf, FamilyName, FitMethod, LinkName
+from interlace.choices import Ddf, FamilyName, FitMethod, LinkName, is_linear
 from interlace.design.complete import Missing
 from interlace.errors import InterlaceError
 from interlace.hints import hinted
@@ -220,7 +220,7 @@ def fit(
     >>> result.fe_params.round(3).to_dict()
     {'Intercept': 251.405, 'Days': 10.467}
     """
-    linear = family == "gaussian" and link in (None, "identity")
+    linear = is_linear(family, link)
     options = Options(
         formula=formula,
         groups=groups,
@@ -235,8 +235,8 @@ def fit(
         progress=progress,
         mc_tolerance=mc_tolerance,
         seed=seed,
-        family=family,
-        link=link,
+        family="gaussian" if linear else family,
+        link=None if linear else link,
         trials=trials,
         exposure=exposure,
         quadrature=quadrature,
@@ -276,4 +276,7 @@ def _refuse_generalised(options: Options) -> None:
         "fixed_prior": options.fixed_prior is not None,
     }
     for name in (name for name, is_given in given.items() if is_given):
-        raise InterlaceError(f"{name}= is for other families than 'gaussian': name one by family=")
+        way = "name one by family="
+        if name == "dispersion":
+            way += ', or write residual="varident(s)" for a variance of every level of s'
+        raise InterlaceError(f"{name}= is for other families than 'gaussian': {way}")

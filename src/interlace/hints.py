@@ -73,7 +73,7 @@ RESULT_NAMES: dict[str, tuple[str, str, str]] = {
     "rsquared": ("statsmodels", "result.rsquared", "result.r2()"),
     "mse_resid": ("statsmodels", "result.mse_resid", "result.scale"),
     "remove_data": ("statsmodels", "result.remove_data()", "a pickled result"),
-    "zinf": ("glmmTMB", "fixef(model)$zi", "none here, where zero inflation is not built yet"),
+    "zinf": ("glmmTMB", "fixef(model)$zi", "zero_inflation of a model that has zero_inflation="),
     "simulateResiduals": ("DHARMa", "simulateResiduals()", "interlace.check_residuals(result)"),
     "check_model": ("performance", "check_model(model)", "result.check()"),
     "vif": ("car", "vif(model)", "interlace.check_collinearity(result)"),
@@ -125,6 +125,9 @@ ARGUMENTS: dict[str, str] = {
     "vc_formula": "bars in the formula: (1 | a/b), (1 | a) + (1 | b)",
     "exog_re": 'random="(x | g)", or bars in the formula',
     "correlation": 'residual="ar1(time | g)" and the like',
+    "zi": 'zero_inflation="~ z"',
+    "kind": "family=families.NegativeBinomial(kind=1) and the like",
+    "df": "family=families.StudentT(df=...)",
     "correlated": "|| in place of | in the random term",
     "ziformula": 'zero_inflation="~ z"',
     "dispformula": 'dispersion="~ z"',
@@ -146,6 +149,32 @@ ARGUMENTS: dict[str, str] = {
 }
 
 
+# Families elsewhere that have another name here, or none.
+FAMILIES: dict[str, str] = {
+    "zip": 'family="poisson" with zero_inflation="~ 1"',
+    "zinb": 'family="negative-binomial" with zero_inflation="~ 1"',
+    "zero-inflated-poisson": 'family="poisson" with zero_inflation="~ 1"',
+    "zero-inflated-negative-binomial": 'family="negative-binomial" with zero_inflation="~ 1"',
+    "hurdle": 'family="truncated-poisson" with zero_inflation="~ 1"',
+    "hurdle-poisson": 'family="truncated-poisson" with zero_inflation="~ 1"',
+    "quasi": 'family="negative-binomial", or a random effect for every row',
+    "quasipoisson": 'family="negative-binomial", or a random effect for every row',
+    "quasibinomial": 'family="beta-binomial", or a random effect for every row',
+    "genpois": 'family="negative-binomial"',
+    "compois": 'family="negative-binomial"',
+    "logit": 'family="binomial"',
+    "logistic": 'family="binomial"',
+    "probit": 'family="binomial" with link="probit"',
+    "cloglog": 'family="binomial" with link="cloglog"',
+    "exponential": 'family="gamma"',
+    "lognormal": "log(y) as the response of a linear model",
+    "multinomial": 'family="ordinal" where the categories have an order, or family="binomial" for '
+    "each of them against the others",
+    "categorical": 'family="ordinal" where the categories have an order, or family="binomial" for '
+    "each of them against the others",
+}
+
+
 class UnknownArgumentError(InterlaceError, TypeError):
     """An argument that a function does not have, with what it may be called here."""
 
@@ -164,6 +193,11 @@ def of_module(name: str) -> str:
         return ""
     package, here = MODULE_NAMES[name]
     return f"{package}'s {name} is {here}"
+
+
+def of_family(name: str) -> str:
+    """What to write for a family elsewhere; empty if nothing is known."""
+    return FAMILIES.get(name, "")
 
 
 def missing_attribute(kind: str, name: str, known: list[str]) -> AttributeError:

@@ -33,6 +33,7 @@ from interlace.glmm.links import (
 from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.tweedie import Tweedie
 from interlace.glmm.zeros import Hurdle, Inflated, Truncated
+from interlace.hints import of_family
 
 Known = (
     Binomial
@@ -68,6 +69,11 @@ FAMILIES: Mapping[str, Known] = {
 _SYNONYMS: Mapping[str, Known] = {
     "normal": Gaussian(),
     "bernoulli": Binomial(),
+    "nb": NegativeBinomial(),
+    "nb1": NegativeBinomial(kind=1),
+    "nb2": NegativeBinomial(),
+    "negbin": NegativeBinomial(),
+    "negbinomial": NegativeBinomial(),
     "nbinom": NegativeBinomial(),
     "nbinom1": NegativeBinomial(kind=1),
     "nbinom2": NegativeBinomial(),
@@ -76,6 +82,9 @@ _SYNONYMS: Mapping[str, Known] = {
     "inversegaussian": InverseGaussian(),
     "betabinomial": BetaBinomial(),
     "cumulative": Ordinal(),
+    "cumulativelogit": Ordinal(),
+    "ordered": Ordinal(),
+    "proportionalodds": Ordinal(),
     "t": StudentT(),
     "studentt": StudentT(),
     "truncatednbinom": Truncated(NegativeBinomial()),
@@ -154,7 +163,9 @@ def _named(name: str) -> Known:
         return FAMILIES[key]
     if key.replace("-", "") in _SYNONYMS:
         return _SYNONYMS[key.replace("-", "")]
-    raise InterlaceError(f"unknown family {name!r}: choose {_quoted(FAMILIES)}")
+    hint = of_family(key)
+    wanted = f"write {hint}" if hint else f"choose {_quoted(FAMILIES)}"
+    raise InterlaceError(f"unknown family {name!r}: {wanted}")
 
 
 def _quoted(names: Mapping[str, object]) -> str:

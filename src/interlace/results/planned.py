@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from interlace import inference
-from interlace.choices import Ddf, FitMethod
+from interlace.choices import Ddf, FitMethod, is_linear
 from interlace.design.formula import parse
 from interlace.errors import InterlaceError, choose
 from interlace.inference.tested import TestedModel
@@ -283,7 +283,7 @@ def power(
     """
     text = f"response {formula.lstrip()}" if formula.lstrip().startswith("~") else formula
     ways = inference.power.simulate
-    if family != "gaussian" or link is not None:
+    if not is_linear(family, link):
         _refuse_linear(sigma=sigma, ddf=ddf, method=method)
         options = Options(
             text, family=family, link=link, trials=trials, exposure=exposure, quadrature=quadrature
