@@ -335,10 +335,11 @@ def test_what_ordered_categories_do_not_have_is_refused(verb, message):
         {"family": "negative-binomial", "dispersion": "~ ft"},
     ],
 )
-def test_power_of_several_parameters_is_refused(options):
+def test_models_of_several_parameters_have_power(options):
     result = interlace.fit("calls ~ ft + (1 | Nest)", load("owls"), **options)
-    with pytest.raises(InterlaceError, match="is not there yet: simulate"):
-        result.power(n=2, seed=1)
+    table = result.power(n=4, sizes={"Nest": [10]}, seed=1).table
+    assert table["n"].tolist() == [4] and table["Nest"].tolist() == [10]
+    assert table["n_failed"].tolist() == [0]
 
 
 # ------------------------------------------------------------------ other models of the same rows

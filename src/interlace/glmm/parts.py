@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from interlace.errors import InterlaceError
 from interlace.glmm.families import Family
@@ -64,11 +64,22 @@ _REPORTED: Mapping[str, Callable[[float], float]] = {
     "power": lambda v: 1.0 + expit(v),
     "": float,
 }
+_UNREPORTED: Mapping[str, Callable[[float], float]] = {
+    "log": np.log,
+    "power": lambda v: logit(v - 1.0),
+    "": float,
+}
 _STEEPNESS: Mapping[str, Callable[[float], float]] = {
     "log": np.exp,
     "power": lambda v: expit(v) * expit(-v),
     "": lambda v: 1.0,
 }
+
+
+def constant_of(predictor: str, value: float) -> float:
+    """The constant of a predictor from what is reported of it; not finite if it makes no sense."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(_UNREPORTED[_scale_of(predictor)](value))
 
 
 def parts_of(

@@ -369,6 +369,12 @@ def problem_at(outcome: Outcome, options: Options) -> Problem:
     )
 
 
+def columns_of(design: Design, family: Family) -> tuple[str, ...]:
+    """Columns of the fixed effects that a family keeps of a design."""
+    held = _centred(design)[0] if isinstance(family, Ordinal) else design
+    return working_rows(held).names
+
+
 def _centred(design: Design) -> tuple[Design, Floats]:
     """The design without intercept, columns less their means, and these."""
     some = np.array([name != "Intercept" for name in design.names])

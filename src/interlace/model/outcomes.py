@@ -108,16 +108,19 @@ def read_rows(
     given: Mapping[str, str | ArrayLike | None],
     missing: str,
     context: Context | None,
+    texts: Mapping[str, str],
 ) -> tuple[Design, Floats | None]:
     """Rows of a design whose responses do not matter, the exposure in the offset, and their trials.
 
-    ``given`` has the arguments by row: ``weights, offset, trials, exposure``.
+    ``given`` has the arguments by row: ``weights, offset, trials, exposure``, and the columns that
+    the ``texts`` of the auxiliary predictors read.
     """
     extra = dict(given)
     design, rows = read_design(formula, data, extra, missing, context)
     refuse_saturated(design.X)
     offset = _exposed(design.offset, extra["exposure"], rows)
-    return replace(design, offset=offset), _trials(extra["trials"], rows)
+    components = encoded_components(texts, rows)
+    return replace(design, offset=offset, components=components), _trials(extra["trials"], rows)
 
 
 def with_response(

@@ -196,7 +196,8 @@ class GeneralSelection(TestedGeneralModel):
 
         Notes
         -----
-        Responses are drawn from the family with new random effects and fitted again, one by one.  A
+        Responses are drawn from the family, its dispersion, zeros or thresholds as they were
+        estimated, with new random effects, and fitted again, small designs as a batch.  A
         simulation that cannot be fitted counts as not significant.
 
         Examples

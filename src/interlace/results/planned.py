@@ -227,7 +227,8 @@ def power(
     link: str | None = None,
     trials: str | ArrayLike | None = None,
     exposure: str | ArrayLike | None = None,
-    dispersion: float | None = None,
+    dispersion: float | Mapping[str, float] | None = None,
+    zero_inflation: float | None = None,
     quadrature: int = 1,
     seed: Seed = None,
     progress: bool | None = None,
@@ -258,7 +259,11 @@ def power(
         As in :func:`interlace.fit`.
     dispersion
         The parameter that a family has beside the mean: the size of a negative binomial, the
-        dispersion of a Gamma, the precision of a beta.
+        dispersion of a Gamma, the precision of a beta.  Several by name: ``{"scale": 1, "df": 5}``
+        of Student's t, ``{"dispersion": 1, "power": 1.5}`` of a Tweedie, and the thresholds of
+        ordered categories, ``{"low|mid": -1, "mid|high": 1}``.
+    zero_inflation
+        The share of zeros in excess, or of all zeros where the family has none.
 
     Returns
     -------
@@ -286,7 +291,13 @@ def power(
     if not is_linear(family, link):
         _refuse_linear(sigma=sigma, ddf=ddf, method=method)
         options = Options(
-            text, family=family, link=link, trials=trials, exposure=exposure, quadrature=quadrature
+            text,
+            method="ML",
+            family=family,
+            link=link,
+            trials=trials,
+            exposure=exposure,
+            quadrature=quadrature,
         )
         plan = ways.Plan(n, "normal", level, seed, progress, n_jobs)
         template = ways.template_from(
@@ -294,12 +305,14 @@ def power(
         )
         general = inference.power.general
         table = general.of_description(
-            template, options, fixed, random, dispersion, test, sizes, plan
+            template, options, fixed, random, dispersion, zero_inflation, test, sizes, plan
         )
         return Power(table, plan.ddf, level)
     method = choose("method", method or "REML", METHODS)
     plan = ways.Plan(n, ddf or "satterthwaite", level, seed, progress, n_jobs)
-    _refuse_general(trials=trials, exposure=exposure, dispersion=dispersion)
+    _refuse_general(
+        trials=trials, exposure=exposure, dispersion=dispersion, zero_inflation=zero_inflation
+    )
     if sigma is None:
         raise InterlaceError("give sigma, the standard deviation of the residuals")
     template = ways.template_from(parse(text), design, weights=weights, offset=offset)

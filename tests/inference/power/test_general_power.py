@@ -8,10 +8,12 @@ import interlace
 from interlace import InterlaceError
 from interlace.design.formula import parse
 from interlace.glmm.names import family_of
+from interlace.inference.power.beside import of_fit, of_words
 from interlace.inference.power.general import GeneralDesigns
-from interlace.inference.power.simulate import template_from
+from interlace.inference.power.simulate import template_from, template_of
 from interlace.inference.power.truth import Truth, truth_of
 from interlace.model.fitted import Options
+from interlace.model.outcomes import component_texts
 
 
 def design(groups=16, rows=4):
@@ -65,25 +67,31 @@ def test_shares_are_those_of_simulations_by_hand(options, draw):
 
 
 @pytest.mark.parametrize(
-    ("options", "mean"),
+    ("options", "dispersion", "mean"),
     [
-        ({"family": "binomial", "trials": "n"}, lambda eta: 3.0 / (1.0 + np.exp(-eta))),
-        ({"family": "poisson", "exposure": "e"}, lambda eta: 2.0 * np.exp(eta)),
-        ({"family": "negative-binomial"}, np.exp),
-        ({"family": "gamma", "link": "inverse"}, lambda eta: 1.0 / eta),
-        ({"family": "beta"}, lambda eta: 1.0 / (1.0 + np.exp(-eta))),
-        ({"family": "gaussian", "link": "log"}, np.exp),
+        ({"family": "binomial", "trials": "n"}, None, lambda eta: 3.0 / (1.0 + np.exp(-eta))),
+        ({"family": "poisson", "exposure": "e"}, None, lambda eta: 2.0 * np.exp(eta)),
+        ({"family": "negative-binomial"}, 4.0, np.exp),
+        ({"family": "gamma", "link": "inverse"}, 4.0, lambda eta: 1.0 / eta),
+        ({"family": "beta"}, 4.0, lambda eta: 1.0 / (1.0 + np.exp(-eta))),
+        ({"family": "gaussian", "link": "log"}, 4.0, np.exp),
+        ({"family": "beta-binomial", "trials": "n"}, 4.0, lambda eta: 3 / (1 + np.exp(-eta))),
+        ({"family": "student-t"}, {"scale": 0.5, "df": 4.0}, lambda eta: eta),
+        ({"family": "tweedie"}, {"dispersion": 0.5, "power": 1.4}, np.exp),
+        ({"family": "poisson", "zeros": 0.3}, None, lambda eta: 0.7 * np.exp(eta)),
+        ({"family": "gamma", "link": "log", "zeros": 0.3}, 0.5, lambda eta: 0.7 * np.exp(eta)),
     ],
-    ids=lambda one: one["family"] if isinstance(one, dict) else "",
+    ids=lambda one: " ".join(map(str, one.values())) if isinstance(one, dict) else "",
 )
-def test_responses_have_the_means_that_are_said(options, mean):
-    formula, d = "y ~ x + (1 | g)", design()
+def test_responses_have_the_means_that_are_said(options, dispersion, mean):
+    formula, d, options = "y ~ x + (1 | g)", design(), dict(options)
+    zeros = options.pop("zeros", None)
     given = {name: options.get(name) for name in ("weights", "offset", "trials", "exposure")}
     template = template_from(parse(f"{formula}"), d, **given)
     told = Truth({"Intercept": 0.3, "x": 0.4}, {("g", ("Intercept",)): np.zeros((1, 1))}, 1.0)
-    asked = Options(formula, **options)
-    family = family_of(asked.family, asked.link)
-    study = GeneralDesigns(template, told, 4.0, family, asked).study("x", {})
+    asked = Options(formula, method="ML", **options)
+    family, beside = of_words(family_of(asked.family, asked.link), dispersion, zeros)
+    study = GeneralDesigns(template, told, beside, family, asked).study("x", {})
     rng = np.random.default_rng(1)
     drawn = np.array([study.drawn(rng) for _ in range(3000)])
     error = drawn.std(axis=0) / np.sqrt(len(drawn))
@@ -138,6 +146,25 @@ def test_more_levels_and_larger_effects_have_more_power():
         ({"link": "sqrt", "fixed": {"Intercept": -2.0, "x": 0.0}}, "link='sqrt' gives no mean"),
         ({"test": "z"}, "no coefficient or term 'z'"),
         ({"quadrature": 0}, "quadrature must be a number of nodes"),
+        ({"zero_inflation": 1.0}, "zero_inflation must be a share above 0 and below 1: 1.0"),
+        (
+            {"family": "student-t", "dispersion": 1.0},
+            r"has several parameters beside the mean, scale and df: give dispersion=\{'scale': ..,",
+        ),
+        ({"family": "student-t", "dispersion": {"scale": 1.0}}, "for the parameter 'df'"),
+        (
+            {"family": "student-t", "dispersion": {"scale": 1.0, "df": 4.0, "size": 1.0}},
+            "family='student-t' has no parameter 'size'",
+        ),
+        (
+            {"family": "tweedie", "dispersion": {"dispersion": 1.0, "power": 2.5}},
+            "must be a number above 1 and below 2, not 2.5, for the power",
+        ),
+        ({"family": "ordinal"}, "thresholds: give dispersion={'low|mid': -1, 'mid|high': 1}"),
+        (
+            {"family": "ordinal", "dispersion": {"a|b": -1.0, "c|d": 1.0}},
+            "thresholds are named by the categories on both sides, in order",
+        ),
     ],
 )
 def test_what_is_refused(changes, message):
@@ -158,3 +185,73 @@ def test_responses_that_cannot_be_fitted_count_as_not_significant():
         seed=1,
     ).table
     assert found["n_failed"][0] > 5 and found["power"][0] == 0.0
+
+
+def categories(groups=12, rows=6):
+    """Ordered answers to a question, without an intercept."""
+    rng, d = np.random.default_rng(6), design(groups, rows)
+    eta = 0.9 * d["x"] + 0.5 * rng.standard_normal(groups)[d["g"]] + rng.logistic(size=len(d))
+    y = pd.Categorical.from_codes(np.digitize(eta, [-0.8, 0.9]), list("abc"), ordered=True)
+    return d.assign(y=y, z=np.tile([0.0, 1.0, 1.0], len(d) // 3))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"family": "ordinal"},
+        {"family": "poisson", "zero_inflation": "~ z"},
+        {"family": "negative-binomial", "dispersion": "~ z"},
+        {"family": "beta-binomial", "trials": "n"},
+        {"family": "student-t"},
+        {"family": "poisson", "method": "REML"},
+    ],
+    ids=lambda one: " ".join(map(str, one.values())),
+)
+def test_every_family_has_power_of_its_own_draws(options):
+    """A replicate is the fit of a response drawn; sizes have rows, zeros and categories alike."""
+    d = categories(24)
+    if options["family"] != "ordinal":
+        rng = np.random.default_rng(3)
+        eta = 0.5 + 0.5 * d["x"] + 0.4 * rng.standard_normal(24)[d["g"]]
+        mean = np.exp(eta.to_numpy())
+        y = rng.poisson(mean * rng.gamma(2.0, 0.5, len(d))).astype(float)
+        y = np.minimum(y, 3.0) if "trials" in options else y
+        d = d.assign(y=eta + rng.standard_t(5.0, len(d)) if "student-t" in options.values() else y)
+    result = interlace.fit("y ~ x + (1 | g)", d, **options)
+    found = result.power("x", 6, sizes={"g": [12, 24]}, seed=2).table
+    assert (found["n_failed"] <= 2).all() and found["g"].tolist() == [12, 24]
+    designs = of_result_study(result)
+    rng = np.random.default_rng(1)
+    y = np.mean([designs.drawn(rng) for _ in range(400)])
+    assert y == pytest.approx(np.mean(result.simulate(400, seed=1)), abs=0.25 * np.std(y) + 0.2)
+
+
+def of_result_study(result):
+    """The design of the fit, as its power has it."""
+    texts = component_texts(result.options, result.family)
+    template = template_of(result, ("trials", "exposure"), list(texts.values()))
+    truth, beside = truth_of(result.estimate, 1.0), of_fit(result)
+    return GeneralDesigns(template, truth, beside, result.family, result.options).study("x", {})
+
+
+def test_thresholds_and_zeros_are_described():
+    d = design()
+    found = interlace.power(
+        "y ~ x + (1 | g)",
+        d,
+        {"x": 1.5},
+        {"g": 0.4},
+        test="x",
+        n=40,
+        family="ordinal",
+        dispersion={"low|mid": -0.5, "mid|high": 1.0},
+        seed=1,
+    ).table
+    assert found["power"][0] > 0.5 and found["n_failed"][0] <= 2
+    given = {**SAID, "fixed": {"Intercept": 1.5, "x": 0.8}}
+    shares = [
+        interlace.power("y ~ x + (1 | g)", d, n=40, family="poisson", seed=1, **given, **more).table
+        for more in ({}, {"zero_inflation": 0.5})
+    ]
+    assert shares[0]["power"][0] > shares[1]["power"][0]

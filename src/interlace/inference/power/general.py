@@ -9,29 +9,43 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from interlace.batch.general import estimate_many
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
 from interlace.glmm.curvature import Approximation
-from interlace.glmm.estimate import estimate_general
+from interlace.glmm.estimate import GeneralEstimate
 from interlace.glmm.families import Family
-from interlace.glmm.laws import is_simple, law_of
+from interlace.glmm.laws import Law
 from interlace.glmm.links import all_inside
+from interlace.glmm.mixed_laws import law_at
 from interlace.glmm.names import family_of
-from interlace.glmm.problem import Problem, problem_of, unit_of
-from interlace.glmm.working import working_rows
+from interlace.glmm.problem import Problem
 from interlace.inference.power.asked import Asked, Test, tests_asked
-from interlace.inference.power.simulate import Plan, Template, template_of, tried
+from interlace.inference.power.beside import Beside, of_fit, of_words
+from interlace.inference.power.simulate import RESPONSE, Plan, Template, template_of, tried
 from interlace.inference.power.sizes import Sizes, combinations
 from interlace.inference.power.truth import Spread, Truth, described, truth_of
 from interlace.inference.wald import Normal
 from interlace.model.fitted import Options
-from interlace.model.generalised import FittedGeneralModel, approximation_of, refuse_pure
-from interlace.model.outcomes import check_arguments, read_rows
+from interlace.model.generalised import (
+    FittedGeneralModel,
+    approximation_of,
+    columns_of,
+    problem_at,
+    refuse_pure,
+)
+from interlace.model.outcomes import (
+    Outcome,
+    check_arguments,
+    component_texts,
+    read_rows,
+    with_response,
+)
 from interlace.model.simulate import Block
 from interlace.sums.terms import Floats
 
-# Replicates of a task.
-_EACH = 16
+# Replicates of a task, which are fitted together.
+_EACH = 256
 
 
 # Arguments by row that a generalised model has beside weights and offset.
@@ -51,8 +65,9 @@ def of_result(
             "power is that of tests without a prior, and this fit has fixed_prior="
         )
     truth = truth_of(model.estimate, 1.0).with_effects(effects)
-    template = template_of(model, beside=_BESIDE)
-    designs = GeneralDesigns(template, truth, model.dispersion, model.family, model.options)
+    texts = component_texts(model.options, model.family)
+    template = template_of(model, beside=_BESIDE, texts=list(texts.values()))
+    designs = GeneralDesigns(template, truth, of_fit(model), model.family, model.options)
     return designs.tried(asked, sizes, plan)
 
 
@@ -61,7 +76,8 @@ def of_description(
     options: Options,
     fixed: Mapping[str, float],
     random: Mapping[str, Spread],
-    dispersion: float | None,
+    dispersion: float | Mapping[str, float] | None,
+    zeros: float | None,
     asked: Asked,
     sizes: Sizes | None,
     plan: Plan,
@@ -73,20 +89,12 @@ def of_description(
     InterlaceError
         A value is missing or makes no sense.
     """
-    family = family_of(options.family, options.link)
-    if bool(family.auxiliary) != (dispersion is not None):
-        raise InterlaceError(
-            f"give dispersion=, the {family.auxiliary} of family={family.name!r}"
-            if family.auxiliary
-            else f"family={family.name!r} has no parameter beside the mean: leave dispersion= out"
-        )
-    if dispersion is not None and not 0.0 < dispersion < np.inf:
-        raise InterlaceError(f"dispersion must be a positive number, not {dispersion!r}")
+    family, beside = of_words(family_of(options.family, options.link), dispersion, zeros)
     check_arguments(options, family)
     nothing = Truth({}, {}, 1.0)
-    designs = GeneralDesigns(template, nothing, dispersion or 1.0, family, options)
+    designs = GeneralDesigns(template, nothing, beside, family, options)
     rows, _ = designs.rows({})
-    truth = described(rows, working_rows(rows).names, fixed, random, 1.0)
+    truth = described(rows, columns_of(rows, family), fixed, random, 1.0)
     return replace(designs, truth=truth).tried(asked, sizes, plan)
 
 
@@ -96,23 +104,12 @@ class GeneralDesigns:
 
     template: Template
     truth: Truth
-    auxiliary: float
+    beside: Beside
     family: Family
     options: Options
 
     def tried(self, asked: Asked, sizes: Sizes | None, plan: Plan) -> pd.DataFrame:
-        """Power of every test at every size.
-
-        Raises
-        ------
-        InterlaceError
-            Responses do not follow from their means and one number beside them.
-        """
-        if not is_simple(self.family) or not np.isfinite(self.auxiliary):
-            raise InterlaceError(
-                f"power of family={self.family.name!r} with parameters beside the mean that differ "
-                f"or are several is not there yet: simulate() and refit() make the replicates"
-            )
+        """Power of every test at every size."""
         wanted = list(combinations(sizes, self.template.factors))
         return tried(lambda one: self.study(asked, one), wanted, plan)
 
@@ -127,8 +124,9 @@ class GeneralDesigns:
     def rows(self, sizes: Mapping[str, int]) -> tuple[Design, Floats | None]:
         """The rows of a size, noise in place of the response, and their trials."""
         columns, template = self.template.columns_of(sizes), self.template
+        texts = component_texts(self.options, self.family)
         return read_rows(
-            template.formula, columns, template.extra, template.missing, template.context
+            template.formula, columns, template.extra, template.missing, template.context, texts
         )
 
 
@@ -153,33 +151,23 @@ class GeneralStudy:
     @cached_property
     def eta(self) -> Floats:
         """True linear predictors without random effects."""
-        names = working_rows(self.design).names
+        names = columns_of(self.design, self.of.family)
         fixed = self.design.fixed(names) @ self.of.truth.coefficients(names)
         return fixed if self.design.offset is None else fixed + self.design.offset
 
     @cached_property
-    def problem(self) -> Problem:
-        """The model, true means in place of responses."""
-        family, n = self.of.family, len(self.design.y)
-        trials = np.ones(n) if self.trials is None else self.trials
-        self._refuse_outside(self.eta)
-        y = trials * np.asarray(family.link.mean(self.eta).value)
-        rows = working_rows(self.design, unit_of(family, y, trials))
-        return problem_of(
-            family,
-            rows,
-            y,
-            trials=trials,
-            weights=self.design.weights,
-            offset=self.design.offset,
-        )
+    def omega(self) -> Floats:
+        """True auxiliary predictors, ``(K, n)``."""
+        return self.of.beside.omega(self.design)
 
-    @cached_property
-    def approximation(self) -> Approximation:
-        """That of the fits."""
-        return approximation_of(self.of.options, self.problem)
+    def law(self, eta: Floats) -> Law:
+        """Of the responses, at linear predictors (n,).
 
-    def _refuse_outside(self, eta: Floats) -> None:
+        Raises
+        ------
+        InterlaceError
+            The link gives no mean for one of them.
+        """
         link = self.of.family.link
         if not all_inside(link, eta):
             raise InterlaceError(
@@ -187,6 +175,19 @@ class GeneralStudy:
                 f"{eta[~link.inside(eta)][0]:.3g} that the coefficients lead to: give others, or "
                 f"use a link without bounds"
             )
+        return law_at(self.of.family, eta, self.omega, 1.0 if self.trials is None else self.trials)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The model, true means in place of responses."""
+        law = self.law(self.eta)
+        outcome = Outcome(self.design, law.mean * law.trials, self.trials, self.of.family)
+        return problem_at(outcome, self.of.options)
+
+    @cached_property
+    def approximation(self) -> Approximation:
+        """That of the fits."""
+        return approximation_of(self.of.options, self.problem)
 
     def drawn(self, rng: np.random.Generator) -> Floats:
         """A new response with new random effects."""
@@ -195,29 +196,38 @@ class GeneralStudy:
         for term, codes, Z, T in parts:
             b = rng.standard_normal((term.l, term.k)) @ T.T
             eta += np.einsum("nk,nk->n", Z, b[codes])
-        self._refuse_outside(eta)
-        mean = np.asarray(self.of.family.link.mean(eta).value)
-        return law_of(self.of.family, mean, self.problem.trials, self.of.auxiliary).draw(rng)
+        return self.law(eta).draw(rng)
 
     def p_values(self, blocks: Sequence[Block]) -> Floats:
         """Of some replicates ``(B, tests)``; nan where a fit failed."""
-        return np.array([self._tested(b.rng) for b in blocks for _ in range(b.size)])
+        responses = [
+            self._usable(rng) for block in blocks for rng in [block.rng] for _ in range(block.size)
+        ]
+        p = np.full((len(responses), len(self.tests)), np.nan)
+        some = [i for i, y in enumerate(responses) if y is not None]
+        if some:
+            Y = np.stack([y for y in responses if y is not None], axis=1)
+            estimates = estimate_many(self.problem, Y, self.approximation)
+            for i, estimate in zip(some, estimates, strict=True):
+                if not isinstance(estimate, InterlaceError) and estimate.convergence.converged:
+                    p[i] = self._tested(estimate)
+        return p
 
-    def _tested(self, rng: np.random.Generator) -> Floats:
-        """P-values of one replicate."""
+    def _usable(self, rng: np.random.Generator) -> Floats | None:
+        """A new response; ``None`` if nothing can be estimated of it."""
+        of = self.of
         try:
-            new = self.problem.responding(self.drawn(rng))
-            if not new.y.any() or self._all_succeed(new.y):
-                raise InterlaceError("nothing can be estimated")
-            refuse_pure(new)
-            estimate = estimate_general(new, self.approximation)
-            if not estimate.convergence.converged:
-                return np.full(len(self.tests), np.nan)
-            compared = Normal(estimate)
-            return np.array([compared.f_test(t.L, t.value).p_value for t in self.tests])
-        except (InterlaceError, np.linalg.LinAlgError):
-            return np.full(len(self.tests), np.nan)
+            y = self.drawn(rng)
+            y = with_response(y, self.design, self.trials, of.options, of.family, RESPONSE).y
+            refuse_pure(self.problem.responding(y))
+        except InterlaceError:
+            return None
+        return y
 
-    def _all_succeed(self, y: Floats) -> bool:
-        """Whether every trial of a binomial response is a success."""
-        return self.of.family.name == "binomial" and bool((y == self.problem.trials).all())
+    def _tested(self, estimate: GeneralEstimate) -> Floats | float:
+        """P-values of one replicate."""
+        compared = Normal(estimate)
+        try:
+            return np.array([compared.f_test(t.L, t.value).p_value for t in self.tests])
+        except np.linalg.LinAlgError:
+            return np.nan

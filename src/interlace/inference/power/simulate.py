@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import betaincinv
 
 from interlace.batch.fits import slices
+from interlace.design.components import columns_beside
 from interlace.design.design import Design, assemble, column_of
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import Column, open_table, pick
@@ -124,8 +125,13 @@ def tasks(study: AnyStudy, n: int, seed: np.random.SeedSequence) -> Iterator[Tas
         yield Task(study, tuple(found[piece]))
 
 
-def template_of(result: Labelled[Any], beside: Sequence[str] = ()) -> Template:
-    """Rows used by a fit, as columns; ``beside`` names arguments by row other than weights."""
+def template_of(
+    result: Labelled[Any], beside: Sequence[str] = (), texts: Sequence[str] = ()
+) -> Template:
+    """Rows used by a fit, as columns.
+
+    ``beside`` names arguments by row other than weights, ``texts`` are auxiliary formulas.
+    """
     design, data = result.design, result.data
     if design is None or data is None:
         raise InterlaceError(
@@ -133,6 +139,7 @@ def template_of(result: Labelled[Any], beside: Sequence[str] = ()) -> Template:
             "data (it was unpickled, or fitted part by part): use interlace.power() with a design"
         )
     given = {name: getattr(result.options, name) for name in ("weights", "offset", *beside)}
+    given |= columns_beside(texts, data)
     kept = np.flatnonzero(design.kept)
     found = _template(result.formula, data, given, design.encoding.context)
     columns = {name: column[kept] for name, column in found.columns.items()}
