@@ -12,8 +12,8 @@ import pytest
 import interlace
 from glmm.random_glmms import Drawn, drawn
 from interlace.families import NegativeBinomial
-from interlace.glmm.estimate import Search, _minimised
 from interlace.glmm.laplace import Laplace
+from interlace.glmm.search import Search, minimised
 from interlace.glmm.start import start_of
 
 STORED = Path(__file__).parents[1] / "reference" / "glmm" / "random_glmms.json"
@@ -50,7 +50,7 @@ def values_from_other_starts(result: interlace.CrossedGLMMResult, seed: int) -> 
         beta = at.beta + shift * rng.normal(size=len(at.beta))
         x = problem.pack(templates, beta, at.gamma)
         search = Search(problem, Laplace(), u, x, np.ones(len(x), dtype=bool))
-        found.append(_minimised(search, None).point.value)
+        found.append(minimised(search, None).point.value)
     return found
 
 

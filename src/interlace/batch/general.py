@@ -23,17 +23,12 @@ from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
 from interlace.estimation.search import Mask, Outcome
 from interlace.glmm.curvature import RISE, STEP, Approximation, certificate, polishing, upright
-from interlace.glmm.estimate import (
-    CORRECT,
-    GAIN,
-    GeneralEstimate,
-    begun,
-    estimate_general,
-)
+from interlace.glmm.estimate import GeneralEstimate, begun, estimate_general
 from interlace.glmm.laplace import Laplace
 from interlace.glmm.limits import RunOff
 from interlace.glmm.links import unbounded
 from interlace.glmm.problem import Problem
+from interlace.glmm.search import CORRECT, GAIN
 from interlace.sums.terms import Floats
 
 # A fit, or why there is none.
@@ -75,6 +70,7 @@ def is_small(problem: Problem, approximation: Approximation) -> bool:
     return (
         isinstance(approximation, Laplace)
         and unbounded(problem.family.link)
+        and problem.probes is None
         and rows.n <= _ROWS
         and rows.patterns is None
         and remainder <= _REMAINDER

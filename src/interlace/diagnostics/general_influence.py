@@ -27,7 +27,6 @@ from interlace.glmm.leverage import Leverage
 from interlace.machine.progress import counter
 from interlace.model.drawn import law_at
 from interlace.model.generalised import FittedGeneralModel
-from interlace.solver.solve import solve
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import Floats
 
@@ -116,7 +115,7 @@ def _among(lever: Leverage, rows: Codes) -> Floats:
         side[codes[rows], :, np.arange(len(rows))] = z
         sides.append(side)
         blocks.append((codes[rows], z))
-    images, _ = solve(found.factor, sides)
+    images = found.equations.solve(sides)
     total = np.zeros((len(rows), len(rows)))
     for (codes, z), image in zip(blocks, images, strict=True):
         total += np.einsum("ik,ikc->ic", z, image[codes])

@@ -147,7 +147,7 @@ def _general(result: Labelled[Any], design: Design, z: Floats) -> tuple[Floats, 
     found: Evaluation = result.estimate.evaluation
     lever, curve, rows = Leverage(found), found.mode.curve, found.problem.rows
     Wz = curve.W[:, None] * z
-    images, _ = solve(found.factor, rows.sums(Wz))
+    images = found.equations.solve(rows.sums(Wz))
     left = z - np.stack(
         [rows.image([b[:, :, i] for b in images]) for i in range(z.shape[1])], axis=1
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from interlace.estimation.changeover import MOST_PROBES
-from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.search import FLAT
-from interlace.solver.equations import Equations, Iterative
+from interlace.solver.equations import Equations, Iterative, Solved
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -24,7 +24,45 @@ _STEP = 1e-5
 _LEVEL_PROBES, _LEVEL_ERROR, _MUCH_WORK = 64, 0.01, 3e8
 
 
-def monte_carlo_errors(criterion: Criterion, x: Floats, point: Evaluation) -> tuple[Floats, Floats]:
+class Parametrised(Protocol):
+    """How reported parameters follow from packed ones."""
+
+    def unpack(self, x: Floats) -> list[Floats]:
+        """Templates, or all parameters."""
+        ...
+
+    def theta(self, templates: Sequence[Floats]) -> Floats:
+        """The reported ones."""
+        ...
+
+
+class Estimated(Protocol):
+    """A criterion at a point, some of it estimated from random probes."""
+
+    @property
+    def value(self) -> float:
+        """Of the criterion."""
+        ...
+
+    @property
+    def newton_matrix(self) -> Floats:
+        """Near its second derivatives."""
+        ...
+
+    @property
+    def value_error(self) -> float:
+        """Standard error of the value."""
+        ...
+
+    @property
+    def gradient_covariance(self) -> Floats:
+        """Covariance of the error of the gradient."""
+        ...
+
+
+def monte_carlo_errors(
+    criterion: Parametrised, x: Floats, point: Estimated
+) -> tuple[Floats, Floats]:
     """Monte-Carlo and statistical standard errors of ``theta`` at an optimum, or near it.
 
     With ``H`` the Newton matrix, an error of the gradient moves the optimum by ``-H^-1`` times it;
@@ -42,7 +80,7 @@ def monte_carlo_errors(criterion: Criterion, x: Floats, point: Evaluation) -> tu
     )
 
 
-def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
+def _theta_jacobian(criterion: Parametrised, x: Floats) -> Floats:
     """Derivatives of ``theta`` in the packed templates, by differences.
 
     The larger of those to both sides, since a diagonal entry has a kink where it is zero.
@@ -58,7 +96,7 @@ def _theta_jacobian(criterion: Criterion, x: Floats) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def criterion_error_at(point: Evaluation) -> float:
+def criterion_error_at(point: Estimated) -> float:
     """Standard error of the criterion: of its estimate, and from that of ``theta``.
 
     An error of the gradient with covariance ``S`` raises the criterion where the search ends by
@@ -71,18 +109,16 @@ def criterion_error_at(point: Evaluation) -> float:
     return float(np.hypot(chance, SEARCH**2 * len(values) + _ROUNDING * abs(point.value)))
 
 
-def level_covariances(
-    criterion: Criterion, templates: Sequence[Floats], point: Evaluation
-) -> tuple[Floats, ...]:
+def level_covariances(equations: Equations, factor: Solved) -> tuple[Floats, ...]:
     """Conditional covariances in the working basis, over ``sigma^2``.
 
     With random probes their number is raised until the standard errors change little, which tells
     the error that is left, or until it is complete.
     """
-    A, found = criterion.A, point.factor.conditional_covariances()
-    fewer: Equations | None = criterion.equations
+    A, found = factor.A, factor.conditional_covariances()
+    fewer: Equations | None = equations
     while isinstance(fewer, Iterative) and (more := _more_for_levels(fewer, A)) is not None:
-        before, found = found, more.at(A, templates).conditional_covariances()
+        before, found = found, more.at(A, factor.templates).conditional_covariances()
         changes = [_largest_change(a, b) for a, b in zip(before, found, strict=True)]
         counts = fewer.probes.count, more.probes.count
         fewer = more

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.unbounded import minimised, require_maximum
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Exact, Iterative
+from interlace.solver.probes import Chance
 from interlace.solver.sharp import Sharp
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.sizes import Powers, Units, in_units, units_of_basis
@@ -83,6 +85,11 @@ class Estimate:
             if all(np.array_equal(one, other) for one, other in pairs):
                 return known
         return self.criterion.at(self.templates)
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open."""
+        return self.evaluation.factor.chance
 
     @property
     def A(self) -> CrossProducts:
@@ -200,7 +207,7 @@ class Estimate:
                 in_squared_units(C, power, "of a random effect")
                 for C, power in zip(self.tame.b_cov, self.units.effects, strict=True)
             )
-        parts = level_covariances(self.criterion, self.templates, self.evaluation)
+        parts = level_covariances(self.criterion.equations, self.evaluation.factor)
         return tuple(
             (self.sigma * B) @ C @ (self.sigma * B).T
             for C, B in zip(parts, self.A.basis.random, strict=True)
@@ -430,15 +437,29 @@ def _changed_over(
     )
 
 
-def difference_error(one: Estimate, other: Estimate) -> float:
+class Chanced(Protocol):
+    """An estimate, some of which may be left to chance."""
+
+    @property
+    def convergence(self) -> Convergence:
+        """The certificate."""
+        ...
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open."""
+        ...
+
+
+def difference_error(one: Chanced, other: Chanced) -> float:
     """Monte-Carlo standard error of the difference of two minima; zero for the exact solver.
 
     The same seed and number of probes make pairs, whose errors partly cancel.
     """
     stated = np.array([e.convergence.criterion_error or 0.0 for e in (one, other)])
-    paired = one.evaluation.factor.chance.paired(other.evaluation.factor.chance)
+    paired = one.chance.paired(other.chance)
     if paired is None:
         return float(np.linalg.norm(stated))
-    sampled = np.array([e.evaluation.value_error for e in (one, other)])
+    sampled = np.array([e.chance.error for e in (one, other)])
     left = np.maximum(stated**2 - sampled**2, 0.0).sum()
     return float(np.sqrt(paired**2 + left))

@@ -17,6 +17,8 @@ from interlace.sums.terms import Floats, places
 # Step of the differences of the gradient, of errors below 1e-5; and the size, relative to the
 # largest eigenvalue of the second derivatives, below which a direction has no curvature.
 STEP, FLAT = 1e-7, 1e-9
+# The former where gradients have the errors of conjugate gradients.
+_LONGER = 1e-4
 # Gain that is worth a further step, of which parameters move by 1e-6 standard errors, and a rise
 # of the value that such a step may have by rounding.
 _COUNTS, RISE = 1e-12, 1e-9
@@ -62,8 +64,11 @@ class Approximation(Protocol):
 def polished(
     approximation: Approximation, x: Floats, point: Evaluation, hessian: Floats, Q: Floats
 ) -> tuple[Floats, Evaluation]:
-    """The optimum after :func:`polishing`; a step that gains less than nothing is not taken."""
-    step = polishing(point.gradient, hessian, Q)
+    """The optimum after :func:`polishing`; a step that gains less than nothing is not taken.
+
+    Nor is one of a criterion that is estimated: it gains less than random probes leave open.
+    """
+    step = None if point.problem.probes else polishing(point.gradient, hessian, Q)
     if step is None:
         return x, point
     at = point.problem.unpack(x + step)
@@ -110,15 +115,16 @@ def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: F
     curvature.  A step that leaves the link's domain is taken backwards.
     """
     columns = []
-    for h in STEP * Q.T:
+    size = STEP if point.problem.probes is None else _LONGER
+    for h in size * Q.T:
         for step in (h, -h):
             moved = approximation.beside(point, point.problem.unpack(x + step))
             if moved is not None:
                 sign = 1.0 if step is h else -1.0
-                columns.append((moved.gradient - point.gradient) * (sign / STEP))
+                columns.append((moved.gradient - point.gradient) * (sign / size))
                 break
         else:
-            columns.append(point.newton_matrix @ h / STEP)
+            columns.append(point.newton_matrix @ h / size)
     H = Q.T @ np.stack(columns, axis=1)
     return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T + point.joined)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
@@ -20,8 +17,6 @@ from interlace.estimation.identified import (
     in_users_columns,
     template_changes,
 )
-from interlace.estimation.optimize import Minimum, Point, minimize
-from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.curvature import (
     FLAT,
     Approximation,
@@ -33,102 +28,19 @@ from interlace.glmm.curvature import (
 )
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation, Laplace
-from interlace.glmm.limits import RunOff
 from interlace.glmm.links import unbounded
+from interlace.glmm.probing import Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
+from interlace.glmm.search import Search, Watch, settled, whole_of
 from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
+from interlace.solver.probes import Chance
 from interlace.sums.terms import Floats, split_theta
 
 # Share of the largest curvature below which a direction has none (differences of gradients tell
 # 1e-6, and the flattest determined ones of small models have 1e-3), and of a unit vector that makes
 # it one of the templates.
 _OPEN, _MOSTLY = 1e-5, 0.5
-# Gain at which a search ends: 1e-5 standard errors, above the rounding of modes.
-GAIN = 1e-10
-# Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
-CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
-
-
-class Seen(Point, Protocol):
-    """A point of the search, and what was done for it in words."""
-
-    @property
-    def work(self) -> str: ...
-
-
-Watch = Callable[[int, Seen, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Impossible:
-    """A point without a likelihood; the optimiser turns back from it."""
-
-    value: float = np.inf
-    work: str = ""
-    gradient: Floats = field(default_factory=lambda: np.zeros(0))
-    newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A point of a search that moves some of the parameters only."""
-
-    point: Evaluation
-    free: NDArray[np.bool_]
-
-    @property
-    def value(self) -> float:
-        """Of the criterion."""
-        return self.point.value
-
-    @property
-    def work(self) -> str:
-        """What was done for it."""
-        return self.point.work
-
-    @property
-    def gradient(self) -> Floats:
-        """In the parameters that move."""
-        return self.point.gradient[self.free]
-
-    @property
-    def newton_matrix(self) -> Floats:
-        """In the parameters that move."""
-        return self.point.newton_matrix[np.ix_(self.free, self.free)]
-
-
-@dataclass(eq=False)
-class Search:
-    """The criterion as a function of those packed parameters that move, for the optimiser.
-
-    It remembers the last point, from which the modes of the next are predicted.
-    """
-
-    problem: Problem
-    approximation: Approximation
-    u: list[Floats]
-    start: Floats
-    free: NDArray[np.bool_]
-    last: Evaluation | None = None
-    n_steps: int = 0
-
-    def full(self, x: Floats) -> Floats:
-        """All parameters, from those that move."""
-        whole = self.start.copy()
-        whole[self.free] = x
-        return whole
-
-    def __call__(self, x: Floats) -> Seen:
-        """Evaluate at a packed vector of the parameters that move."""
-        at = self.problem.unpack(self.full(x))
-        at, start = (at, self.u) if self.last is None else self.last.ahead(at)
-        found = self.approximation(self.problem, at, start)
-        if found is None:
-            return _Impossible()
-        self.n_steps += found.mode.n_steps
-        self.last = found
-        return found if self.free.all() else _Part(found, self.free)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +107,11 @@ class GeneralEstimate:
     def summed(self) -> Evaluation:
         """The criterion at the optimum, of rows or of sums over rows."""
         return self.evaluation if self.optimum is None else self.optimum
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open."""
+        return self.summed.equations.chance
 
     @cached_property
     def value(self) -> float:
@@ -300,8 +217,8 @@ class GeneralEstimate:
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
         """Conditional covariances of the random effects given all parameters: ``(l, k, k)``."""
-        parts = zip(self.summed.derivatives, self.A.random, strict=True)
-        return tuple(B @ d.C @ B.T for d, B in parts)
+        parts = zip(self.summed.equations.level_covariances(), self.A.random, strict=True)
+        return tuple(B @ C @ B.T for C, B in parts)
 
     @property
     def b_se(self) -> tuple[Floats, ...]:
@@ -342,18 +259,25 @@ def estimate_general(
     *,
     near: GeneralEstimate | None = None,
     watch: Watch | None = None,
+    solving: Solving | None = None,
 ) -> GeneralEstimate:
     """Minimise the criterion over templates, fixed effects and auxiliary coefficients together.
 
     The search starts at the optimum ``near``, of another response for the same rows, unless that is
-    singular, where every criterion is stationary.
+    singular, where every criterion is stationary.  With ``solving`` the solver is chosen, otherwise
+    it is that of the problem.
     """
+    plain = approximation.nodes == 1 and not approximation.restricted
+    if not plain:
+        problem = replace(problem, probes=None)
     summed = problem.collapsed()
+    if solving is not None and plain:
+        summed = with_solver(summed, solving)
     at, u = _near(summed, approximation, near) or begun(summed, approximation)
     start, free = summed.pack(*at), moving(summed, approximation)
     search = Search(summed, approximation, u, start, free)
-    found = _minimised(search, watch)
-    point = found.point.point if isinstance(found.point, _Part) else found.point
+    found, left = settled(search, watch, (solving or Solving()).mc_tolerance)
+    point, summed = whole_of(found.point), search.problem
     if not isinstance(point, Evaluation):
         raise InterlaceError(
             "the likelihood is no number where the search starts: with their offset, linear "
@@ -368,13 +292,14 @@ def estimate_general(
         x, point = to, there
         Q = upright(summed, point.at, approximation)
         hessian = differenced(approximation, x, point, Q)
+    convergence = certificate(found, point.gradient, hessian, Q)
     return GeneralEstimate(
-        problem=problem,
+        problem=summed if summed.rows is problem.rows else replace(problem, probes=summed.probes),
         approximation=approximation,
         x=x,
         u=point.u,
         hessian=hessian,
-        convergence=certificate(found, point.gradient, hessian, Q),
+        convergence=convergence if left is None else stated(convergence, point, left),
         n_steps=search.n_steps,
         optimum=point,
     )
@@ -385,41 +310,6 @@ def maximised(estimate: GeneralEstimate) -> GeneralEstimate:
     if not estimate.approximation.restricted:
         return estimate
     return estimate_general(estimate.problem, Laplace(), near=estimate)
-
-
-def _minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
-    """The minimum; at the Poisson limit where a negative binomial search runs into that."""
-    run, free = RunOff(search.problem), search.free
-
-    def leave(x: Floats, point: Seen, gain: float) -> bool:
-        return run.seen(float(x[-1]), float(point.gradient[-1]))
-
-    def sought(start: Floats, leaving: bool = False) -> Minimum[Seen]:
-        return minimize(
-            search,
-            start[search.free],
-            gain_tolerance=GAIN,
-            correct=CORRECT,
-            watch=watch,
-            leave=leave if leaving else None,
-        )
-
-    found = sought(search.start, leaving=run.sign != 0)
-    if found.outcome is not Outcome.KNOWN:
-        return found
-    left, n = search.full(found.x), found.n_evaluations
-    limit = np.append(left[:-1], run.limit(float(left[-1]), float(found.point.gradient[-1])))
-    search.start, search.free = limit, np.append(free[:-1], False)
-    held = sought(limit)
-    limit = search.full(held.x)
-    asked = np.append(limit[:-1], run.asked(float(limit[-1])))
-    search.free = free
-    n += held.n_evaluations + 1
-    there = search(asked[free])
-    if not np.isfinite(there.value) or there.gradient[-1] * run.sign <= 0.0:
-        return replace(held, x=limit[free], n_evaluations=n)
-    again = sought(np.append(limit[:-1], left[-1]))
-    return replace(again, n_evaluations=n + again.n_evaluations)
 
 
 def _near(

@@ -26,13 +26,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from interlace.glmm.equations import Equations
 from interlace.glmm.families import Curve, Slope
 from interlace.glmm.further import Further, further
 from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.exact import Factor, Inverse
-from interlace.solver.reverse import Reverse, TermDerivatives
+from interlace.solver.reverse import TermDerivatives
 from interlace.sums.terms import Floats, pack, places
 
 
@@ -40,24 +40,26 @@ from interlace.sums.terms import Floats, pack, places
 class Evaluation:
     """The criterion at one point; derivatives are computed when asked for.
 
-    ``factor`` are the equations of the random effects at the observed curvature of the mode.
+    ``equations`` are those of the random effects at the observed curvature of the mode.
     """
 
     problem: Problem
     at: Parameters
     mode: Mode
-    factor: Factor
+    equations: Equations
 
     @cached_property
     def value(self) -> float:
         """Minus twice the log-likelihood, and the penalty of a prior if there is one."""
-        around = self.mode.deviance + self.factor.logdet_u - 2.0 * self.problem.constant
+        around = self.mode.deviance + self.equations.logdet - 2.0 * self.problem.constant
         return float(around + self.problem.penalty(self.at.beta))
 
     @property
     def work(self) -> str:
-        """What the search for the mode did, in words."""
-        return f"{self.mode.n_steps} steps to the modes"
+        """What the search for the mode did, and the iterative solver, in words."""
+        steps = f"{self.mode.n_steps} steps to the modes"
+        m = self.equations.n_probes
+        return f"{steps}, {self.equations.n_iterations} CG iterations, {m} probes" if m else steps
 
     @property
     def u(self) -> list[Floats]:
@@ -80,29 +82,19 @@ class Evaluation:
     @cached_property
     def derivatives(self) -> tuple[TermDerivatives, ...]:
         """Trace parts of the derivatives, per term."""
-        return self.reverse.terms
+        return self.equations.derivatives
 
-    @cached_property
-    def reverse(self) -> Reverse:
-        """``C~`` where rows and derivatives need it."""
-        return self.factor.reverse(self.inverse)
-
-    @cached_property
-    def inverse(self) -> Inverse:
-        """``C~`` on what the equations leave after elimination."""
-        return self.factor.inverse(fixed=False)
-
-    @cached_property
+    @property
     def leverages(self) -> Floats:
         """``z'C~z`` of every row: the conditional variance of its ``z'b``."""
-        return self.problem.rows.own.forms(self.factor, self.inverse[0], self.reverse)
+        return self.equations.leverages
 
     @cached_property
     def moved(self) -> tuple[Floats, Floats]:
         """``c~`` and ``Z a``: how the modes answer to the log determinant, ``(n,)`` each."""
         rows, curve = self.problem.rows, self.mode.curve
         c = self.leverages * curve.dW
-        Za = rows.image(applied(self.factor, rows.sums(c)))
+        Za = rows.image(applied(self.equations, rows.sums(c)))
         return c - curve.W * Za, Za
 
     @cached_property
@@ -158,17 +150,18 @@ class Evaluation:
     @cached_property
     def information(self) -> Floats:
         """``D'PD`` for the directions ``D`` of all parameters in ``eta``, random effects moving."""
-        problem, rows, W = self.problem, self.problem.rows, self.mode.curve.W
+        problem, rows = self.problem, self.problem.rows
         H = [
             term.template.directions(T, u, e)
             for term, T, u, e in zip(rows.terms, self.at.templates, self.u, self.e, strict=True)
         ]
         ends = np.cumsum([0, *(h.shape[2] for h in H)])
         parts = [slice(a, b) for a, b in pairwise(ends)]
-        columns, among = self._fixed_columns(W)
+        columns, among = self.fixed_columns
+        own = self.equations.products(H)
         R = [
-            np.concatenate((self.factor.gathered(j, H, parts), side), axis=2)
-            for j, side in enumerate(rows.sums(columns))
+            np.concatenate((moved, side), axis=2)
+            for moved, side in zip(own, rows.sums(columns), strict=True)
         ]
         t = problem.sizes[0]
         total = np.zeros((t + len(among), t + len(among)))
@@ -176,11 +169,12 @@ class Evaluation:
             total[part] = np.tensordot(h, right, axes=((0, 1), (0, 1)))
         total[t:, :t] = total[:t, t:].T
         total[t:, t:] = among
-        return total - self.factor.explained(R, np.zeros((0, len(total))))
+        return total - self.equations.explained(R)
 
-    def _fixed_columns(self, W: Floats) -> tuple[Floats, Floats]:
+    @property
+    def fixed_columns(self) -> tuple[Floats, Floats]:
         """``[WX, -g_o G]`` (n, p + r), and second derivatives of ``-l`` in (beta, gamma)."""
-        X, G = self.problem.rows.X, self.problem.G
+        X, G, W = self.problem.rows.X, self.problem.G, self.mode.curve.W
         WX = W[:, None] * X
         if not self.problem.sizes[2]:
             return WX, X.T @ WX
@@ -225,7 +219,7 @@ class Evaluation:
     def _answer(self, s: Sequence[Floats], r: Floats) -> list[Floats]:
         """``s - Lambda'Z'(r - W Z C~ Z'r)``: how spherical effects answer to a change."""
         rows = self.problem.rows
-        left = r - self.mode.curve.W * rows.image(applied(self.factor, rows.sums(r)))
+        left = r - self.mode.curve.W * rows.image(applied(self.equations, rows.sums(r)))
         return [v - z @ T for v, z, T in zip(s, rows.sums(left), self.at.templates, strict=True)]
 
     def _slope_beside(self, to: Parameters, u: Sequence[Floats], fixed: Floats) -> Floats:
@@ -312,10 +306,10 @@ def evaluation_at(
     if mode is None:
         return None
     try:
-        factor = problem.rows.factor(mode.curve.W, at.templates)
+        equations = problem.equations(mode.curve.W, at.templates)
     except np.linalg.LinAlgError:
         return None
-    found = kind(problem, at, mode, factor)
+    found = kind(problem, at, mode, equations)
     return found if np.isfinite(found.value) else None
 
 

@@ -7,16 +7,15 @@ from functools import cached_property
 
 import numpy as np
 
+from interlace.glmm.equations import Equations
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.working import Working
-from interlace.solver.exact import Factor
-from interlace.solver.solve import solve
 from interlace.sums.terms import Floats
 
 
-def projected(factor: Factor, rows: Working, W: Floats) -> Floats:
+def projected(equations: Equations, rows: Working, W: Floats) -> Floats:
     """``X - Z C~ Z'W X`` for weights ``W`` (n,) and the equations there, ``(n, p)``."""
-    images, _ = solve(factor, rows.sums(W[:, None] * rows.X))
+    images = equations.solve(rows.sums(W[:, None] * rows.X))
     moved = [rows.image([b[:, :, i] for b in images]) for i in range(rows.p)]
     return rows.X - np.stack(moved, axis=1) if moved else rows.X
 
@@ -35,7 +34,7 @@ class Leverage:
     def directions(self) -> Floats:
         """``X - Z C~ Z'W X``: how linear predictors move with fixed effects, ``(n, p)``."""
         found = self.evaluation
-        return projected(found.factor, found.problem.rows, found.mode.curve.W)
+        return projected(found.equations, found.problem.rows, found.mode.curve.W)
 
     @cached_property
     def vcov(self) -> Floats:

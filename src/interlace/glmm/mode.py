@@ -6,17 +6,18 @@ The mode minimises ``-2 sum l + u'u`` with ``eta = offset + X beta + Z Lambda u`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from interlace.estimation.search import Numbers
+from interlace.glmm.equations import Equations, Iterated
 from interlace.glmm.families import Curve, Slope
 from interlace.glmm.links import all_inside
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.exact import Factor
 from interlace.sums.terms import Floats
 
 # Squared length of a Newton step, in the metric of the equations, after which one more is enough.
@@ -56,10 +57,10 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
     for n in range(1, STEPS):
         if mode is None:
             return None
-        factor, W = safe_factor(problem, mode.curve, at.templates)
-        if factor is None:
+        step = _newton(problem, at, mode, fixed)
+        if step is None:
             return None
-        target, decrement = _newton(problem, at, mode, factor, W, fixed)
+        target, decrement = step
         moved = shortened(problem, mode, target, omega, n)
         if decrement < TOLERANCE:
             return mode if moved is None else moved[0]
@@ -67,17 +68,24 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
     return None
 
 
-def safe_factor(
+def safe_equations(
     problem: Problem, curve: Curve, templates: Sequence[Floats]
-) -> tuple[Factor | None, Floats]:
+) -> tuple[Equations | None, Floats]:
     """The equations at the observed curvature, or at one made positive, and the weights used."""
+    return next(_definite(problem, curve, templates), (None, curve.expected))
+
+
+def _definite(
+    problem: Problem, curve: Curve, templates: Sequence[Floats]
+) -> Iterator[tuple[Equations, Floats]]:
+    """Equations that are not known to be indefinite, from the observed curvature on.
+
+    The iterative solver may find that only while it solves them.
+    """
     floor = np.maximum(curve.W, SHARE * curve.expected)
     for W in (curve.W, floor, curve.expected):
-        try:
-            return problem.rows.factor(W, templates), W
-        except np.linalg.LinAlgError:
-            continue
-    return None, floor
+        with suppress(np.linalg.LinAlgError):
+            yield problem.equations(W, templates, probed=False), W
 
 
 def mode_at(
@@ -101,15 +109,33 @@ def _state(problem: Problem, u: list[Floats], eta: Floats, omega: Floats, n: int
 
 
 def _newton(
-    problem: Problem, at: Parameters, mode: Mode, factor: Factor, W: Floats, fixed: Floats
-) -> tuple[tuple[list[Floats], Floats], float]:
+    problem: Problem, at: Parameters, mode: Mode, fixed: Floats
+) -> tuple[tuple[list[Floats], Floats], float] | None:
     """Full step ``(du, deta)``, and its squared length."""
+    for equations, W in _definite(problem, mode.curve, at.templates):
+        try:
+            return _full_step(problem, at, mode, equations, W, fixed)
+        except np.linalg.LinAlgError:
+            continue
+    return None
+
+
+def _full_step(
+    problem: Problem, at: Parameters, mode: Mode, equations: Equations, W: Floats, fixed: Floats
+) -> tuple[tuple[list[Floats], Floats], float]:
+    """The same at given equations."""
     rows = problem.rows
     Zb = mode.eta - fixed
-    b = applied(factor, rows.sums(mode.curve.g + W * Zb))
-    deta = rows.image(b) - Zb
-    back = rows.sums(mode.curve.g - W * deta)
-    du = [r @ T - u for r, T, u in zip(back, at.templates, mode.u, strict=True)]
+    random = rows.sums(mode.curve.g + W * Zb)
+    if isinstance(equations, Iterated):
+        u = equations.step(random, mode.u)
+        b = [v @ T.T for v, T in zip(u, at.templates, strict=True)]
+        deta = rows.image(b) - Zb
+    else:
+        deta = rows.image(applied(equations, random)) - Zb
+        back = rows.sums(mode.curve.g - W * deta)
+        u = [r @ T for r, T in zip(back, at.templates, strict=True)]
+    du = [new - old for new, old in zip(u, mode.u, strict=True)]
     decrement = float(deta @ (W * deta)) + sum(float((d**2).sum()) for d in du)
     return (du, deta), decrement
 

@@ -14,6 +14,9 @@ from interlace.sums.cells import Codes
 from interlace.sums.rows import in_basis
 from interlace.sums.terms import Floats
 
+# Begins the message for fits of the iterative solver.
+_ERRORS = "standard errors of predictions with random effects need"
+
 
 class Optimum(Protocol):
     """Of an estimate, what errors of linear predictors need."""
@@ -77,7 +80,7 @@ def link_slopes(
         return np.zeros(len(X)), J
     for own, some, z, db in zip(codes, known, rows.Z, moves(optimum), strict=True):
         J[some] += np.einsum("nk,nkr->nr", z[some], db[own[some]])
-    return quadratic_forms(optimum.evaluation.factor, rows, fixed=False), J
+    return quadratic_forms(optimum.evaluation.equations.exact(_ERRORS), rows, fixed=False), J
 
 
 def forms(J: Floats, V: Floats) -> Floats:

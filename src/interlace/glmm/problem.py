@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from interlace.glmm.equations import Equations
 from interlace.glmm.families import Curve, Family, Slope
 from interlace.glmm.parts import Parts, parts_of
 from interlace.glmm.patterns import refined
 from interlace.glmm.working import Working
+from interlace.solver.probes import Probes
 from interlace.sums.cells import Codes
 from interlace.sums.terms import Floats, pack, unpack
 
@@ -47,6 +49,8 @@ class Problem:
     precision
         ``(p, p)``: the penalty ``beta' precision beta`` of a prior on the fixed effects, in the
         working basis; ``None`` without one.
+    probes
+        Of the iterative solver; ``None`` for the exact one.
     """
 
     family: Family
@@ -59,6 +63,7 @@ class Problem:
     constant: float
     parts: Parts
     precision: Floats | None = None
+    probes: Probes | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, int, int]:
@@ -160,6 +165,15 @@ class Problem:
         counts = found.sums(y)
         constant = self.constant + float(y @ self.offset - counts @ offset)
         return replace(some, y=counts, weights=None, offset=offset, constant=constant)
+
+    def equations(
+        self, W: Floats, templates: Sequence[Floats], *, probed: bool = True
+    ) -> Equations:
+        """The equations of the random effects at weights; without probes if only solved."""
+        probes = self.probes
+        if probes is not None and not probed:
+            probes = replace(probes, count=0)
+        return self.rows.equations(W, templates, probes)
 
     def penalty(self, beta: Floats) -> float:
         """What the prior on the fixed effects adds to the criterion."""

@@ -55,7 +55,9 @@ class Quadrature:
         """Quadrature around a mode."""
         if found is None:
             return None
-        exact = QuadratureEvaluation(found.problem, found.at, found.mode, found.factor, self.nodes)
+        exact = QuadratureEvaluation(
+            found.problem, found.at, found.mode, found.equations, self.nodes
+        )
         return exact if np.isfinite(exact.value) else None
 
 

@@ -25,7 +25,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from interlace.glmm.laplace import Evaluation, evaluation_at
 from interlace.glmm.leverage import projected
-from interlace.glmm.mode import STEPS, TOLERANCE, Mode, mode_at, safe_factor, shortened
+from interlace.glmm.mode import STEPS, TOLERANCE, Mode, mode_at, safe_equations, shortened
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
 from interlace.sums.terms import Floats, pack, places
@@ -62,7 +62,7 @@ class RestrictedEvaluation(Evaluation):
     @cached_property
     def directions(self) -> Floats:
         """``D``: how linear predictors move with fixed effects, ``(n, p)``."""
-        return projected(self.factor, self.problem.rows, self.mode.curve.W)
+        return projected(self.equations, self.problem.rows, self.mode.curve.W)
 
     @cached_property
     def precision(self) -> Floats:
@@ -83,7 +83,7 @@ class RestrictedEvaluation(Evaluation):
         if rows.p and sign <= 0.0:
             return float(np.inf)
         unit = np.linalg.slogdet(rows.fixed)[1]
-        around = self.mode.deviance + self.factor.logdet_u - 2.0 * self.problem.constant
+        around = self.mode.deviance + self.equations.logdet - 2.0 * self.problem.constant
         return float(around + size - 2.0 * unit - rows.p * np.log(2.0 * np.pi))
 
     @cached_property
@@ -97,7 +97,7 @@ class RestrictedEvaluation(Evaluation):
         """``c~`` and the image of ``a``, fixed effects moving too."""
         rows, curve, D = self.problem.rows, self.mode.curve, self.directions
         c = self.joint_leverages * curve.dW
-        image = rows.image(applied(self.factor, rows.sums(c))) + D @ (self.V @ (D.T @ c))
+        image = rows.image(applied(self.equations, rows.sums(c))) + D @ (self.V @ (D.T @ c))
         return c - curve.W * image, image
 
     @cached_property
@@ -202,10 +202,10 @@ def _step(
 ) -> tuple[tuple[list[Floats], Floats], Floats, float] | None:
     """A full step ``(du, deta)``, that of the fixed effects, and its squared length."""
     rows = problem.rows
-    factor, W = safe_factor(problem, mode.curve, at.templates)
-    if factor is None:
+    equations, W = safe_equations(problem, mode.curve, at.templates)
+    if equations is None:
         return None
-    D = projected(factor, rows, W)
+    D = projected(equations, rows, W)
     Zb = mode.eta - problem.fixed_part(at.beta)
     zeta = mode.curve.g + W * Zb
     try:
@@ -213,12 +213,12 @@ def _step(
     except np.linalg.LinAlgError:
         # Away from the mode curvatures may leave no minimum along X: take the expected ones.
         W = np.maximum(W, mode.curve.expected)
-        factor = rows.factor(W, at.templates)
-        D, zeta = projected(factor, rows, W), mode.curve.g + W * Zb
+        equations = problem.equations(W, at.templates, probed=False)
+        D, zeta = projected(equations, rows, W), mode.curve.g + W * Zb
         root = cho_factor(rows.X.T @ (W[:, None] * D))
     dbeta: Floats = np.asarray(cho_solve(root, D.T @ zeta), dtype=np.float64)
     along = rows.X @ dbeta
-    b = applied(factor, rows.sums(zeta - W * along))
+    b = applied(equations, rows.sums(zeta - W * along))
     deta = along + rows.image(b) - Zb
     back = rows.sums(mode.curve.g - W * deta)
     du = [r @ T - u for r, T, u in zip(back, at.templates, mode.u, strict=True)]

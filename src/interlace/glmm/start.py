@@ -10,10 +10,9 @@ from interlace.errors import InterlaceError
 from interlace.glmm.families import Curve
 from interlace.glmm.laplace import zeros
 from interlace.glmm.links import all_inside
-from interlace.glmm.mode import safe_factor
+from interlace.glmm.mode import safe_equations
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.solve import solve
 from interlace.sums.terms import Floats
 
 # Fisher scoring steps of the generalised linear model, and joint steps with random effects.
@@ -143,14 +142,14 @@ def _joint_step(
 ) -> tuple[Floats, list[Floats], Floats] | None:
     """Fixed effects, spherical effects and predictor after one step of the joint equations."""
     rows = problem.rows
-    factor, W = safe_factor(problem, curve, templates)
-    if factor is None:
+    equations, W = safe_equations(problem, curve, templates)
+    if equations is None:
         return None
     zeta = curve.g + W * (eta - problem.offset)
     WX = W[:, None] * rows.X
     sides = rows.sums(WX)
-    images, _ = solve(factor, sides)
-    b = applied(factor, rows.sums(zeta))
+    images = equations.solve(sides)
+    b = applied(equations, rows.sums(zeta))
     S = rows.X.T @ WX - sum(
         np.tensordot(s, c, axes=((0, 1), (0, 1))) for s, c in zip(sides, images, strict=True)
     )

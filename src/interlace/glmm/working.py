@@ -13,12 +13,16 @@ from itertools import chain
 
 import numpy as np
 
+from interlace.glmm.equations import Equations, Factored, Iterated
 from interlace.glmm.incidence import Incidence, Products, incidence, products
 from interlace.glmm.patterns import Patterns, found_patterns
-from interlace.solver.exact import Factor, factorize
+from interlace.solver.exact import factorize
+from interlace.solver.iterative import iterate
+from interlace.solver.layout import Layout, make_layout, relay
 from interlace.solver.own import OwnRows
 from interlace.solver.plan import Plan, make_plan, refill
-from interlace.solver.solve import solve
+from interlace.solver.probed import ProbedRows
+from interlace.solver.probes import Probes
 from interlace.sums.cells import Cells, Codes, indexed_pairs
 from interlace.sums.columns import Pool, working_columns, working_random
 from interlace.sums.crossprod import CrossProducts
@@ -162,8 +166,17 @@ class Working:
         """Order of elimination, laid out once: it does not depend on weights."""
         return make_plan(self.cross_products(np.ones(self.n)))
 
-    def factor(self, W: Floats, templates: Sequence[Floats]) -> Factor:
-        """The equations ``Lambda'Z'WZ Lambda + I`` of the random effects, factored.
+    @cached_property
+    def layout(self) -> Layout:
+        """Order of elimination of the iterative solver, laid out once as well."""
+        return make_layout(self.cross_products(np.ones(self.n)))
+
+    def equations(
+        self, W: Floats, templates: Sequence[Floats], probes: Probes | None = None
+    ) -> Equations:
+        """The equations ``Lambda'Z'WZ Lambda + I`` of the random effects.
+
+        Factored, or with ``probes`` solved by the iterative solver.
 
         Raises
         ------
@@ -172,22 +185,43 @@ class Working:
         """
         A = self.cross_products(W)
         with np.errstate(invalid="ignore", divide="ignore"):
-            factor = factorize(A, refill(self.plan, A), templates)
-        if not np.isfinite(factor.logdet_u):
-            raise np.linalg.LinAlgError("an eliminated level is not positive definite")
-        return factor
+            if probes is None:
+                factor = factorize(A, refill(self.plan, A), templates)
+                found: Equations = Factored(factor, self.own)
+            else:
+                found = Iterated(
+                    iterate(A, relay(self.layout, A), templates, probes), self.own_probed
+                )
+            if not np.isfinite(found.logdet):
+                raise np.linalg.LinAlgError("an eliminated level is not positive definite")
+        return found
 
     @cached_property
     def own(self) -> OwnRows:
         """The random part of the rows against the inverse of the equations."""
+        return OwnRows(WorkingRows(self.codes, self._columns, np.zeros((self.n, 0))), self.plan)
+
+    @cached_property
+    def own_probed(self) -> ProbedRows:
+        """The same for the iterative solver."""
+        return ProbedRows(
+            self.layout,
+            self.codes,
+            self._columns,
+            self.incidence.Z,
+            {pair: index for pair, (_, _, index) in self.pairs.items()},
+        )
+
+    @property
+    def _columns(self) -> tuple[Floats, ...]:
+        """Random columns, ``(n, k)`` a term."""
         one = np.broadcast_to(1.0, (self.n, 1))
-        Z = tuple(one if z is None else z for z in self.Z)
-        return OwnRows(WorkingRows(self.codes, Z, np.zeros((self.n, 0))), self.plan)
+        return tuple(one if z is None else z for z in self.Z)
 
 
-def applied(factor: Factor, random: Sequence[Floats]) -> list[Floats]:
+def applied(equations: Equations, random: Sequence[Floats]) -> list[Floats]:
     """``C~ r`` for right-hand sides of one column, ``(l, k)`` a term."""
-    found, _ = solve(factor, [r[:, :, None] for r in random])
+    found = equations.solve([r[:, :, None] for r in random])
     return [b[:, :, 0] for b in found]
 
 

@@ -15,7 +15,7 @@ from scipy.special import chdtrc
 from interlace.design.labels import row_name
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.estimation.estimate import Estimate, difference_error
+from interlace.estimation.estimate import Chanced, difference_error
 from interlace.estimation.likelihood import n_parameters
 from interlace.inference.by_likelihood import ml_estimate
 from interlace.inference.compare_general import bounds, same_family, same_likelihood
@@ -233,7 +233,8 @@ def _anova_general(
         [labels[i] for i in order],
     )
     formulas = [f"{labels[i]}: {results[i].formula}" for i in order]
-    notes = (*said, *not_nested(ordered, table), *bounds(ordered, table), *formulas)
+    doubts = (*not_nested(ordered, table), *_by_chance([r.estimate for r in ordered], table))
+    notes = (*said, *doubts, *bounds(ordered, table), *formulas)
     return ModelComparison("Likelihood-ratio tests", table, notes)
 
 
@@ -252,7 +253,7 @@ def not_nested(results: Sequence[Labelled[Any]], table: pd.DataFrame) -> Iterato
             yield f"{pair} have different offsets: neither is part of the other."
 
 
-def _by_chance(estimates: Sequence[Estimate], table: pd.DataFrame) -> Iterator[str]:
+def _by_chance(estimates: Sequence[Chanced], table: pd.DataFrame) -> Iterator[str]:
     """Monte-Carlo errors of the statistics, where the iterative solver left any."""
     for i in range(1, len(estimates)):
         error = difference_error(estimates[i - 1], estimates[i])

@@ -22,7 +22,8 @@ from interlace.design.simpler import is_levels, random_term
 from interlace.errors import InterlaceError
 from interlace.estimation.optimize import minimize
 from interlace.glmm.curvature import moving
-from interlace.glmm.estimate import GeneralEstimate, Search, estimate_general
+from interlace.glmm.estimate import GeneralEstimate, estimate_general
+from interlace.glmm.search import Search
 from interlace.inference.ranova import ranova_table
 from interlace.inference.slopes import constant_combination, droppable
 from interlace.model.generalised import FittedGeneralModel, problem_on
@@ -87,7 +88,7 @@ def _fitted(model: FittedGeneralModel, one: Reduction) -> tuple[float, int]:
     estimate = model.estimate
     if one.design is None:
         return without_effects(estimate)
-    new = problem_on(model, one.design)
+    new = replace(problem_on(model, one.design), probes=estimate.problem.probes)
     found = estimate_general(new, estimate.approximation)
     if not found.convergence.converged:
         raise InterlaceError(

@@ -18,7 +18,7 @@ from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula
 from interlace.design.kept import kept_frame, kept_values
 from interlace.design.recipe import recipe_of, require_rows
-from interlace.errors import InterlaceError, spelled
+from interlace.errors import InterlaceError, choose, spelled
 from interlace.estimation.certificate import Convergence
 from interlace.estimation.estimate import Estimate
 from interlace.model.missing import missing_table
@@ -78,6 +78,16 @@ def as_kept(options: Options) -> Options:
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     kept = {name: kept_values(value) for name, value in given.items()}
     return replace(options, **kept) if kept else options
+
+
+def check_solver(options: Options) -> None:
+    """Refuse solvers that there are not, and settings of their probes that cannot be meant."""
+    choose("solver", options.solver, SOLVERS)
+    mc_tolerance, seed = options.mc_tolerance, options.seed
+    if not 0.0 < mc_tolerance < np.inf:
+        raise InterlaceError(f"mc_tolerance must be a positive number, not {mc_tolerance!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InterlaceError(f"seed must be a whole number from 0 on, not {seed!r}")
 
 
 E = TypeVar("E", bound=AnyEstimate, covariant=True)

@@ -32,11 +32,11 @@ from interlace.estimation.sharpen import (
 )
 from interlace.estimation.unbounded import is_saturated, no_residual
 from interlace.machine.progress import watcher
-from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept
+from interlace.model.fitted import DDF, METHODS, FittedModel, Options, as_kept, check_solver
 from interlace.model.responses import new_response
 from interlace.model.undetermined import in_words
 from interlace.model.updating import updated_options
-from interlace.solver.choose import SOLVERS, choose_solver
+from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
 from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
@@ -77,8 +77,7 @@ def check_options(options: Options) -> None:
         raise InterlaceError(
             "ddf='kenward-roger' corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
         )
-    choose("solver", options.solver, SOLVERS)
-    _check_monte_carlo(options.mc_tolerance, options.seed)
+    check_solver(options)
 
 
 def _from_source(spec: MixedFormula, data: object, options: Options) -> CrossProducts | None:
@@ -110,14 +109,6 @@ def update(
 ) -> FittedModel:
     """Fit again with some options changed; see the method ``update``."""
     return fit_model(*updated_options(result, formula, data, changes or {}))
-
-
-def _check_monte_carlo(mc_tolerance: float, seed: int) -> None:
-    """Refuse settings of the probes that cannot be meant."""
-    if not 0.0 < mc_tolerance < np.inf:
-        raise InterlaceError(f"mc_tolerance must be a positive number, not {mc_tolerance!r}")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise InterlaceError(f"seed must be a whole number from 0 on, not {seed!r}")
 
 
 def _fitted(

@@ -33,6 +33,7 @@ from interlace.glmm.links import Link, unbounded
 from interlace.glmm.names import family_of, with_zeros
 from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.parts import parts_of
+from interlace.glmm.probing import Solving
 from interlace.glmm.problem import Problem, problem_of, unit_of
 from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
 from interlace.glmm.restricted import RestrictedLaplace
@@ -44,7 +45,7 @@ from interlace.glmm.separation import (
 )
 from interlace.glmm.working import Working, working_rows
 from interlace.machine.progress import watcher
-from interlace.model.fitted import Labelled, Options, as_kept, read_only
+from interlace.model.fitted import Labelled, Options, as_kept, check_solver, read_only
 from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
 from interlace.model.sourced import held_rows
@@ -190,7 +191,9 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
             RankDeficiencyWarning,
         )
     with watcher(options.progress) as watch:
-        estimate = estimate_general(problem, approximation, watch=watch)
+        estimate = estimate_general(
+            problem, approximation, watch=watch, solving=solving_of(options)
+        )
     model = FittedGeneralModel(spec, outcome.design, estimate, options, data)
     _warn(model)
     return model
@@ -248,6 +251,7 @@ def re_drawn(model: FittedGeneralModel, design: Design, rows: Codes) -> GeneralE
     refuse_empty(old.family, y)
     new = problem_at(Outcome(design, y, trials, old.family), model.options)
     refuse_pure(new)
+    new = replace(new, probes=old.probes)
     return estimate_general(new, model.estimate.approximation, near=_moved(model.estimate, new))
 
 
@@ -317,8 +321,17 @@ def check_general(options: Options) -> None:
             f"ddf={options.ddf!r} is for Gaussian models: tests of other families refer to the "
             f"normal distribution; leave ddf out"
         )
-    if options.solver not in ("auto", "exact"):
-        raise InterlaceError("generalised models are fitted by solver='exact': leave solver out")
+    check_solver(options)
+    if options.solver == "iterative" and options.method == "REML":
+        raise InterlaceError(
+            "REML of generalised models needs solver='exact': leave solver='iterative' out, or "
+            "method='REML', which differs little where the iterative solver is of use"
+        )
+    if options.solver == "iterative" and options.quadrature != 1:
+        raise InterlaceError(
+            "quadrature is exact, one level at a time: leave solver='iterative' out, or quadrature "
+            "for Laplace's approximation"
+        )
     if options.theta0 is not None:
         raise InterlaceError("theta0 is for Gaussian models: leave it out")
     prior: object = options.fixed_prior
@@ -346,6 +359,11 @@ def _refuse_restricted(options: Options) -> None:
             f"quadrature={options.quadrature!r} is for maximum likelihood: REML integrates over "
             f"the fixed effects by Laplace's approximation; leave method or quadrature out"
         )
+
+
+def solving_of(options: Options) -> Solving:
+    """Which solver is asked for, and how precise."""
+    return Solving(options.solver, options.seed, options.mc_tolerance)
 
 
 def problem_at(outcome: Outcome, options: Options) -> Problem:

@@ -8,6 +8,7 @@ must be what it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,11 @@ def _general_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> Fit
             raise ValueError("trials")
     family = family_of(options.family, options.link)
     problem = problem_at(Outcome(design, y, trials, family), options)
+    convergence = certificate_in(h["convergence"], arrays)
+    if convergence.solver == "iterative":
+        if convergence.n_probes is None or not 0 < convergence.n_probes <= 1 << 20:
+            raise ValueError("solver")
+        problem = replace(problem, probes=Probes(convergence.n_probes, options.seed))
     x, hessian = floats(arrays[h["x"]], 1), floats(arrays[h["hessian"]], 2)
     u = [floats(arrays[name], 2) for name in h["u"]]
     if hessian.shape != (len(x), len(x)) or len(x) != sum(problem.sizes):
@@ -247,7 +253,7 @@ def _general_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> Fit
         x=x,
         u=u,
         hessian=hessian,
-        convergence=certificate_in(h["convergence"], arrays),
+        convergence=convergence,
         n_steps=h["n_steps"],
     )
     if not np.isfinite(estimate.covariance).all():  # of the second derivatives, which are as stored

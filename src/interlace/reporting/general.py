@@ -10,7 +10,15 @@ from interlace.glmm.limits import at_limit
 from interlace.glmm.zeros import Inflated, base_of
 from interlace.inference.components import component_table
 from interlace.reporting.broom import exponentiated
-from interlace.reporting.summary import Summary, Table, aligned, fixed_table, random_table
+from interlace.reporting.summary import (
+    Summary,
+    Table,
+    aligned,
+    chance_notes,
+    chance_table,
+    fixed_table,
+    random_table,
+)
 
 if TYPE_CHECKING:
     from interlace.inference.general import TestedGeneralModel
@@ -68,6 +76,7 @@ def summarize_general(result: TestedGeneralModel, *, ratios: bool = False) -> Su
             *([fixed_table(result)] if len(result.fe_params) else []),
             *_component_tables(result),
             *([_ratios(result)] if ratios else []),
+            *chance_table(result),
         ),
         notes=_notes(result),
     )
@@ -89,7 +98,8 @@ def _facts(result: TestedGeneralModel) -> tuple[tuple[str, str], ...]:
         ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
     ]
     facts += _family_facts(result)
-    facts.append(("Optimiser", f"{state}, {convergence.n_evaluations} evaluations"))
+    by = ", iterative solver" if convergence.solver == "iterative" else ""
+    facts.append(("Optimiser", f"{state}, {convergence.n_evaluations} evaluations{by}"))
     return tuple(facts)
 
 
@@ -155,7 +165,7 @@ def _ratios(result: TestedGeneralModel) -> Table:
 
 
 def _notes(result: TestedGeneralModel) -> tuple[str, ...]:
-    notes = []
+    notes = chance_notes(result)
     if result.options.fixed_prior is not None:
         notes.append(
             f"The coefficients but the intercept have a normal prior of standard deviation "

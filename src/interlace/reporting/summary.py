@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from interlace.inference.correlated import TestedStructuredModel
     from interlace.inference.general import TestedGeneralModel
     from interlace.inference.scaled_tests import TestedScaledModel
-    from interlace.inference.tested import TestedModel
+    from interlace.inference.tested import Coefficients, TestedModel
 
 Row = tuple[str, ...]
 
@@ -79,7 +79,7 @@ def summarize(result: TestedModel, ddf: Ddf | None = None) -> Summary:
         tables=(
             _variances(result),
             fixed_table(result, ddf),
-            *_chance_table(result),
+            *chance_table(result),
         ),
         notes=_notes(result),
     )
@@ -188,7 +188,14 @@ def fixed_table(
     return Table(f"Fixed effects{how}", tuple(columns), rows, labels=1)
 
 
-def _chance_table(result: TestedModel) -> tuple[Table, ...]:
+def chance_notes(result: Coefficients[Any]) -> list[str]:
+    """What the errors in :func:`chance_table` make of other numbers."""
+    if result.convergence.criterion_error is None:
+        return []
+    return ["AIC and BIC have twice the Monte-Carlo error of the log-likelihood."]
+
+
+def chance_table(result: Coefficients[Any]) -> tuple[Table, ...]:
     """Monte-Carlo errors that the iterative solver left; nothing after the exact one."""
     found = result.convergence
     error, statistical = found.monte_carlo_error, found.statistical_error
@@ -213,9 +220,7 @@ def _share(part: float, whole: float) -> str:
 
 
 def _notes(result: TestedModel) -> tuple[str, ...]:
-    notes = []
-    if result.convergence.criterion_error is not None:
-        notes.append("AIC and BIC have twice the Monte-Carlo error of the log-likelihood.")
+    notes = chance_notes(result)
     if result.estimate.A.dropped:
         dropped = ", ".join(result.estimate.A.dropped)
         notes.append(f"Dropped as linearly dependent on earlier columns: {dropped}")

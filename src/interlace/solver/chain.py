@@ -36,7 +36,7 @@ def local_sandwiches(reduced: Reduced, C: Mapping[int, Floats]) -> dict[int, Flo
     """
     given = _given_the_rest(reduced)
     phi = _weights(reduced)
-    products = _products(reduced, C)
+    products = level_products(reduced, C)
     return {s: given[s] + _combined(reduced, s, phi[s], products) for s in reduced.layout.chain}
 
 
@@ -81,7 +81,7 @@ def _weights(reduced: Reduced) -> dict[int, dict[int, Floats]]:
     return phi
 
 
-def _products(reduced: Reduced, C: Mapping[int, Floats]) -> dict[tuple[int, int], Floats]:
+def level_products(reduced: Reduced, C: Mapping[int, Floats]) -> dict[tuple[int, int], Floats]:
     """``R_a C R_b'`` (l_a, k_a, k_b) of every level of ``a`` and that of ``b`` it is nested in."""
     chain, layout = reduced.layout.chain, reduced.layout
     found: dict[tuple[int, int], Floats] = {}

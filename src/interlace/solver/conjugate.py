@@ -57,6 +57,8 @@ def solve(
     ------
     InterlaceError
         A column needs more than ``max_iterations``.
+    numpy.linalg.LinAlgError
+        ``M`` is not positive definite along a direction that was met.
     """
     x, first = np.zeros_like(f), np.zeros_like(f)
     steps = np.zeros(f.shape[1], dtype=np.intp)
@@ -72,7 +74,10 @@ def solve(
         Mp = multiply(p)
         if step == 0:
             first[:, live] = Mp
-        alpha = rr / np.einsum("qc,qc->c", p, Mp)
+        curvature = np.einsum("qc,qc->c", p, Mp)
+        if (curvature <= 0.0).any():
+            raise np.linalg.LinAlgError("the equations are not positive definite")
+        alpha = rr / curvature
         part += alpha * p
         r -= alpha * Mp
         new = _squares(r)

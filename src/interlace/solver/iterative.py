@@ -205,12 +205,16 @@ class IterativeFactor:
         return np.asarray(total - sides.within - 0.5 * (explained + explained.T) - half.T @ half)
 
     def solve(
-        self, random: Sequence[Floats], fixed: Floats | None = None
+        self,
+        random: Sequence[Floats],
+        fixed: Floats | None = None,
+        *,
+        tolerance: float | None = None,
     ) -> tuple[tuple[Floats, ...], Floats]:
         """``[b; beta] = C~ [random; fixed]``, see :func:`interlace.solver.solve.solve`."""
         reduced, c = self.reduced, random[0].shape[2]
         sides = self.reduced.reduced_sides(random, np.zeros((self.A.p, c)))
-        x = self.deflated.solve(reduced.to_scaled(sides.rest), _DATA)
+        x = self.deflated.solve(reduced.to_scaled(sides.rest), tolerance or _DATA)
         b, beta = reduced.to_effects(x), np.zeros((self.A.p, c))
         if fixed is not None:
             left = fixed + sides.fixed - self.fixed_images.T @ sides.rest
@@ -357,6 +361,25 @@ class IterativeFactor:
         """Images ``(b, e)`` of the chain terms of ``H (x - z)`` and of ``H z``."""
         differences, probes = self._images(self.probed.first), self._images(self.probed.z)
         return {s: (differences[s], probes[s]) for s in self.reduced.layout.chain}
+
+    @property
+    def known_inverse(self) -> Low:
+        """What is known of ``M~^-1``, less the identity: ``U core U'``."""
+        return self._low
+
+    @property
+    def probe_effects(self) -> tuple[list[Floats], ...]:
+        """Effects ``(l, k, .)`` per term for ``H (x - z)``, ``H z`` and ``U``: linear images."""
+        reduced, order = self.reduced, range(len(self.A.terms))
+        columns = (self.probed.first, self.probed.z, self._low.U)
+        found = []
+        for at, v in enumerate(columns):
+            parts = reduced.layout.split(reduced.to_effects(v))
+            own = {j: reduced.blocks(j, part) for j, part in parts.items()}
+            for s in reduced.layout.chain:
+                own[s] = self._known_images[s][0] if at == 2 else self._probe_images[s][at][0]
+            found.append([own[j] for j in order])
+        return tuple(found)
 
     # -------------------------------------------------------------- conditional variances
 

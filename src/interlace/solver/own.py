@@ -72,7 +72,7 @@ class OwnRows:
         """
         total = np.empty(len(self.rows.X))
         sparse = {s: _on_tail(factor, s, C) for s in self.plan.pattern.tails if self.plan.dense}
-        for part in _row_pieces(len(total)):
+        for part in row_pieces(len(total)):
             total[part] = self._eliminated(part, reverse)
             if self.plan.dense:
                 index = self.index[part]
@@ -82,7 +82,7 @@ class OwnRows:
                         own = sparse[s][self.entries[part]]
                     else:
                         own = self._at(s, reverse.met[s], part)
-                    zK = _rows_times(self.rows.Z[s][part], factor.steps[s].K, self._codes(s, part))
+                    zK = rows_times(self.rows.Z[s][part], factor.steps[s].K, self._codes(s, part))
                     total[part] -= 2.0 * _contracted(zK, own, w)
                 for a in range(w.shape[1]):
                     for b in range(a, w.shape[1]):
@@ -99,10 +99,10 @@ class OwnRows:
         total = np.zeros(part.stop - part.start)
         for i, s in enumerate(self.plan.chain):
             codes, z = self._codes(s, part), self.rows.Z[s][part]
-            total += _dot(_rows_times(z, reverse.blocks[s, s], codes), z)
+            total += dot(rows_times(z, reverse.blocks[s, s], codes), z)
             for t in self.plan.chain[i + 1 :]:
-                zC = _rows_times(z, reverse.blocks[s, t], codes)
-                total += 2.0 * _dot(zC, self.rows.Z[t][part])
+                zC = rows_times(z, reverse.blocks[s, t], codes)
+                total += 2.0 * dot(zC, self.rows.Z[t][part])
         return total
 
     def _at(self, s: int, met: Floats, part: slice) -> Floats:
@@ -113,7 +113,7 @@ class OwnRows:
         return np.stack([flat.take(first + a * m) for a in range(k)], axis=2)
 
 
-def _rows_times(z: Floats, blocks: Floats, codes: Codes) -> Floats:
+def rows_times(z: Floats, blocks: Floats, codes: Codes) -> Floats:
     """``z'B`` of every row, for the block ``B`` of its level: ``(r, j)``."""
     _, k, j = blocks.shape
     own = blocks.reshape(len(blocks), k * j).take(codes, axis=0)
@@ -123,7 +123,7 @@ def _rows_times(z: Floats, blocks: Floats, codes: Codes) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _dot(a: Floats, b: Floats) -> Floats:
+def dot(a: Floats, b: Floats) -> Floats:
     """``a'b`` of every row."""
     if a.shape[1] == 1:
         return np.asarray(a[:, 0] * b[:, 0])
@@ -134,7 +134,7 @@ def _contracted(zK: Floats, own: Floats, w: Floats) -> Floats:
     """``zK' own' w`` of every row, for ``zK`` (r, k), ``own`` (r, s, k), ``w`` (r, s)."""
     total = np.zeros(len(w))
     for a in range(zK.shape[1]):
-        total += zK[:, a] * _dot(own[:, :, a], w)
+        total += zK[:, a] * dot(own[:, :, a], w)
     return total
 
 
@@ -168,7 +168,7 @@ def _on_entries(pattern: TailPattern, values: Floats, C: Floats) -> Floats:
     return total
 
 
-def _row_pieces(n: int) -> Iterator[slice]:
+def row_pieces(n: int) -> Iterator[slice]:
     """Slices of rows that stay in the cache."""
     for a, b in pairwise([*range(0, n, _ROWS), n]):
         yield slice(a, b)

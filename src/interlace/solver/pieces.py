@@ -132,7 +132,7 @@ def rows_of(l: int, k: int, cells: Mapping[int, tuple[Cells, int]], threads: int
     flat = {j: _flattened(part, orders[j], l, l_j) for j, (part, l_j) in cells.items()}
     sizes = {j: int(block.shape[1]) for j, block in flat.items()}
     pieces = [
-        Piece(a, b, {j: _cut(block, a * k, b * k) for j, block in flat.items()})
+        Piece(a, b, {j: some_rows(block, a * k, b * k) for j, block in flat.items()})
         for a, b in _cuts(l, k, flat)
     ]
     return SlicedRows(l, k, sizes, tuple(pieces), orders, threads)
@@ -192,7 +192,7 @@ def _index_type(nonzeros: int) -> type[np.int32] | type[np.int64]:
     return np.int32 if nonzeros < np.iinfo(np.int32).max else np.int64
 
 
-def _cut(block: csr_matrix, a: int, b: int) -> csr_matrix:
+def some_rows(block: csr_matrix, a: int, b: int) -> csr_matrix:
     """Rows ``a`` to ``b``; values and columns are shared."""
     low, high = int(block.indptr[a]), int(block.indptr[b])
     return csr_matrix(

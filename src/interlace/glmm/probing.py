@@ -1,0 +1,203 @@
+"""Fits by the iterative solver: the choice of it, and what random probes leave open in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from interlace.estimation.certificate import Convergence
+from interlace.estimation.chance import SEARCH, criterion_error_at, monte_carlo_errors
+from interlace.estimation.changeover import largest_share, probes_needed
+from interlace.estimation.criterion import reported_theta
+from interlace.glmm.equations import Iterated
+from interlace.glmm.laplace import Evaluation
+from interlace.glmm.problem import Problem
+from interlace.solver.choose import choose_solver
+from interlace.solver.equations import Iterative
+from interlace.solver.pieces import some_rows
+from interlace.solver.probes import Probes, error_of_mean, inflation
+from interlace.sums.terms import Floats, pack
+
+
+@dataclass(frozen=True)
+class Solving:
+    """Which solver was asked for, the seed of its probes, and the error that they may leave."""
+
+    solver: str = "auto"
+    seed: int = 0
+    mc_tolerance: float = 0.01
+
+
+def with_solver(problem: Problem, solving: Solving) -> Problem:
+    """The problem with its solver chosen.
+
+    Raises
+    ------
+    InterlaceError
+        The solver, or with ``"auto"`` both, would need more memory than there is.
+    """
+    A = problem.rows.cross_products(np.ones(problem.rows.n))
+    found = choose_solver(A, solving.solver, solving.seed)
+    return replace(problem, probes=found.probes if isinstance(found, Iterative) else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Left:
+    """Monte-Carlo and statistical errors of theta, fixed effects and auxiliary coefficients."""
+
+    chance: Floats
+    statistical: Floats
+
+    @property
+    def share(self) -> float:
+        """The largest of the former over the latter."""
+        return largest_share(self.chance, self.statistical)
+
+
+def left_open(problem: Problem, x: Floats, point: Evaluation, gain: float) -> Left:
+    """What probes leave open at an optimum, and the search, which promised a ``gain``."""
+    chance, statistical = monte_carlo_errors(_Reported(problem), x, Estimated(point))
+    return Left(np.hypot(chance, statistical * np.sqrt(max(gain, SEARCH**2))), statistical)
+
+
+def more_probes(problem: Problem, left: Left, mc_tolerance: float) -> Probes | None:
+    """Probes with which less is left open than is tolerated; ``None`` if these are enough."""
+    assert problem.probes is not None
+    more = probes_needed(problem.probes.count, problem.rows.layout.q, left.share / mc_tolerance)
+    return None if more is None else replace(problem.probes, count=more)
+
+
+def stated(certificate: Convergence, point: Evaluation, left: Left) -> Convergence:
+    """The certificate of an optimum with the errors that probes leave."""
+    n = sum(term.n_theta for term in point.problem.rows.terms)
+    factor = point.equations
+    return replace(
+        certificate,
+        solver="iterative",
+        monte_carlo_error=left.chance[:n],
+        criterion_error=criterion_error_at(Estimated(point)),
+        n_probes=factor.n_probes,
+        n_iterations=factor.n_iterations,
+        statistical_error=left.statistical[:n],
+    )
+
+
+def doubt(point: Evaluation, step: Floats) -> float:
+    """How far the values at the ends of a step may be from what the gradient says.
+
+    Value and gradient are estimated from the same probes by two different formulas.  The value's
+    error is taken to change by as much of itself as the templates do; of the gradient's error the
+    part of the traces is known at little cost.
+    """
+    chance = point.equations.chance
+    if not (m := chance.m):
+        return 0.0
+    t = point.problem.sizes[0]
+    sizes = [float(np.abs(T).max()) for T in point.at.templates]
+    moved = min(1.0, float(np.linalg.norm(step)) / max(min(sizes), 1e-3))
+    terms, templates = point.problem.rows.terms, point.at.templates
+    pairs = list(zip(chance.traces, templates, strict=True))
+    each = [pack(terms, [2.0 * traces[i] @ T for traces, T in pairs]) @ step[:t] for i in range(m)]
+    along = float(error_of_mean(np.array(each), complete=False))
+    return 3.0 * (along + moved * chance.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """The criterion at a point as an estimate from random probes."""
+
+    point: Evaluation
+
+    @property
+    def value(self) -> float:
+        """Of the criterion."""
+        return self.point.value
+
+    @property
+    def newton_matrix(self) -> Floats:
+        """Near its second derivatives."""
+        return self.point.newton_matrix
+
+    @property
+    def value_error(self) -> float:
+        """Standard error of the value."""
+        return self.point.equations.chance.error
+
+    @cached_property
+    def gradient_covariance(self) -> Floats:
+        """Covariance of the error of the gradient, enlarged as standard errors are."""
+        size, m = len(self.point.gradient), self.point.equations.chance.m
+        if not m:
+            return np.zeros((size, size))
+        each = gradient_shares(self.point)
+        around = each - each.mean(axis=0)
+        return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+
+
+def gradient_shares(point: Evaluation) -> Floats:
+    """Share of every probe in the gradient, ``(m, r)``; the mean, and what is known, are meant.
+
+    The gradient is linear in traces and leverages: see :mod:`interlace.glmm.laplace`.
+    """
+    equations, problem, e = point.equations, point.problem, point.e
+    assert isinstance(equations, Iterated)
+    random, fixed = _leverage_sums(point)
+    a = equations.solve(random)
+    columns, _ = point.fixed_columns
+    for side, own in zip(problem.rows.sums(columns), a, strict=True):
+        fixed = fixed - np.tensordot(side, own, axes=((0, 1), (0, 1)))
+    q = [r - z for r, z in zip(random, equations.moved(a), strict=True)]
+    each = []
+    for i in range(equations.n_probes):
+        G = []
+        for traces, own, v, T in zip(
+            equations.chance.traces, q, e, point.at.templates, strict=True
+        ):
+            qe = own[:, :, i].T @ v
+            G.append((2.0 * traces[i] + qe + qe.T) @ T)
+        each.append(np.concatenate((pack(problem.rows.terms, G), fixed[:, i])))
+    return np.stack(each)
+
+
+def _leverage_sums(point: Evaluation) -> tuple[list[Floats], Floats]:
+    """Of every probe's share in leverages ``lev``: ``Z'(lev W')`` (l, k, m), and those of columns.
+
+    These are ``X'(lev W')`` and ``sum of G_k'(lev W_k)``, ``(p + r, m)``.
+    """
+    equations, problem, rows = point.equations, point.problem, point.problem.rows
+    assert isinstance(equations, Iterated)
+    m, (_, p, r) = equations.n_probes, problem.sizes
+    random, fixed = np.zeros((rows.incidence.Z.shape[1], m)), np.zeros((p + r, m))
+    for part, lev in equations.leverage_shares():
+        c = point.mode.curve.dW[part, None] * lev
+        random += some_rows(rows.incidence.Z, part.start, part.stop).T @ c
+        fixed[:p] += rows.X[part].T @ c
+        if r:
+            weighted = np.einsum("kn,knr->nr", point.slope.W[:, part], problem.G[:, part])
+            fixed[p:] += weighted.T @ lev
+    ends = np.cumsum([0, *(t.q for t in rows.terms)])
+    shapes = [(t.l, t.k, m) for t in rows.terms]
+    parts = zip(shapes, pairwise(ends), strict=True)
+    return [random[a:b].reshape(shape) for shape, (a, b) in parts], fixed
+
+
+@dataclass(frozen=True, eq=False)
+class _Reported:
+    """Theta in lme4's order and all other parameters as functions of the packed ones."""
+
+    problem: Problem
+
+    def unpack(self, x: Floats) -> list[Floats]:
+        """All parameters as one vector, in a list."""
+        return [x]
+
+    def theta(self, templates: Sequence[Floats]) -> Floats:
+        """The reported ones."""
+        (x,) = templates
+        rows, at = self.problem.rows, self.problem.unpack(x)
+        theta = reported_theta(rows.terms, rows.basis, at.templates)
+        return np.concatenate((theta, at.beta, at.gamma))
