@@ -134,7 +134,6 @@ BAD = {
     "unknown family": ("count ~ x", frame(), {"family": "poison"}, "unknown family 'poison'"),
     "unknown link": ("count ~ x", frame(), {**POISSON, "link": "logit"}, "link='logit' is none of"),
     "one level": ("yes ~ x", frame().assign(g="a"), BINOMIAL, "has one level"),
-    "REML": ("yes ~ x", frame(), {**BINOMIAL, "method": "REML"}, "method='REML' is for Gaussian"),
     "degrees of freedom": (
         "yes ~ x",
         frame(),
@@ -142,7 +141,20 @@ BAD = {
         "ddf='satterthwaite' is for Gaussian",
     ),
     "theta0": ("yes ~ x", frame(), {**BINOMIAL, "theta0": [1.0]}, "theta0 is for Gaussian"),
-    "iterative": ("yes ~ x", frame(), {**BINOMIAL, "solver": "iterative"}, "solver='exact'"),
+    "iterative": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "solver": "iterative", "quadrature": 5},
+        "quadrature is exact, one level at a time: leave solver='iterative' out",
+    ),
+    "REML iterative": (
+        "yes ~ x",
+        frame(),
+        {**BINOMIAL, "solver": "iterative", "method": "REML"},
+        "REML of generalised models needs solver='exact'",
+    ),
+    "no solver": ("yes ~ x", frame(), {**BINOMIAL, "solver": "fast"}, "solver must be"),
+    "no tolerance": ("yes ~ x", frame(), {**BINOMIAL, "mc_tolerance": 0.0}, "mc_tolerance must"),
     "no prior": (
         "yes ~ x",
         frame(),

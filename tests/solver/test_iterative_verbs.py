@@ -19,6 +19,7 @@ import interlace
 import interlace.estimation.chance
 import interlace.estimation.criterion
 import interlace.estimation.estimate
+import interlace.inference.by_likelihood
 from designs import CASES
 from interlace.errors import InterlaceError
 from interlace.estimation.criterion import Criterion
@@ -477,7 +478,7 @@ def test_smaller_models_keep_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> N
         return minimise(criterion, **more)  # type: ignore[arg-type]
 
     result = interlace.fit(NESTED, data("nested"), solver="iterative", mc_tolerance=0.01)
-    monkeypatch.setattr("interlace.inference.compare.estimate_theta", estimate_theta)
+    monkeypatch.setattr("interlace.inference.by_likelihood.estimate_theta", estimate_theta)
     result.ranova()
     assert {tolerance for _, tolerance in seen} == {0.01}
     assert isinstance(result.estimate.criterion.equations, Iterative)

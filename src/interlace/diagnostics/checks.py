@@ -144,7 +144,7 @@ def dispersion_of(model: FittedGeneralModel, nsim: int, seed: Seed) -> tuple[flo
 def _pearson(model: FittedGeneralModel) -> tuple[float, float, float]:
     """Pearson's statistic over its effective degrees of freedom."""
     statistic = float((residuals(model, "pearson") ** 2).sum())
-    df = model.nobs - float(Leverage(model.estimate.evaluation).overall.sum())
+    df = model.nobs - Leverage(model.estimate.evaluation).effective
     return statistic / df, df, float(chdtrc(df, statistic))
 
 

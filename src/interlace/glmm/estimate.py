@@ -29,7 +29,7 @@ from interlace.glmm.curvature import (
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation, Laplace
 from interlace.glmm.links import unbounded
-from interlace.glmm.probing import Solving, stated, with_solver
+from interlace.glmm.probing import Estimated, Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.search import Search, Watch, settled, whole_of
 from interlace.glmm.start import start_of
@@ -299,7 +299,7 @@ def estimate_general(
         x=x,
         u=point.u,
         hessian=hessian,
-        convergence=convergence if left is None else stated(convergence, point, left),
+        convergence=convergence if left is None else stated(convergence, Estimated(point), left),
         n_steps=search.n_steps,
         optimum=point,
     )

@@ -12,6 +12,9 @@ from interlace.glmm.laplace import Evaluation
 from interlace.glmm.working import Working
 from interlace.sums.terms import Floats
 
+# Begins the message for fits of the iterative solver.
+_NEEDS = "leverages (leverage, hlm_influence, augment) need"
+
 
 def projected(equations: Equations, rows: Working, W: Floats) -> Floats:
     """``X - Z C~ Z'W X`` for weights ``W`` (n,) and the equations there, ``(n, p)``."""
@@ -59,5 +62,17 @@ class Leverage:
 
     @property
     def overall(self) -> Floats:
-        """Both together: the diagonal of the hat matrix of the working response, ``(n,)``."""
+        """Both together: the diagonal of the hat matrix of the working response, ``(n,)``.
+
+        Raises
+        ------
+        InterlaceError
+            The fit is by the iterative solver, whose leverages are right on average alone.
+        """
+        self.evaluation.equations.exact(_NEEDS)
         return self.random + self.fixed
+
+    @property
+    def effective(self) -> float:
+        """Their sum, the effective number of parameters."""
+        return float((self.random + self.fixed).sum())

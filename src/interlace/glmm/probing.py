@@ -19,8 +19,11 @@ from interlace.glmm.problem import Problem
 from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
 from interlace.solver.pieces import some_rows
-from interlace.solver.probes import Probes, error_of_mean, inflation
+from interlace.solver.probes import Probes, inflation
 from interlace.sums.terms import Floats, pack
+
+# Length of a step from which on the error of the gradient is that at the optimum.
+_SHORT = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class Left:
         return largest_share(self.chance, self.statistical)
 
 
-def left_open(problem: Problem, x: Floats, point: Evaluation, gain: float) -> Left:
+def left_open(problem: Problem, x: Floats, point: Estimated, gain: float) -> Left:
     """What probes leave open at an optimum, and the search, which promised a ``gain``."""
-    chance, statistical = monte_carlo_errors(_Reported(problem), x, Estimated(point))
+    chance, statistical = monte_carlo_errors(_Reported(problem), x, point)
     return Left(np.hypot(chance, statistical * np.sqrt(max(gain, SEARCH**2))), statistical)
 
 
@@ -71,39 +74,44 @@ def more_probes(problem: Problem, left: Left, mc_tolerance: float) -> Probes | N
     return None if more is None else replace(problem.probes, count=more)
 
 
-def stated(certificate: Convergence, point: Evaluation, left: Left) -> Convergence:
+def stated(certificate: Convergence, point: Estimated, left: Left) -> Convergence:
     """The certificate of an optimum with the errors that probes leave."""
-    n = sum(term.n_theta for term in point.problem.rows.terms)
-    factor = point.equations
+    n = sum(term.n_theta for term in point.point.problem.rows.terms)
+    factor = point.point.equations
     return replace(
         certificate,
         solver="iterative",
         monte_carlo_error=left.chance[:n],
-        criterion_error=criterion_error_at(Estimated(point)),
+        criterion_error=criterion_error_at(point),
         n_probes=factor.n_probes,
         n_iterations=factor.n_iterations,
         statistical_error=left.statistical[:n],
     )
 
 
-def doubt(point: Evaluation, step: Floats) -> float:
+@dataclass(eq=False)
+class Doubt:
     """How far the values at the ends of a step may be from what the gradient says.
 
     Value and gradient are estimated from the same probes by two different formulas.  The value's
-    error is taken to change by as much of itself as the templates do; of the gradient's error the
-    part of the traces is known at little cost.
+    error is taken to change by as much of itself as the templates do.  That of the gradient changes
+    little once steps are short, and is found at the first of them.
     """
-    chance = point.equations.chance
-    if not (m := chance.m):
-        return 0.0
-    t = point.problem.sizes[0]
-    sizes = [float(np.abs(T).max()) for T in point.at.templates]
-    moved = min(1.0, float(np.linalg.norm(step)) / max(min(sizes), 1e-3))
-    terms, templates = point.problem.rows.terms, point.at.templates
-    pairs = list(zip(chance.traces, templates, strict=True))
-    each = [pack(terms, [2.0 * traces[i] @ T for traces, T in pairs]) @ step[:t] for i in range(m)]
-    along = float(error_of_mean(np.array(each), complete=False))
-    return 3.0 * (along + moved * chance.error)
+
+    covariance: Floats | None = None
+
+    def __call__(self, point: Evaluation, step: Floats) -> float:
+        """``step`` of all parameters."""
+        error, size = point.equations.chance.error, float(np.linalg.norm(step))
+        if not error:
+            return 0.0
+        smallest = min(float(np.abs(T).max()) for T in point.at.templates)
+        along = size * error
+        if size < _SHORT and self.covariance is None:
+            self.covariance = Estimated(point).gradient_covariance
+        if self.covariance is not None:
+            along = float(np.sqrt(max(float(step @ self.covariance @ step), 0.0)))
+        return 3.0 * (along + min(1.0, size / max(smallest, 1e-3)) * error)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.curvature import Approximation
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.limits import RunOff
-from interlace.glmm.probing import Left, doubt, left_open, more_probes
+from interlace.glmm.probing import Doubt, Estimated, Left, left_open, more_probes
 from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats
 
@@ -114,7 +114,7 @@ def settled(
         point, x = whole_of(found.point), search.full(found.x)
         if not isinstance(point, Evaluation):
             break
-        left = left_open(search.problem, x, point, found.predicted_gain)
+        left = left_open(search.problem, x, Estimated(point), found.predicted_gain)
         more = more_probes(search.problem, left, mc_tolerance)
         if more is None or not found.converged:
             return found, left
@@ -136,18 +136,19 @@ def _later(watch: Watch | None, before: int) -> Watch | None:
     return None if watch is None else lambda n, point, gain: watch(before + n, point, gain)
 
 
-def _doubt(point: Seen, step: Floats) -> float:
-    """How far values are off where they are estimates, see :func:`doubt`."""
-    found = whole_of(point)
-    return doubt(found, step) if isinstance(found, Evaluation) else 0.0
-
-
 def minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
     """The minimum; at the Poisson limit where a negative binomial search runs into that."""
     run, free = RunOff(search.problem), search.free
 
     def leave(x: Floats, point: Seen, gain: float) -> bool:
         return run.seen(float(x[-1]), float(point.gradient[-1]))
+
+    doubt = Doubt()
+
+    def doubtful(point: Seen, step: Floats) -> float:
+        found, whole = whole_of(point), np.zeros(len(search.free))
+        whole[search.free] = step
+        return doubt(found, whole) if isinstance(found, Evaluation) else 0.0
 
     def sought(start: Floats, leaving: bool = False) -> Minimum[Seen]:
         return minimize(
@@ -157,7 +158,7 @@ def minimised(search: Search, watch: Watch | None) -> Minimum[Seen]:
             correct=CORRECT,
             watch=watch,
             leave=leave if leaving else None,
-            doubt=None if search.problem.probes is None else _doubt,
+            doubt=None if search.problem.probes is None else doubtful,
         )
 
     found = sought(search.start, leaving=run.sign != 0)

@@ -28,6 +28,8 @@ from interlace.machine.progress import counter
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.sums.terms import Floats
 
+# Begins the message for fits of the iterative solver.
+_NEEDS = "profiles of generalised models need"
 # Gain at which an inner search ends, and steps to the optimum where nodes lie elsewhere.
 _GAIN, _STEPS = 1e-9, 30
 
@@ -44,6 +46,7 @@ def profile_general(
 ) -> Profile:
     """Profile of the deviance along parameters; see the method ``profile``."""
     check_level(level)
+    estimate.summed.equations.exact(_NEEDS)
     estimate = maximised(estimate)
     held = _wanted(estimate, parm)
     z = normal_reach(level)
@@ -60,6 +63,7 @@ def profile_limits_general(
 ) -> pd.DataFrame:
     """Profile-likelihood limits alone."""
     z = normal_reach(check_level(level))
+    estimate.summed.equations.exact(_NEEDS)
     estimate, found = maximised(estimate), {}
     for one in _wanted(estimate, parm):
         found[one.name] = _crossings(estimate, one).limits(z)
