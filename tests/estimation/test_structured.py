@@ -12,7 +12,7 @@ from interlace.covariance.stacks import Joined, Separate
 from interlace.covariance.structures import STRUCTURES
 from interlace.covariance.templates import Full, Places
 from interlace.estimation import structured
-from interlace.estimation.residual import estimate_structured, expected_along, projections
+from interlace.estimation.residual import estimate_structured
 from interlace.estimation.structured import StructuredCriterion, StructuredEvaluation
 from interlace.sums.crossprod import cross_products
 from interlace.sums.patterns import Visits, patterns
@@ -100,7 +100,7 @@ def checked(criterion: StructuredCriterion, rows: Rows, at: Visits, x: Floats) -
     assert point.value == pytest.approx(value, rel=1e-11)
     close(point.gradient, gradient)
     close(point.average(point.jacobians), average)
-    close(expected_along(point, point.jacobians), expected)
+    close(point.expected(point.jacobians), expected)
 
 
 @pytest.mark.parametrize(("name", "groups"), KINDS)
@@ -173,7 +173,7 @@ def test_how_the_covariance_of_the_coefficients_moves(name: str, groups: int) ->
     criterion, _, _ = problem(name, groups=groups)
     x = criterion.start()
     point: StructuredEvaluation = criterion(x)
-    found = point.C @ projections(point, point.jacobians) @ point.C
+    found = point.C @ point.projections(point.jacobians) @ point.C
     h = 1e-5
     for e, one in zip(h * np.eye(len(x)), found, strict=True):
         known = (criterion(x + e).C - criterion(x - e).C) / (2 * h)

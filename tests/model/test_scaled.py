@@ -170,8 +170,8 @@ def test_zero_variance_is_found() -> None:
         ({"residual": "varexp(zero)", "ddf": "kenward-roger"}, "take ddf='kenward-roger-linear'"),
         ({"residual": "varident(s)", "ddf": "residual"}, "counts subjects"),
         ({"residual": "varident(s)", "solver": "iterative"}, "solver='exact'"),
-        ({"residual": "ar1(v | g)"}, "factor other than the"),
-        ({"residual": "varident(g) * ar1(v | h)"}, "factor other than the"),
+        ({"residual": "varident(s) * ar1(v | h)"}, "has two rows at v"),
+        ({"residual": ["varident(s)", "ar1(v | g)"]}, "factor other than the"),
     ],
 )
 def test_what_is_refused(options: dict[str, str], says: str) -> None:

@@ -152,8 +152,8 @@ def test_one_row_a_subject_and_one_visit_are_refused(trial: pd.DataFrame) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"formula": "y ~ x + (1 | arm)"}, "not built yet"),
-        ({"groups": "arm"}, "not built yet"),
+        ({"formula": "y ~ x + (1 | id)"}, "room for all or some of the random effects"),
+        ({"groups": "id"}, "room for all or some of the random effects"),
         ({"family": "poisson"}, "is for Gaussian responses"),
         ({"link": "log"}, "is for Gaussian responses"),
         ({"trials": "x"}, "is for other families"),

@@ -6,7 +6,8 @@ effects of the subject beside it,
 
     Sigma_g = D_g S D_g + sum over terms Z_gj T_j T_j' Z_gj',   D_g = diag(exp(B_g eta)),
 
-so that variances may differ between strata or follow a covariate.
+so that variances may differ between strata or follow a covariate.  :class:`Beside` adds the numbers
+of random effects that subjects share with each other, of which ``Sigma`` knows nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from interlace.covariance.grouped import Grouped
 from interlace.covariance.structures import Natural, Structure
 from interlace.covariance.templates import Floats, Places, Template
 
@@ -62,7 +64,10 @@ class Stack(Protocol):
         ...
 
     def residual(self, x: Floats) -> Floats:
-        """Covariances of residuals alone, a scaling of rows left out: ``(G or 1, V, V)``."""
+        """Covariances of residuals alone, a scaling of rows left out: of all groups, or of one.
+
+        ``(G or 1, V, V)``; of joined groups one for every kind that has numbers of its own.
+        """
         ...
 
     def noise(self, x: Floats) -> Floats:
@@ -88,11 +93,21 @@ class Stack(Protocol):
 
     @property
     def designs(self) -> Sequence[Floats]:
-        """``Z`` of the random terms, ``(G, V, k)``."""
+        """``Z`` of the random terms of the subject, ``(G, V, k)``."""
+        ...
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Of all random terms, those of the subject first, in the order of their numbers."""
         ...
 
     def templates_at(self, x: Floats) -> list[Floats]:
         """Their templates."""
+        ...
+
+    @property
+    def within(self) -> Separate | Joined:
+        """What subjects do not share, a map of the first of the free numbers."""
         ...
 
 
@@ -103,6 +118,11 @@ class Separate:
     structure: Structure
     groups: int
     turns = 0
+    templates = ()
+
+    @property
+    def within(self) -> Separate:
+        return self
 
     @property
     def size(self) -> int:
@@ -186,6 +206,10 @@ class Joined:
     templates: tuple[Template, ...] = ()
     Z: tuple[Floats, ...] = ()
     linear = False
+
+    @property
+    def within(self) -> Joined:
+        return self
 
     @property
     def groups(self) -> int:
@@ -276,7 +300,10 @@ class Joined:
         return np.concatenate(parts)
 
     def residual(self, x: Floats) -> Floats:
-        return _each(self.structure(self.parts(x)[0]), 2)[:1]
+        xi = self.parts(x)[0]
+        if isinstance(self.structure, Grouped):
+            return self.structure.each(xi)
+        return _each(self.structure(xi), 2)[:1]
 
     def noise(self, x: Floats) -> Floats:
         outer, S = self._scaled(x)
@@ -339,6 +366,8 @@ class Joined:
         xi, eta, _ = self.parts(x)
         n, m, v = self.structure.natural(xi), len(xi), self._variance(x)
         first, second = _each(n.first, 3), _each(n.second, 4)
+        if not self.ratios:
+            return np.asarray(outer[..., None, None] * second)
         V = outer * S
         strata = np.array([ratio for _, ratio in self.ratios], dtype=bool)
         # Of the logarithm of the scale: by the first variance, and by the rest.
@@ -359,6 +388,89 @@ class Joined:
             found[..., 1:m, j] += mixed[..., i, :]
         found[..., 1:m, 1:m] += outer[..., None, None] * second[..., 1:, 1:]
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Covariances within subjects, and templates of random effects that subjects share.
+
+    The numbers of ``across`` follow those of ``within``; ``Sigma`` does not depend on them.
+    """
+
+    within: Separate | Joined
+    across: tuple[Template, ...]
+
+    @property
+    def size(self) -> int:
+        return self.within.size + sum(t.size for t in self.across)
+
+    @property
+    def homogeneous(self) -> bool:
+        return self.within.homogeneous
+
+    @property
+    def linear(self) -> bool:
+        return self.within.linear
+
+    @property
+    def own(self) -> Sequence[Places]:
+        return self.within.own
+
+    @property
+    def turns(self) -> int:
+        return self.within.turns + sum(t.size - len(t.entries[0]) for t in self.across)
+
+    def inner(self, x: Floats) -> Floats:
+        """The numbers of ``within``."""
+        return x[: self.within.size]
+
+    def __call__(self, x: Floats) -> Floats:
+        return self.within(self.inner(x))
+
+    def jacobians(self, x: Floats) -> list[Floats]:
+        return self.within.jacobians(self.inner(x))
+
+    def second(self, x: Floats, gradients: Floats) -> Floats:
+        found, m = np.zeros((self.size, self.size)), self.within.size
+        found[:m, :m] = self.within.second(self.inner(x), gradients)
+        return found
+
+    def start(self, moments: Floats) -> Floats:
+        sd = float(np.sqrt(np.trace(moments.mean(axis=0)) / moments.shape[1]))
+        across = [t.pack(t.start(_START * sd)) for t in self.across]
+        return np.concatenate([self.within.start(moments), *across])
+
+    def residual(self, x: Floats) -> Floats:
+        return self.within.residual(self.inner(x))
+
+    def noise(self, x: Floats) -> Floats:
+        return self.within.noise(self.inner(x))
+
+    def reported(self, x: Floats, unit: float) -> tuple[Floats, Floats]:
+        values, own = self.within.reported(self.inner(x), unit)
+        J = np.zeros((len(values), self.size))
+        J[:, : self.within.size] = own
+        return values, J
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        return self.within.names(labels)
+
+    def naturals(self, x: Floats) -> list[Natural]:
+        return self.within.naturals(self.inner(x))
+
+    @property
+    def designs(self) -> Sequence[Floats]:
+        return self.within.designs
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return (*self.within.templates, *self.across)
+
+    def templates_at(self, x: Floats) -> list[Floats]:
+        sizes = [t.size for t in self.across]
+        parts = np.split(x[self.within.size :], np.cumsum(sizes)[:-1])
+        shared = [t(part) for t, part in zip(self.across, parts, strict=True)]
+        return [*self.within.templates_at(self.inner(x)), *shared]
 
 
 def _each(values: Floats, dimensions: int) -> Floats:

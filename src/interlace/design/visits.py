@@ -41,7 +41,9 @@ class Grid:
 
     Where subjects do not share times, visits are rows within subjects and ``times`` (n, d) says
     when, or where.
-    ``subjects`` and ``strata`` (of a variance function) tell those of other rows.
+    ``subjects`` and ``strata`` (of a variance function) tell those of other rows.  Where subjects
+    of one group have several covariances, ``at`` has a group for each, and ``kinds`` (n,) says of
+    which of ``groups`` rows are.
     """
 
     at: Visits
@@ -50,6 +52,7 @@ class Grid:
     times: Floats | None = None
     subjects: Grouping | None = None
     strata: Grouping | None = None
+    kinds: Codes | None = None
 
 
 # ------------------------------------------------------------------ rows

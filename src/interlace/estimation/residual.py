@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence, certificate
 from interlace.estimation.criterion import reported_theta
+from interlace.estimation.crossed import CrossedEvaluation
 from interlace.estimation.estimate import singular_groups
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.structured import (
@@ -95,7 +97,16 @@ class StructuredEstimate:
     @property
     def templates(self) -> list[Floats]:
         """Working templates of the random terms, in working units of the response."""
-        return self.criterion.stack.templates_at(self.x)
+        found = zip(self.criterion.order, self.criterion.stack.templates_at(self.x), strict=True)
+        return [T for _, T in sorted(found, key=lambda pair: pair[0])]
+
+    @property
+    def template_places(self) -> list[slice]:
+        """Of the random terms' numbers among the free ones."""
+        sizes = [t.size for t in self.criterion.stack.templates]
+        ends = accumulate(sizes, initial=len(self.x) - sum(sizes))
+        found = zip(self.criterion.order, pairwise(ends), strict=True)
+        return [slice(*ends) for _, ends in sorted(found)]
 
     @property
     def effect_bases(self) -> list[Floats]:
@@ -138,24 +149,37 @@ class StructuredEstimate:
     @cached_property
     def b(self) -> tuple[Floats, ...]:
         """Conditional modes of the random effects, ``G Z' V^-1 r``: ``(l, k)`` per term."""
-        at, P = self.evaluation, self.criterion.patterns
-        found = []
-        for B, T, Z in zip(self.effect_bases, self.templates, self._designs, strict=True):
-            pulled = np.einsum("svk,sv->sk", Z[P.groups[P.kept.pattern]], at.images[:, :, -1])
-            b = np.zeros((P.n_subjects, len(B)))
-            b[P.kept.subjects] = pulled @ T @ T.T @ B.T
-            found.append(b)
-        return tuple(found)
+        return tuple(
+            self._scored(j) @ T @ T.T @ B.T
+            for j, (B, T) in enumerate(zip(self.effect_bases, self.templates, strict=True))
+        )
+
+    def _scored(self, j: int) -> Floats:
+        """``Z' V^-1 r`` of a term, ``(l, k)``."""
+        at, P, place = self.evaluation, self.criterion.patterns, self.criterion.order.index(j)
+        if place >= len(self._designs):
+            assert isinstance(at, CrossedEvaluation)
+            return at.crossing.own(place - len(self._designs), at.left)[:, :, -1]
+        Z = self._designs[place]
+        found = np.zeros((P.n_subjects, Z.shape[2]))
+        own = Z[P.groups[P.kept.pattern]]
+        found[P.kept.subjects] = np.einsum("svk,sv->sk", own, at.images[:, :, -1])
+        return found
 
     @cached_property
     def b_cov(self) -> tuple[Floats, ...]:
         """Their covariances given all parameters, ``G - G Z' V^-1 Z G``: ``(l, k, k)``."""
-        P, O = self.criterion.patterns, self.evaluation.inverses
         found = []
-        for B, T, Z in zip(self.effect_bases, self.templates, self._designs, strict=True):
-            half, own = Z[P.groups] @ T @ T.T, T @ T.T
-            left = B @ (own - np.swapaxes(half, 1, 2) @ O @ half) @ B.T
-            found.append(left[P.of_subject])
+        for j, (B, T) in enumerate(zip(self.effect_bases, self.templates, strict=True)):
+            place = self.criterion.order.index(j)
+            if place < len(self._designs):
+                own = T @ T.T
+                left = own - own @ self.evaluation.inner_blocks(self._designs[place]) @ own
+            else:
+                assert isinstance(self.evaluation, CrossedEvaluation)
+                at, place = self.evaluation, place - len(self._designs)
+                left = at.crossing.diagonal(place, at.M)
+            found.append(B @ left @ B.T)
         return tuple(found)
 
     @property
@@ -166,7 +190,7 @@ class StructuredEstimate:
 
     @property
     def _designs(self) -> Sequence[Floats]:
-        """Working ``Z`` of the random terms, by group and visit."""
+        """Working ``Z`` of the random terms of the subject, by group and visit."""
         return self.criterion.stack.designs
 
     @property
@@ -179,7 +203,7 @@ class StructuredEstimate:
     @cached_property
     def expected(self) -> Floats:
         """``tr(P V_a P V_b)`` for the free numbers; without projection for ML."""
-        return expected_along(self.evaluation, self.evaluation.jacobians)
+        return self.evaluation.expected(self.evaluation.jacobians)
 
     @cached_property
     def information(self) -> Floats:
@@ -232,26 +256,6 @@ def least_eigenvalue(at: StructuredEvaluation) -> float:
     S = at.covariances
     sd = np.sqrt(np.diagonal(S, axis1=1, axis2=2))
     return float(np.linalg.eigvalsh(S / (sd[:, :, None] * sd[:, None, :])).min())
-
-
-def expected_along(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
-    """``tr(P V_a P V_b)`` along directions ``D`` (V, V, c) of every group's ``Sigma``."""
-    P = at.patterns
-    each = P.counts[:, None, None] * at.inverses
-    if not at.criterion.reml:
-        return at.along(D, each)
-    Pi = projections(at, D) @ at.C
-    projected = np.einsum("apq,bqp->ab", Pi, Pi, optimize=True)
-    return np.asarray(at.along(D, each - 2.0 * at.Q) + projected)
-
-
-def projections(at: StructuredEvaluation, D: Sequence[Floats]) -> Floats:
-    """``X' V^-1 V_a V^-1 X`` along directions of every group's ``Sigma``, ``(c, p, p)``."""
-    p = len(at.beta)
-    found = np.zeros((len(at.x), p, p))
-    for own, d, M in zip(at.own, D, at.squares, strict=True):
-        found[own] += np.einsum("stc,stpq->cpq", d, M, optimize=True)
-    return found
 
 
 def _elsewhere(criterion: StructuredCriterion, found: Minimum[StructuredEvaluation]) -> Floats:

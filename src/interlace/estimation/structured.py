@@ -48,6 +48,11 @@ class StructuredCriterion:
         """``n - p`` for REML, ``n`` for ML."""
         return degrees(self.A, reml=self.reml)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Positions among the random terms of the stack's templates."""
+        return tuple(range(len(self.A.terms)))
+
     def start(self) -> Floats:
         """Free numbers near the moments of the residuals of least squares."""
         e = np.append(-least_squares(self.A), 1.0)
@@ -125,6 +130,10 @@ class StructuredEvaluation:
     @cached_property
     def products(self) -> Floats:
         """``[X y]' V^-1 [X y]``, ``(p + 1, p + 1)``."""
+        return self.within()
+
+    def within(self) -> Floats:
+        """:attr:`products` of what a subject shares with no other."""
         kept, O = self.patterns.kept, self.inverses
         m = kept.rows.shape[2]
         whitened = (self._roots[kept.pattern] @ kept.rows).reshape(-1, m)
@@ -171,27 +180,36 @@ class StructuredEvaluation:
         """Minus twice the (restricted) log-likelihood, in the user's units."""
         if self.roots is None or self.root is None:
             return np.inf
-        A, P, H = self.criterion.A, self.patterns, self.products
-        logs = -2.0 * np.log(np.diagonal(self._roots, axis1=1, axis2=2)).sum(axis=1)
+        A, H = self.criterion.A, self.products
         r2 = float(H[-1, -1] - H[-1, :-1] @ self.beta)
         if not r2 > 0.0:
             return np.inf
         unit = -2.0 * float(np.log(A.basis.response_scale))
-        value = gaussian_at(self.criterion.nu, unit, r2) + float(P.counts @ logs) - A.sum_log_w
+        value = gaussian_at(self.criterion.nu, unit, r2) + self.log_determinant - A.sum_log_w
         if self.criterion.reml:
             logdet_x = -2.0 * float(np.log(np.diagonal(self.B)).sum())
             value += logdet_x - 2.0 * A.basis.log_det_fixed
         return value
 
+    @property
+    def log_determinant(self) -> float:
+        """``log|V|``, in working units."""
+        logs = -2.0 * np.log(np.diagonal(self._roots, axis1=1, axis2=2)).sum(axis=1)
+        return float(self.patterns.counts @ logs)
+
     # -------------------------------------------------------------- sums for derivatives
+
+    @property
+    def rows(self) -> Floats:
+        """``[X y]`` of the subjects that are kept, ``(s, V, p + 1)``."""
+        return self.patterns.kept.rows
 
     @cached_property
     def images(self) -> Floats:
         """``O X`` and ``O r`` of the subjects that are kept, side by side: ``(s, V, p + 1)``."""
-        kept = self.patterns.kept
-        rows = kept.rows.copy()
-        rows[:, :, -1] = kept.rows @ self.e
-        return np.asarray(self.inverses[kept.pattern] @ rows)
+        rows = self.rows.copy()
+        rows[:, :, -1] = self.rows @ self.e
+        return np.asarray(self.inverses[self.patterns.kept.pattern] @ rows)
 
     @cached_property
     def K(self) -> Floats:
@@ -253,17 +271,30 @@ class StructuredEvaluation:
             )
         return found
 
+    def inner_blocks(self, Z: Floats) -> Floats:
+        """``Z' V^-1 Z`` of every subject, for columns of the groups ``(G, V, k)``."""
+        P = self.patterns
+        own = Z[P.groups]
+        return np.asarray(np.swapaxes(own, 1, 2) @ self.inverses @ own)[P.of_subject]
+
     # -------------------------------------------------------------- derivatives by Sigma, and by xi
+
+    @cached_property
+    def each(self) -> Floats:
+        """``O`` times the subjects of every pattern, ``(N, V, V)``."""
+        return np.asarray(self.patterns.counts[:, None, None] * self.inverses)
+
+    @cached_property
+    def blocks(self) -> Floats:
+        """Blocks of ``V^-1``, less their share of the fixed effects for REML, by pattern."""
+        return self.each - self.Q if self.criterion.reml else self.each
 
     @cached_property
     def slopes(self) -> Floats:
         """Derivative by the entries of every group's ``Sigma``, ``(G, V, V)``."""
         P = self.patterns
-        each = P.counts[:, None, None] * self.inverses - self.K
-        if self.criterion.reml:
-            each = each - self.Q
         found = np.zeros((P.n_groups, P.V, P.V))
-        np.add.at(found, P.groups, each)
+        np.add.at(found, P.groups, self.blocks - self.K)
         return found
 
     @cached_property
@@ -274,6 +305,10 @@ class StructuredEvaluation:
     @cached_property
     def gradient(self) -> Floats:
         """By the free numbers."""
+        return self.within_gradient()
+
+    def within_gradient(self) -> Floats:
+        """By the free numbers of the covariances within subjects, 0 for others."""
         found = np.zeros(len(self.x))
         for own, slope, J in zip(self.own, self.slopes, self.jacobians, strict=True):
             found[own] += np.einsum("st,stc->c", slope, J)
@@ -307,6 +342,37 @@ class StructuredEvaluation:
             crossed[own] += np.einsum("stc,stp->cp", d, M, optimize=True)
         return np.asarray(self.along(D, self.K) - crossed @ self.C @ crossed.T)
 
+    def expected(self, D: Sequence[Floats]) -> Floats:
+        """``tr(P V_a P V_b)`` along directions ``D``; without projection for ML."""
+        found = self.along(D, 2.0 * self.blocks - self.each)
+        if not self.criterion.reml:
+            return found
+        Pi = self.projections(D) @ self.C
+        return np.asarray(found + np.einsum("apq,bqp->ab", Pi, Pi, optimize=True))
+
+    def projections(self, D: Sequence[Floats]) -> Floats:
+        """``X' V^-1 V_a V^-1 X`` along directions ``D``, ``(c, p, p)``."""
+        p = len(self.beta)
+        found = np.zeros((len(self.x), p, p))
+        for own, d, M in zip(self.own, D, self.squares, strict=True):
+            found[own] += np.einsum("stc,stpq->cpq", d, M, optimize=True)
+        return found
+
+    def doubled(self, D: Sequence[Floats], W: Floats) -> Floats:
+        """``sum W_ab X' V^-1 V_a V^-1 V_b V^-1 X`` along directions ``D``, ``(p, p)``."""
+        inner = np.zeros(self.inverses.shape)
+        for group, (d, own) in enumerate(zip(D, self.own, strict=True)):
+            mine = self.patterns.groups == group
+            inner[mine] = _weighted(d, W[np.ix_(own, own)], self.inverses[mine])
+        p = len(self.beta)
+        X = self.images[:, :, :p]
+        total = np.tensordot(X, inner[self.patterns.kept.pattern] @ X, axes=([0, 1], [0, 1]))
+        for one in self.patterns.summed:
+            O = _own(self.inverses, one)
+            block = O @ _own(inner, one) @ O
+            total = total + np.einsum("st,stpq->pq", block, one.products[..., :p, :p])
+        return np.asarray(total)
+
     def along(self, D: Sequence[Floats], K: Floats) -> Floats:
         """``sum tr(D_a O D_b K)`` over patterns, for ``K`` (N, V, V)."""
         found = np.zeros((len(self.x), len(self.x)))
@@ -328,6 +394,14 @@ def paired(D: Floats, O: Floats, K: Floats) -> Floats:
         left = np.einsum("ijc,jk->cik", D, one, optimize=True).reshape(c, -1)
         right = np.einsum("kic,ij->cjk", D, other, optimize=True).reshape(c, -1)
         found += left @ right.T
+    return found
+
+
+def _weighted(D: Floats, W: Floats, O: Floats) -> Floats:
+    """``sum W_ab D_a O_n D_b`` for every ``O_n`` (N, V, V), with ``D`` (V, V, c)."""
+    found = np.zeros(O.shape)
+    for a, turned in enumerate(np.moveaxis(D @ W, 2, 0)):
+        found += D[:, :, a] @ O @ turned
     return found
 
 

@@ -36,9 +36,15 @@ class TestedStructuredModel(Coefficients[StructuredEstimate], FittedStructuredMo
         Raises
         ------
         InterlaceError
-            Clusters other than the subjects.
+            Clusters other than the subjects, or random effects that subjects share.
         """
-        (subject,) = self.ngroups
+        subject = next(iter(self.ngroups))
+        if self.shared:
+            term = self.estimate.A.terms[self.shared[0]]
+            raise InterlaceError(
+                f"robust= takes subjects as independent, but they share effects of {term.group!r}: "
+                "leave robust out, or the random effects"
+            )
         if cluster is not None and not (isinstance(cluster, str) and cluster == subject):
             raise InterlaceError(
                 f"models with residual= are robust by subject so far: leave cluster out, or name "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from interlace.covariance.structures import Natural
 from interlace.errors import choose
-from interlace.estimation.residual import StructuredEstimate, projections
+from interlace.estimation.residual import StructuredEstimate
 from interlace.inference.kenward_roger import require_reml, scaled_f
 from interlace.inference.satterthwaite import joint_df
 from interlace.inference.sensitivity import working_contrasts
@@ -43,7 +43,7 @@ class StructuredSatterthwaite:
     def _changes(self) -> Floats:
         """``C Pi_a C``, ``(c, p, p)``."""
         at = self.estimate.evaluation
-        return np.asarray(at.C @ projections(at, at.jacobians) @ at.C)
+        return np.asarray(at.C @ at.projections(at.jacobians) @ at.C)
 
     def df(self, L: Floats) -> Floats:
         """Degrees of freedom of the rows of ``L`` (c, p), ``(c,)``."""
@@ -117,42 +117,27 @@ class StructuredKenwardRoger:
         """Covariance of the parameters."""
         if self._naturals is None:
             return self.estimate.x_covariance
-        turn = np.zeros((len(self.estimate.x),) * 2)
+        turn = np.eye(len(self.estimate.x))
         for own, n in zip(self.estimate.evaluation.own, self._naturals, strict=True):
             turn[np.ix_(own, own)] = n.turn
         return np.asarray(turn @ self.estimate.x_covariance @ turn.T)
 
     @cached_property
     def _Pi(self) -> Floats:
-        return projections(self.estimate.evaluation, self._directions)
+        return self.estimate.evaluation.projections(self._directions)
 
     @cached_property
     def _bias(self) -> Floats:
         """``sum W_ab (X' V^-1 V_a P V_b V^-1 X - X' V^-1 V_ab V^-1 X / 4)``, ``(p, p)``."""
         at, W = self.estimate.evaluation, self._W
         turned = np.tensordot(W, self._Pi, axes=1)
-        total = np.asarray(self._doubled() - np.einsum("apq,qr,ars->ps", self._Pi, at.C, turned))
+        total = np.asarray(
+            at.doubled(self._directions, W) - np.einsum("apq,qr,ars->ps", self._Pi, at.C, turned)
+        )
         for n, own, squares in zip(self._naturals or (), at.own, at.squares, strict=False):
             second = np.einsum("stab,ab->st", n.second, W[np.ix_(own, own)])
             total -= 0.25 * np.einsum("st,stpq->pq", second, squares)
         return total
-
-    def _doubled(self) -> Floats:
-        """``sum W_ab X' V^-1 V_a V^-1 V_b V^-1 X``."""
-        at, P = self.estimate.evaluation, self.estimate.criterion.patterns
-        inner = np.zeros(at.inverses.shape)
-        for group, (D, own) in enumerate(zip(self._directions, at.own, strict=True)):
-            mine = P.groups == group
-            inner[mine] = weighted_pairs(D, self._W[np.ix_(own, own)], at.inverses[mine])
-        p = len(at.beta)
-        X = at.images[:, :, :p]
-        total = np.tensordot(X, inner[P.kept.pattern] @ X, axes=([0, 1], [0, 1]))
-        for one in P.summed:
-            place = np.ix_(one.visits, one.visits)
-            O = at.inverses[one.pattern][place]
-            block = O @ inner[one.pattern][place] @ O
-            total = total + np.einsum("st,stpq->pq", block, one.products[..., :p, :p])
-        return np.asarray(total)
 
     def _amounts(self, L: Floats) -> tuple[float, float]:
         """``A1`` and ``A2`` of a test: sums of traces of the relative changes of ``L C L'``."""
@@ -163,14 +148,6 @@ class StructuredKenwardRoger:
         traces = np.einsum("acc->a", H)
         A2 = np.einsum("ab,acd,bdc->", self._W, H, H, optimize=True)
         return float(traces @ self._W @ traces), float(A2)
-
-
-def weighted_pairs(D: Floats, W: Floats, O: Floats) -> Floats:
-    """``sum W_ab D_a O_n D_b`` for every ``O_n`` (N, V, V), with ``D`` (V, V, c)."""
-    found = np.zeros(O.shape)
-    for a, turned in enumerate(np.moveaxis(D @ W, 2, 0)):
-        found += D[:, :, a] @ O @ turned
-    return found
 
 
 # ------------------------------------------------------------------ degrees of freedom by counting

@@ -8,14 +8,15 @@ left of the variance ``v`` of the row, ``v - k't``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from interlace.covariance.stacks import Joined
+from interlace.covariance.grouped import Grouped
+from interlace.covariance.stacks import Joined, Separate
 from interlace.covariance.structures import OF_TIMES, Scaled
 from interlace.design import frame
 from interlace.design.complete import complete_rows, spread
@@ -25,17 +26,23 @@ from interlace.design.recipe import require_rows
 from interlace.design.variances import new_logs
 from interlace.design.visits import points_of
 from interlace.errors import InterlaceError, choose
+from interlace.model.beside import (
+    Found,
+    Known,
+    Shared,
+    fixed_part,
+    found_beside,
+    of_subject,
+    parts,
+)
 from interlace.model.confidence import check_level
 from interlace.model.predict import center_of, expected, included, rows_used, table_of
 from interlace.model.reference import Reference
 from interlace.model.structured import FittedStructuredModel
 from interlace.sums.crossprod import Codes
-from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
 INTERVALS = (None, "confidence", "prediction")
-# Numbers of the rows of subjects that are gathered at a time.
-_CHUNK = 4_000_000
 
 
 def predict_structured(
@@ -55,6 +62,7 @@ def predict_structured(
     check_level(level)
     terms = model.estimate.A.terms
     include = [True] * len(terms) if conditional else included(terms, include_re)
+    subject = [include[j] for j in of_subject(model.estimate)]
     plain = not conditional and not any(include)
     wanted = se or interval is not None
     if (plain and interval != "prediction") or not (conditional or wanted):
@@ -71,27 +79,29 @@ def predict_structured(
             reference=reference,
         )
     new = interval == "prediction"
-    if new and any(include) and not conditional and _structure(model) != "id":
+    if new and any(subject) and not conditional and _structure(model) != "id":
         raise InterlaceError(
             f"a new observation of a subject is correlated with its others by {model.residual}: "
             "ask for conditional=True, which counts that and the random effects, or leave these "
             "out (include_re=False)"
         )
-    knows = "total" if conditional else "effects" if any(include) else "none"
-    rows = _used(model) if newdata is None else _new(model, newdata, offset, knows, weighted=new)
-    found = _found(model, rows, knows)
+    knows = "total" if conditional else "effects" if any(subject) else "none"
+    shared = Shared(model.estimate, include)
+    rows = (
+        _used(model)
+        if newdata is None
+        else _new(model, newdata, offset, knows, weighted=new, levels=shared.levels)
+    )
+    found = found_beside(model, rows, knows, shared) if shared else _found(model, rows, knows)
     names = model.encoding.fixed.names
     fixed = rows.rows.with_levels([False] * len(terms))
     center = center_of(fixed, names, model.estimate) + found.shift
     if not wanted:
         return center
-    own = found.fixed
-    if not conditional:
-        own = own + found.left
-        if new:
-            own = own + (rows.noise if any(include) else rows.own) * model.estimate.unit**2
-    elif new:
-        own = own + found.left
+    own = found.fixed + found.left if new or not conditional else found.fixed
+    if new and not conditional:
+        noise = rows.noise if any(subject) else rows.own
+        own = own + (noise + shared.variance(rows, new=True)) * model.estimate.unit**2
     error = np.sqrt(np.maximum(own, 0.0)) / rows.roots
     return table_of(center, error, rows.rows.index, None, level if interval else None)
 
@@ -99,40 +109,7 @@ def predict_structured(
 # ------------------------------------------------------------------ rows, and what is known of them
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows to predict, ``m`` of them.
-
-    ``subjects`` are -1 where the fit does not know them; ``roots`` of weights; ``own`` and
-    ``noise`` variances, all and of the residual alone, in working units at weight 1; ``seen`` (m,
-    V) the visits of the subject in the fit; ``total`` and ``effects`` (m, V) covariances with them,
-    all and of the random effects; ``at`` (m,) the row's own visit, -1 for none.
-    """
-
-    rows: NewRows
-    subjects: Codes
-    roots: Floats
-    own: Floats
-    noise: Floats
-    total: Floats
-    effects: Floats
-    at: Codes
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What the other rows of the subjects add to predictions, ``(m,)`` each.
-
-    ``shift`` in the user's units; ``fixed`` the variance by the coefficients and ``left`` that of
-    what is included, at weight 1.
-    """
-
-    shift: Floats
-    fixed: Floats
-    left: Floats
-
-
-def _found(model: FittedStructuredModel, rows: _Rows, knows: str) -> _Found:
+def _found(model: FittedStructuredModel, rows: Known, knows: str) -> Found:
     """Weights of the known rows, a chunk of rows at a time.
 
     ``knows`` is ``"total"``: all but the row itself; ``"effects"``: for the random effects; or
@@ -140,17 +117,15 @@ def _found(model: FittedStructuredModel, rows: _Rows, knows: str) -> _Found:
     """
     at, P, unit = model.estimate.evaluation, model.estimate.criterion.patterns, model.estimate.unit
     A, design = model.estimate.A, require_rows(model.design, "predictions given other rows")
-    F = A.basis.fixed[:-1, :-1]
-    X = design.weighted(design.fixed(A.names)) @ F
-    kept = columns_kept(model.encoding.fixed.names, A.names)
-    x = rows.rows.X[:, kept] @ F * rows.roots[:, None]
+    X = design.weighted(design.fixed(A.names)) @ A.basis.fixed[:-1, :-1]
+    x = fixed_part(model, rows)
     row_at = np.full((P.n_subjects, P.V), -1)
     row_at[model.places.subjects, model.places.visits] = np.arange(len(X))
     k = rows.total if knows == "total" else rows.effects
     own = rows.own if knows == "total" else rows.own - rows.noise
     r, m = model.deviations, len(x)
     shift, fixed, left = np.zeros(m), np.empty(m), np.zeros(m)
-    for part in _parts(m, P.V * (P.V + A.p)):
+    for part in parts(m, P.V * (P.V + A.p)):
         s, a = rows.subjects[part], x[part]
         if knows != "none":
             seen = (row_at[s] >= 0) & (s >= 0)[:, None]
@@ -162,7 +137,7 @@ def _found(model: FittedStructuredModel, rows: _Rows, knows: str) -> _Found:
             shift[part] = unit * (t * r[s]).sum(axis=1)
             left[part] = unit**2 * (own[part] - (k[part] * t).sum(axis=1))
         fixed[part] = unit**2 * ((a @ at.B) ** 2).sum(axis=1)
-    return _Found(shift / rows.roots, fixed, left)
+    return Found(shift / rows.roots, fixed, left)
 
 
 def _known(Sigma: Floats, seen: np.ndarray) -> Floats:
@@ -171,13 +146,7 @@ def _known(Sigma: Floats, seen: np.ndarray) -> Floats:
     return np.where(pairs, Sigma, np.eye(Sigma.shape[1]) * ~seen[:, :, None])
 
 
-def _parts(m: int, each: int) -> Iterator[slice]:
-    step = max(_CHUNK // each, 1)
-    for start in range(0, m, step):
-        yield slice(start, min(start + step, m))
-
-
-def _used(model: FittedStructuredModel) -> _Rows:
+def _used(model: FittedStructuredModel) -> Known:
     """The rows of the fit."""
     design, at = require_rows(model.design, "predict without newdata"), model.places
     P, evaluation = model.estimate.criterion.patterns, model.estimate.evaluation
@@ -185,7 +154,7 @@ def _used(model: FittedStructuredModel) -> _Rows:
     g, v = P.groups[P.of_subject[at.subjects]], at.visits
     total, apart = evaluation.covariances[g, v], noise[g, v]
     i = np.arange(len(v))
-    return _Rows(
+    return Known(
         rows=rows_used(design, [True] * len(design.terms)),
         subjects=at.subjects,
         roots=np.array(design.root_weights),
@@ -207,14 +176,15 @@ def _new(
     knows: str,
     *,
     weighted: bool,
-) -> _Rows:
-    """New rows with their covariances."""
+    levels: Sequence[bool],
+) -> Known:
+    """New rows with their covariances; ``levels`` of the terms that subjects share are read."""
     every = [True] * len(model.estimate.A.terms)
     rows = replay(
         model.encoding,
         newdata,
         offset=offset,
-        levels=[False] * len(every),
+        levels=levels,
         slopes=every,
         weighted=weighted or knows == "total",
     )
@@ -235,32 +205,48 @@ class _New:
     table: frame.Table
     knows: str
 
-    def rows(self) -> _Rows:
+    def rows(self) -> Known:
         """The rows with their covariances."""
         m, P = len(self.new.X), self.model.estimate.criterion.patterns
         subjects = self._subjects()
-        groups = np.where(subjects >= 0, P.groups[P.of_subject[subjects]], self._group())
-        own, total, at = self._residuals(subjects, groups)
+        known = P.groups[P.of_subject[subjects]]
+        groups = np.where(subjects >= 0, known, 0)
+        kinds = np.where(subjects >= 0, self._kinds()[known], self._group())
+        own, total, at = self._residuals(subjects, kinds)
         noise, effects = own.copy(), np.zeros((m, P.V))
-        stack, x = self.model.estimate.criterion.stack, self.model.estimate.x
+        stack, x = self._within
+        weights = self.new.weights
+        roots = np.ones(m) if weights is None else np.sqrt(weights)
         if isinstance(stack, Joined):
             d = np.exp(self._logs(stack.parts(x)[1]))
             there = np.exp(stack.scales @ stack.parts(x)[1])[groups]
             own, total = own * d**2, total * d[:, None] * there
             noise = own.copy()
-            bases = self.model.estimate.A.basis.random
-            parts = zip(self.new.Z, bases, stack.parts(x)[2], stack.Z, strict=True)
-            for Z, B, T, Zs in parts:
-                half = Z @ B @ T
+            order = of_subject(self.model.estimate)
+            for j, T, Zs in zip(order, stack.parts(x)[2], stack.Z, strict=True):
+                half = roots[:, None] * self.new.Z[j] @ self.model.estimate.A.basis.random[j] @ T
                 own = own + (half**2).sum(axis=1)
                 effects += np.einsum("mk,mvk->mv", half, (Zs @ T)[groups])
-        weights = self.new.weights
-        roots = np.ones(m) if weights is None else np.sqrt(weights)
-        return _Rows(self.new, subjects, roots, own, noise, total + effects, effects, at)
+        return Known(self.new, subjects, roots, own, noise, total + effects, effects, at)
 
     def _picked(self, names: Sequence[str]) -> dict[str, frame.Column]:
         """Columns of the new data."""
         return frame.pick(self.table, names)
+
+    @property
+    def _within(self) -> tuple[Separate | Joined, Floats]:
+        """Covariances within subjects, and their numbers."""
+        within = self.model.estimate.criterion.stack.within
+        return within, self.model.estimate.x[: within.size]
+
+    def _kinds(self) -> Codes:
+        """Of every group of subjects, which of the covariances is theirs."""
+        stack = self._within[0]
+        if isinstance(stack, Joined):
+            joined = stack.structure
+            own = joined.which if isinstance(joined, Grouped) else np.zeros(stack.groups, np.intp)
+            return own
+        return np.arange(stack.groups)
 
     @property
     def _visit(self) -> str | None:
@@ -288,14 +274,14 @@ class _New:
         term = self.model.residual
         if term is None or term.variance is None:
             return np.zeros(self.table.n)
-        stack, grid = self.model.estimate.criterion.stack, self.model.grid
+        stack, grid = self._within[0], self.model.grid
         assert isinstance(stack, Joined) and grid is not None
         return new_logs(term.variance, self.table, grid.strata, stack.units, eta)
 
-    def _residuals(self, subjects: Codes, groups: Codes) -> tuple[Floats, Floats, Codes]:
+    def _residuals(self, subjects: Codes, kinds: Codes) -> tuple[Floats, Floats, Codes]:
         """Variances (m,) and covariances (m, V) of residuals at scale 1, and the rows' visits."""
         structure, visit = _structure(self.model), self._visit
-        stack, x = self.model.estimate.criterion.stack, self.model.estimate.x
+        stack, x = self._within
         m, V = self.table.n, self.model.estimate.criterion.patterns.V
         S = stack.residual(x)
         if visit is None:
@@ -307,18 +293,12 @@ class _New:
         at = frame.recode(self._picked([visit])[visit], grid.labels)
         known = ", ".join(map(str, grid.labels.tolist()[:8]))
         self._refuse(at < 0, visit, f"which is no visit of the fit ({known})")
-        where = groups if len(S) > 1 else np.zeros_like(groups)
-        return S[where, at, at], S[where, at], at
+        return S[kinds, at, at], S[kinds, at], at
 
     def _timed(self, subjects: Codes, variance: float) -> tuple[Floats, Floats, Codes]:
         """The same at any times."""
-        term, grid, stack = (
-            self.model.residual,
-            self.model.grid,
-            self.model.estimate.criterion.stack,
-        )
+        term, grid, structure = self.model.residual, self.model.grid, self._within[0].structure
         assert grid is not None and term is not None and term.visit is not None
-        structure = stack.structure  # type: ignore[attr-defined]
         assert isinstance(structure, Scaled)
         places, times = self.model.places, grid.times
         if times is None:

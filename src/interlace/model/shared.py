@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from interlace.covariance.grouped import Grouped
 from interlace.covariance.stacks import Joined
 from interlace.covariance.structures import STRUCTURES, Structure
 from interlace.design.repeated import ResidualTerm
 from interlace.design.variances import Scales
 from interlace.design.visits import Grid, TooManyRowsError
+from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.patterns import Visits
+from interlace.sums.patterns import Patterns, Visits
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
 
@@ -21,12 +24,21 @@ from interlace.sums.terms import Floats
 _MISSED = np.inf
 # Numbers that sums by group may hold: groups, pairs of visits, pairs of columns.
 _MOST = 60_000_000
+# How far from the start numbers are like any others; eigenvalues of products that count as zero.
+_ANYWHERE, _NONE = 0.3, 1e-11
 
 
 def joined(
-    rows: Rows, grid: Grid, term: ResidualTerm, scales: Scales, A: CrossProducts
+    rows: Rows,
+    grid: Grid,
+    term: ResidualTerm,
+    scales: Scales,
+    A: CrossProducts,
+    members: Sequence[int],
 ) -> tuple[Grid, Joined]:
     """The grid with groups of subjects that share a covariance, and the covariances.
+
+    ``members`` are the random terms whose levels are the subjects.
 
     Subjects share one if scales and columns of random effects are the same at every visit; at
     visits that one of them missed they may be anything.
@@ -36,9 +48,10 @@ def joined(
     InterlaceError
         There are too many different ones.
     """
-    blocks = [Z @ B for Z, B in zip(rows.Z, A.basis.random, strict=True)]
+    blocks = [rows.weighted(rows.Z[j] @ A.basis.random[j]) for j in members]
     times = np.zeros((len(rows.y), 0)) if grid.times is None else grid.times
-    parts = [times, scales.rows, *blocks]
+    kinds = grid.at.groups[:, None].astype(np.float64)
+    parts = [times, kinds, scales.rows, *blocks]
     groups, tables = shared(grid.at, np.concatenate(parts, axis=1))
     V, p = grid.at.n_visits, A.p
     if len(tables) * V * V * p * p > _MOST:
@@ -47,18 +60,52 @@ def joined(
             "not built yet; round what varies within subjects"
         )
     ends = np.cumsum([part.shape[1] for part in parts])
-    T, *rest = np.split(tables, ends[:-1], axis=2)
+    T, kind, *rest = np.split(tables, ends[:-1], axis=2)
     B, *Z = (np.nan_to_num(part) for part in rest)
+    structure = term.of(grid.labels) if grid.times is None else _timed(term, T)
+    if term.by is not None:
+        which = np.nanmax(kind[:, :, 0], axis=1).astype(np.intp)
+        structure = Grouped(structure, which, grid.at.n_groups)
     at = replace(grid.at, groups=groups[grid.at.subjects], n_groups=len(tables))
     stack = Joined(
-        structure=term.of(grid.labels) if grid.times is None else _timed(term, T),
+        structure=structure,
         scales=B,
         ratios=scales.ratios,
         units=scales.units,
-        templates=tuple(t.template for t in rows.terms),
+        templates=tuple(rows.terms[j].template for j in members),
         Z=tuple(Z),
     )
-    return replace(grid, at=at), stack
+    return replace(grid, at=at, kinds=grid.at.groups), stack
+
+
+def refuse_overlap(term: ResidualTerm, stack: Joined, at: Patterns) -> None:
+    """Refuse random effects of the subject that the structure has room for already.
+
+    Then derivatives of the covariances of the rows seen together, by the numbers of the structure
+    and by those of the random effects, span fewer directions together than each by themselves.
+    """
+    x = np.random.default_rng(0).normal(scale=_ANYWHERE, size=stack.size)
+    x = x + stack.start(np.broadcast_to(np.eye(at.V), (at.n_groups, at.V, at.V)))
+    seen = np.zeros((at.n_groups, at.V, at.V), dtype=bool)
+    np.logical_or.at(seen, at.groups, at.pairs)
+    found = np.zeros((stack.size, stack.size))
+    for mask, J in zip(seen, stack.jacobians(x), strict=True):
+        found += J[mask].T @ J[mask]
+    end = stack.size - sum(t.size for t in stack.templates)
+    ranks = [_rank(found[part, part]) for part in (slice(None), slice(end), slice(end, None))]
+    if ranks[0] < ranks[1] + ranks[2]:
+        raise InterlaceError(
+            f"residual='{term}' has room for all or some of the random effects of "
+            f"'{':'.join(term.subject)}' already, so that no data can tell the two apart: leave "
+            "the random effects out, or take a structure with fewer parameters, such as 'ar1'"
+        )
+
+
+def _rank(gram: Floats) -> int:
+    """Directions that derivatives with these products span."""
+    size = np.sqrt(np.maximum(np.diag(gram), np.finfo(np.float64).tiny))
+    values = np.linalg.eigvalsh(gram / np.outer(size, size))
+    return int((values > _NONE).sum())
 
 
 def _timed(term: ResidualTerm, points: Floats) -> Structure:

@@ -41,13 +41,8 @@ from interlace.model.scaled import FittedScaledModel
 from interlace.model.stored_options import certificate_in, certificate_out, options_in, options_out
 from interlace.model.stored_rows import codes_in, codes_out, design_in, design_out, floats
 from interlace.model.stored_scaled import scaled_in, scaled_out
-from interlace.model.structured import (
-    FittedStructuredModel,
-    check_structured,
-    criterion_of,
-    scales_at,
-    with_subject,
-)
+from interlace.model.structured import FittedStructuredModel, check_structured, with_subject
+from interlace.model.structured_sums import criterion_of, scales_at
 from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.solver.probes import Probes
 from interlace.solver.sharp import Sharp
@@ -268,11 +263,14 @@ def _structured_out(model: FittedStructuredModel, packed: Packed) -> Header:
     assert model.design is not None and model.grid is not None
     grid, scales = model.grid, scales_at(model.estimate.criterion.stack, model.grid.at)
     at = grid.at
+    kinds, n_kinds = at.groups, at.n_groups
+    if grid.kinds is not None:
+        kinds, n_kinds = grid.kinds, 1 if grid.groups is None else len(grid.groups)
     return {
         "rows": design_out(model.design, packed),
         "residual": str(model.residual),
-        "at": [codes_out(codes, packed) for codes in (at.subjects, at.visits, at.groups)],
-        "sizes": [at.n_subjects, at.n_visits, at.n_groups],
+        "at": [codes_out(codes, packed) for codes in (at.subjects, at.visits, kinds)],
+        "sizes": [at.n_subjects, at.n_visits, n_kinds],
         "labels": packed.labels(grid.labels, "the visits"),
         "groups": None if grid.groups is None else packed.labels(grid.groups, "the groups"),
         "times": None if grid.times is None else packed.add(grid.times),

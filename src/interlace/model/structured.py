@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from interlace.covariance.stacks import Joined, Separate, Stack
-from interlace.covariance.structures import HETEROGENEOUS
 from interlace.design import keys
 from interlace.design.design import (
     read_design,
@@ -26,7 +24,7 @@ from interlace.design.kept import kept_frame
 from interlace.design.reads import columns_of
 from interlace.design.recipe import require_rows
 from interlace.design.repeated import ResidualTerm, parse_residual
-from interlace.design.variances import Scales, scales_of
+from interlace.design.variances import scales_of
 from interlace.design.visits import Grid, first_rows, grid_of
 from interlace.errors import (
     ConvergenceWarning,
@@ -48,18 +46,13 @@ from interlace.model.fitted import (
     read_only,
 )
 from interlace.model.predict import fitted
-from interlace.model.shared import joined
+from interlace.model.structured_sums import criterion_of, sums_of
 from interlace.model.updating import updated_options
 from interlace.sources.gathered import gathered
 from interlace.sources.opening import open_source
-from interlace.sums.crossprod import CrossProducts, cross_products
-from interlace.sums.patterns import Entered, Patterns, Visits, patterns
-from interlace.sums.rows import Rows
-from interlace.sums.sizes import require_squares
+from interlace.sums.crossprod import CrossProducts
+from interlace.sums.patterns import Visits
 from interlace.sums.terms import Floats
-
-# Derivatives of a covariance matrix that are held: its entries times the parameters.
-_MOST_SLOPES = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +167,16 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
 
     @property
     def ngroups(self) -> dict[str, int]:
-        """Subjects."""
+        """Subjects, and levels of the factors of random effects."""
         subject = self._residual.subject
-        return {":".join(subject): self._grid.at.n_subjects} if subject else {}
+        subjects = {":".join(subject): self._grid.at.n_subjects} if subject else {}
+        return subjects | {t.group: t.l for t in (self.estimate.A.terms[j] for j in self.shared)}
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """Positions of the random terms whose effects subjects share."""
+        n_own = len(self.estimate.criterion.stack.designs)
+        return self.estimate.criterion.order[n_own:]
 
     @property
     def bic_subjects(self) -> float:
@@ -202,6 +202,8 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     @cached_property
     def normalized_resid(self) -> NDArray[np.float64]:
         """Residuals of the fixed part without correlation and with variance 1, ``(nobs,)``.
+
+        Random effects that subjects share are taken off, too.
 
         Every one less what the earlier visits of its subject say of it, over the standard deviation
         that is left: ``L^-1 r`` with the Cholesky factor ``L`` of the subject's covariance.
@@ -232,11 +234,13 @@ class FittedStructuredModel(Labelled[StructuredEstimate]):
     def deviations(self) -> Floats:
         """Residuals of the fixed part by subject and visit, weighted, in working units.
 
-        ``(subjects, V)``, 0 at visits that were missed.
+        ``(subjects, V)``, 0 at visits that were missed.  Random effects that subjects share are
+        taken off.
         """
         design, at = require_rows(self.design, "residuals by visit"), self.places
         r = np.zeros((at.n_subjects, at.n_visits))
-        left = design.y - fitted(design, self.estimate, [False] * len(design.terms))
+        include = [j in self.shared for j in range(len(design.terms))]
+        left = design.y - fitted(design, self.estimate, include)
         r[at.subjects, at.visits] = design.root_weights * left / self.estimate.unit
         return r
 
@@ -346,69 +350,19 @@ def with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:
     Raises
     ------
     InterlaceError
-        Random effects of another factor, or of subjects whose covariance is free already.
+        Random effects of several factors beside a variance function alone.
     """
     if not spec.random:
         return term
-    group = spec.random[0].group
-    for one in spec.random:
-        if set(one.group) != set(group) or (term.subject and set(one.group) != set(term.subject)):
-            raise InterlaceError(
-                f"residual='{term}' beside {one.label}: random effects of a factor other than the "
-                f"subject are not built yet: leave them out, or leave residual= out"
-            )
-    if term.by is not None or term.structure in ("us", *HETEROGENEOUS.values()):
+    if not term.subject:
+        term = replace(term, subject=spec.random[0].group)
+    own = [one for one in spec.random if set(one.group) == set(term.subject)]
+    if term.visit is None and len(own) < len(spec.random):
         raise InterlaceError(
-            f"residual='{term}' beside {spec.random[0].label}: random effects of the subject are "
-            "built for structures with one variance ('ar1', 'cs', 'toep', 'ad', 'car1', 'sp_exp', "
-            "'sp_gau'), for variance functions, and their products; an unstructured covariance "
-            "has room for any effects of the subject already"
+            f"residual='{term}' beside {spec.random[-1].label}: in a list of structures a variance "
+            "function has no random effects of a factor other than the subject: fit it by itself"
         )
-    return replace(term, subject=group)
-
-
-def criterion_of(
-    rows: Rows, grid: Grid, term: ResidualTerm, scales: Scales, *, reml: bool
-) -> tuple[Grid, StructuredCriterion]:
-    """One pass over the rows: cross-products, and sums by pattern in the same basis.
-
-    The grid comes back with the groups of subjects that share a covariance.
-    """
-    require_squares(rows)
-    A, grid = cross_products(rows), replace(grid, strata=scales.strata)
-    stack: Stack = Separate(term.of(grid.labels), grid.at.n_groups)
-    if rows.terms or scales.ratios or grid.times is not None:
-        grid, stack = joined(rows, grid, term, scales, A)
-    _refuse_many(term, stack, grid.at.n_visits, A.n)
-    return grid, StructuredCriterion(A, sums_of(rows, grid.at, A), stack, reml)
-
-
-def _refuse_many(term: ResidualTerm, stack: Stack, visits: int, n: int) -> None:
-    """Refuse more parameters than rows can tell, or memory hold."""
-    if stack.size > n:
-        raise InterlaceError(
-            f"{term} has {stack.size:,} parameters over {visits} visits, for {n:,} rows: take a "
-            "structure with fewer parameters, or check what the visits are"
-        )
-    if stack.size * visits**2 > _MOST_SLOPES:
-        raise InterlaceError(
-            f"{term} has {stack.size:,} parameters over {visits} visits, too many for a search: "
-            "take a structure with fewer parameters, or merge visits"
-        )
-
-
-def scales_at(stack: Stack, at: Visits) -> Scales:
-    """The scales of rows that a criterion was made with, from the covariances."""
-    if not isinstance(stack, Joined):
-        return Scales(np.zeros((len(at.subjects), 0)), (), np.zeros(0))
-    return Scales(stack.scales[at.groups, at.visits], stack.ratios, stack.units)
-
-
-def sums_of(rows: Rows, at: Visits, A: CrossProducts, *, keep: bool = False) -> Patterns:
-    """Sums by pattern in the basis of cross-products; see :func:`interlace.sums.patterns`."""
-    root = None if rows.weights is None else rows.root_weights
-    X = rows.X if A.names == rows.names else rows.fixed(A.names)
-    return patterns(at, Entered(X, rows.response, A.basis.fixed, root), keep=keep)
+    return term
 
 
 def check_structured(options: Options) -> None:

@@ -13,7 +13,8 @@ from interlace.estimation.residual import StructuredEstimate, estimate_structure
 from interlace.model.predict import fitted
 from interlace.model.responses import new_response
 from interlace.model.simulate import Seed, blocks, check_nsim
-from interlace.model.structured import FittedStructuredModel, sums_of, warn_of
+from interlace.model.structured import FittedStructuredModel, warn_of
+from interlace.model.structured_sums import sums_of
 from interlace.sums.crossprod import with_response
 from interlace.sums.terms import Floats
 
@@ -38,11 +39,15 @@ def simulate_structured(
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Makes new responses: ``mean`` (n,), and ``rows`` (n, V) of the subjects' Cholesky factors."""
+    """Makes new responses: ``mean`` (n,), and ``rows`` (n, V) of the subjects' Cholesky factors.
+
+    ``shared`` are random terms whose effects subjects share, drawn anew.
+    """
 
     model: FittedStructuredModel
     mean: Floats
     rows: Floats
+    shared: tuple[int, ...]
 
     @classmethod
     def of(cls, model: FittedStructuredModel, *, include_re: bool = False) -> Draws:
@@ -57,14 +62,20 @@ class Draws:
         unit = model.estimate.unit / design.root_weights
         rows = L[P.of_subject[at.subjects], at.visits] * unit[:, None]
         mean = fitted(design, model.estimate, [include_re] * len(design.terms))
-        return cls(model, mean, rows)
+        return cls(model, mean, rows, () if include_re else model.shared)
 
     def one(self, rng: np.random.Generator) -> Floats:
         """A response, ``(n,)``."""
         at = self.model.places
         z = np.zeros((at.n_subjects, at.n_visits))
         z[at.subjects, at.visits] = rng.standard_normal(len(self.mean))
-        return np.asarray(self.mean + np.einsum("nv,nv->n", self.rows, z[at.subjects]))
+        found = self.mean + np.einsum("nv,nv->n", self.rows, z[at.subjects])
+        design = require_rows(self.model.design, "simulate")
+        for j in self.shared:
+            term, T = design.terms[j], self.model.estimate.user_templates[j]
+            b = rng.standard_normal((term.l, term.k)) @ T.T
+            found = found + np.einsum("nk,nk->n", design.Z[j], b[design.codes[j]])
+        return np.asarray(found)
 
 
 # ------------------------------------------------------------------ other responses
@@ -84,7 +95,7 @@ def re_estimated(model: FittedStructuredModel, design: Design) -> StructuredEsti
     """The estimate of the model on its rows with another response."""
     criterion = model.estimate.criterion
     A = with_response(criterion.A, design, design.y)
-    sums = sums_of(design, model.places, A)
+    sums = sums_of(design, model.places, A, keep=bool(model.shared))
     return estimate_structured(replace(criterion, A=A, patterns=sums))
 
 

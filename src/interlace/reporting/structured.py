@@ -44,17 +44,26 @@ def _facts(result: TestedStructuredModel) -> tuple[tuple[str, str], ...]:
     dropped = f" ({result.n_dropped:,} dropped: missing values)" if result.n_dropped else ""
     convergence = result.convergence
     state = "converged" if convergence.converged else f"NOT converged: {convergence.message}"
+    subjects = list(result.ngroups.values())
     return (
         ("Formula", str(result.formula)),
         ("Residuals", str(result.residual)),
         ("Observations", f"{result.nobs:,}{dropped}"),
-        ("Subjects", ", ".join(f"{size:,}" for size in result.ngroups.values()) or "-"),
+        ("Subjects", f"{subjects[0]:,}" if subjects else "-"),
+        *_groups(result),
         (criterion, f"{result.criterion:.4f}"),
         ("Log-likelihood", f"{result.llf:.4f}"),
         ("AIC, BIC", f"{result.aic:.2f}, {result.bic:.2f}"),
         ("BIC by subjects", f"{result.bic_subjects:.2f}"),
         ("Optimiser", f"{state}, {convergence.n_evaluations} evaluations"),
     )
+
+
+def _groups(result: TestedStructuredModel) -> list[tuple[str, str]]:
+    """Levels of the factors whose effects subjects share."""
+    sizes = [(t.group, t.l) for t in (result.estimate.A.terms[j] for j in result.shared)]
+    shown = ", ".join(f"{group} {size:,}" for group, size in dict(sizes).items())
+    return [("Groups", shown)] if sizes else []
 
 
 def _random(result: TestedStructuredModel) -> list[Table]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.covariance.structures import entries_of
+from interlace.estimation.crossed import CrossedCriterion, CrossedEvaluation
 from interlace.estimation.optimize import minimize
 from interlace.estimation.parameters import selected, variance_parameter_names
 from interlace.estimation.residual import StructuredEstimate
@@ -95,7 +96,7 @@ class Constrained(StructuredEvaluation):
     @cached_property
     def free(self) -> StructuredEvaluation:
         """The same without the constraint."""
-        return StructuredEvaluation(self.criterion, self.x)
+        return self.criterion(self.x)
 
     @cached_property
     def step(self) -> Floats:
@@ -129,13 +130,23 @@ class Constrained(StructuredEvaluation):
         return 2.0 * self.excess / float(self.c @ self.free.C @ self.c)
 
 
+@dataclass(frozen=True, eq=False)
+class ConstrainedBeside(Constrained, CrossedEvaluation):
+    """The same with random effects that subjects share."""
+
+    criterion: CrossedCriterion
+
+
 def _of_coefficient(estimate: StructuredEstimate, j: int) -> Crossings:
     """A coefficient held."""
     F, criterion = estimate.A.basis.fixed, estimate.criterion
     scale = float(F[-1, -1])
 
     def at(psi: float, x: Floats) -> Constrained:
-        return Constrained(criterion, x, F[j, :-1], psi * scale + float(F[j, -1]))
+        c, target = F[j, :-1], psi * scale + float(F[j, -1])
+        if isinstance(criterion, CrossedCriterion):
+            return ConstrainedBeside(criterion, x, c, target)
+        return Constrained(criterion, x, c, target)
 
     def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
         found = minimize(partial(at, psi), near, gain_tolerance=GAIN)
@@ -218,12 +229,10 @@ class Numbers:
 
     def _random(self, x: Floats) -> Iterator[tuple[Floats, Floats]]:
         """Of every random term."""
-        stack, terms = self.estimate.criterion.stack, self.estimate.A.terms
-        end = len(x) - sum(t.template.size for t in terms)
-        bases = self.estimate.effect_bases
-        for term, B, T in zip(terms, bases, stack.templates_at(x), strict=True):
-            own = slice(end, end := end + term.template.size)
-            U = B @ T
+        estimate = self.estimate
+        parts = zip(estimate.A.terms, estimate.effect_bases, estimate.template_places, strict=True)
+        for term, B, own in parts:
+            U = B @ term.template(x[own])
             half = np.einsum("ab,bcs,dc->ads", B, term.template.jacobian(x[own]), U)
             J = np.zeros((*U.shape, len(x)))
             J[..., own] = half + np.swapaxes(half, 0, 1)
