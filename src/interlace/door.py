@@ -182,9 +182,9 @@ def fit(
         every visit; over numeric times ``car1``, ``sp_exp`` and ``sp_gau``.
         ``by=arm`` gives every arm a covariance of its own.  ``varident(strata)``, ``varpower(x)``
         and ``varexp(x)`` let standard deviations differ between strata or follow a number, alone
-        or after a structure and ``*``.  Random effects may be of any factors: of the subject, of what
-        subjects are nested in, or crossed with them.  ``ddf`` may then
-        also be ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.  Of a list of
+        or after a structure and ``*``.  Random effects may be of any factors: of the subject, of
+        what subjects are nested in, or crossed with them.  ``ddf`` may then also be
+        ``"kenward-roger-linear"``, ``"between-within"`` or ``"residual"``.  Of a list of
         structures the first is taken whose fit converges.  ``sp_exp(x, y | subject)`` takes
         distances in the plane.  Of files and the like the columns that the model reads are held.
 
