@@ -1,15 +1,19 @@
 """Tests where residual variances follow a few numbers, and what is known of these.
 
 The parameters are ``(theta, eta, sigma)``.  Second derivatives of the criterion are differences of
-its exact gradient.
+its exact gradient, two evaluations a parameter.  Where there are very many of these the average
+information stands in their place, which needs one: it is the mean of the observed and the expected
+one, and differs from the first by what leverages are to the rows of a stratum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from interlace.estimation.scaled import ScaledEvaluation
 from interlace.estimation.scaled_estimate import ScaledEstimate
@@ -26,6 +30,8 @@ from interlace.sums.terms import Floats, pull_theta, split_theta
 # Distance of the differences, in units of the distance over which the gradient bends; diagonal
 # entries of the information per squared bending distance that count as zero.
 _STEP, _FLAT = 1e-4, 1e-8
+# Parameters, and these times rows, from which on the average information is taken.
+MANY, LONG = 40, 4_000_000
 
 
 def parameter_covariance(estimate: ScaledEstimate) -> Floats:
@@ -34,22 +40,51 @@ def parameter_covariance(estimate: ScaledEstimate) -> Floats:
     Twice the inverse of the second derivatives, flat directions left out; see
     :func:`interlace.inference.information.vcov_theta`.
     """
-    criterion, theta, eta = estimate.criterion, estimate.theta, estimate.eta
-    base, sigma, t = criterion.base, estimate.sigma, len(estimate.theta)
-    at, distances = np.append(theta, eta), np.append(_distances(estimate), np.ones(len(eta)))
-    size = len(at)
+    criterion, sigma = estimate.criterion, estimate.sigma
+    distances = np.append(_distances(estimate), np.ones(len(estimate.eta)))
+    size = len(distances)
+    with threads_for(criterion.base.rows_at_once):
+        at = criterion.at_theta(estimate.theta, estimate.eta)
+        many = size > MANY and size * estimate.A.n > LONG
+        profiled = averaged(at) if many else differenced(estimate, _STEP * distances)
+        slope = _relative_slope(at)
     H = np.empty((size + 1, size + 1))
-    with threads_for(base.rows_at_once):
-        for i, h in enumerate(_STEP * distances):
-            step = h * np.eye(size)[i]
-            ends = [criterion.at_theta(v[:t], v[t:]) for v in (at + step, at - step)]
-            H[i, :size] = (_gradient(ends[0]) - _gradient(ends[1])) / (2.0 * h)
-        slope = _relative_slope(criterion.at_theta(theta, eta))
-    profiled = 0.5 * (H[:size, :size] + H[:size, :size].T)
-    H[size, size] = 4.0 * base.nu / sigma**2
+    H[size, size] = 4.0 * criterion.base.nu / sigma**2
     H[size, :size] = H[:size, size] = -2.0 / sigma * slope
     H[:size, :size] = profiled + np.outer(H[:size, size], H[:size, size]) / H[size, size]
     return 2.0 * unit_inverse(H, floor=_FLAT / np.append(distances, sigma) ** 2)
+
+
+def differenced(estimate: ScaledEstimate, steps: Floats) -> Floats:
+    """Second derivatives by ``theta`` and ``eta``: central differences of the gradient."""
+    at, t = np.append(estimate.theta, estimate.eta), len(estimate.theta)
+    H = np.empty((len(at),) * 2)
+    for i, h in enumerate(steps):
+        step = h * np.eye(len(at))[i]
+        ends = [estimate.criterion.at_theta(v[:t], v[t:]) for v in (at + step, at - step)]
+        H[i] = (_gradient(ends[0]) - _gradient(ends[1])) / (2.0 * h)
+    return 0.5 * (H + H.T)
+
+
+def averaged(at: ScaledEvaluation) -> Floats:
+    """Average information of ``theta`` and ``eta``, at an optimum given by its ``theta``.
+
+    The search has it by the free entries of working templates, which move with
+    ``theta`` by ``J``.
+    """
+    J = block_diag(*_moves(at), np.eye(len(at.eta)))
+    return np.asarray(J.T @ at.newton_matrix @ J)
+
+
+def _moves(at: ScaledEvaluation) -> Iterator[Floats]:
+    """Derivatives of the free entries of every working template by its ``theta``."""
+    A, base = at.factor.A, at.criterion.base
+    packed = base.pack(at.factor.templates)
+    parts = zip(A.terms, A.basis.random, at.factor.templates, base.places, strict=True)
+    for term, B, T, own in parts:
+        moved = solved(B, term.slopes(B @ T))
+        rates = term.template.jacobian(packed[own]).reshape(term.k**2, -1)
+        yield np.linalg.lstsq(rates, moved.reshape(len(moved), -1).T, rcond=None)[0]
 
 
 def _gradient(at: ScaledEvaluation) -> Floats:
