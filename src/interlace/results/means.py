@@ -106,8 +106,7 @@ class Means(Coefficients[E]):
         that never occurs, is nan.  Every mean has its own degrees of freedom.
 
         A fit from sums knows the mean of a number that is a linear combination of columns of
-        its model, weighted where the rows had weights; else give it in ``at``.  With
-        linearly dependent columns it cannot tell which means are estimable, and gives nan.
+        its model; else give it in ``at``.
 
         References
         ----------

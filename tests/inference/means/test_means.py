@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -63,12 +64,30 @@ def test_what_sums_cannot_tell() -> None:
         plain.emmeans("trt", weights="cells")
 
 
-def test_dependent_columns_without_rows_are_not_guessed() -> None:
-    formula = "y ~ state + state:county + (1 | g)"
-    sums = interlace.cross_products(formula, extra())
+@pytest.mark.parametrize(
+    ("formula", "specs"),
+    [
+        ("y ~ state + state:county + z + (1 | g)", ["state", "county", "z | state"]),
+        ("y ~ state * dose * trt + (1 | g)", ["state", "dose | trt", "state * trt"]),
+        ("y ~ x + I(2 * x) + trt + (1 | g)", ["trt"]),
+    ],
+)
+def test_sums_with_dependent_columns(formula: str, specs: list[str]) -> None:
+    """What is estimable, nested or never occurs is read off the sums."""
+    frame = extra().query("not (state == 'X' and dose == '2')").reset_index(drop=True)
     with pytest.warns(interlace.RankDeficiencyWarning):
-        result = interlace.fit(formula, sums)
-    means = result.emmeans("state")
+        held = interlace.fit(formula, frame, weights="w", ddf="satterthwaite")
+    with pytest.warns(interlace.RankDeficiencyWarning):
+        sums = interlace.cross_products(formula, frame, weights="w")
+        summed = interlace.fit(formula, sums, ddf="satterthwaite")
+    for spec in specs:
+        pd.testing.assert_frame_equal(
+            held.emmeans(spec).table, summed.emmeans(spec).table, rtol=1e-6
+        )
+    pd.testing.assert_frame_equal(held.joint_tests(), summed.joint_tests(), rtol=1e-6)
+    older = replace(sums, dependence=None, moments=None)
+    with pytest.warns(interlace.RankDeficiencyWarning):
+        means = interlace.fit(formula, older).emmeans("trt" if "trt" in formula else "state")
     assert means.table["emmean"].isna().all()
     assert "rows are not held" in repr(means)
 

@@ -152,14 +152,10 @@ def split(seen: Seen, X: Floats) -> tuple[Floats, Floats]:
     kept, rest = X[:, seen.kept], X[:, ~seen.kept]
     if not rest.shape[1]:
         return kept, np.zeros((len(X), 0))
-    design = seen.model.design
-    if design is None:  # how the redundant columns depend on the others went with the rows
+    found = seen.dependence
+    if found is None:  # sums of an older file do not say how redundant columns depend on others
         return kept, np.full((len(X), 1), np.nan)
-    basis, target = design.X[:, seen.kept], design.X[:, ~seen.kept]
-    size = np.sqrt((basis**2).mean(axis=0))
-    shares = np.linalg.lstsq(basis / size, target, rcond=None)[0] / size[:, None]
-    scale = np.sqrt((target**2).mean(axis=0))
-    scale[scale == 0.0] = 1.0
+    shares, scale = found
     return kept, np.asarray((rest - kept @ shares) / scale, dtype=np.float64)
 
 

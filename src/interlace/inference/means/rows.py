@@ -41,16 +41,36 @@ class Seen:
 
     @property
     def weighted(self) -> bool:
-        """Whether the rows have prior weights."""
-        design = self.model.design
-        if design is not None:
-            return design.weights is not None
-        return self.model.encoding.weights_column is not None
+        """Whether means over rows that are not held weigh them, as older sums do."""
+        plain = self.held or self.model.estimate.A.moments is not None
+        return not plain and self.model.encoding.weights_column is not None
 
     @cached_property
     def kept(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which columns of ``X`` have a coefficient."""
         return columns_kept(self.variables.encoding.fixed.names, self.model.estimate.A.names)
+
+    @cached_property
+    def dependence(self) -> tuple[Floats, Floats] | None:
+        """Redundant columns of ``X``: shares of the kept ones that make them, and their sizes.
+
+        ``None`` for sums of an older file, which do not say.
+        """
+        design, A = self.model.design, self.model.estimate.A
+        if design is None:
+            if A.dependence is None and A.dropped:
+                return None
+            none = np.zeros((A.p, 0))
+            shares = none if A.dependence is None else A.dependence
+            squares = np.einsum("ij,ik,kj->j", shares, self._gram, shares) / A.n
+        else:
+            basis, target = design.X[:, self.kept], design.X[:, ~self.kept]
+            size = np.sqrt((basis**2).mean(axis=0))
+            shares = np.linalg.lstsq(basis / size, target, rcond=None)[0] / size[:, None]
+            squares = (target**2).mean(axis=0)
+        scale = np.sqrt(squares)
+        scale[scale == 0.0] = 1.0
+        return shares, scale
 
     def encode(self, columns: Mapping[str, Column]) -> Floats:
         """The kept columns of ``X`` for values of the columns read, ``(m, p)``."""
@@ -77,10 +97,7 @@ class Seen:
         return None if found is None else frame.numeric(found, f"the column '{name}'")
 
     def moments(self, name: str) -> tuple[float, float] | None:
-        """Mean and standard deviation of a numeric column; ``None`` if nothing tells.
-
-        Every row counts once; where rows are not held, its prior weight.
-        """
+        """Mean and standard deviation of a numeric column; ``None`` if nothing tells."""
         values = self.values(name)
         if values is not None:
             return float(values.mean()), float(values.std())
@@ -102,10 +119,11 @@ class Seen:
 
     @cached_property
     def _gram(self) -> Floats:
-        """``X' W X`` of the kept columns, in the user's units."""
+        """``X' X`` of the kept columns, in the user's units; ``X' W X`` of sums without moments."""
         A = self.model.estimate.A
         back = np.linalg.inv(A.basis.fixed)
-        return np.asarray((back.T @ A.vv @ back)[:-1, :-1], dtype=np.float64)
+        vv = A.vv if A.moments is None else A.moments.fixed[1:, 1:]
+        return np.asarray((back.T @ vv @ back)[:-1, :-1], dtype=np.float64)
 
     @property
     def _size(self) -> int:
@@ -140,7 +158,7 @@ class Seen:
     def counts(self, levels: Mapping[str, Levels]) -> Floats | None:
         """Rows in every combination of levels, in the order of :func:`combinations`.
 
-        Where rows are not held, the sum of their prior weights; ``None`` if nothing tells.
+        ``None`` if nothing tells.
         """
         return self._counted(levels) if self.held else self._second_moments(levels)
 
@@ -173,9 +191,9 @@ class Seen:
 
     def _second_moments(self, levels: Mapping[str, Levels]) -> Floats | None:
         """Counts from sums: weights of products of two columns that make every indicator."""
-        A, cells = self.model.estimate.A, combinations(levels)
-        m = int(np.prod([len(v) for v in levels.values()], initial=1))
-        if A.dropped or A.p * (A.p + 1) // 2 > _MOST_PRODUCTS or m > _MOST_CELLS:
+        cells, found = combinations(levels), self.dependence
+        m, width = int(np.prod([len(v) for v in levels.values()], initial=1)), len(self.kept)
+        if found is None or width * (width + 1) // 2 > _MOST_PRODUCTS or m > _MOST_CELLS:
             return None
         repeated: dict[str, Column] = {n: np.tile(np.asarray(v), 3) for n, v in cells.items()}
         rng = np.random.default_rng(1)
@@ -187,10 +205,14 @@ class Seen:
                     if known is None
                     else np.asarray(known)[rng.integers(len(known), size=3 * m)]
                 )
-        X = self.encode(repeated)
-        a, b = np.triu_indices(A.p)
-        found = combination(X[:, a] * X[:, b], np.tile(np.eye(m), (3, 1)))
-        return None if found is None else np.maximum(self._gram[a, b] @ found, 0.0)
+        whole = np.empty((int(self.kept.sum()), width))  # all columns as combinations of the kept
+        whole[:, self.kept], whole[:, ~self.kept] = np.eye(len(whole)), found[0]
+        X = self.variables.encode(repeated)
+        a, b = np.triu_indices(width)
+        products = combination(X[:, a] * X[:, b], np.tile(np.eye(m), (3, 1)))
+        if products is None:
+            return None
+        return np.maximum((whole.T @ self._gram @ whole)[a, b] @ products, 0.0)
 
 
 def _nearest(values: Floats, levels: Floats) -> Codes:
