@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from interlace.estimation.basins import Searched
 from interlace.estimation.optimize import Minimum, P
+from interlace.markup import html_facts, text_facts
 from interlace.sums.terms import Floats
 
+# Eigenvalues up to this size are those of rotations of a template.
+_ROTATION = 1e-6
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Convergence:
     """Certificate of an optimum.
 
@@ -61,6 +67,34 @@ class Convergence:
     n_basins: int = 1
     n_starts: int = 1
     doubtful: bool = False
+
+    def __repr__(self) -> str:
+        return text_facts("Convergence", self._facts())
+
+    def _repr_html_(self) -> str:
+        return f"<div><h4>Convergence</h4>{html_facts(self._facts())}</div>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is to know, in words."""
+        facts = [
+            ("converged", f"{'yes' if self.converged else 'no'}: {self.message}"),
+            ("solver", f"{self.solver}, {self.n_evaluations} evaluations of the criterion"),
+            ("largest gradient", f"{np.abs(self.gradient).max(initial=0.0):.2g}"),
+            ("predicted gain", f"{self.predicted_gain:.2g} of a further step"),
+        ]
+        sizes = self.newton_eigenvalues[np.abs(self.newton_eigenvalues) > _ROTATION]
+        if len(sizes):  # not those of rotations, which change nothing
+            low, high = sizes.min(), sizes.max()
+            facts.append(("Newton matrix", f"eigenvalues from {low:.3g} to {high:.3g}"))
+        if self.n_starts > 1:
+            minima = "one minimum" if self.n_basins == 1 else f"{self.n_basins} minima"
+            doubt = "; there may be a lower one" if self.doubtful else ""
+            facts.append(("starts", f"{self.n_starts}, which led to {minima}{doubt}"))
+        if self.n_probes is not None:
+            facts.append(("random probes", f"{self.n_probes}, {self.n_iterations} iterations"))
+        if self.criterion_error is not None:
+            facts.append(("error of them", f"{self.criterion_error:.2g} in the criterion"))
+        return facts
 
 
 def certificate_of(best: Searched) -> Convergence:

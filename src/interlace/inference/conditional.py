@@ -11,6 +11,7 @@ from interlace.batch.refits import weighted_columns
 from interlace.design.recipe import require_rows
 from interlace.estimation.estimate import Estimate
 from interlace.inference.information import profiled_information, theta_inverse
+from interlace.markup import html_facts, text_facts
 from interlace.model.fitted import FittedModel
 from interlace.solver.blocks import solved
 from interlace.solver.rows import quadratic_forms
@@ -21,7 +22,7 @@ from interlace.sums.terms import Floats
 _NEEDS = "the conditional AIC needs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConditionalAIC:
     """Conditional AIC and its parts.
 
@@ -51,8 +52,19 @@ class ConditionalAIC:
         """One row."""
         return pd.DataFrame([{name: getattr(self, name) for name in self.__dataclass_fields__}])
 
+    def __repr__(self) -> str:
+        return text_facts("Conditional AIC", self._facts())
+
     def _repr_html_(self) -> str:
-        return str(self.to_frame().round(2).to_html(index=False))
+        return f"<div><h4>Conditional AIC</h4>{html_facts(self._facts())}</div>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is to know, in words."""
+        return [
+            ("conditional AIC", f"{self.caic:.2f}"),
+            ("log-likelihood", f"{self.loglik:.2f}, given the random effects"),
+            ("effective df", f"{self.df:.2f} ({self.df_fixed_theta:.2f} if variances were known)"),
+        ]
 
 
 def caic(result: FittedModel) -> ConditionalAIC:

@@ -16,7 +16,11 @@ from interlace.design.frame import hint
 from interlace.errors import InterlaceError
 from interlace.estimation.parameters import broom_names
 from interlace.results import CrossedLMEResult
+from interlace.results.shown import as_html
 from interlace.sums.terms import Floats, ReTerm
+
+# Rows of the table that a notebook shows.
+_ROWS_SHOWN = 20
 
 TABLE = (
     "response",
@@ -266,6 +270,12 @@ class ManyFits:
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
+
+    def _repr_html_(self) -> str:
+        shown = self.table.head(_ROWS_SHOWN)
+        more = len(self.table) - len(shown)
+        notes = [f"{more:,} more rows: see .table"] if more else []
+        return as_html(shown, title=f"{self!r}"[1:-1], notes=notes)
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} response{'s' if len(self) != 1 else ''}"]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from interlace.errors import InterlaceError
+from interlace.markup import html_facts
 from interlace.model.fitted import FittedModel, Labelled, tame
-from interlace.reporting.markup import html_facts
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance
 from interlace.sums.sizes import Units, in_units_or_nan

@@ -14,9 +14,9 @@ import pandas as pd
 from interlace.choices import Ddf
 from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
+from interlace.markup import html_facts, html_table
 from interlace.model.fitted import DDF, effect_powers, shown_components, tame
 from interlace.model.undetermined import in_words
-from interlace.reporting.markup import html_facts, html_table
 from interlace.sums.sizes import Powers
 from interlace.sums.terms import Floats
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse import csc_matrix
 
 from interlace.covariance.templates import Full
+from interlace.markup import html_facts, text_facts
 from interlace.sums import merge
 from interlace.sums.cells import Cells as Cells
 from interlace.sums.cells import Codes as Codes
@@ -38,7 +39,7 @@ _MANY_ROWS = 200_000
 _SHORT = 4096
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrossProducts:
     """Sufficient statistics of a linear mixed model; add, subtract, or give a new response.
 
@@ -82,6 +83,22 @@ class CrossProducts:
     def p(self) -> int:
         """Rank of the fixed-effects matrix."""
         return len(self.names)
+
+    def __repr__(self) -> str:
+        return text_facts("Cross-products", self._facts())
+
+    def _repr_html_(self) -> str:
+        return f"<div><h4>Cross-products</h4>{html_facts(self._facts())}</div>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is to know, in words."""
+        facts = [("rows", f"{self.n:,}"), ("fixed effects", ", ".join(self.names) or "none")]
+        if self.dropped:
+            facts.append(("left out", f"{', '.join(self.dropped)}: they depend on the others"))
+        for term in self.terms:
+            labels = ", ".join(term.columns)
+            facts.append((term.group, f"{len(term.levels):,} levels, with {labels}"))
+        return facts
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Cross-products of the rows of both, on the levels of both.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _USUAL = 0.95
 # Estimates that turn out to be local minima before we give up.
 _RESTARTS = 3
+_TITLE = "Profile likelihood: estimates (ML) and limits"
 _PROFILES = "profile, or conf_int(method='profile'), needs"
 _INSTEAD = ", or use conf_int(method='bootstrap')"
 
@@ -126,7 +127,7 @@ class ProfileCurve:
         return float(self.scale(nearest))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     """Profile likelihood of some parameters; see :func:`profile`.
 
@@ -143,6 +144,19 @@ class Profile:
     curves: tuple[ProfileCurve, ...]
     min_deviance: float
     level: float
+
+    def __repr__(self) -> str:
+        return f"{_TITLE}\n\n{self._limits().to_string(float_format=_short)}"
+
+    def _repr_html_(self) -> str:
+        table = self._limits().to_html(float_format=_short)
+        return f"<div><h4>{_TITLE}</h4>{table}</div>"
+
+    def _limits(self) -> pd.DataFrame:
+        """Estimates and limits of the parameters."""
+        limits = self.conf_int(min(0.95, self.level))
+        limits.insert(0, "estimate", self.estimates)
+        return limits
 
     @property
     def names(self) -> list[str]:
@@ -217,6 +231,11 @@ class Profile:
             )
         wanted = selected(self.names, parm, len(self.names))
         return _frame({c.name: c.conf_int(level) for c in self.curves if c.name in wanted}, level)
+
+
+def _short(number: float) -> str:
+    """A number as it is shown."""
+    return f"{number:.5g}"
 
 
 def profile(

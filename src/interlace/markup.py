@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
 
 # How sure the answer is, and by what: these stand behind it, for a narrow screen ends before them.
 _BEHIND = ("se", "Std. error", "df", "den_df", "num_df", "t", "z", "statistic")
 _PADDING = "padding:0.1em 0.7em"
+# Characters of a line of text.
+WIDTH = 80
 
 
 def answer_first(columns: Sequence[str]) -> list[int]:
@@ -43,6 +46,32 @@ def _cell(text: str, tag: str, *, left: bool) -> str:
 def breakable(text: str) -> str:
     """Text that may be broken after the colons of an interaction."""
     return escape(text).replace(":", ":<wbr>")
+
+
+def text_facts(title: str, facts: Iterable[tuple[str, str]]) -> str:
+    """Names with what they are, a line each; long lines go on under their beginning.
+
+    Examples
+    --------
+    >>> print(text_facts("Rows", [("number", "180"), ("columns", "Intercept, Days")]))
+    Rows
+      number   180
+      columns  Intercept, Days
+    """
+    listed = list(facts)
+    width = max(len(name) for name, _ in listed)
+    lines = [title]
+    for name, value in listed:
+        indent = " " * (width + 4)
+        lines += textwrap.wrap(
+            value,
+            WIDTH,
+            initial_indent=f"  {name.ljust(width)}  ",
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def html_facts(facts: Iterable[tuple[str, str]]) -> str:
