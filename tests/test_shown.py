@@ -10,7 +10,7 @@ import pytest
 
 import fits
 import interlace
-from interlace.markup import WIDTH
+from interlace.machine.markup import WIDTH
 
 SLEEP = interlace.datasets.load("sleepstudy")
 FORMULA = "Reaction ~ Days + (Days | Subject)"

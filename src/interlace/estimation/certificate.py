@@ -8,7 +8,7 @@ import numpy as np
 
 from interlace.estimation.basins import Searched
 from interlace.estimation.optimize import Minimum, P
-from interlace.markup import html_facts, text_facts
+from interlace.machine.markup import html_facts, text_facts
 from interlace.sums.terms import Floats
 
 # Eigenvalues up to this size are those of rotations of a template.

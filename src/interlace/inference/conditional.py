@@ -11,7 +11,7 @@ from interlace.batch.refits import weighted_columns
 from interlace.design.recipe import require_rows
 from interlace.estimation.estimate import Estimate
 from interlace.inference.information import profiled_information, theta_inverse
-from interlace.markup import html_facts, text_facts
+from interlace.machine.markup import html_facts, text_facts
 from interlace.model.fitted import FittedModel
 from interlace.solver.blocks import solved
 from interlace.solver.rows import quadratic_forms

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interlace.errors import InterlaceError
-from interlace.markup import html_facts
+from interlace.machine.markup import html_facts
 from interlace.model.fitted import FittedModel, Labelled, tame
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments, covariance

@@ -14,7 +14,7 @@ import pandas as pd
 from interlace.choices import Ddf
 from interlace.errors import choose
 from interlace.estimation.parameters import theta_names
-from interlace.markup import html_facts, html_table
+from interlace.machine.markup import html_facts, html_table
 from interlace.model.fitted import DDF, effect_powers, shown_components, tame
 from interlace.model.undetermined import in_words
 from interlace.sums.sizes import Powers

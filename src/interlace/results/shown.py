@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from interlace.markup import html_table
+from interlace.machine.markup import html_table
 
 WIDTH = 80
 _MOST_ROWS = 60

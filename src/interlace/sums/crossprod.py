@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csc_matrix
 
 from interlace.covariance.templates import Full
-from interlace.markup import html_facts, text_facts
+from interlace.machine.markup import html_facts, text_facts
 from interlace.sums import merge
 from interlace.sums.cells import Cells as Cells
 from interlace.sums.cells import Codes as Codes

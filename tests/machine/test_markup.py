@@ -8,7 +8,7 @@ import pytest
 
 import fits
 import interlace
-from interlace.markup import answer_first, breakable
+from interlace.machine.markup import answer_first, breakable
 
 
 @pytest.mark.parametrize(
