@@ -42,6 +42,10 @@ LinkName: TypeAlias = Literal[
 Interval: TypeAlias = Literal["confidence", "prediction"]
 NewLevels: TypeAlias = Literal["zero", "raise"]
 Scale: TypeAlias = Literal["response", "link"]
+Component: TypeAlias = Literal["conditional", "zero", "mean"]
+Mode: TypeAlias = Literal[
+    "latent", "probability", "cumulative", "exceedance", "linear-predictor", "mean-class"
+]
 Predicted: TypeAlias = Literal["response", "link", "probability", "category", "zero-probability"]
 GeneralResidual: TypeAlias = Literal[
     "response", "pearson", "deviance", "working", "quantile", "simulated"

@@ -111,6 +111,15 @@ SYNONYMS = {
     "obs": "observation",
     "row": "observation",
     "groups": "group",
+    "cond": "conditional",
+    "zi": "zero",
+    "zero-inflation": "zero",
+    "response": "mean",
+    "prob": "probability",
+    "cum.prob": "cumulative",
+    "exc.prob": "exceedance",
+    "linear.predictor": "linear-predictor",
+    "mean.class": "mean-class",
 }
 
 

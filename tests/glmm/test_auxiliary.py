@@ -316,7 +316,6 @@ def test_what_cannot_be_fitted_is_refused(options, message):
 @pytest.mark.parametrize(
     ("verb", "message"),
     [
-        (lambda r: r.emmeans("temp"), "no means of a linear predictor"),
         (lambda r: r.r2(), "are not defined"),
         (lambda r: r.residuals("deviance"), "is not defined"),
         (lambda r: r.predict(interval="prediction"), "ask for type='probability'"),

@@ -192,8 +192,25 @@ class GeneralEstimate:
     @cached_property
     def family_covariance(self) -> Floats:
         """Their covariance, ``(r, r)``."""
-        (t, _, r), parts = self.problem.sizes, self.problem.parts
-        J = np.concatenate((np.zeros((r, t)), parts.shift @ self.A.fixed, parts.basis), axis=1)
+        p = self.A.p
+        return self.joint_covariance[p:, p:]
+
+    @cached_property
+    def user_slopes(self) -> Floats:
+        """Derivatives of fixed effects and auxiliary coefficients, in the user's units, in the
+        packed parameters: ``(p + r, .)``.
+        """
+        (t, p, r), parts = self.problem.sizes, self.problem.parts
+        J = np.zeros((p + r, t + p + r))
+        J[:p, t : t + p] = self.A.fixed
+        J[p:, t : t + p] = parts.shift @ self.A.fixed
+        J[p:, t + p :] = parts.basis
+        return J
+
+    @cached_property
+    def joint_covariance(self) -> Floats:
+        """Covariance of the fixed effects and the auxiliary coefficients, ``(p + r, p + r)``."""
+        J = self.user_slopes
         return np.asarray(J @ self.covariance @ J.T)
 
     @property

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from interlace.inference import conditional as conditional
     from interlace.inference import general_ranova as general_ranova
     from interlace.inference import intervals as intervals
+    from interlace.inference import latent as latent
     from interlace.inference import means as means
     from interlace.inference import power as power
     from interlace.inference import profiles as profiles
@@ -26,6 +27,7 @@ _CHAPTERS = (
     "general_ranova",
     "conditional",
     "intervals",
+    "latent",
     "means",
     "power",
     "profiles",

@@ -15,7 +15,13 @@ from interlace.errors import InterlaceError, choose
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.general import bootstrap_general
-from interlace.inference.components import component_table
+from interlace.inference.components import (
+    component_table,
+    names_of_all,
+    of_all,
+    reads_auxiliary,
+    wald_limits,
+)
 from interlace.inference.intervals import wald_intervals
 from interlace.inference.profiles.general import profile_limits_general
 from interlace.inference.tested import Coefficients
@@ -23,6 +29,8 @@ from interlace.model.confidence import check_level, coverage_of
 from interlace.model.generalised import FittedGeneralModel
 
 if TYPE_CHECKING:
+    from interlace.inference import tables
+    from interlace.inference.hypotheses import Hypothesis
     from interlace.inference.robust.clusters import Cluster
     from interlace.inference.wald import Reference
 
@@ -138,9 +146,10 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         level
             Coverage, 0.95 by default.
         method
-            ``"wald"``: of the fixed effects.  ``"profile"``: where the profile likelihood falls by
-            a chi-squared quantile, of all parameters.  ``"bootstrap"``: percentiles of a parametric
-            bootstrap, of the parameters of the random effects and the family too.
+            ``"wald"``: of the fixed effects, and of auxiliary coefficients that ``parm`` names.
+            ``"profile"``: where the profile likelihood falls by a chi-squared quantile, of all
+            parameters.  ``"bootstrap"``: percentiles of a parametric bootstrap, of the parameters
+            of the random effects and the family too.
         parm
             Names of the parameters wanted; all by default.
         alpha
@@ -181,4 +190,62 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
             found = bootstrap_general(self, n_bootstrap, seed=seed).conf_int(coverage)
             return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]
         reference = self._reference(ddf, robust, cluster)
-        return wald_intervals(self.estimate, reference, coverage, parm)
+        if robust is not None:
+            return wald_intervals(self.estimate, reference, coverage, parm)
+        return wald_limits(self.estimate, reference, coverage, parm)
+
+    def wald_test(
+        self,
+        hypothesis: Hypothesis,
+        *,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
+        cluster: Cluster = None,
+        level: float = 0.95,
+    ) -> tables.WaldTest:
+        """Joint test of linear hypotheses on the coefficients.
+
+        Parameters
+        ----------
+        hypothesis
+            As of a linear model: equations, weights by name, or an array of weights of the fixed
+            effects.  Equations and names may have auxiliary coefficients too, such as thresholds
+            and those of ``zero_inflation=`` and ``dispersion=``, named as :meth:`conf_int` has them
+            with ``method="profile"``; a dispersion or size of all rows counts as its logarithm.
+        ddf, robust, cluster, level
+            As in :meth:`coef_table`; ``robust`` is for fixed effects.
+
+        Returns
+        -------
+        WaldTest
+            ``statistic, num_df, den_df, p_value`` of the joint test, and a ``table`` of the single
+            functions with their intervals.
+
+        Raises
+        ------
+        InterlaceError
+            An unknown coefficient, an equation that is not linear, redundant rows, or ``robust``
+            with auxiliary coefficients.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> ticks = interlace.datasets.load("grouseticks")
+        >>> result = interlace.fit(
+        ...     "TICKS ~ YEAR + (1 | BROOD)", ticks, family="negative-binomial", dispersion="~ YEAR"
+        ... )
+        >>> test = result.wald_test(["size:YEAR[T.96] = 0", "size:YEAR[T.97] = 0"])
+        >>> test.num_df, round(test.p_value, 3)
+        (2, 0.351)
+        """
+        if not reads_auxiliary(hypothesis, self.estimate):
+            return super().wald_test(
+                hypothesis, ddf=ddf, robust=robust, cluster=cluster, level=level
+            )
+        if robust is not None or cluster is not None:
+            raise InterlaceError(
+                "robust= is for fixed effects: test auxiliary coefficients without it"
+            )
+        self._reference(ddf)
+        given, names = of_all(self.estimate), names_of_all(self.estimate)
+        return inference.tables.wald_test(names, given, given, hypothesis, level=level)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -60,8 +60,15 @@ def reference(estimate: AnyEstimate, ddf: str) -> Reference:
 # ------------------------------------------------------------------ single functions
 
 
+class Coefficient(Protocol):
+    """What has coefficients."""
+
+    @property
+    def beta(self) -> Floats: ...
+
+
 def function_table(
-    estimate: AnyEstimate,
+    estimate: Coefficient,
     reference: Reference,
     L: Floats,
     labels: list[str],
@@ -146,17 +153,22 @@ class WaldTest:
 
 
 def wald_test(
-    estimate: AnyEstimate, reference: Reference, hypothesis: Hypothesis, *, level: float = 0.95
+    names: Sequence[str],
+    estimate: Coefficient,
+    reference: Reference,
+    hypothesis: Hypothesis,
+    *,
+    level: float = 0.95,
 ) -> WaldTest:
     """Joint and single tests of hypotheses; see the method ``wald_test``."""
-    L, value = linear_hypothesis(estimate.A.names, hypothesis)
+    L, value = linear_hypothesis(names, hypothesis)
     joint = reference.f_test(L, value)
-    labels = [equation(row, right, estimate.A.names) for row, right in zip(L, value, strict=True)]
+    labels = [equation(row, right, names) for row, right in zip(L, value, strict=True)]
     table = function_table(estimate, reference, L, labels, value=value, level=level)
     return WaldTest(joint.statistic, joint.numerator_df, joint.denominator_df, joint.p_value, table)
 
 
-def equation(row: Floats, right: float, names: tuple[str, ...]) -> str:
+def equation(row: Floats, right: float, names: Sequence[str]) -> str:
     """One hypothesis in words: ``"Days - 2 Intercept = 0"``."""
     text = ""
     for weight, name in zip(row, names, strict=True):
@@ -190,9 +202,15 @@ def anova_table(
 
 
 def chi_squared_table(
-    model: Labelled[Any], reference: Reference, *, type: int | str = 3
+    model: Labelled[Any],
+    reference: Reference,
+    *,
+    type: int | str = 3,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Wald's chi-squared test of every fixed term of a model without residual degrees of freedom.
+
+    ``names`` are those of the coefficients of the reference, by default of the fixed effects.
 
     Raises
     ------
@@ -205,7 +223,8 @@ def chi_squared_table(
             "type=2 or 3, or interlace.anova() of the models"
         )
     part = part_of_rows(require_rows(model.design, "anova"))
-    hypotheses: Mapping[str, Floats] = term_hypotheses(part, model.estimate.A.names, type)
+    names = model.estimate.A.names if names is None else names
+    hypotheses: Mapping[str, Floats] = term_hypotheses(part, names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
     return pd.DataFrame(
         {

@@ -253,7 +253,8 @@ class Coefficients(Labelled[E]):
         (31.87, 1, 46.0)
         """
         reference = self._reference(ddf, robust, cluster)
-        return inference.tables.wald_test(self.estimate, reference, hypothesis, level=level)
+        names = self.estimate.A.names
+        return inference.tables.wald_test(names, self.estimate, reference, hypothesis, level=level)
 
 
 @dataclass(frozen=True, eq=False)

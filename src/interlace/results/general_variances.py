@@ -10,6 +10,7 @@ import pandas as pd
 
 from interlace import inference, reporting
 from interlace.choices import ShareMethod
+from interlace.glmm.ordinal import Ordinal
 from interlace.inference.general import TestedGeneralModel
 from interlace.inference.profiles.general import profile_general
 
@@ -29,7 +30,8 @@ class GeneralVariances(TestedGeneralModel):
         ----------
         type
             2: each after all that do not contain it.  3: of hypotheses that respect marginality and
-            do not depend on the contrasts of the factors.
+            do not depend on the contrasts of the factors.  Of ordered categories on the latent
+            scale, where minus the mean of the thresholds stands for the intercept.
 
         Returns
         -------
@@ -53,6 +55,12 @@ class GeneralVariances(TestedGeneralModel):
         term
         period  24.9486   3     0.0
         """
+        if isinstance(self.family, Ordinal):
+            latent = inference.latent
+            names = latent.latent_names(self)
+            return inference.tables.chi_squared_table(
+                self, latent.latent(self), type=type, names=names
+            )
         return inference.tables.chi_squared_table(self, self._reference(None), type=type)
 
     def ranova(self) -> pd.DataFrame:

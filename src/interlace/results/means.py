@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from interlace.inference.means.grid import Grid
     from interlace.inference.means.rows import Seen
     from interlace.inference.means.specs import Names
+    from interlace.inference.wald import Reference
     from interlace.results.estimated import EstimatedMeans
+    from interlace.sums.terms import Floats
 
 TYPES = ("link", "response")
 # Step to both sides of the mean for slopes, in standard deviations.
@@ -269,11 +271,12 @@ class Means(Coefficients[E]):
         check_level(level)
         self._refuse_means(type, trend)
         functions = inference.means.averages.means(grid, inner, by, weights)
+        beta, reference = self._compared(ddf, robust, cluster)
         found = results.estimated.EstimatedMeans(
             functions=functions,
             grid=grid,
-            beta=self.estimate.beta,
-            reference=self._reference(ddf, robust, cluster),
+            beta=beta,
+            reference=reference,
             level=level,
             notes=inference.means.said.of_grid(grid, functions, weights, trend),
             method=inference.means.said.of_reference(
@@ -286,6 +289,15 @@ class Means(Coefficients[E]):
         if trend is not None or (type == "link" and not integrate):
             return found
         return self._on_response(found, weights, integrate=integrate)
+
+    def _compared(
+        self,
+        ddf: Ddf | None,
+        robust: RobustKind | None,
+        cluster: str | Sequence[str] | ArrayLike | None,
+    ) -> tuple[Floats, Reference]:
+        """The coefficients that means are functions of, and what tests compare with."""
+        return self.estimate.beta, self._reference(ddf, robust, cluster)
 
     def _refuse_means(self, type: str, trend: str | None) -> None:
         """Refuse what a model has no means of; nothing here."""

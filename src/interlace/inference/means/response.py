@@ -8,7 +8,7 @@ the mean variance ``z'Sigma z`` of its part of the grid, which gives those of th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from interlace.design.frame import open_table
 from interlace.design.reads import columns_read
 from interlace.errors import InterlaceError
 from interlace.glmm.averages import averaged
+from interlace.inference.latent import Given
 from interlace.inference.means.averages import Functions, means
 from interlace.inference.means.grid import Grid
-from interlace.inference.wald import FTest, wald_f
 from interlace.model.generalised import FittedGeneralModel
 from interlace.sums.terms import Floats
 
@@ -27,25 +27,9 @@ from interlace.sums.terms import Floats
 RATIOS = {"log": "Ratios", "logit": "Odds ratios"}
 
 
-@dataclass(frozen=True, eq=False)
-class Population:
-    """Means over the random effects as parameters of their own, and a reference for them."""
-
-    beta: Floats
-    vcov: Floats
-
-    def df(self, L: Floats) -> Floats:
-        """Infinite."""
-        return np.full(len(L), np.inf)
-
-    def f_test(self, L: Floats, value: Floats | None = None) -> FTest:
-        """Wald's chi-squared test, the statistic divided by its degrees of freedom."""
-        return FTest(wald_f(self.beta, self.vcov, L, value), len(L), np.inf)
-
-
 def population(
     model: FittedGeneralModel, grid: Grid, functions: Functions, weights: str
-) -> tuple[Functions, Population]:
+) -> tuple[Functions, Given]:
     """Means over the random effects, and functions of them that are these means themselves.
 
     Raises
@@ -69,12 +53,17 @@ def population(
         axis=1,
     )
     assert J.shape[1] == t + p + r
-    k = len(functions.L)
+    return as_parameters(functions, found.value, J @ estimate.covariance @ J.T)
+
+
+def as_parameters(functions: Functions, value: Floats, vcov: Floats) -> tuple[Functions, Given]:
+    """Functions that are parameters of their own, of estimates of those that are estimable."""
+    k, known = len(functions.L), functions.estimable
     own = np.where(known[:, None], np.eye(k), np.nan)
-    value, vcov = np.zeros(k), np.zeros((k, k))
-    value[known] = found.value
-    vcov[np.ix_(known, known)] = J @ estimate.covariance @ J.T
-    return replace(functions, L=own, excess=np.zeros((k, 0))), Population(value, vcov)
+    values, covariance = np.zeros(k), np.zeros((k, k))
+    values[known] = value
+    covariance[np.ix_(known, known)] = vcov
+    return replace(functions, L=own, excess=np.zeros((k, 0))), Given(values, covariance)
 
 
 def _spread(model: FittedGeneralModel, grid: Grid, functions: Functions, weights: str) -> Floats:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from interlace.design import frame
+from interlace.design.design import Design, Encoding
 from interlace.design.frame import Codes, Column, Levels
 from interlace.inference.means.variables import Variables, combinations, level_column
-from interlace.model.fitted import Labelled
 from interlace.sums.rows import columns_kept
 from interlace.sums.terms import Floats
 
@@ -27,11 +27,24 @@ _SAME = 1e-8
 _MOST_PRODUCTS, _MOST_CELLS = 3000, 3000
 
 
+class Behind(Protocol):
+    """What means ask of a fit, or of a part of one that has coefficients of its own."""
+
+    @property
+    def design(self) -> Design | None: ...
+    @property
+    def data(self) -> object: ...
+    @property
+    def encoding(self) -> Encoding: ...
+    @property
+    def estimate(self) -> Any: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """The rows behind a fit, held or not, as far as means need them."""
 
-    model: Labelled[Any]
+    model: Behind
     variables: Variables
 
     @property
