@@ -115,11 +115,8 @@ SYNONYMS = {
     "zi": "zero",
     "zero-inflation": "zero",
     "response": "mean",
-    "prob": "probability",
-    "cum.prob": "cumulative",
-    "exc.prob": "exceedance",
-    "linear.predictor": "linear-predictor",
-    "mean.class": "mean-class",
+    "cum-prob": "cumulative",
+    "exc-prob": "exceedance",
 }
 
 

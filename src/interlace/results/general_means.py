@@ -153,7 +153,7 @@ class GeneralMeans(Means[GeneralEstimate], TestedGeneralModel):
                     f"mode= is for ordered categories, not family={self.family.name!r}: "
                     f"component= names its parts"
                 )
-            return choose("mode", mode, MODES, one_of=True)
+            return choose("mode", str(mode).replace(".", "-"), MODES, one_of=True)  # R's names
         if ordinal:
             raise InterlaceError(
                 "component= is for other families: of ordered categories mode= says what means are"
