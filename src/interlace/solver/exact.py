@@ -203,7 +203,7 @@ class Factor(WithoutChance):
             mirror_blocks(self.A, plan, C)
         well = {j: diagonal_blocks(self.A, plan, j, C) for j in plan.dense if j not in ill}
         transposed = [T.T for T in self.templates]
-        scale_columns(self.A, plan, transposed, C)
+        scale_columns(self.A, plan, transposed, C, out=C)
         rows = {
             j: C[a : a + term.q].reshape(term.l, term.k, m).copy()
             for j in ill
@@ -444,12 +444,10 @@ def _factor_remainder(
     """Cholesky factor of the scaled remainder ``[u, X, y]``."""
     q = plan.q_dense
     mirror_blocks(A, plan, S)
-    M = S.copy()
-    if q:
-        scale_columns(A, plan, templates, M)
-        scale_rows(A, plan, [T.T for T in templates], M)
-        diagonal = np.arange(q)
-        M[diagonal, diagonal] += 1.0
+    M = np.empty_like(S)
+    scale_columns(A, plan, templates, S, out=M)
+    scale_rows(A, plan, [T.T for T in templates], M)
+    np.einsum("ii->i", M)[:q] += 1.0
     L, info = dpotrf(M.T, lower=1, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of {len(M)} is not positive")

@@ -35,8 +35,9 @@ class Half:
     def images(self, rows: Floats) -> Floats:
         """``R Lambda H'`` for rows ``R`` (l, k, m): ``(l, k, size)``."""
         l, k, m = rows.shape
-        scaled = rows.reshape(l * k, m).copy()
-        scale_columns(self.A, self.plan, self.templates, scaled)
+        flat = rows.reshape(l * k, m)
+        scaled = np.empty_like(flat, order="C")
+        scale_columns(self.A, self.plan, self.templates, flat, out=scaled)
         turned = dtrmm(1.0, self.H, scaled.T, lower=1, overwrite_b=1)
         return np.asarray(turned.T, dtype=np.float64).reshape(rows.shape)[..., : self.size]
 

@@ -1,4 +1,4 @@
-"""The dense remainder scaled by the templates, and its blocks, in place."""
+"""The dense remainder scaled by the templates, and its blocks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
 
-def scale_columns(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:
-    """``M Lambda`` in place, on the columns of the dense terms."""
+def scale_columns(
+    A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats, out: Floats
+) -> None:
+    """``M Lambda``, on the columns of the dense terms, into ``out``, which may be ``M`` itself."""
     for j in plan.dense:
         term, a, T = A.terms[j], plan.offsets[j], templates[j]
-        columns = M[:, a : a + term.q]
+        columns, into = M[:, a : a + term.q], out[:, a : a + term.q]
         if term.k == 1:
-            columns *= T[0, 0]
+            np.multiply(columns, T[0, 0], out=into)
         else:
-            columns[:] = (columns.reshape(len(M), term.l, term.k) @ T).reshape(len(M), term.q)
+            shape = (len(M), term.l, term.k)
+            np.matmul(columns.reshape(shape), T, out=into.reshape(shape))
+    if out is not M:
+        out[:, plan.q_dense :] = M[:, plan.q_dense :]
 
 
 def scale_rows(A: CrossProducts, plan: Plan, templates: Sequence[Floats], M: Floats) -> None:

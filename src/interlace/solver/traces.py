@@ -124,8 +124,8 @@ class Images:
     def C(self) -> Floats:
         """``C~`` on ``[rest, X]``, ``(m + p, m + p)``."""
         _, unit, share = self.remainder
-        rest = self.shrunk.copy()
-        scale_columns(self.factor.A, self.factor.plan, self.covariances, rest)
+        rest = np.empty_like(self.shrunk)
+        scale_columns(self.factor.A, self.factor.plan, self.covariances, self.shrunk, out=rest)
         rest = 0.5 * (rest + rest.T)
         crossed = -share @ rest
         return np.block([[rest, crossed.T], [crossed, unit - crossed @ share.T]])
