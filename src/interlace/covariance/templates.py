@@ -319,7 +319,7 @@ class Full(Entries):
         return both.reshape(*gamma.shape[:-2], self.size, self.size)
 
     def scaling(self, R: Floats, T: Floats) -> Floats:
-        return np.kron(R, _eye(self.k))
+        return np.asarray(np.kron(R, _eye(self.k)), dtype=np.float64)
 
     def away(self, x: Floats, known: Floats) -> tuple[Floats, Floats]:
         T, T0 = self(x), self(known)
