@@ -29,9 +29,10 @@ from interlace.glmm.curvature import (
 from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation, Laplace
 from interlace.glmm.links import unbounded
+from interlace.glmm.points import Watch
 from interlace.glmm.probing import Estimated, Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
-from interlace.glmm.search import Search, Watch, settled, whole_of
+from interlace.glmm.search import Search, settled, whole_of
 from interlace.glmm.start import start_of
 from interlace.glmm.working import Working
 from interlace.solver.probes import Chance

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interlace.estimation.optimize import Minimum, Point, minimize
+from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.curvature import Approximation
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.limits import RunOff
+from interlace.glmm.points import Impossible, Part, Seen, Watch
 from interlace.glmm.probing import Doubt, Estimated, Left, left_open, more_probes
 from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats
@@ -22,54 +21,6 @@ from interlace.sums.terms import Floats
 GAIN = 1e-10
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
-
-
-class Seen(Point, Protocol):
-    """A point of the search, and what was done for it in words."""
-
-    @property
-    def work(self) -> str: ...
-
-
-Watch = Callable[[int, Seen, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Impossible:
-    """A point without a likelihood; the optimiser turns back from it."""
-
-    value: float = np.inf
-    work: str = ""
-    gradient: Floats = field(default_factory=lambda: np.zeros(0))
-    newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A point of a search that moves some of the parameters only."""
-
-    point: Evaluation
-    free: NDArray[np.bool_]
-
-    @property
-    def value(self) -> float:
-        """Of the criterion."""
-        return self.point.value
-
-    @property
-    def work(self) -> str:
-        """What was done for it."""
-        return self.point.work
-
-    @property
-    def gradient(self) -> Floats:
-        """In the parameters that move."""
-        return self.point.gradient[self.free]
-
-    @property
-    def newton_matrix(self) -> Floats:
-        """In the parameters that move."""
-        return self.point.newton_matrix[np.ix_(self.free, self.free)]
 
 
 @dataclass(eq=False)
@@ -99,10 +50,10 @@ class Search:
         at, start = (at, self.u) if self.last is None else self.last.ahead(at)
         found = self.approximation(self.problem, at, start)
         if found is None:
-            return _Impossible()
+            return Impossible()
         self.n_steps += found.mode.n_steps
         self.last = found
-        return found if self.free.all() else _Part(found, self.free)
+        return found if self.free.all() else Part(found, np.eye(len(self.free))[:, self.free])
 
 
 def settled(
@@ -128,7 +79,7 @@ def settled(
 
 def whole_of(point: Seen) -> Seen:
     """The point of all parameters behind one of those that move."""
-    return point.point if isinstance(point, _Part) else point
+    return point.point if isinstance(point, Part) else point
 
 
 def _later(watch: Watch | None, before: int) -> Watch | None:

@@ -20,6 +20,7 @@ from interlace.estimation.optimize import minimize
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate, maximised
 from interlace.glmm.laplace import Evaluation
+from interlace.glmm.points import Impossible, Part
 from interlace.glmm.problem import Problem
 from interlace.inference.profiles.crossing import Crossings, Solve
 from interlace.inference.profiles.general_held import Held, parameters_of, turned
@@ -125,40 +126,6 @@ def _settled(held: Held, solve: Solve) -> tuple[float, float, Floats]:
     return psi, value, z
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A point of the search in what is left beside the held parameter."""
-
-    point: Evaluation
-    M: Floats
-
-    @property
-    def value(self) -> float:
-        return self.point.value
-
-    @property
-    def work(self) -> str:
-        return self.point.work
-
-    @property
-    def gradient(self) -> Floats:
-        return np.asarray(self.M.T @ self.point.gradient)
-
-    @property
-    def newton_matrix(self) -> Floats:
-        return np.asarray(self.M.T @ self.point.newton_matrix @ self.M)
-
-
-@dataclass(frozen=True, eq=False)
-class _Nowhere:
-    """A point without a likelihood."""
-
-    value: float = np.inf
-    work: str = ""
-    gradient: Floats = field(default_factory=lambda: np.zeros(0))
-    newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-
-
 @dataclass(eq=False)
 class _Search:
     """The criterion as a function of what is left."""
@@ -170,7 +137,7 @@ class _Search:
     last: Evaluation | None = None
     points: dict[tuple[float, ...], Evaluation] = field(default_factory=dict)
 
-    def __call__(self, z: Floats) -> _Part | _Nowhere:
+    def __call__(self, z: Floats) -> Part | Impossible:
         at = self.problem.unpack(self.held.at(self.psi, z))
         if self.last is None:
             e = self.estimate.summed.e
@@ -179,7 +146,7 @@ class _Search:
             start = self.last.predicted(at)
         found = self.estimate.approximation(self.problem, at, start)
         if found is None:
-            return _Nowhere()
+            return Impossible()
         self.last = found
         self.points[tuple(z)] = found
-        return _Part(found, self.held.back @ self.held.free(self.psi))
+        return Part(found, self.held.back @ self.held.free(self.psi))
