@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dask
 import duckdb
-import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
@@ -18,46 +17,17 @@ from dask import dataframe as dd
 
 import interlace
 from interlace import InterlaceError
+from sources.general import frame_of, parquet_of, same
 
 pytestmark = pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
-N = 240
 
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    """Counts, successes and grades of rows whose text does not come in alphabetical order."""
-    rng = np.random.default_rng(3)
-    g, h = np.arange(N) % 20, np.arange(N) // 12 % 15
-    eta = 0.7 * rng.normal(size=20)[g] + 0.4 * rng.normal(size=15)[h]
-    x = rng.normal(size=N)
-    frame = pd.DataFrame(
-        {
-            "site": np.array(["south", "north", "east", "west"])[g % 4],
-            "g": [f"g{i}" for i in g[::-1]],
-            "h": h,
-            "x": x,
-            "hours": rng.uniform(0.5, 2.0, N),
-            "w": rng.integers(1, 4, N),
-            "size": rng.integers(1, 9, N),
-            "unused": "text",
-        }
-    )
-    mean = np.exp(0.5 + 0.3 * x + eta[::-1])
-    frame["count"] = rng.negative_binomial(3, 3 / (3 + mean))
-    frame["hits"] = rng.binomial(frame["size"], mean / (1 + mean))
-    frame["answer"] = np.where(rng.random(N) < mean / (1 + mean), "yes", "no")
-    frame.loc[3, "x"] = np.nan
-    frame.loc[200, "site"] = None
-    return frame
+    return frame_of()
 
 
 Made = Callable[[pd.DataFrame, Path], object]
-
-
-def _parquet(frame: pd.DataFrame, folder: Path) -> object:
-    for i, start in enumerate(range(0, N, 100)):
-        frame.iloc[start : start + 100].to_parquet(folder / f"{i}.parquet")
-    return str(folder / "*.parquet")
 
 
 def _csv(frame: pd.DataFrame, folder: Path) -> object:
@@ -70,26 +40,13 @@ def _dask(frame: pd.DataFrame, folder: Path) -> object:
 
 
 MADE: dict[str, Made] = {
-    "parquet": _parquet,
+    "parquet": parquet_of,
     "csv": _csv,
     "dask": _dask,
     "duckdb": lambda frame, _: duckdb.from_df(frame),
     "polars": lambda frame, _: pl.from_pandas(frame).lazy(),
-    "arrow": lambda frame, folder: ds.dataset(_parquet(frame, folder).rsplit("/", 1)[0]),  # type: ignore[attr-defined]
+    "arrow": lambda frame, folder: ds.dataset(parquet_of(frame, folder).rsplit("/", 1)[0]),  # type: ignore[attr-defined]
 }
-
-
-def same(found: interlace.CrossedGLMMResult, wanted: interlace.CrossedGLMMResult) -> None:
-    assert found.llf == pytest.approx(wanted.llf, rel=1e-12)
-    assert found.nobs == wanted.nobs
-    assert found.n_dropped == wanted.n_dropped
-    pd.testing.assert_frame_equal(found.coef_table(), wanted.coef_table(), rtol=1e-7)
-    np.testing.assert_allclose(found.theta, wanted.theta, rtol=1e-7)
-    for one, other in zip(
-        found.random_effects.values(), wanted.random_effects.values(), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
-        assert one.index.equals(other.index)
 
 
 @pytest.mark.parametrize("source", MADE)
@@ -122,7 +79,7 @@ def test_families_and_arguments_that_are_columns(
     frame: pd.DataFrame, tmp_path: Path, formula: str, arguments: dict[str, str]
 ) -> None:
     same(
-        interlace.fit(formula, _parquet(frame, tmp_path), **arguments),
+        interlace.fit(formula, parquet_of(frame, tmp_path), **arguments),
         interlace.fit(formula, frame, **arguments),
     )
 
@@ -139,7 +96,7 @@ def test_categories_keep_their_declared_order(frame: pd.DataFrame) -> None:
 
 
 def test_what_cannot_be_read_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
-    path = _parquet(frame, tmp_path)
+    path = parquet_of(frame, tmp_path)
     with pytest.raises(InterlaceError, match="trials must be the name of a column: the 3 files"):
         interlace.fit("hits ~ x + (1 | g)", path, family="binomial", trials=frame["size"])
     with pytest.raises(InterlaceError, match=r"no column 'sizes'; did you mean 'size'\?"):

@@ -278,13 +278,13 @@ def test_a_large_constant_costs_no_digits() -> None:
 def passes_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the passes, filled as they are made."""
     made: list[str] = []
-    run = passes._run
+    run = passes.run_pass
 
     def noted(*arguments: object) -> object:
         made.append(str(arguments[-1]))
         return run(*arguments)
 
-    monkeypatch.setattr(passes, "_run", noted)
+    monkeypatch.setattr(passes, "run_pass", noted)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from interlace.design.levels import Widened, union, widened
 from interlace.design.order import listed_by_lme4
 from interlace.design.sides import names_in
 from interlace.errors import InterlaceError
-from interlace.sums.crossprod import CrossProducts
 from interlace.sums.joint import Joint, Share
 from interlace.sums.terms import ReTerm
 
@@ -129,7 +129,14 @@ def _matched(one: Recipe, two: Recipe) -> _Pair:
     return _Pair(encoding, orders, fixed, places, listed, [slopes[i] for i in order], backwards)
 
 
-def recipe_of(design: Design | None, A: CrossProducts) -> Recipe:
+class Described(Protocol):
+    """Sums, or rows that are not held, that say how they were encoded."""
+
+    @property
+    def recipe(self) -> object: ...
+
+
+def recipe_of(design: Design | None, A: Described) -> Recipe:
     """The recipe of rows that are held, or of those behind cross-products.
 
     Raises

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr, chdtrc, kolmogorov
 
+from interlace.design.recipe import require_rows
 from interlace.diagnostics.general import ranks_among, residuals
 from interlace.diagnostics.simulated import (
     FAULT,
@@ -348,6 +349,7 @@ def check_separation(result: object) -> Check:
     'The rows are not separated: all coefficients have finite estimates.'
     """
     model = _general(result, "check_separation")
+    require_rows(model.design, "check_separation")
     found = {one.name: one for one in directions_to_infinity(model.estimate.problem)}
     names = list(model.estimate.A.names)
     limit = [found[n].sign * np.inf if n in found else np.nan for n in names]

@@ -7,27 +7,39 @@ needs their inverse from random probes, see :mod:`interlace.solver.probed`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from interlace.estimation.chance import level_covariances
 from interlace.solver.equations import Iterative
 from interlace.solver.exact import Factor, Inverse
 from interlace.solver.iterative import IterativeFactor
 from interlace.solver.own import OwnRows
-from interlace.solver.probed import ProbedRows, explained, products, spherical
+from interlace.solver.probed import Known, ProbedRows, explained, products, spherical
 from interlace.solver.probes import Chance
 from interlace.solver.reverse import Reverse, TermDerivatives
+from interlace.sums.cells import Codes
+from interlace.sums.rows import WorkingRows
 from interlace.sums.terms import Floats
 
 # Residuals of conjugate gradients, relative to the right-hand side; those of a step to the modes
 # relative to the step.
 _SOLVED, _STEP = 1e-7, 1e-3
+
+
+class SomeRows(NamedTuple):
+    """Rows of the random effects, as :class:`interlace.solver.probed.ProbedRows` have them."""
+
+    codes: tuple[Codes, ...]
+    Z: tuple[Floats, ...]
+    matrix: csr_matrix
+    places: Mapping[tuple[int, int], Codes]
 
 
 class Equations(Protocol):
@@ -78,6 +90,14 @@ class Equations(Protocol):
     @property
     def leverages(self) -> Floats:
         """``z'C~z`` of every row, ``(n,)``."""
+        ...
+
+    def lever(self) -> Callable[[SomeRows], Floats]:
+        """:attr:`leverages` of other rows of the model, as a function of them."""
+        ...
+
+    def moved(self, b: Sequence[Floats]) -> list[Floats]:
+        """``Z'WZ b`` per term for ``b`` (l, k, c) per term."""
         ...
 
     def level_covariances(self) -> tuple[Floats, ...]:
@@ -155,6 +175,23 @@ class Factored:
         """``z'C~z`` of every row."""
         return self.own.forms(self.factor, self.inverse[0], self.reverse)
 
+    def lever(self) -> Callable[[SomeRows], Floats]:
+        """``z'C~z`` of other rows of the model."""
+        own, tails = self.own, self.own.on_tails(self.factor, self.inverse[0])
+        reverse = self.reverse
+
+        def of(rows: SomeRows) -> Floats:
+            random = WorkingRows(rows.codes, rows.Z, np.zeros((len(rows.codes[0]), 0)))
+            return own.on(random).forms(self.factor, self.inverse[0], reverse, tails)
+
+        return of
+
+    def moved(self, b: Sequence[Floats]) -> list[Floats]:
+        """``Z'WZ b`` per term."""
+        width = b[0].shape[2]
+        parts = [part.reshape(*part.shape[:2], len(b), width) for part in self.products(b)]
+        return [part.sum(axis=2) for part in parts]
+
     def level_covariances(self) -> tuple[Floats, ...]:
         """Diagonal blocks of ``C~``."""
         return tuple(part.C for part in self.derivatives)
@@ -221,6 +258,23 @@ class Iterated:
     def leverages(self) -> Floats:
         """``z'C~z`` of every row, estimated; rows are without bias, and not without noise."""
         return self.own.forms(self.factor)
+
+    def lever(self) -> Callable[[SomeRows], Floats]:
+        """``z'C~z`` of other rows of the model, estimated."""
+        known = Known(self.factor)
+        return lambda rows: self._on(rows).forms(self.factor, known)
+
+    def lever_shares(self) -> Callable[[SomeRows], Floats]:
+        """Share of every probe in them, ``(n, m)``."""
+        known = Known(self.factor)
+
+        def of(rows: SomeRows) -> Floats:
+            return np.concatenate([own for _, own in self._on(rows).shares(self.factor, known)])
+
+        return of
+
+    def _on(self, rows: SomeRows) -> ProbedRows:
+        return self.own.on(rows.codes, rows.Z, rows.matrix, rows.places)
 
     def leverage_shares(self) -> Iterator[tuple[slice, Floats]]:
         """Share of every probe in :attr:`leverages`, ``(r, m)`` for rows after rows."""

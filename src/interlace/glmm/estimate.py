@@ -33,7 +33,10 @@ from interlace.glmm.points import Watch
 from interlace.glmm.probing import Estimated, Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.search import Search, settled, whole_of
+from interlace.glmm.separated_passes import separated_passes
+from interlace.glmm.separation import Separated, directions_to_infinity, suspicious
 from interlace.glmm.start import start_of
+from interlace.glmm.streamed import StreamedProblem
 from interlace.glmm.working import Working
 from interlace.solver.probes import Chance
 from interlace.sums.terms import Floats, split_theta
@@ -264,6 +267,20 @@ class GeneralEstimate:
         ]
         return tuple(dict.fromkeys(found))
 
+    @cached_property
+    def separated(self) -> tuple[Separated, ...]:
+        """Coefficients without a finite estimate, looked for where anything hints at it."""
+        problem = self.problem
+        t, p, _ = problem.sizes
+        se = np.sqrt(np.diag(self.covariance)[t : t + p])
+        if problem.precision is not None:
+            return ()
+        if isinstance(problem, StreamedProblem):
+            return separated_passes(problem, self.at.beta, se)
+        if not suspicious(problem, self.at.beta, se):
+            return ()
+        return tuple(directions_to_infinity(problem))
+
     @property
     def is_singular(self) -> bool:
         """Whether any template has a (nearly) zero diagonal entry."""
@@ -349,6 +366,8 @@ def begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, l
     InterlaceError
         There is none even then.
     """
+    if isinstance(problem, StreamedProblem):
+        return problem.begun()
     link = problem.family.link
     if unbounded(link):
         return start_of(problem)

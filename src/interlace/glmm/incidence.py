@@ -47,6 +47,15 @@ def incidence(
     terms: Sequence[ReTerm], codes: Sequence[Codes], Z: Sequence[Floats | None]
 ) -> Incidence:
     """The columns of all terms; ``None`` stands for a column of ones."""
+    rows = row_matrix(terms, codes, Z)
+    shapes = tuple((t.l, t.k) for t in terms)
+    return Incidence(rows, _transposed(rows, codes[0]), shapes)
+
+
+def row_matrix(
+    terms: Sequence[ReTerm], codes: Sequence[Codes], Z: Sequence[Floats | None]
+) -> csr_matrix:
+    """``Z`` of all terms side by side, ``(n, q)``; ``None`` stands for a column of ones."""
     n = len(codes[0])
     starts = accumulate((t.q for t in terms), initial=0)
     places = [
@@ -54,11 +63,9 @@ def incidence(
         for t, own, start in zip(terms, codes, starts, strict=False)
     ]
     values = [np.ones((n, 1)) if z is None else z for z in Z]
-    rows = _by_row(
+    return _by_row(
         np.concatenate(places, axis=1), np.concatenate(values, axis=1), sum(t.q for t in terms)
     )
-    shapes = tuple((t.l, t.k) for t in terms)
-    return Incidence(rows, _transposed(rows, codes[0]), shapes)
 
 
 @dataclass(frozen=True, eq=False)

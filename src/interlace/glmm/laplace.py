@@ -26,12 +26,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from interlace.glmm.equations import Equations
+from interlace.glmm.equations import Equations, Iterated
 from interlace.glmm.families import Curve, Slope
 from interlace.glmm.further import Further, further
 from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
+from interlace.solver.pieces import some_rows
 from interlace.solver.reverse import TermDerivatives
 from interlace.sums.terms import Floats, pack, places
 
@@ -157,12 +158,9 @@ class Evaluation:
         ]
         ends = np.cumsum([0, *(h.shape[2] for h in H)])
         parts = [slice(a, b) for a, b in pairwise(ends)]
-        columns, among = self.fixed_columns
+        sides, among = self.fixed_sums
         own = self.equations.products(H)
-        R = [
-            np.concatenate((moved, side), axis=2)
-            for moved, side in zip(own, rows.sums(columns), strict=True)
-        ]
+        R = [np.concatenate((moved, side), axis=2) for moved, side in zip(own, sides, strict=True)]
         t = problem.sizes[0]
         total = np.zeros((t + len(among), t + len(among)))
         for h, right, part in zip(H, R, parts, strict=True):
@@ -170,6 +168,12 @@ class Evaluation:
         total[t:, :t] = total[:t, t:].T
         total[t:, t:] = among
         return total - self.equations.explained(R)
+
+    @property
+    def fixed_sums(self) -> tuple[list[Floats], Floats]:
+        """``Z'[WX, -g_o G]`` of every term, and second derivatives of ``-l`` in (beta, gamma)."""
+        columns, among = self.fixed_columns
+        return self.problem.rows.sums(columns), among
 
     @property
     def fixed_columns(self) -> tuple[Floats, Floats]:
@@ -186,6 +190,27 @@ class Evaluation:
     def _second(self, k: int) -> Floats:
         """``sum over j of l_o(k)o(j) G_j``, ``(n, r)``."""
         return np.asarray(np.einsum("jn,jnr->nr", self.slope.second[k], self.problem.G))
+
+    def probe_sums(self) -> tuple[list[Floats], Floats]:
+        """Of every random probe's share in leverages ``lev``: ``Z'(lev W')`` (l, k, m) a term.
+
+        And ``X'(lev W')`` and ``sum of G_k'(lev W_k)``, ``(p + r, m)``.
+        """
+        equations, problem, rows = self.equations, self.problem, self.problem.rows
+        assert isinstance(equations, Iterated)
+        m, (_, p, r) = equations.n_probes, problem.sizes
+        random, fixed = np.zeros((rows.incidence.Z.shape[1], m)), np.zeros((p + r, m))
+        for part, lev in equations.leverage_shares():
+            c = self.mode.curve.dW[part, None] * lev
+            random += some_rows(rows.incidence.Z, part.start, part.stop).T @ c
+            fixed[:p] += rows.X[part].T @ c
+            if r:
+                weighted = np.einsum("kn,knr->nr", self.slope.W[:, part], problem.G[:, part])
+                fixed[p:] += weighted.T @ lev
+        ends = np.cumsum([0, *(t.q for t in rows.terms)])
+        shapes = [(t.l, t.k, m) for t in rows.terms]
+        parts = zip(shapes, pairwise(ends), strict=True)
+        return [random[a:b].reshape(shape) for shape, (a, b) in parts], fixed
 
     @property
     def joined(self) -> Floats | float:

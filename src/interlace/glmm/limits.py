@@ -66,7 +66,7 @@ class RunOff:
     @property
     def size(self) -> float:
         """What the parameter is large or small beside."""
-        problem = self.problem
+        problem = self.problem.shown
         if isinstance(problem.family, NegativeBinomial) and self.sign > 0:
             return float(np.average(problem.y, weights=problem.weights))
         if isinstance(problem.family, BetaBinomial):

@@ -68,6 +68,11 @@ def find_mode(problem: Problem, at: Parameters, start: Sequence[Floats]) -> Mode
     return None
 
 
+def floored(curve: Curve) -> Floats:
+    """The observed curvature, made positive."""
+    return np.maximum(curve.W, SHARE * curve.expected)
+
+
 def safe_equations(
     problem: Problem, curve: Curve, templates: Sequence[Floats]
 ) -> tuple[Equations | None, Floats]:
@@ -82,7 +87,7 @@ def _definite(
 
     The iterative solver may find that only while it solves them.
     """
-    floor = np.maximum(curve.W, SHARE * curve.expected)
+    floor = floored(curve)
     for W in (curve.W, floor, curve.expected):
         with suppress(np.linalg.LinAlgError):
             yield problem.equations(W, templates, probed=False), W

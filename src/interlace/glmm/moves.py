@@ -11,7 +11,7 @@ from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Problem
 from interlace.solver.rows import quadratic_forms
 from interlace.sums.cells import Codes
-from interlace.sums.rows import in_basis
+from interlace.sums.rows import Basis, in_basis
 from interlace.sums.terms import Floats
 
 # Begins the message for fits of the iterative solver.
@@ -70,7 +70,7 @@ def link_slopes(
 ) -> tuple[Floats, Floats]:
     """``z'C~z`` (m,) and ``J`` (m, r) of :func:`link_variances`."""
     problem = optimum.problem
-    rows = in_basis(problem.rows.basis, codes, Z, np.zeros((len(X), 0)))
+    rows = in_basis(Basis(np.eye(1), problem.rows.random), codes, Z, np.zeros((len(X), 0)))
     t, _, r = problem.sizes
     J = np.concatenate(
         (np.zeros((len(X), t)), X @ problem.rows.fixed, np.zeros((len(X), r))), axis=1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Problem
 from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
-from interlace.solver.pieces import some_rows
 from interlace.solver.probes import Probes, inflation
 from interlace.sums.terms import Floats, pack
 
@@ -43,8 +41,7 @@ def with_solver(problem: Problem, solving: Solving) -> Problem:
     InterlaceError
         The solver, or with ``"auto"`` both, would need more memory than there is.
     """
-    A = problem.rows.cross_products(np.ones(problem.rows.n))
-    found = choose_solver(A, solving.solver, solving.seed)
+    found = choose_solver(problem.pattern, solving.solver, solving.seed)
     return replace(problem, probes=found.probes if isinstance(found, Iterative) else None)
 
 
@@ -70,7 +67,7 @@ def left_open(problem: Problem, x: Floats, point: Estimated, gain: float) -> Lef
 def more_probes(problem: Problem, left: Left, mc_tolerance: float) -> Probes | None:
     """Probes with which less is left open than is tolerated; ``None`` if these are enough."""
     assert problem.probes is not None
-    more = probes_needed(problem.probes.count, problem.rows.layout.q, left.share / mc_tolerance)
+    more = probes_needed(problem.probes.count, problem.layout.q, left.share / mc_tolerance)
     return None if more is None else replace(problem.probes, count=more)
 
 
@@ -153,10 +150,9 @@ def gradient_shares(point: Evaluation) -> Floats:
     """
     equations, problem, e = point.equations, point.problem, point.e
     assert isinstance(equations, Iterated)
-    random, fixed = _leverage_sums(point)
+    random, fixed = point.probe_sums()
     a = equations.solve(random)
-    columns, _ = point.fixed_columns
-    for side, own in zip(problem.rows.sums(columns), a, strict=True):
+    for side, own in zip(point.fixed_sums[0], a, strict=True):
         fixed = fixed - np.tensordot(side, own, axes=((0, 1), (0, 1)))
     q = [r - z for r, z in zip(random, equations.moved(a), strict=True)]
     each = []
@@ -169,28 +165,6 @@ def gradient_shares(point: Evaluation) -> Floats:
             G.append((2.0 * traces[i] + qe + qe.T) @ T)
         each.append(np.concatenate((pack(problem.rows.terms, G), fixed[:, i])))
     return np.stack(each)
-
-
-def _leverage_sums(point: Evaluation) -> tuple[list[Floats], Floats]:
-    """Of every probe's share in leverages ``lev``: ``Z'(lev W')`` (l, k, m), and those of columns.
-
-    These are ``X'(lev W')`` and ``sum of G_k'(lev W_k)``, ``(p + r, m)``.
-    """
-    equations, problem, rows = point.equations, point.problem, point.problem.rows
-    assert isinstance(equations, Iterated)
-    m, (_, p, r) = equations.n_probes, problem.sizes
-    random, fixed = np.zeros((rows.incidence.Z.shape[1], m)), np.zeros((p + r, m))
-    for part, lev in equations.leverage_shares():
-        c = point.mode.curve.dW[part, None] * lev
-        random += some_rows(rows.incidence.Z, part.start, part.stop).T @ c
-        fixed[:p] += rows.X[part].T @ c
-        if r:
-            weighted = np.einsum("kn,knr->nr", point.slope.W[:, part], problem.G[:, part])
-            fixed[p:] += weighted.T @ lev
-    ends = np.cumsum([0, *(t.q for t in rows.terms)])
-    shapes = [(t.l, t.k, m) for t in rows.terms]
-    parts = zip(shapes, pairwise(ends), strict=True)
-    return [random[a:b].reshape(shape) for shape, (a, b) in parts], fixed
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,10 @@ from interlace.glmm.families import Curve, Family, Slope
 from interlace.glmm.parts import Parts, parts_of
 from interlace.glmm.patterns import refined
 from interlace.glmm.working import Working
+from interlace.solver.layout import Layout
 from interlace.solver.probes import Probes
 from interlace.sums.cells import Codes
+from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, pack, unpack
 
 # Rows at a time, so that what a family computes on the way stays in the cache.
@@ -69,6 +71,20 @@ class Problem:
     def sizes(self) -> tuple[int, int, int]:
         """Entries of the templates, fixed effects, auxiliary coefficients."""
         return sum(t.template.size for t in self.rows.terms), self.rows.p, self.G.shape[2]
+
+    @property
+    def shown(self) -> Problem:
+        """Rows that stand for all: these."""
+        return self
+
+    @property
+    def successes(self) -> list[Floats]:
+        """Successes and trials of every level of a binomial response, ``(l, 2)`` a term."""
+        counts = np.stack((self.y, self.trials))
+        return [
+            np.stack([np.bincount(own, weights=v, minlength=t.l) for v in counts], axis=1)
+            for t, own in zip(self.rows.terms, self.rows.codes, strict=True)
+        ]
 
     def pack(self, templates: Sequence[Floats], beta: Floats, gamma: Floats) -> Floats:
         """All parameters as one vector."""
@@ -166,6 +182,16 @@ class Problem:
         constant = self.constant + float(y @ self.offset - counts @ offset)
         return replace(some, y=counts, weights=None, offset=offset, constant=constant)
 
+    @property
+    def pattern(self) -> CrossProducts:
+        """``Z'Z``, of which solvers ask where it has entries."""
+        return self.rows.cross_products(np.ones(self.rows.n))
+
+    @property
+    def layout(self) -> Layout:
+        """Order of elimination of the iterative solver."""
+        return self.rows.layout
+
     def equations(
         self, W: Floats, templates: Sequence[Floats], *, probed: bool = True
     ) -> Equations:
@@ -213,6 +239,12 @@ def _constant(family: Family, y: Floats, trials: Floats, weights: Floats | None)
     """What the response alone adds to the log-likelihood."""
     constants = family.constant(y, trials)
     return float(constants.sum() if weights is None else weights @ constants)
+
+
+def prior_precision(rows: Working, sd: float) -> Floats:
+    """Penalty of a normal prior on every coefficient but the intercept, in the working basis."""
+    penalised = np.array([float(name != "Intercept") for name in rows.names]) / sd**2
+    return np.asarray(rows.fixed.T @ (penalised[:, None] * rows.fixed))
 
 
 def unit_of(family: Family, y: Floats, trials: Floats) -> float:

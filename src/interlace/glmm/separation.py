@@ -22,7 +22,7 @@ from interlace.sums.terms import Floats
 _OPEN = ("logit", "probit", "cloglog", "cauchit")
 # A linear predictor this far from the mean of all, or a standard error of a working coefficient
 # this large, arouses suspicion; entries of the direction below this are zero.
-_FAR, _LARGE, _ENTRY = 10.0, 20.0, 1e-7
+FAR, LARGE, ENTRY = 10.0, 20.0, 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +41,18 @@ class Separated:
 def suspicious(problem: Problem, beta: Floats, se: Floats) -> bool:
     """Whether working coefficients and their standard errors call for the linear program."""
     part = problem.rows.X @ beta
-    far = float(np.abs(part - part.mean()).max(initial=0.0)) > _FAR
-    return far or bool((se > _LARGE).any()) or not bool(np.isfinite(se).all())
+    far = float(np.abs(part - part.mean()).max(initial=0.0)) > FAR
+    return far or bool((se > LARGE).any()) or not bool(np.isfinite(se).all())
 
 
 def directions_to_infinity(problem: Problem) -> Iterator[Separated]:
     """The coefficients of a direction that separates the rows, if there is one."""
-    signs = _signs(problem)
+    signs = signs_of(problem)
     if signs is None:
         return
-    X = _user_columns(problem)
+    X = user_columns(problem)
     d = separating(X, signs)
-    for j in np.flatnonzero(np.abs(d) > _ENTRY):
+    for j in np.flatnonzero(np.abs(d) > ENTRY):
         yield Separated(problem.rows.names[j], float(np.sign(d[j])), _alike(X[:, j], signs))
 
 
@@ -76,7 +76,7 @@ def separating(X: Floats, signs: Floats) -> Floats:
         bounds=[(-1.0, 1.0)] * X.shape[1],
         method="highs",
     )
-    if found.x is None or -float(found.fun or 0.0) <= _ENTRY * len(A):
+    if found.x is None or -float(found.fun or 0.0) <= ENTRY * len(A):
         return np.zeros(X.shape[1])
     return np.asarray(found.x / np.where(size > 0.0, size, 1.0))
 
@@ -86,16 +86,18 @@ def pure_groups(problem: Problem) -> list[str]:
     if problem.family.name != "binomial":
         return []
     found = []
-    for term, codes in zip(problem.rows.terms, problem.rows.codes, strict=True):
-        successes = np.bincount(codes, weights=problem.y, minlength=term.l)
-        trials = np.bincount(codes, weights=problem.trials, minlength=term.l)
+    for term, sums in zip(problem.rows.terms, problem.successes, strict=True):
+        successes, trials = sums.T
         if ((successes == 0) | (successes == trials)).all() and "Intercept" in term.columns:
             found.append(term.group)
     return list(dict.fromkeys(found))
 
 
-def _signs(problem: Problem) -> Floats | None:
-    """Of every row; ``None`` for a family and link whose coefficients are always finite."""
+def signs_of(problem: Problem) -> Floats | None:
+    """Signs of all rows, see :func:`separating`.
+
+    ``None`` for a family and link whose coefficients are always finite.
+    """
     name, link, y = problem.family.name, problem.family.link.name, problem.y
     if name == "binomial" and link in _OPEN:
         top: NDArray[np.bool_] = y == problem.trials
@@ -105,7 +107,7 @@ def _signs(problem: Problem) -> Floats | None:
     return None
 
 
-def _user_columns(problem: Problem) -> Floats:
+def user_columns(problem: Problem) -> Floats:
     """The user's columns kept, zeros restored that the change of basis left as rounding."""
     X = problem.rows.X @ np.linalg.inv(problem.rows.fixed)
     size = np.abs(X).max(axis=0)

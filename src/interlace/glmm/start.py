@@ -13,7 +13,7 @@ from interlace.glmm.links import all_inside
 from interlace.glmm.mode import safe_equations
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.sums.terms import Floats
+from interlace.sums.terms import Floats, ReTerm
 
 # Fisher scoring steps of the generalised linear model, and joint steps with random effects.
 _SCORING, _JOINT = 8, 2
@@ -28,7 +28,7 @@ def start_of(problem: Problem, *, joint: bool = True) -> tuple[Parameters, list[
 
     Without ``joint`` those of the model without random effects, and zeros.
     """
-    beta, gamma = _without_random_effects(thinned(problem))
+    beta, gamma = without_random_effects(thinned(problem))
     curve = problem.curve(problem.fixed_part(beta), problem.omega(gamma))
     at = Parameters(_moments(problem, curve), beta, gamma)
     return _joint(problem, at, curve) if joint else (at, zeros(problem))
@@ -43,7 +43,7 @@ def thinned(problem: Problem) -> Problem:
     return problem.some(some)
 
 
-def _without_random_effects(problem: Problem) -> tuple[Floats, Floats]:
+def without_random_effects(problem: Problem) -> tuple[Floats, Floats]:
     """Fixed effects and auxiliary coefficients of the generalised linear model."""
     beta = _least_squares(problem)
     gamma = np.zeros(problem.sizes[2])
@@ -112,8 +112,15 @@ def _moments(problem: Problem, curve: Curve) -> list[Floats]:
     With variance ``c^2`` in the working basis, ``E |Z'g|^2 = tr N + c^2 tr N^2``, ``N = Z'WZ``.
     """
     A = problem.rows.cross_products(curve.expected)
+    return moments(problem.rows.terms, problem.rows.sums(curve.g), A.zz)
+
+
+def moments(
+    terms: Sequence[ReTerm], sums: Sequence[Floats], squares: Sequence[Floats]
+) -> list[Floats]:
+    """The same from ``Z'g`` (l, k) and the blocks of ``Z'WZ`` (l, k, k) of every term."""
     found = []
-    for term, e, N in zip(problem.rows.terms, problem.rows.sums(curve.g), A.zz, strict=True):
+    for term, e, N in zip(terms, sums, squares, strict=True):
         excess = float((e**2).sum() - np.einsum("lii->", N))
         c2 = excess / max(float((N**2).sum()), 1e-300)
         found.append(np.sqrt(np.clip(c2, _LOWEST**2, _HIGHEST**2)) * np.eye(term.k))

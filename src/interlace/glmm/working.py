@@ -7,7 +7,7 @@ derivatives as right-hand sides.  A row may have a negative weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -26,6 +26,7 @@ from interlace.solver.probes import Probes
 from interlace.sums.cells import Cells, Codes, indexed_pairs
 from interlace.sums.columns import Pool, working_columns, working_random
 from interlace.sums.crossprod import CrossProducts
+from interlace.sums.moments import Moments
 from interlace.sums.rows import Basis, Rows, WorkingRows
 from interlace.sums.terms import Floats, ReTerm
 
@@ -46,6 +47,8 @@ class Working:
         Maps ``(p, p)`` and ``(k, k)`` from the user's columns kept to the working ones.
     patterns
         Rows that share levels and columns, where many do.
+    recipe
+        How rows that are not held were encoded.
     """
 
     names: tuple[str, ...]
@@ -57,6 +60,7 @@ class Working:
     fixed: Floats
     random: tuple[Floats, ...]
     patterns: Patterns | None = None
+    recipe: object = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
@@ -223,6 +227,41 @@ def applied(equations: Equations, random: Sequence[Floats]) -> list[Floats]:
     """``C~ r`` for right-hand sides of one column, ``(l, k)`` a term."""
     found = equations.solve([r[:, :, None] for r in random])
     return [b[:, :, 0] for b in found]
+
+
+@dataclass(frozen=True, eq=False)
+class Unheld(Working):
+    """Names, terms and maps of rows that are not held, and sums over them.
+
+    ``summed`` are these in a working basis of its own for the fixed effects; no weights count.
+    """
+
+    summed: CrossProducts = field(kw_only=True)
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.summed.n
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The maps that the sums are in, and those of the random effects."""
+        return Basis(self.summed.basis.fixed, self.random)
+
+    @property
+    def vv(self) -> Floats:
+        """Cross-products of ``[X y]``."""
+        return self.summed.vv
+
+    @property
+    def moments(self) -> Moments | None:
+        """Means over the rows."""
+        return self.summed.moments
+
+    @property
+    def dependence(self) -> Floats | None:
+        """Columns dropped as combinations of those kept."""
+        return self.summed.dependence
 
 
 def working_rows(design: Rows, unit: float = 1.0) -> Working:

@@ -11,10 +11,9 @@ import pandas as pd
 from scipy.special import ndtr, stdtr
 
 from interlace.choices import Ddf
-from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import Estimate
-from interlace.inference.effects import part_of_rows, part_of_sums
+from interlace.inference.effects import FixedPart, part_of_rows, part_of_sums
 from interlace.inference.hypotheses import Hypothesis, linear_hypothesis, term_hypotheses
 from interlace.inference.kenward_roger import KenwardRoger
 from interlace.inference.satterthwaite import Satterthwaite
@@ -179,6 +178,13 @@ def equation(row: Floats, right: float, names: Sequence[str]) -> str:
     return f"{text.removeprefix(' + ').strip()} = {right:.6g}"
 
 
+def _fixed_part(model: Labelled[Any]) -> FixedPart:
+    """The fixed part of rows that are held, or of sums over them."""
+    if model.design is None:
+        return part_of_sums(model.encoding, model.estimate.A)
+    return part_of_rows(model.design)
+
+
 def anova_table(
     model: Labelled[SummedEstimate],
     reference: Reference,
@@ -191,8 +197,7 @@ def anova_table(
     Without a ``scale`` there are no sums of squares.
     """
     A = model.estimate.A
-    part = part_of_sums(model.encoding, A) if model.design is None else part_of_rows(model.design)
-    hypotheses: Mapping[str, Floats] = term_hypotheses(part, A.names, type)
+    hypotheses: Mapping[str, Floats] = term_hypotheses(_fixed_part(model), A.names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}
     rows = [_anova_row(test, 1.0 if scale is None else scale) for test in tests.values()]
     columns = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "p"]
@@ -222,7 +227,7 @@ def chi_squared_table(
             "type=1 tests terms in turn, which in a generalised model takes a fit for each: use "
             "type=2 or 3, or interlace.anova() of the models"
         )
-    part = part_of_rows(require_rows(model.design, "anova"))
+    part = _fixed_part(model)
     names = model.estimate.A.names if names is None else names
     hypotheses: Mapping[str, Floats] = term_hypotheses(part, names, type)
     tests = {label: reference.f_test(L) for label, L in hypotheses.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from interlace.design.components import replayed_component
-from interlace.design.recipe import require_rows
 from interlace.glmm.families import Family
 from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.zeros import Hurdle, Inflated, Truncated
@@ -20,12 +19,13 @@ def is_plain(family: Family) -> bool:
 
 def auxiliary_columns(model: FittedGeneralModel, newdata: object, m: int) -> Floats:
     """Columns of the auxiliary predictors, ``(K, m, r)``; of the rows used without ``newdata``."""
-    design, parts = require_rows(model.design, "predict"), model.estimate.problem.parts
+    parts = model.estimate.problem.parts
+    components = {} if model.design is None else model.design.components
     predictors = model.family.predictors
     found = np.zeros((len(predictors), m, len(parts.predictor)))
     start = 0
     for k, name in enumerate(predictors):
-        one = design.components.get(name)
+        one = components.get(name)
         if one is None:
             columns = np.ones((m, 1))
         elif newdata is None:

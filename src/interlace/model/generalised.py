@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.design.design import Design
+from interlace.design.design import Design, Encoding
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.kept import kept_frame
-from interlace.design.recipe import require_rows
+from interlace.design.recipe import recipe_of, require_rows
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -34,18 +33,18 @@ from interlace.glmm.names import family_of, with_zeros
 from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.parts import parts_of
 from interlace.glmm.probing import Solving
-from interlace.glmm.problem import Problem, problem_of, unit_of
+from interlace.glmm.problem import Problem, prior_precision, problem_of, unit_of
 from interlace.glmm.quadrature import MOST_NODES, Quadrature, refuse_quadrature
 from interlace.glmm.restricted import RestrictedLaplace
 from interlace.glmm.separation import (
     Separated,
-    directions_to_infinity,
     pure_groups,
-    suspicious,
 )
-from interlace.glmm.working import Working, working_rows
+from interlace.glmm.streamed import Passes, StreamedProblem
+from interlace.glmm.working import working_rows
 from interlace.machine.progress import watcher
-from interlace.model.fitted import Labelled, Options, as_kept, check_solver, read_only
+from interlace.model.arguments import check_general, refuse_structures
+from interlace.model.fitted import Labelled, Options, as_kept, read_only
 from interlace.model.outcomes import Outcome, read_outcome, with_response
 from interlace.model.responses import new_response
 from interlace.model.sourced import held_rows
@@ -156,19 +155,20 @@ class FittedGeneralModel(Labelled[GeneralEstimate]):
     def _open(self) -> Sequence[NDArray[np.bool_]]:
         return self.estimate.undetermined.entries
 
-    @cached_property
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out for missing values."""
+        return recipe_of(self.design, self.estimate.A).n_dropped
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows are encoded."""
+        return recipe_of(self.design, self.estimate.A).encoding
+
+    @property
     def separated(self) -> tuple[Separated, ...]:
         """Coefficients without a finite estimate."""
-        return separation_of(self.estimate)
-
-
-def _refuse_structures(spec: MixedFormula) -> None:
-    for term in spec.random:
-        if term.structure:
-            raise InterlaceError(
-                f"{term.label} is built for Gaussian responses so far: write "
-                f"{replace(term, structure='').label} for a model with family="
-            )
+        return self.estimate.separated
 
 
 def fit_general(options: Options, data: object) -> FittedGeneralModel:
@@ -179,11 +179,34 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
         family = with_zeros(family)
     check_general(options)
     spec = parse(options.formula, groups=options.groups, random=options.random)
-    _refuse_structures(spec)
-    data = held_rows(spec, data, options, family)
-    outcome = read_outcome(spec, data, options, family)
+    refuse_structures(spec)
+    held = held_rows(spec, data, options, family)
+    if isinstance(held, StreamedProblem):
+        return _fitted_unheld(spec, held, options, data)
+    outcome = read_outcome(spec, held, options, family)
     problem = problem_at(outcome, options)
     approximation = approximation_of(options, problem)
+    estimate = _estimated(problem, approximation, options)
+    model = FittedGeneralModel(spec, outcome.design, estimate, options, held)
+    _warn(model)
+    return model
+
+
+def _fitted_unheld(
+    spec: MixedFormula, problem: StreamedProblem, options: Options, data: object
+) -> FittedGeneralModel:
+    """The fit to rows in a scratch file, which is let go of."""
+    try:
+        estimate = _estimated(problem, Passes(), options)
+        model = FittedGeneralModel(spec, None, estimate, options, data)
+        _warn(model)
+    finally:
+        problem.stored.close()
+    return model
+
+
+def _estimated(problem: Problem, approximation: Approximation, options: Options) -> GeneralEstimate:
+    """The optimum; warns of columns that were dropped."""
     refuse_pure(problem)
     if problem.rows.dropped:
         warn(
@@ -191,12 +214,7 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
             RankDeficiencyWarning,
         )
     with watcher(options.progress) as watch:
-        estimate = estimate_general(
-            problem, approximation, watch=watch, solving=solving_of(options)
-        )
-    model = FittedGeneralModel(spec, outcome.design, estimate, options, data)
-    _warn(model)
-    return model
+        return estimate_general(problem, approximation, watch=watch, solving=solving_of(options))
 
 
 def updated(
@@ -304,63 +322,6 @@ def refuse_pure(problem: Problem) -> None:
         )
 
 
-def separation_of(estimate: GeneralEstimate) -> tuple[Separated, ...]:
-    """Coefficients without a finite estimate, where anything looks like it."""
-    problem = estimate.problem
-    t, p, _ = problem.sizes
-    se = np.sqrt(np.diag(estimate.covariance)[t : t + p])
-    if problem.precision is not None or not suspicious(problem, estimate.at.beta, se):
-        return ()
-    return tuple(directions_to_infinity(problem))
-
-
-def check_general(options: Options) -> None:
-    """Refuse options that a generalised model does not have."""
-    if options.ddf != "normal":
-        raise InterlaceError(
-            f"ddf={options.ddf!r} is for Gaussian models: tests of other families refer to the "
-            f"normal distribution; leave ddf out"
-        )
-    check_solver(options)
-    if options.solver == "iterative" and options.method == "REML":
-        raise InterlaceError(
-            "REML of generalised models needs solver='exact': leave solver='iterative' out, or "
-            "method='REML', which differs little where the iterative solver is of use"
-        )
-    if options.solver == "iterative" and options.quadrature != 1:
-        raise InterlaceError(
-            "quadrature is exact, one level at a time: leave solver='iterative' out, or quadrature "
-            "for Laplace's approximation"
-        )
-    if options.theta0 is not None:
-        raise InterlaceError("theta0 is for Gaussian models: leave it out")
-    prior: object = options.fixed_prior
-    if prior is not None and not (isinstance(prior, Real) and 0.0 < float(prior) < np.inf):
-        raise InterlaceError(f"fixed_prior must be a positive standard deviation, not {prior!r}")
-    if options.method == "REML":
-        _refuse_restricted(options)
-
-
-def _refuse_restricted(options: Options) -> None:
-    """Refuse what REML of a generalised model cannot have."""
-    name = options.family if isinstance(options.family, str) else options.family.name
-    if name == Ordinal.name:
-        raise InterlaceError(
-            "method='REML' is not there for family='ordinal': with thresholds in place of an "
-            "intercept it would depend on where columns have their zero; leave method out"
-        )
-    if options.fixed_prior is not None:
-        raise InterlaceError(
-            "fixed_prior= is for maximum likelihood: REML integrates over the fixed effects with a "
-            "flat prior; leave method or fixed_prior out"
-        )
-    if options.quadrature != 1:
-        raise InterlaceError(
-            f"quadrature={options.quadrature!r} is for maximum likelihood: REML integrates over "
-            f"the fixed effects by Laplace's approximation; leave method or quadrature out"
-        )
-
-
 def solving_of(options: Options) -> Solving:
     """Which solver is asked for, and how precise."""
     return Solving(options.solver, options.seed, options.mc_tolerance)
@@ -383,7 +344,9 @@ def problem_at(outcome: Outcome, options: Options) -> Problem:
         weights=design.weights,
         offset=design.offset,
         auxiliary=parts_of(family, rows.n, rows.p, columns, centre),
-        precision=None if options.fixed_prior is None else _precision(rows, options.fixed_prior),
+        precision=None
+        if options.fixed_prior is None
+        else prior_precision(rows, options.fixed_prior),
     )
 
 
@@ -400,12 +363,6 @@ def _centred(design: Design) -> tuple[Design, Floats]:
     centre = X.mean(axis=0)
     names = tuple(name for name in design.names if name != "Intercept")
     return replace(design, X=X - centre, names=names), centre
-
-
-def _precision(rows: Working, sd: float) -> Floats:
-    """Penalty of a normal prior on every coefficient but the intercept, in the working basis."""
-    penalised = np.array([float(name != "Intercept") for name in rows.names]) / sd**2
-    return np.asarray(rows.fixed.T @ (penalised[:, None] * rows.fixed))
 
 
 def approximation_of(options: Options, problem: Problem) -> Approximation:
@@ -491,7 +448,9 @@ def _separation_messages(model: FittedGeneralModel) -> Iterator[str]:
 
 def _of_reference_level(model: FittedGeneralModel) -> str:
     """The level of a factor, without a column of its own, whose rows have one response alone."""
-    design, problem = require_rows(model.design, "separated"), model.estimate.problem
+    design, problem = model.design, model.estimate.problem
+    if design is None:
+        return ""
     side = model.encoding.fixed
     for term in side.terms:
         levels = side.categories.get(term.factors[0]) if len(term.factors) == 1 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,7 +29,7 @@ from interlace.model.categories import labels_of_response, refuse_no_intercept, 
 from interlace.model.fitted import Options
 from interlace.model.responses import called
 from interlace.sums.sizes import require_squares
-from interlace.sums.terms import Floats
+from interlace.sums.terms import Floats, ReTerm
 
 _COUNTS = ("poisson", "negative-binomial")
 # Means of weights beyond which a likelihood is nothing to a search, or all rounding error.
@@ -66,25 +66,25 @@ def read_outcome(formula: MixedFormula, data: object, options: Options, family: 
     extra = {name: getattr(options, name) for name in ("weights", "offset", "trials", "exposure")}
     texts = component_texts(options, family)
     read = {**extra, **columns_beside(list(texts.values()), data)}
-    respond = _RESPONDS.get(base_of(family).name)
+    respond = RESPONDS.get(base_of(family).name)
     design, rows = read_design(formula, data, read, options.missing, None, respond)
-    _check_terms(design, family)
+    check_terms(design.terms, len(design.y), family)
     refuse_saturated(design.X)
     require_squares(design)
-    _check_weights(design.weights)
+    check_weights(design.weights)
     if isinstance(family, Ordinal):
         refuse_no_intercept(formula, design)
         family = replace(family, labels=labels_of_response(formula.response, rows, design))
         design = replace(design, y=scored(design.y, rows.columns.get(formula.response), family))
-    trials = _trials(extra["trials"], rows)
-    place = _Place(formula.response, options, partial(rows.name, title="the data"), family)
-    y = _checked_response(design.y, trials, place)
-    offset = _exposed(design.offset, extra["exposure"], rows)
+    trials = trials_of(extra["trials"], rows)
+    place = Place(formula.response, options, partial(rows.name, title="the data"), family)
+    y = checked_response(design.y, trials, place)
+    offset = exposed(design.offset, extra["exposure"], rows)
     components = encoded_components(texts, rows)
     return _outcome(replace(design, offset=offset, components=components), y, trials, family)
 
 
-def _check_weights(weights: Floats | None) -> None:
+def check_weights(weights: Floats | None) -> None:
     """Refuse weights that leave nothing of the likelihood, or nothing else.
 
     Raises
@@ -118,9 +118,9 @@ def read_rows(
     extra = dict(given)
     design, rows = read_design(formula, data, extra, missing, context)
     refuse_saturated(design.X)
-    offset = _exposed(design.offset, extra["exposure"], rows)
+    offset = exposed(design.offset, extra["exposure"], rows)
     components = encoded_components(texts, rows)
-    return replace(design, offset=offset, components=components), _trials(extra["trials"], rows)
+    return replace(design, offset=offset, components=components), trials_of(extra["trials"], rows)
 
 
 def with_response(
@@ -133,8 +133,8 @@ def with_response(
     InterlaceError
         A response that the family cannot have.
     """
-    place = _Place(name, options, partial(called, held=held), family)
-    return _outcome(held, _checked_response(y, trials, place), trials, family)
+    place = Place(name, options, partial(called, held=held), family)
+    return _outcome(held, checked_response(y, trials, place), trials, family)
 
 
 def _outcome(design: Design, y: Floats, trials: Floats | None, family: Family) -> Outcome:
@@ -187,15 +187,15 @@ def check_arguments(options: Options, family: Family) -> None:
         )
 
 
-def _check_terms(design: Design, family: Family) -> None:
+def check_terms(terms: Sequence[ReTerm], n: int, family: Family) -> None:
     """Refuse random terms of which the rows cannot tell the variance; one a row may be legal."""
-    for term in design.terms:
+    for term in terms:
         if term.l < 2:
             raise InterlaceError(
                 f"the grouping factor '{term.group}' has one level "
                 f"({term.levels.tolist()[0]!r}): a variance between levels needs two"
             )
-        if term.l >= len(design.y) and family.name == "gaussian":
+        if term.l >= n and family.name == "gaussian":
             raise InterlaceError(
                 f"the grouping factor '{term.group}' has as many levels ({term.l}) as there are "
                 f"rows: its variance and the residual variance cannot be told apart"
@@ -206,7 +206,7 @@ def _check_terms(design: Design, family: Family) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class Place:
     """What messages say about a value: the response, the row, the family."""
 
     name: str
@@ -255,7 +255,7 @@ def _successes(formula: MixedFormula, encoded: Encoded) -> Floats:
     return np.asarray(matrix[:, 0], dtype=np.float64)
 
 
-def _binomial(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _binomial(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Numbers of successes."""
     if trials is None:
         place.refuse(
@@ -276,7 +276,7 @@ def _binomial(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return counts
 
 
-def _counts_of(y: Floats, trials: Floats, place: _Place) -> Floats:
+def _counts_of(y: Floats, trials: Floats, place: Place) -> Floats:
     """Successes from counts or proportions."""
     place.refuse(y, y < 0.0, "successes cannot be negative")
     if (y <= 1.0).all() and (y % 1.0 != 0.0).any():
@@ -296,7 +296,7 @@ def _counts_of(y: Floats, trials: Floats, place: _Place) -> Floats:
     return y
 
 
-def _count(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _count(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Counts of events."""
     title = "Poisson" if place.family.name == "poisson" else "negative binomial"
     why = f"a {title} response counts events; give rates as counts with exposure="
@@ -310,7 +310,7 @@ def _count(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
-def _positive(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _positive(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Values above 0."""
     bad = y <= 0.0
     if bad.any():
@@ -324,7 +324,7 @@ def _positive(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
-def _share(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _share(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Shares between 0 and 1."""
     why = "family='beta' needs shares above 0 and below 1; counts out of trials are binomial"
     place.refuse(y, (y <= 0.0) | (y >= 1.0), why)
@@ -332,7 +332,7 @@ def _share(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
-def _any(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _any(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Any numbers."""
     refuse_constant(y, f"the response '{place.name}'")
     if place.family.link.name == "log" and y.mean() <= 0.0:
@@ -343,7 +343,7 @@ def _any(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
-def _amount(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def _amount(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """Amounts from 0 on."""
     why = "a Tweedie response is an amount: 0 or more"
     place.refuse(y, y < 0.0, why)
@@ -351,7 +351,7 @@ def _amount(y: Floats, trials: Floats | None, place: _Place) -> Floats:
     return y
 
 
-_CHECKS: Mapping[str, Callable[[Floats, Floats | None, _Place], Floats]] = {
+_CHECKS: Mapping[str, Callable[[Floats, Floats | None, Place], Floats]] = {
     "binomial": _binomial,
     "poisson": _count,
     "negative-binomial": _count,
@@ -363,14 +363,14 @@ _CHECKS: Mapping[str, Callable[[Floats, Floats | None, _Place], Floats]] = {
     "student-t": _any,
     "tweedie": _amount,
 }
-_RESPONDS: Mapping[str, Respond] = {
+RESPONDS: Mapping[str, Respond] = {
     "binomial": _successes,
     "beta-binomial": _successes,
     "ordinal": _categories,
 }
 
 
-def _checked_response(y: Floats, trials: Floats | None, place: _Place) -> Floats:
+def checked_response(y: Floats, trials: Floats | None, place: Place) -> Floats:
     """The response as the likelihood takes it.
 
     Raises
@@ -403,7 +403,7 @@ def _nth(called: Callable[[int], str], some: NDArray[np.bool_], row: int) -> str
     return called(int(np.flatnonzero(some)[row]))
 
 
-def _refuse_without_zeros(some: NDArray[np.bool_], place: _Place) -> None:
+def _refuse_without_zeros(some: NDArray[np.bool_], place: Place) -> None:
     """Refuse a response of which nothing is 0, or all."""
     if some.all() or not some.any():
         what = "no row" if some.all() else "every row"
@@ -413,7 +413,7 @@ def _refuse_without_zeros(some: NDArray[np.bool_], place: _Place) -> None:
         )
 
 
-def _known_scores(y: Floats, place: _Place, family: Ordinal) -> Floats:
+def _known_scores(y: Floats, place: Place, family: Ordinal) -> Floats:
     """Scores of ordered categories, all of which occur."""
     scores = family.scores
     codes = np.minimum(family.codes(y), len(scores) - 1)
@@ -431,22 +431,29 @@ def _known_scores(y: Floats, place: _Place, family: Ordinal) -> Floats:
 # ------------------------------------------------------------------ trials and exposure
 
 
-def _trials(argument: str | ArrayLike | None, rows: CompleteRows) -> Floats | None:
+def trials_of(
+    argument: str | ArrayLike | None, rows: CompleteRows, title: str = "the data"
+) -> Floats | None:
     """Trials of a binomial response, whole and positive."""
-    return None if argument is None else _checked("trials", argument, rows, whole=True)
+    return None if argument is None else _checked("trials", argument, rows, title, whole=True)
 
 
-def _exposed(
-    offset: Floats | None, argument: str | ArrayLike | None, rows: CompleteRows
+def exposed(
+    offset: Floats | None,
+    argument: str | ArrayLike | None,
+    rows: CompleteRows,
+    title: str = "the data",
 ) -> Floats | None:
     """The offset with the log of the exposure."""
     if argument is None:
         return offset
-    log = np.log(_checked("exposure", argument, rows, whole=False))
+    log = np.log(_checked("exposure", argument, rows, title, whole=False))
     return log if offset is None else offset + log
 
 
-def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole: bool) -> Floats:
+def _checked(
+    name: str, argument: str | ArrayLike, rows: CompleteRows, title: str, *, whole: bool
+) -> Floats:
     label = argument if isinstance(argument, str) else f"{name}="
     values = frame.numeric(rows.columns[label], f"{name}=")
     bad = (values <= 0.0) | (whole & (values % 1.0 != 0.0))
@@ -454,13 +461,13 @@ def _checked(name: str, argument: str | ArrayLike, rows: CompleteRows, *, whole:
         row = int(np.argmax(bad))
         kind = "positive whole numbers" if whole else "positive"
         raise InterlaceError(
-            f"{name} must be {kind}, but {rows.name(row, 'the data')} has {values[row]:g}: leave "
+            f"{name} must be {kind}, but {rows.name(row, title)} has {values[row]:g}: leave "
             f"such rows out"
         )
     if whole and (values > _MOST).any():
         row = int(np.argmax(values > _MOST))
         raise InterlaceError(
-            f"{name} must be {_MOST:g} at most, but {rows.name(row, 'the data')} has "
+            f"{name} must be {_MOST:g} at most, but {rows.name(row, title)} has "
             f"{values[row]:g}: more leave a likelihood no digits; model the share, by family='beta'"
         )
     return values

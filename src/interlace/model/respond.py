@@ -107,7 +107,7 @@ class Spot:
     @cached_property
     def eta(self) -> Floats:
         """Linear predictors at the modes of the terms included."""
-        names = require_rows(self.model.design, "predict").encoding.fixed.names
+        names = self.model.encoding.fixed.names
         return center_of(self.rows, names, self.model.estimate)
 
     @cached_property
@@ -144,7 +144,7 @@ class Spot:
     @property
     def X(self) -> Floats:
         """Columns that have a coefficient."""
-        names = require_rows(self.model.design, "predict").encoding.fixed.names
+        names = self.model.encoding.fixed.names
         return self.rows.X[:, columns_kept(names, self.model.estimate.A.names)]
 
     @cached_property

@@ -28,12 +28,12 @@ from interlace.estimation.sharpen import from_rows, units_from
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.glmm.names import family_of
 from interlace.glmm.ordinal import Ordinal
+from interlace.model.arguments import check_general
 from interlace.model.fitted import FittedModel, Options
 from interlace.model.fitting import check_options
 from interlace.model.generalised import (
     FittedGeneralModel,
     approximation_of,
-    check_general,
     problem_at,
 )
 from interlace.model.outcomes import Outcome

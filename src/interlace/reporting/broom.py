@@ -272,10 +272,10 @@ def glance(result: Coefficients[Any]) -> pd.DataFrame:
         ``nobs, sigma, logLik, AIC, BIC, REMLcrit, df.residual``; ``deviance`` in place of
         ``REMLcrit`` for ML.  ``df.residual`` is rows less parameters, those of the variances
         included.  Of a generalised model ``sigma`` is the root of a dispersion that multiplies the
-        variance, 1 without one, and ``deviance`` the sum of squared deviance residuals; its family,
-        link and auxiliary parameter follow.  After a fit by the iterative solver also
-        ``solver, logLik.error`` (Monte-Carlo standard error; AIC and BIC have twice that)
-        ``, n_probes, n_iterations``.
+        variance, 1 without one, and ``deviance`` the sum of squared deviance residuals,
+        NaN where rows are not held; its family, link and auxiliary parameter follow.  After a fit
+        by the iterative solver also ``solver, logLik.error`` (Monte-Carlo standard error; AIC and
+        BIC have twice that) ``, n_probes, n_iterations``.
 
     Examples
     --------
@@ -319,6 +319,8 @@ def _scale(estimate: Estimate | GeneralEstimate) -> float:
 def _deviance(result: Coefficients[Any]) -> float:
     """The criterion, or the deviance of a generalised model."""
     if isinstance(result, FittedGeneralModel):
+        if result.design is None:
+            return float("nan")
         return float((_deviances(result) ** 2).sum())
     return result.criterion
 

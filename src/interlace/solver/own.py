@@ -38,11 +38,28 @@ _ROWS = 1 << 15
 class OwnRows:
     """Rows of a model, and where they meet in its equations.
 
-    ``plan`` is that of the equations at any weights.
+    ``plan`` is that of the equations at any weights; ``keys`` are found if they are not given.
     """
 
     rows: WorkingRows
     plan: Plan
+    keys: dict[int, Codes] | None = None
+
+    def on(self, rows: WorkingRows) -> OwnRows:
+        """Other rows of the same model."""
+        return OwnRows(rows, self.plan, self._keys)
+
+    @cached_property
+    def _keys(self) -> dict[int, Codes]:
+        """Level and place in the remainder of every entry of a sparse tail, as one number."""
+        if self.keys is not None:
+            return self.keys
+        q = self.plan.q_dense
+        found: dict[int, Codes] = {}
+        for s, tail in self.plan.pattern.tails.items():
+            levels = np.arange(len(tail.starts) - 1)
+            found[s] = np.repeat(levels, np.diff(tail.starts)) * q + tail.columns
+        return found
 
     @cached_property
     def index(self) -> Codes:
@@ -53,12 +70,21 @@ class OwnRows:
     def entries(self) -> Codes:
         """Position among the entries of the sparse tail of :attr:`index`, ``(n, s)``."""
         (s,) = self.plan.chain
-        tail = self.plan.pattern.tails[s]
-        q = self.plan.q_dense
-        keys = np.repeat(np.arange(len(tail.starts) - 1), np.diff(tail.starts)) * q + tail.columns
-        return np.searchsorted(keys, self.rows.codes[s][:, None] * q + self.index)
+        places = self.rows.codes[s][:, None] * self.plan.q_dense + self.index
+        return np.searchsorted(self._keys[s], places)
 
-    def forms(self, factor: Factor, C: Floats, reverse: Reverse) -> Floats:
+    def on_tails(self, factor: Factor, C: Floats) -> dict[int, Floats]:
+        """``R C`` at the entries of sparse tails: the part of :meth:`forms` that is not of rows."""
+        tails = self.plan.pattern.tails if self.plan.dense else ()
+        return {s: _on_tail(factor, s, C) for s in tails}
+
+    def forms(
+        self,
+        factor: Factor,
+        C: Floats,
+        reverse: Reverse,
+        tails: dict[int, Floats] | None = None,
+    ) -> Floats:
         """``z'C~z`` of every row, the fixed effects given, ``(n,)``.
 
         Parameters
@@ -69,9 +95,11 @@ class OwnRows:
             ``C~`` on the remainder, fixed effects given; its upper triangle counts.
         reverse
             What the reverse pass found with it.
+        tails
+            What :meth:`on_tails` gives, where it is known already.
         """
         total = np.empty(len(self.rows.X))
-        sparse = {s: _on_tail(factor, s, C) for s in self.plan.pattern.tails if self.plan.dense}
+        sparse = self.on_tails(factor, C) if tails is None else tails
         for part in row_pieces(len(total)):
             total[part] = self._eliminated(part, reverse)
             if self.plan.dense:

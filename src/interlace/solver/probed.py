@@ -99,6 +99,8 @@ class ProbedRows:
         ``Z`` of all terms side by side, ``(n, q)``.
     places
         Position of every row's pair of levels among the cells of two terms ``i < j``, ``(n,)``.
+    backs
+        :attr:`turned`, where it is known.
     """
 
     layout: Layout
@@ -106,42 +108,68 @@ class ProbedRows:
     Z: tuple[Floats, ...]
     matrix: csr_matrix
     places: Mapping[tuple[int, int], Codes]
+    backs: Mapping[tuple[int, int], Codes] | None = None
+
+    def on(
+        self,
+        codes: tuple[Codes, ...],
+        Z: tuple[Floats, ...],
+        matrix: csr_matrix,
+        places: Mapping[tuple[int, int], Codes],
+    ) -> ProbedRows:
+        """Other rows of the same model."""
+        return ProbedRows(self.layout, codes, Z, matrix, places, self.turned)
+
+    @cached_property
+    def turned(self) -> Mapping[tuple[int, int], Codes]:
+        """Of a chain term after one of the rest: where cells of the latter are in its order."""
+        if self.backs is not None:
+            return self.backs
+        found = {}
+        for s, j in ((s, j) for s in self.layout.chain for j in self.layout.rest if s > j):
+            order = self.layout.turned[s, j]
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            found[s, j] = back
+        return found
 
     @cached_property
     def _cells(self) -> dict[tuple[int, int], Codes]:
         """Cell of every row, of a chain term with a later one or one of the rest."""
         chain, rest = self.layout.chain, self.layout.rest
-        found = {}
-        for s, j in ((s, j) for s in chain for j in rest):
-            if s < j:
-                found[s, j] = self.places[s, j]
-            else:
-                order = self.layout.turned[s, j]
-                back = np.empty_like(order)
-                back[order] = np.arange(len(order))
-                found[s, j] = back[self.places[j, s]]
-        return found
+        return {
+            (s, j): self.places[s, j] if s < j else self.turned[s, j][self.places[j, s]]
+            for s in chain
+            for j in rest
+        }
 
-    def forms(self, factor: IterativeFactor) -> Floats:
-        """``z'C~z`` of every row, the fixed effects given: known parts and means, ``(n,)``."""
+    def forms(self, factor: IterativeFactor, known: Known | None = None) -> Floats:
+        """``z'C~z`` of every row, the fixed effects given: known parts and means, ``(n,)``.
+
+        ``known`` is what depends on the equations alone.
+        """
         total = np.empty(len(self.codes[0]))
-        alone, effects, m = _Alone(factor), _effects(factor), factor.n_probes
+        known = known or Known(factor)
+        effects, m = known.effects, factor.n_probes
         core = factor.known_inverse.core
         for part in row_pieces(len(total)):
             images = some_rows(self.matrix, part.start, part.stop) @ effects
             low = images[:, 2 * m :]
-            total[part] = self._alone(alone, part) + dot(low @ core, low)
+            total[part] = self._alone(known, part) + dot(low @ core, low)
             total[part] += dot(images[:, :m], images[:, m : 2 * m]) / max(1, m)
         return total
 
-    def shares(self, factor: IterativeFactor) -> Iterator[tuple[slice, Floats]]:
+    def shares(
+        self, factor: IterativeFactor, known: Known | None = None
+    ) -> Iterator[tuple[slice, Floats]]:
         """Share of every probe in :meth:`forms`, ``(r, m)`` for rows after rows; means count."""
-        effects, m = _effects(factor)[:, : 2 * factor.n_probes], factor.n_probes
+        known = known or Known(factor)
+        effects, m = known.of_probes, factor.n_probes
         for part in row_pieces(len(self.codes[0])):
             images = some_rows(self.matrix, part.start, part.stop) @ effects
             yield part, images[:, :m] * images[:, m:]
 
-    def _alone(self, known: _Alone, part: slice) -> Floats:
+    def _alone(self, known: Known, part: slice) -> Floats:
         """The share of ``K`` and of the identity."""
         chain, rest = self.layout.chain, self.layout.rest
         codes = [own[part] for own in self.codes]
@@ -168,8 +196,12 @@ class ProbedRows:
 
 
 @dataclass(frozen=True, eq=False)
-class _Alone:
-    """``G G'`` of every level of the rest, and products ``R G G' R'`` of nested levels."""
+class Known:
+    """What equations say of any row.
+
+    ``G G'`` of every level of the rest, products ``R G G' R'`` of nested levels, and the effects of
+    probes.
+    """
 
     factor: IterativeFactor
 
@@ -183,6 +215,16 @@ class _Alone:
     def products(self) -> dict[tuple[int, int], Floats]:
         """See :func:`interlace.solver.chain.level_products`."""
         return level_products(self.factor.reduced, self.squares)
+
+    @cached_property
+    def effects(self) -> Floats:
+        """See :func:`_effects`."""
+        return _effects(self.factor)
+
+    @cached_property
+    def of_probes(self) -> Floats:
+        """Those of the probes alone, ``(q, 2 m)``."""
+        return np.ascontiguousarray(self.effects[:, : 2 * self.factor.n_probes])
 
 
 def _effects(factor: IterativeFactor) -> Floats:

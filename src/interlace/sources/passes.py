@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -79,8 +79,8 @@ def read_source(
     InterlaceError
         Data that cannot be used; the message names the file, column, term or value.
     """
-    request = _request(formula, source, weights, offset)
-    scan = _scanned(source, request, missing, progress)
+    request = request_of(formula, source, (weights, offset))
+    scan = scanned(source, request, missing, progress)
     plan = plan_of(
         formula,
         scan,
@@ -91,23 +91,24 @@ def read_source(
         declared=source.declared,
         whole=whole,
     )
-    part, sifted, charts = _squared(source, plan, progress)
+    part, sifted = _squared(source, plan, progress)
     response = f"the response '{formula.response}'"
     if part.low == part.high:
         refuse_constant(np.array([part.low]), response)
     _refuse_saturated(int(sifted[0].kept[:-1].sum()), part.A)
-    A = finished(part, charts, sifted)
+    A = finished(part.A, sifted)
     recipe = Recipe(plan.like.encoding, plan.n_dropped, dict(source.declared))
     return replace(A, recipe=recipe)
 
 
-def _request(
-    formula: MixedFormula, source: Source, weights: str | None, offset: str | None
-) -> Request:
-    """Columns and sides to read; refuses names and transforms that cannot be used."""
+def request_of(formula: MixedFormula, source: Source, beside: Sequence[str | None] = ()) -> Request:
+    """Columns and sides to read; refuses names and transforms that cannot be used.
+
+    ``beside`` are columns that arguments name.
+    """
     table = source.header
     sides = sides_of(formula)
-    wanted = columns_of(formula, table, beside=(weights, offset))
+    wanted = columns_of(formula, table, beside=beside)
     moments = moments_wanted(sides, source.names, None)
     frame.pick(table, wanted)
     if source.check is not None:
@@ -136,9 +137,9 @@ def _level_bytes(formula: MixedFormula) -> dict[str, int]:
     return found
 
 
-def _scanned(source: Source, request: Request, missing: str, progress: bool | None) -> Scan:
+def scanned(source: Source, request: Request, missing: str, progress: bool | None) -> Scan:
     """The first pass."""
-    scan: Scan | None = _run(
+    scan: Scan | None = run_pass(
         source,
         request.columns,
         partial(scan_batch, request),
@@ -157,20 +158,18 @@ def _scanned(source: Source, request: Request, missing: str, progress: bool | No
     return scan
 
 
-def _squared(
-    source: Source, plan: Blueprint, progress: bool | None
-) -> tuple[Part, list[Sifted], Charts]:
+def _squared(source: Source, plan: Blueprint, progress: bool | None) -> tuple[Part, list[Sifted]]:
     """Sums over all rows; in a basis refined as often as digits are lost."""
     part = _sum(source, plan, plan.charts, progress)
     A = part.A
     grams = Grams(A.n, A.vv, tuple(zz.sum(axis=0) for zz in A.zz))
-    sifted = _sifted(plan.charts, grams)
+    sifted = sifted_of(plan.charts, grams)
     if all(one.sure for one in sifted):
-        return part, sifted, plan.charts
+        return part, sifted
     charts = plan.charts
     while not all(one.sure for one in sifted):
-        charts = _refined(charts, sifted)
-        again: Grams | None = _run(
+        charts = refined(charts, sifted)
+        again: Grams | None = run_pass(
             source,
             plan.columns,
             partial(_grams_batch, plan, charts),
@@ -179,11 +178,12 @@ def _squared(
             plan.n + plan.n_dropped,
             "more digits",
         )
-        sifted = _sifted(charts, _checked(again, plan))
-    return _sum(source, plan, charts, progress), sifted, charts
+        sifted = sifted_of(charts, _checked(again, plan))
+    return _sum(source, plan, charts, progress), sifted
 
 
-def _sifted(charts: Charts, grams: Grams) -> list[Sifted]:
+def sifted_of(charts: Charts, grams: Grams) -> list[Sifted]:
+    """What the Gram matrices of all blocks say, that of ``[X y]`` first."""
     random = zip(charts.random, grams.random, strict=True)
     return [
         sift(charts.fixed, grams.fixed, grams.n),
@@ -191,13 +191,14 @@ def _sifted(charts: Charts, grams: Grams) -> list[Sifted]:
     ]
 
 
-def _refined(charts: Charts, sifted: list[Sifted]) -> Charts:
+def refined(charts: Charts, sifted: list[Sifted]) -> Charts:
+    """How columns are entered in the next round."""
     fixed, *random = sifted
     return replace(charts, fixed=fixed.chart, random=tuple(one.chart for one in random))
 
 
 def _sum(source: Source, plan: Blueprint, charts: Charts, progress: bool | None) -> Part:
-    part: Part | None = _run(
+    part: Part | None = run_pass(
         source,
         plan.columns,
         partial(_part_batch, plan, charts),
@@ -233,7 +234,7 @@ def _design_of(plan: Blueprint, batch: Chunk) -> Design | None:
     return plan.design(rows, batch.table.title) if rows.n else None
 
 
-def _run(
+def run_pass(
     source: Source,
     columns: tuple[str, ...],
     work: Callable[[Chunk], P | None],

@@ -12,6 +12,7 @@ from interlace.design.categories import refuse_text
 from interlace.design.complete import CompleteRows, refuse_nonfinite
 from interlace.design.design import (
     Design,
+    Respond,
     build,
     offset_of,
     refuse_unidentifiable,
@@ -55,6 +56,8 @@ class Blueprint:
         Rough means and sizes.
     n, n_dropped
         Rows used, and rows left out.
+    respond
+        Makes numbers of a response that may hold categories.
     """
 
     formula: MixedFormula
@@ -68,6 +71,7 @@ class Blueprint:
     charts: Charts
     n: int
     n_dropped: int
+    respond: Respond | None = None
 
     def design(self, rows: CompleteRows, title: str) -> Design:
         """The design of other rows."""
@@ -83,7 +87,7 @@ class Blueprint:
         offsets = [encoded[expression(text)] for text in formula.offset]
         return replace(
             self.like,
-            y=encoded[expression(formula.response)].matrix[:, 0],
+            y=self._response(encoded[expression(formula.response)]),
             X=fixed.matrix,
             codes=tuple(codes[group.columns] for group in self.like.encoding.groups),
             Z=tuple(slopes_for(one, fixed) for one in slopes),
@@ -93,6 +97,11 @@ class Blueprint:
             index=rows.index,
             factors={},
         )
+
+    def _response(self, encoded: Encoded) -> Floats:
+        if self.respond is None:
+            return encoded.matrix[:, 0]
+        return self.respond(self.formula, encoded)
 
 
 def plan_of(
@@ -105,11 +114,12 @@ def plan_of(
     context: Context | None,
     declared: Mapping[str, Levels],
     whole: bool,
+    respond: Respond | None = None,
 ) -> Blueprint:
     """Encode example rows in which every category occurs, with the levels and moments of all."""
     orders = {**scan.orders, **declared}
     rows = _example_rows(scan, orders)
-    refuse_text(formula, rows.columns, scan.kept)
+    refuse_text(formula, rows.columns, scan.kept, answers=respond is not None)
     texts = sides_of(formula)
     encoded = dict(zip(texts, encode(texts, rows.columns, rows.n, context), strict=True))
     for one in encoded.values():
@@ -125,7 +135,7 @@ def plan_of(
     recoders = {name: Recoder.of(group) for name, group in groups.items()}
     found = {name: (group, recoders[name](rows.columns)) for name, group in groups.items()}
     extra = {"weights": weights, "offset": offset}
-    like = build(formula, rows, encoded, found, extra, context)
+    like = build(formula, rows, encoded, found, extra, context, respond)
     if whole:
         refuse_unidentifiable(like.terms, scan.kept)
     return Blueprint(
@@ -140,6 +150,7 @@ def plan_of(
         charts=charts_of(like),
         n=scan.kept,
         n_dropped=scan.n - scan.kept,
+        respond=respond,
     )
 
 

@@ -24,9 +24,10 @@ from interlace.sums.columns import (
     dependence,
     reproduced,
 )
-from interlace.sums.crossprod import Basis, CrossProducts, pool_for, sums_over_rows
-from interlace.sums.rows import Rows
-from interlace.sums.terms import Floats
+from interlace.sums.crossprod import CrossProducts, pool_for, sums_over_rows
+from interlace.sums.moments import Moments, moments_of
+from interlace.sums.rows import Basis, Rows
+from interlace.sums.terms import Floats, ReTerm
 
 # Below this share of its norm the response is reproduced by the fixed effects.
 _RESPONSE_TOLERANCE = 1e-13
@@ -137,11 +138,33 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Grams:
-    """Sums over some rows that a basis is chosen by: ``V'V`` and every ``Z_j'Z_j``."""
+    """Sums over some rows that a basis is chosen by: ``V'V`` and every ``Z_j'Z_j``.
+
+    With ``moments`` if these were asked for.
+    """
 
     n: int
     fixed: Floats
     random: tuple[Floats, ...]
+    moments: Moments | None = None
+
+    def cross_products(
+        self, names: Sequence[str], terms: Sequence[ReTerm], shifts: Basis
+    ) -> CrossProducts:
+        """The same as cross-products, those of a term as if it had one level."""
+        m = len(self.fixed)
+        return CrossProducts(
+            n=self.n,
+            names=tuple(names),
+            dropped=(),
+            terms=tuple(terms),
+            basis=shifts,
+            vv=self.fixed,
+            zv=tuple(np.zeros((1, t.k, m)) for t in terms),
+            zz=tuple(G[None] for G in self.random),
+            cells={},
+            moments=self.moments,
+        )
 
 
 def part_of(rows: Rows, charts: Charts) -> Part:
@@ -152,12 +175,13 @@ def part_of(rows: Rows, charts: Charts) -> Part:
     return Part(A, float(around.min()), float(around.max()))
 
 
-def grams_of(rows: Rows, charts: Charts) -> Grams:
+def grams_of(rows: Rows, charts: Charts, *, moments: bool = False) -> Grams:
     """The sums that a basis is chosen by, over some rows."""
     pool = pool_for(rows)
     fixed, random = charts.enter(pool, rows)
     grams = tuple(pool.gram(block.index) for block in random)
-    return Grams(len(rows.y), pool.gram(fixed.index), grams)
+    means = moments_of(pool, fixed, random) if moments else None
+    return Grams(len(rows.y), pool.gram(fixed.index), grams, means)
 
 
 def add_parts(parts: Iterable[Part]) -> Part | None:
@@ -210,7 +234,8 @@ def add_grams(parts: Iterable[Grams]) -> Grams | None:
             total = part
             continue
         random = tuple(a + b for a, b in zip(total.random, part.random, strict=True))
-        total = Grams(total.n + part.n, total.fixed + part.fixed, random)
+        means = total.moments.plus(part.moments, 1.0) if total.moments and part.moments else None
+        total = Grams(total.n + part.n, total.fixed + part.fixed, random, means)
     return total
 
 
@@ -309,14 +334,21 @@ def _triangle(
     return W, kept, unsure
 
 
-def finished(part: Part, charts: Charts, sifted: Sequence[Sifted]) -> CrossProducts:
-    """Cross-products in the basis that the Gram matrices say, from sums in that of the charts."""
-    A = part.A
+def finished(A: CrossProducts, sifted: Sequence[Sifted]) -> CrossProducts:
+    """Cross-products in the basis that the Gram matrices say, from sums in that of the charts.
+
+    Raises
+    ------
+    InterlaceError
+        The fixed effects reproduce the response.
+    """
     fixed, *random = sifted
     if not fixed.kept[-1]:
         raise reproduced()
     F = fixed.finish
-    B = [_random_finish(A, j, one) for j, one in enumerate(random)]
+    grams = tuple(zz.sum(axis=0) for zz in A.zz)
+    parts = zip(A.terms, A.basis.random, grams, random, strict=True)
+    B = [random_finish(term, shift, G, A.n, one) for term, shift, G, one in parts]
     kept = fixed.kept[:-1]
     names = np.array(A.names, dtype=object)
     dropped = None if kept.all() else _dependence(A, F, kept)
@@ -346,11 +378,14 @@ def _dependence(A: CrossProducts, F: Floats, kept: NDArray[np.bool_]) -> Floats:
     return dependence((A.basis.fixed @ F)[:p][kept][:, :-1], along @ F[:, :-1], along @ back)
 
 
-def _random_finish(A: CrossProducts, j: int, sifted: Sifted) -> Floats:
-    """Orthonormal columns, or the user's with mean square 1 if they depend on each other."""
-    if A.terms[j].correlated and sifted.kept.all():
+def random_finish(term: ReTerm, shift: Floats, G: Floats, n: int, sifted: Sifted) -> Floats:
+    """Orthonormal columns of a term, or the user's with mean square 1 if they depend on each other.
+
+    ``G`` is the Gram matrix of the columns entered, to which ``shift`` maps the user's.
+    """
+    if term.correlated and sifted.kept.all():
         return sifted.finish
-    back = np.linalg.inv(A.basis.random[j])
-    squares = np.diag(back.T @ A.zz[j].sum(axis=0) @ back) / A.n
-    size = A.terms[j].template.even(np.sqrt(np.where(squares > 0, squares, 1.0)))
+    back = np.linalg.inv(shift)
+    squares = np.diag(back.T @ G @ back) / n
+    size = term.template.even(np.sqrt(np.where(squares > 0, squares, 1.0)))
     return np.asarray(back / size, dtype=np.float64)
