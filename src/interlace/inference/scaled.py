@@ -84,7 +84,8 @@ def _moves(at: ScaledEvaluation) -> Iterator[Floats]:
     for term, B, T, own in parts:
         moved = solved(B, term.slopes(B @ T))
         rates = term.template.jacobian(packed[own]).reshape(term.k**2, -1)
-        yield np.linalg.lstsq(rates, moved.reshape(len(moved), -1).T, rcond=None)[0]
+        found = np.linalg.lstsq(rates, moved.reshape(len(moved), -1).T, rcond=None)[0]
+        yield np.asarray(found, dtype=np.float64)
 
 
 def _gradient(at: ScaledEvaluation) -> Floats:
