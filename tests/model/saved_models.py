@@ -62,6 +62,34 @@ def _general(family: object, **arguments: object) -> Result:
     return interlace.fit("incidence ~ period", cbpp, groups="herd", family=family, **arguments)
 
 
+def _count_frame() -> pd.DataFrame:
+    """Counts, categories and amounts; with more rows than the frame has."""
+    rng = np.random.default_rng(11)
+    n = 240
+    data = pd.DataFrame({"g": np.arange(n) % 12, "x": rng.uniform(-1.0, 1.0, n)})
+    data["f"] = np.array(["p", "q", "r"])[rng.integers(0, 3, n)]
+    data["z"] = rng.normal(size=n)
+    mean = np.exp(1.0 + 0.5 * data["x"] + 0.4 * rng.normal(size=12)[data["g"]])
+    data["count"] = rng.poisson(mean * rng.gamma(2.0, 0.5, n)) * (rng.random(n) > 0.25)
+    data["few"] = np.minimum(data["count"], 3)
+    data["y"] = np.log(mean) + rng.standard_t(4, n)
+    data["amount"] = data["count"] * rng.gamma(2.0, 0.5, n)
+    return data
+
+
+def _counts(family: object, response: str = "count", **arguments: object) -> Result:
+    return interlace.fit(
+        f"{response} ~ x + f + (1 | g)", _count_frame(), family=family, **arguments
+    )
+
+
+def _ordinal() -> Result:
+    data = _count_frame()
+    labels = ["none", "one", "two", "more"]
+    data["how"] = pd.Categorical.from_codes(data["few"], labels, ordered=True)
+    return interlace.fit("how ~ x * f + (1 | g)", data, family="ordinal")
+
+
 def _structured(formula: str, residual: object) -> Result:
     return interlace.fit(formula, _data("orthodont"), residual=residual, ddf="satterthwaite")
 
@@ -91,6 +119,15 @@ NEEDS_ROWS: dict[str, Callable[[], Result]] = {
         interlace.families.NegativeBinomial(kind=1), fixed_prior=10.0
     ),
     "poisson": lambda: _general("poisson", exposure="size", weights=np.ones(len(_data("cbpp")))),
+    "reml": lambda: _general("binomial", trials="size", method="REML"),
+    "ordinal": _ordinal,
+    "numbered": lambda: _counts("ordinal", response="few", link="probit"),
+    "inflated": lambda: _counts("negative-binomial", zero_inflation="~ C(f) * x"),
+    "hurdle": lambda: _counts("truncated-poisson", zero_inflation="~ bs(x, df=3)"),
+    "dispersion": lambda: _counts("negative-binomial", dispersion="~ z"),
+    "both": lambda: _counts("negative-binomial", zero_inflation="~ 1", dispersion="~ f"),
+    "heavy": lambda: _counts(interlace.families.StudentT(4.0), response="y"),
+    "tweedie": lambda: _counts(interlace.families.Tweedie(1.4), response="amount"),
     "us": lambda: _structured("distance ~ Sex * age", "us(age | Subject)"),
     "by": lambda: _structured("distance ~ Sex * age", "cs(age | Subject, by=Sex)"),
     "strata": lambda: _structured("distance ~ age + (1 | Subject)", "varident(Sex)"),

@@ -152,7 +152,7 @@ def outcome(content: bytes, path: Path) -> bool:
     return True
 
 
-FUZZED = ("contrasts", "by label", "binomial", "us", "strata")
+FUZZED = ("contrasts", "by label", "binomial", "ordinal", "inflated", "us", "strata")
 
 
 @pytest.mark.parametrize("name", FUZZED)
@@ -234,3 +234,26 @@ def test_numbers_that_were_changed_do_not_agree(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(sealed(header, bytes(copy), RESULT))
     with pytest.raises(InterlaceError, match="save the result again"):
         interlace.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["options"].__setitem__("dispersion", ["text", f"~ {CODE}"]),
+        lambda h: h["components"][0][1]["side"].__setitem__("text", CODE),
+        lambda h: h["components"].clear(),
+        lambda h: h["components"][0].__setitem__(0, "df"),
+        lambda h: h.__setitem__("labels", ["a", "b", "c"]),
+    ],
+)
+def test_no_file_says_what_an_auxiliary_predictor_may_not(change, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fitted("dispersion").save(tmp_path / "m")
+    header, body = taken_apart((tmp_path / "m").read_bytes())
+    before = json.dumps(header)
+    change(header)
+    assert json.dumps(header) != before
+    (tmp_path / "m").write_bytes(sealed(header, body, RESULT))
+    with pytest.raises(InterlaceError):
+        interlace.load(tmp_path / "m")
+    assert not (tmp_path / "run").exists()

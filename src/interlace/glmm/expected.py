@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,3 +47,34 @@ def _truncated(family: Truncated, eta: Floats, omega: Floats) -> Expected:
     rest = -np.expm1(at.l)
     through = mean.value * np.exp(at.l) / rest**2
     return Expected(mean.value / rest, mean.d1 / rest + through * at.g, through * slope.l)
+
+
+def up_to(family: Ordinal, eta: Floats, omega: Floats) -> list[Expected]:
+    """Probabilities of a category up to every threshold."""
+    P, f = family.probabilities(eta, omega), family.densities(eta, omega)
+    k = len(omega)
+    return [Expected(P[:, : j + 1].sum(axis=1), -f[j], only(k, j, f[j])) for j in range(k)]
+
+
+def of_categories(family: Ordinal, eta: Floats, omega: Floats) -> list[Expected]:
+    """Probabilities of every category."""
+    P, none = family.probabilities(eta, omega), Expected(0.0 * eta, 0.0 * eta, 0.0 * omega)
+    edges = pairwise((none, *up_to(family, eta, omega), none))
+    return [
+        Expected(P[:, j], high.d_eta - low.d_eta, high.d_omega - low.d_omega)
+        for j, (low, high) in enumerate(edges)
+    ]
+
+
+def of_zeros(eta: Floats, omega: Floats) -> Expected:
+    """Probabilities of a zero from the part for these."""
+    share = expit(omega[-1])
+    slope = only(len(omega), len(omega) - 1, share * (1.0 - share))
+    return Expected(share, np.zeros_like(eta), slope)
+
+
+def only(k: int, j: int, value: Floats) -> Floats:
+    """``value`` (n,) in row ``j`` of ``(k, n)`` zeros."""
+    found = np.zeros((k, len(value)))
+    found[j] = value
+    return found

@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from interlace.choices import Predicted
 from interlace.design import frame
@@ -24,7 +24,7 @@ from interlace.design.newdata import NewRows, replay
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
 from interlace.glmm.averages import averaged, bounded, nodes
-from interlace.glmm.expected import Expected, expected
+from interlace.glmm.expected import Expected, expected, of_categories, of_zeros
 from interlace.glmm.laws import Law, quantile
 from interlace.glmm.mixed_laws import law_at
 from interlace.glmm.moves import forms, link_slopes, link_variances
@@ -42,6 +42,9 @@ INTERVALS = (None, "confidence", "prediction")
 AVERAGED = ("integrated", "marginal")
 # Nodes of the predictive distribution: its linear predictor is only known to some digits.
 _SPACING, _REACH = 0.25, 6.0
+# Probabilities as near to 0 or 1 as their logits have digits.
+_TINY = 1e-15
+_SIDES = (("lower", -1.0), ("upper", 1.0))
 
 
 def predict_general(
@@ -63,9 +66,10 @@ def predict_general(
     interval = choose("interval", interval, INTERVALS)
     new_levels = choose("new_levels", new_levels, ("zero", "raise"))
     check_level(level)
-    if interval == "prediction" and type == "link":
+    if interval == "prediction" and type != "response":
+        what = "linear predictor" if type == "link" else type.replace("-", " ")
         raise InterlaceError(
-            "a new observation has no linear predictor: ask for its interval with type='response'"
+            f"a new observation has no {what}: ask for its interval with type='response'"
         )
     if newdata is None and not (offset is None and exposure is None and trials is None):
         raise InterlaceError("offset=, exposure= and trials= belong to new rows: pass newdata=")
@@ -79,8 +83,7 @@ def predict_general(
     G = auxiliary_columns(model, newdata, len(rows.X))
     spot = Spot(model, rows, tuple(include), average, G)
     if type not in ("response", "link"):
-        _refuse_errors(type, se=se or interval is not None)
-        return _of_parts(spot, type)
+        return _of_parts(spot, type, se=se, level=level if interval else None)
     if not se and interval is None:
         return spot.link if type == "link" else spot.mean
     if interval == "prediction":
@@ -166,15 +169,24 @@ class Spot:
         """Variance of :attr:`mean`, by the delta method."""
         if is_plain(self.model.family):
             return self.steepness**2 * self.variance
-        estimate, one = self.model.estimate, self.expected
+        return self.variance_of(self.expected)
+
+    @cached_property
+    def _linear(self) -> tuple[Floats, Floats]:
+        """Variance of the linear predictor given all parameters, and its derivatives in these."""
+        estimate = self.model.estimate
         given, J = link_slopes(estimate, self.X, self.rows.codes, self.rows.Z)
+        return given + draws(self.rows, estimate, self.include), J
+
+    def variance_of(self, one: Expected) -> Floats:
+        """Variance of a function of the linear and the auxiliary predictors of every row."""
+        estimate, (given, J) = self.model.estimate, self._linear
         J = one.d_eta[:, None] * J
         (t, p, _), parts = estimate.problem.sizes, estimate.problem.parts
         through = np.einsum("kn,knr->nr", one.d_omega, self.G)
         J[:, t : t + p] += through @ parts.shift @ estimate.problem.rows.fixed
         J[:, t + p :] += through @ parts.basis
-        new = draws(self.rows, estimate, self.include)
-        return one.d_eta**2 * (given + new) + forms(J, estimate.covariance)
+        return one.d_eta**2 * given + forms(J, estimate.covariance)
 
     @property
     def _slopes(self) -> Floats:
@@ -302,13 +314,10 @@ def _mean_limits(spot: Spot, se: Floats, level: float) -> dict[str, Floats]:
     return {"lower": mean / ratio, "upper": mean * ratio}
 
 
-def _refuse_errors(type: str, *, se: bool) -> None:
-    if se:
-        raise InterlaceError(f"type={type!r} has no standard errors yet: leave se and interval out")
-
-
-def _of_parts(spot: Spot, type: str) -> Floats | pd.DataFrame:
+def _of_parts(spot: Spot, type: str, *, se: bool, level: float | None) -> Floats | pd.DataFrame:
     """Probabilities of categories, the likeliest of them, or of zeros from the part for these.
+
+    With errors a table by row, and by category.
 
     Raises
     ------
@@ -321,13 +330,40 @@ def _of_parts(spot: Spot, type: str) -> Floats | pd.DataFrame:
     if type == "zero-probability":
         if "zero-inflation" not in family.predictors:
             raise InterlaceError("type='zero-probability' needs a model with zero_inflation=")
-        return np.asarray(expit(spot.omega[-1]))
+        found = of_zeros(spot.eta, spot.omega)
+        if not se and level is None:
+            return found.value
+        return pd.DataFrame(_probable(spot, found, level), index=spot.rows.index)
     if not isinstance(family, Ordinal):
         raise InterlaceError(f"type={type!r} needs family='ordinal', not {family.name!r}")
-    found = family.probabilities(spot.eta, spot.omega)
-    if type == "probability":
-        return pd.DataFrame(found, index=spot.rows.index, columns=list(family.labels))
-    return np.asarray(np.array(family.labels)[found.argmax(axis=1)])
+    if type == "category" and (se or level is not None):
+        raise InterlaceError(
+            "the likeliest category has no standard error: ask for type='probability'"
+        )
+    if type == "category" or not (se or level is not None):
+        P = family.probabilities(spot.eta, spot.omega)
+        if type == "category":
+            return np.asarray(np.array(family.labels)[P.argmax(axis=1)])
+        return pd.DataFrame(P, index=spot.rows.index, columns=list(family.labels))
+    parts = [
+        pd.DataFrame(_probable(spot, one, level), index=spot.rows.index)
+        for one in of_categories(family, spot.eta, spot.omega)
+    ]
+    name = spot.rows.index.name or "row"
+    whole = pd.concat(parts, keys=list(family.labels), names=["category", name])
+    order = np.arange(len(whole)).reshape(len(parts), -1).T.ravel()
+    return whole.swaplevel().iloc[order]
+
+
+def _probable(spot: Spot, one: Expected, level: float | None) -> dict[str, Floats]:
+    """Probabilities with their errors, and limits that are symmetric on the scale of the logit."""
+    p, se = one.value, np.sqrt(spot.variance_of(one))
+    columns = {"prediction": p, "se": se}
+    if level is None:
+        return columns
+    inside = np.clip(p, _TINY, 1.0 - _TINY)
+    half = normal_reach(level) * se / (inside * (1.0 - inside))
+    return columns | {name: expit(logit(inside) + s * half) for name, s in _SIDES}
 
 
 def mean_inside(model: FittedGeneralModel, eta: Floats) -> Floats:

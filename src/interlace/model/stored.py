@@ -8,7 +8,6 @@ must be what it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,13 @@ from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.residual import StructuredEstimate
 from interlace.estimation.sharpen import from_rows, units_from
-from interlace.glmm.estimate import GeneralEstimate
-from interlace.glmm.names import family_of
-from interlace.glmm.ordinal import Ordinal
-from interlace.model.arguments import check_general
 from interlace.model.fitted import FittedModel, Options
 from interlace.model.fitting import check_options
 from interlace.model.generalised import (
     FittedGeneralModel,
-    approximation_of,
-    problem_at,
 )
-from interlace.model.outcomes import Outcome
 from interlace.model.scaled import FittedScaledModel
+from interlace.model.stored_general import general_in, general_out
 from interlace.model.stored_options import certificate_in, certificate_out, options_in, options_out
 from interlace.model.stored_rows import codes_in, codes_out, design_in, design_out, floats
 from interlace.model.stored_scaled import scaled_in, scaled_out
@@ -106,7 +99,7 @@ def _out(model: Model, packed: Packed, *, rows: bool) -> Header:
             return {"kind": "linear", **common, **_linear_out(model, packed, rows=rows)}
         case FittedGeneralModel():
             _require_rows(rows, "a generalised model computes")
-            return {"kind": "general", **common, **_general_out(model, packed)}
+            return {"kind": "general", **common, **general_out(model, packed)}
     _require_rows(rows, "a model with residual= computes")
     if isinstance(model, FittedScaledModel):
         return {"kind": "scaled", **common, **scaled_out(model, packed)}
@@ -195,67 +188,6 @@ def _criterion(
     raise ValueError("solver")
 
 
-# Generalised models -------------------------------------------------------------------------------
-
-
-def _general_out(model: FittedGeneralModel, packed: Packed) -> Header:
-    estimate, problem = model.estimate, model.estimate.problem
-    counted = model.options.trials is not None
-    assert model.design is not None
-    if model.design.components or isinstance(model.family, Ordinal):
-        raise InterlaceError(
-            f"a result of family={model.family.name!r} with thresholds, zero_inflation= or "
-            f"dispersion= cannot be saved yet: keep it by pickle"
-        )
-    return {
-        "rows": design_out(model.design, packed),
-        "trials": [packed.add(problem.trials), packed.add(problem.y)] if counted else None,
-        "x": packed.add(estimate.x),
-        "u": [packed.add(u) for u in estimate.u],
-        "hessian": packed.add(estimate.hessian),
-        "n_steps": estimate.n_steps,
-    }
-
-
-def _general_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> FittedGeneralModel:
-    check_general(options)
-    design = design_in(h["rows"], arrays)
-    y, trials = design.y, None
-    if h["trials"] is not None:
-        trials, y = (floats(arrays[name], 1) for name in h["trials"])
-        if not np.array_equal(y / trials, design.y):
-            raise ValueError("trials")
-    family = family_of(options.family, options.link)
-    problem = problem_at(Outcome(design, y, trials, family), options)
-    convergence = certificate_in(h["convergence"], arrays)
-    if convergence.solver == "iterative":
-        if convergence.n_probes is None or not 0 < convergence.n_probes <= 1 << 20:
-            raise ValueError("solver")
-        problem = replace(problem, probes=Probes(convergence.n_probes, options.seed))
-    x, hessian = floats(arrays[h["x"]], 1), floats(arrays[h["hessian"]], 2)
-    u = [floats(arrays[name], 2) for name in h["u"]]
-    if hessian.shape != (len(x), len(x)) or len(x) != sum(problem.sizes):
-        raise ValueError("parameters")
-    if not np.allclose(hessian, hessian.T, rtol=1e-6, atol=1e-6 * float(np.abs(hessian).max())):
-        raise ValueError("second derivatives")
-    if [part.shape for part in u] != [(t.l, t.k) for t in design.terms]:
-        raise ValueError("modes")
-    if type(h["n_steps"]) is not int or (trials is None) is not (options.trials is None):
-        raise ValueError("steps")
-    estimate = GeneralEstimate(
-        problem=problem,
-        approximation=approximation_of(options, problem),
-        x=x,
-        u=u,
-        hessian=hessian,
-        convergence=convergence,
-        n_steps=h["n_steps"],
-    )
-    if not np.isfinite(estimate.covariance).all():  # of the second derivatives, which are as stored
-        raise ValueError("second derivatives")
-    return FittedGeneralModel(design.encoding.formula, design, estimate, options)
-
-
 # Models with residual= ----------------------------------------------------------------------------
 
 
@@ -340,7 +272,7 @@ def _grouped(grid: Grid) -> tuple[Grouping | None, Grouping | None]:
 
 _READERS: Mapping[str, Callable[[Header, Options, Mapping[str, Array]], Model]] = {
     "linear": _linear_in,
-    "general": _general_in,
+    "general": general_in,
     "structured": _structured_in,
     "scaled": scaled_in,
 }

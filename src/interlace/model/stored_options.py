@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,10 @@ from interlace.design.reads import sides_of
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
 from interlace.glmm.families import NegativeBinomial
+from interlace.glmm.heavy import StudentT
 from interlace.glmm.names import FAMILIES, Known, family_of
+from interlace.glmm.tweedie import Tweedie
+from interlace.glmm.zeros import Truncated
 from interlace.model.fitted import Options
 from interlace.model.stored_rows import index_in, index_out
 from interlace.sources.allowed import refuse_code
@@ -83,23 +86,45 @@ def _by_row_out(name: str, values: Any, packed: Packed) -> Sequence[object]:
 
 def _family_out(family: object) -> Sequence[object]:
     if isinstance(family, Known):
-        kind = family.kind if isinstance(family, NegativeBinomial) else None
-        if _family_in(family.name, kind, family.link.name) == family:
-            return ["family", family.name, kind, family.link.name]
+        setting = _setting(family)
+        if _family_in(family.name, setting, family.link.name) == family:
+            return ["family", family.name, setting, family.link.name]
     raise InterlaceError(f"family={family!r} cannot be saved: name it, and its link by link=")
 
 
-def _family_in(name: str, kind: object, link: str) -> Known:
+def _setting(family: Known) -> float | None:
+    """The number that a family is set by, if there is one."""
+    match family:
+        case NegativeBinomial(kind=kind) | Truncated(base=NegativeBinomial(kind=kind)):
+            return kind
+        case StudentT(df=number) | Tweedie(power=number):
+            return None if number is None else float(number)
+    return None
+
+
+def _family_in(name: str, setting: object, link: str) -> Known:
     family = FAMILIES[name]
-    if isinstance(family, NegativeBinomial):
-        if type(kind) is not int or kind not in (1, 2):
-            raise ValueError(kind)
-        family = replace(family, kind=kind)
-    elif kind is not None:
-        raise ValueError(kind)
+    match family:
+        case NegativeBinomial():
+            family = replace(family, kind=_kind(setting))
+        case Truncated(base=NegativeBinomial() as base):
+            family = replace(family, base=replace(base, kind=_kind(setting)))
+        case StudentT() if type(setting) is float:
+            family = replace(family, df=setting)
+        case Tweedie() if type(setting) is float:
+            family = replace(family, power=setting)
+        case _ if setting is not None:
+            raise ValueError(setting)
     found = family_of(family, link)
     assert isinstance(found, Known)
     return found
+
+
+def _kind(setting: object) -> Literal[1, 2]:
+    """How the variance of a negative binomial rises."""
+    if type(setting) is not int or setting not in (1, 2):
+        raise ValueError(setting)
+    return 1 if setting == 1 else 2
 
 
 # How a search ended -------------------------------------------------------------------------------

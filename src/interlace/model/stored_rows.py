@@ -43,7 +43,7 @@ def design_out(design: Design, packed: Packed) -> Header:
         "weights": None if design.weights is None else packed.add(design.weights),
         "offset": None if design.offset is None else packed.add(design.offset),
         "kept": packed.add(design.kept),
-        "factors": [[name, _column_out(own, name, packed)] for name, own in design.factors.items()],
+        "factors": [[name, column_out(own, name, packed)] for name, own in design.factors.items()],
         "index": None if design.index is None else index_out(design.index, packed),
     }
 
@@ -64,7 +64,7 @@ def design_in(stored: Header, arrays: Mapping[str, Array]) -> Design:
         offset=None if stored["offset"] is None else floats(arrays[stored["offset"]], 1),
         kept=arrays[stored["kept"]],  # type: ignore[arg-type]
         encoding=encoding_in(stored["encoding"], arrays),
-        factors={name: _column_in(own, arrays) for name, own in stored["factors"]},
+        factors={name: column_in(own, arrays) for name, own in stored["factors"]},
         index=None if stored["index"] is None else index_in(stored["index"], arrays),
     )
     if not all(_checks(design)):
@@ -129,7 +129,7 @@ def _slopes_in(stored: str, X: Floats, arrays: Mapping[str, Array]) -> Floats:
     return X if stored == _FIXED else floats(arrays[stored], 2)
 
 
-def _column_out(values: Column, name: str, packed: Packed) -> Sequence[object]:
+def column_out(values: Column, name: str, packed: Packed) -> Sequence[object]:
     """Values of a factor by row: numbers, or categories."""
     if isinstance(values, pd.Categorical):
         levels = np.array([*values.categories, None], dtype=object)[:-1]
@@ -142,7 +142,8 @@ def _column_out(values: Column, name: str, packed: Packed) -> Sequence[object]:
     )
 
 
-def _column_in(stored: Sequence[Any], arrays: Mapping[str, Array]) -> Column:
+def column_in(stored: Sequence[Any], arrays: Mapping[str, Array]) -> Column:
+    """What :func:`column_out` has written."""
     match stored:
         case ["numbers", str(name)]:
             return arrays[name]

@@ -112,7 +112,7 @@ class GeneralResponses(TestedGeneralModel):
         new_levels
             ``"raise"`` refuses rows of a new or missing level.
         se
-            Add the standard error; of means by the delta method.
+            Add the standard error; of means and probabilities by the delta method.
         interval
             ``"confidence"``: of the mean, normal on the scale of the link; the errors of all
             parameters and modes are counted together, a new level adds its variance.
@@ -125,7 +125,8 @@ class GeneralResponses(TestedGeneralModel):
         -------
         ndarray or DataFrame
             ``(m,)``; with ``se`` or ``interval`` a frame with the columns ``prediction, se`` and
-            ``lower, upper``.  NaN where a column of the fixed side or left of a bar is missing.
+            ``lower, upper``, of ``"probability"`` a row for every row and category.  NaN where a
+            column of the fixed side or left of a bar is missing.
 
         Raises
         ------

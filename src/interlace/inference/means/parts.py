@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from interlace.design.encode import Encoded
 from interlace.design.frame import Column
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.glmm.expected import Expected, expected
+from interlace.glmm.expected import Expected, expected, of_categories, only, up_to
 from interlace.glmm.families import Family
 from interlace.glmm.links import LOGIT, Link, Log
 from interlace.glmm.ordinal import Ordinal
@@ -167,29 +166,15 @@ def category_at(family: Ordinal, mode: str, response: str, eta: Floats, omega: F
     cuts = tuple(name.removeprefix("threshold:") for name in family.predictors)
     if mode == "linear-predictor":
         one = np.ones_like(eta)
-        lines = [Expected(omega[j] - eta, -one, _only(k, j, one)) for j in range(k)]
+        lines = [Expected(omega[j] - eta, -one, only(k, j, one)) for j in range(k)]
         return Quantity(tuple(lines), "emmean", None, "cut", cuts)
-    P, f = family.probabilities(eta, omega), family.densities(eta, omega)
-    below = [Expected(P[:, : j + 1].sum(axis=1), -f[j], _only(k, j, f[j])) for j in range(k)]
-    if mode == "cumulative":
-        return Quantity(tuple(below), "probability", LOGIT, "cut", cuts)
+    if mode == "probability":
+        each = tuple(of_categories(family, eta, omega))
+        return Quantity(each, "probability", LOGIT, response, family.labels)
+    below = up_to(family, eta, omega)
     if mode == "exceedance":
-        above = [Expected(P[:, j + 1 :].sum(axis=1), f[j], -_only(k, j, f[j])) for j in range(k)]
-        return Quantity(tuple(above), "probability", LOGIT, "cut", cuts)
-    none = Expected(0.0 * eta, 0.0 * eta, 0.0 * omega)
-    edges = pairwise((none, *below, none))
-    each = [
-        Expected(P[:, j], high.d_eta - low.d_eta, high.d_omega - low.d_omega)
-        for j, (low, high) in enumerate(edges)
-    ]
-    return Quantity(tuple(each), "probability", LOGIT, response, family.labels)
-
-
-def _only(k: int, j: int, value: Floats) -> Floats:
-    """``value`` (m,) in row ``j`` of ``(k, m)`` zeros."""
-    found = np.zeros((k, len(value)))
-    found[j] = value
-    return found
+        below = [Expected(1.0 - p, -d_eta, -d_omega) for p, d_eta, d_omega in below]
+    return Quantity(tuple(below), "probability", LOGIT, "cut", cuts)
 
 
 def at_grid(model: FittedGeneralModel, grid: Grid) -> tuple[Floats, Floats, Floats, Floats]:
