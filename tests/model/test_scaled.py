@@ -196,7 +196,9 @@ def test_what_is_refused(options: dict[str, str], says: str) -> None:
 def test_what_a_result_does_not_have(penicillin: ScaledLMEResult) -> None:
     with pytest.raises(InterlaceError, match="no one scale"):
         penicillin.scale  # noqa: B018
-    with pytest.raises(InterlaceError, match="method must be one of 'wald', 'profile'"):
+    with pytest.raises(
+        InterlaceError, match="method must be 'wald', 'profile' or 'bootstrap', not"
+    ):
         penicillin.conf_int(method="exact")
     with pytest.raises(InterlaceError, match="crossed, so that no one has independent clusters"):
         penicillin.cov_params(robust="CR2")

@@ -283,6 +283,14 @@ def test_reports(result: StructuredLMEResult) -> None:
     assert result.ngroups == {"USUBJID": 197}
 
 
+def test_intervals_are_robust_as_the_coefficients_are(result: StructuredLMEResult) -> None:
+    table = result.coef_table(robust="CR2", level=0.9)
+    limits = result.conf_int(0.9, robust="CR2")
+    assert (limits.to_numpy() == table[["lower", "upper"]].to_numpy()).all()
+    with pytest.raises(InterlaceError, match="robust is for Wald intervals, not method='profile'"):
+        result.conf_int(method="profile", robust="CR2")
+
+
 def test_verbs_that_are_not_there_say_so(result: StructuredLMEResult) -> None:
     with pytest.raises(AttributeError, match="'r2' is not there for models with residual="):
         result.r2()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from interlace import inference
 from interlace.choices import Ddf, IntervalMethod, RobustKind
-from interlace.errors import InterlaceError, choose
-from interlace.estimation.parameters import selected
+from interlace.errors import InterlaceError
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.bootstrap.general import bootstrap_general
 from interlace.inference.components import (
@@ -22,7 +20,7 @@ from interlace.inference.components import (
     reads_auxiliary,
     wald_limits,
 )
-from interlace.inference.intervals import wald_intervals
+from interlace.inference.intervals import Wanted, wald_intervals
 from interlace.inference.profiles.general import profile_limits_general
 from interlace.inference.tested import Coefficients
 from interlace.model.confidence import check_level, coverage_of
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from interlace.inference.hypotheses import Hypothesis
     from interlace.inference.robust.clusters import Cluster
     from interlace.inference.wald import Reference
-
-METHODS: tuple[IntervalMethod, ...] = get_args(IntervalMethod)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +87,6 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         period[T.4]    -1.580  0.375  14.0
         """
         return super().cov_params(ddf=ddf, robust=robust, cluster=cluster)
-
-    @cached_property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
 
     def component_table(self, level: float = 0.95) -> pd.DataFrame:
         """Coefficients beside those of the mean: thresholds, zeros, dispersion models.
@@ -181,18 +172,15 @@ class TestedGeneralModel(Coefficients[GeneralEstimate], FittedGeneralModel):
         Intercept -1.854 -0.943
         """
         coverage = coverage_of(level, alpha)
-        method = choose("method", method, METHODS)
-        if robust is not None and method != "wald":
-            raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
-        if method == "profile":
-            return profile_limits_general(self.estimate, parm=parm, level=coverage)
-        if method == "bootstrap":
-            found = bootstrap_general(self, n_bootstrap, seed=seed).conf_int(coverage)
-            return found.loc[list(selected(list(found.index), parm, self.estimate.A.p))]
-        reference = self._reference(ddf, robust, cluster)
-        if robust is not None:
-            return wald_intervals(self.estimate, reference, coverage, parm)
-        return wald_limits(self.estimate, reference, coverage, parm)
+        limits = wald_limits if robust is None else wald_intervals
+        return Wanted(method, coverage, parm, robust).by(
+            wald=lambda: limits(
+                self.estimate, self._reference(ddf, robust, cluster), coverage, parm
+            ),
+            profile=lambda: profile_limits_general(self.estimate, parm=parm, level=coverage),
+            bootstrap=lambda: bootstrap_general(self, n_bootstrap, seed=seed),
+            p=self.estimate.A.p,
+        )
 
     def wald_test(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
 from interlace.choices import IntervalMethod
-from interlace.errors import choose
+from interlace.errors import InterlaceError, choose
 from interlace.estimation.estimate import in_squared_units
 from interlace.estimation.parameters import (
     SIGMA,
@@ -27,6 +28,7 @@ from interlace.sums.sizes import in_units
 
 if TYPE_CHECKING:
     from interlace.estimation.estimate import Estimate
+    from interlace.inference.bootstrap.replicates import BootstrapResult
     from interlace.inference.tested import TestedModel
     from interlace.inference.wald import Reference
     from interlace.model.optimum import AnyEstimate
@@ -34,36 +36,64 @@ if TYPE_CHECKING:
 METHODS: tuple[IntervalMethod, ...] = get_args(IntervalMethod)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which intervals are asked for: by what method, at what level, of which parameters.
+
+    Raises
+    ------
+    InterlaceError
+        An unknown method, a level outside (0, 1), or a robust covariance for other than Wald's.
+    """
+
+    method: str
+    level: float
+    parm: str | Sequence[str] | None
+    robust: str | None = None
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        object.__setattr__(self, "method", choose("method", self.method, METHODS))
+        if self.robust is not None and self.method != "wald":
+            raise InterlaceError(f"robust is for Wald intervals, not method={self.method!r}")
+
+    def by(
+        self,
+        *,
+        wald: Callable[[], pd.DataFrame],
+        profile: Callable[[], pd.DataFrame],
+        bootstrap: Callable[[], BootstrapResult],
+        p: int,
+    ) -> pd.DataFrame:
+        """Intervals by the method asked for, of a model with ``p`` coefficients."""
+        if self.method == "profile":
+            return profile()
+        if self.method == "bootstrap":
+            found = bootstrap().conf_int(self.level)
+            return found.loc[list(selected(list(found.index), self.parm, p))]
+        return wald()
+
+
 def conf_int(
     result: TestedModel,
-    level: float,
-    method: str,
-    parm: str | Sequence[str] | None,
+    wanted: Wanted,
     *,
     reference: Callable[[], Reference],
     n_bootstrap: int,
     seed: int | None,
 ) -> pd.DataFrame:
     """Intervals by parameter; see :meth:`interlace.CrossedLMEResult.conf_int`."""
-    check_level(level)
-    method = choose("method", method, METHODS)
-    if result.estimate.units is not None and method != "wald":
-        found = conf_int(
-            tame(result),
-            level,
-            method,
-            parm,
-            reference=reference,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
-        )
-        return _in_units(found, result.estimate)
-    if method == "profile":
-        return profile_limits(result.estimate, parm=parm, level=level)
-    if method == "bootstrap":
-        found = bootstrap(result, n_bootstrap, seed=seed).conf_int(level)
-        return found.loc[list(selected(list(found.index), parm, result.estimate.A.p))]
-    return wald_intervals(result.estimate, reference(), level, parm)
+    level, parm = wanted.level, wanted.parm
+    near = result if result.estimate.units is None else tame(result)
+    found = wanted.by(
+        wald=lambda: wald_intervals(result.estimate, reference(), level, parm),
+        profile=lambda: profile_limits(near.estimate, parm=parm, level=level),
+        bootstrap=lambda: bootstrap(near, n_bootstrap, seed=seed),
+        p=result.estimate.A.p,
+    )
+    if near is result or wanted.method == "wald":
+        return found
+    return _in_units(found, result.estimate)
 
 
 def _in_units(limits: pd.DataFrame, estimate: Estimate) -> pd.DataFrame:

@@ -100,6 +100,27 @@ class Coefficients(Labelled[E]):
         """statsmodels' name of :attr:`fe_pvalues`."""
         return self.fe_pvalues
 
+    @property
+    def fe_conf_int(self) -> pd.DataFrame:
+        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
+        return self.conf_int()
+
+    def conf_int(
+        self,
+        level: float | None = None,
+        method: IntervalMethod = "wald",
+        parm: str | Sequence[str] | None = None,
+        *,
+        alpha: float | None = None,
+        ddf: Ddf | None = None,
+        robust: RobustKind | None = None,
+        cluster: Cluster = None,
+        n_bootstrap: int = 1000,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Confidence intervals, which every family of models has its own parameters for."""
+        raise NotImplementedError
+
     def cov_params(
         self, *, ddf: Ddf | None = None, robust: RobustKind | None = None, cluster: Cluster = None
     ) -> pd.DataFrame:
@@ -280,11 +301,6 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         """A cluster-robust reference."""
         return inference.robust.reference.robust_reference(self, kind, cluster, ddf)
 
-    @property
-    def fe_conf_int(self) -> pd.DataFrame:
-        """95 % Wald intervals of the coefficients, columns ``0.025`` and ``0.975``."""
-        return self.conf_int()
-
     @hinted
     def conf_int(
         self,
@@ -339,12 +355,10 @@ class TestedModel(Coefficients[Estimate], FittedModel):
         sd_Days|Subject    3.8   8.75
         sigma             22.9  28.86
         """
-        coverage = coverage_of(level, alpha)
-        if robust is not None and method != "wald":
-            raise InterlaceError(f"robust is for Wald intervals, not method={method!r}")
+        wanted = inference.intervals.Wanted(method, coverage_of(level, alpha), parm, robust)
         reference = partial(self._reference, ddf, robust, cluster)
         return inference.intervals.conf_int(
-            self, coverage, method, parm, reference=reference, n_bootstrap=n_bootstrap, seed=seed
+            self, wanted, reference=reference, n_bootstrap=n_bootstrap, seed=seed
         )
 
     def anova(self, type: int | str = 3, ddf: Ddf | None = None) -> pd.DataFrame:
