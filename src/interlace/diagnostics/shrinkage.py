@@ -8,7 +8,8 @@ import pandas as pd
 from interlace.design.recipe import require_rows
 from interlace.diagnostics.leastsquares import group_fits
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, require_linear
+from interlace.model.fitted import FittedModel
+from interlace.model.kinds import require_linear
 
 
 def raw_effects(result: FittedModel, key: str) -> pd.Series | pd.DataFrame:

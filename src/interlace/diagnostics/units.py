@@ -9,7 +9,8 @@ import pandas as pd
 
 from interlace.design.design import Design
 from interlace.errors import InterlaceError
-from interlace.model.fitted import Labelled, require_linear
+from interlace.model.fitted import Labelled
+from interlace.model.kinds import require_linear
 from interlace.sums.crossprod import Codes
 from interlace.sums.terms import ReTerm
 

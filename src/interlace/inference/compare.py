@@ -20,8 +20,9 @@ from interlace.estimation.likelihood import n_parameters
 from interlace.inference.by_likelihood import ml_estimate
 from interlace.inference.compare_general import bounds, same_family, same_likelihood
 from interlace.inference.compare_structured import WITH_RESIDUAL, not_inside, residual_of
-from interlace.model.fitted import FittedModel, Labelled, require_linear
+from interlace.model.fitted import FittedModel, Labelled
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.kinds import require_linear
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 

@@ -13,8 +13,9 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.shrinkage import raw_effects
 from interlace.errors import InterlaceError, choose
 from interlace.model.confidence import check_level, normal_reach
-from interlace.model.fitted import FittedModel, Labelled, require_linear
+from interlace.model.fitted import FittedModel, Labelled
 from interlace.model.generalised import FittedGeneralModel
+from interlace.model.kinds import require_linear
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
     BLUE,

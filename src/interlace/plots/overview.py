@@ -7,7 +7,7 @@ import plotnine as p9
 
 from interlace.design.recipe import require_rows
 from interlace.inference.tested import TestedModel
-from interlace.model.fitted import require_linear
+from interlace.model.kinds import require_linear
 from interlace.model.scaled import FittedScaledModel
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.effects import caterpillar, effects_table, zero_variances

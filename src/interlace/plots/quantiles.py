@@ -12,7 +12,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.envelope import qq_envelope
 from interlace.diagnostics.normality import standard_effects
 from interlace.errors import InterlaceError, choose
-from interlace.model.fitted import require_gaussian
+from interlace.model.kinds import require_gaussian
 from interlace.plots.residuals import Gaussian, standard_residuals
 from interlace.plots.style import BLUE, GREY, ORANGE, start, text_beside, titled, wrapped
 from interlace.sums.terms import Floats

@@ -17,7 +17,8 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.leverage import hat_rstudent, hat_values
 from interlace.diagnostics.smooth import local_line
 from interlace.errors import InterlaceError
-from interlace.model.fitted import FittedModel, Labelled, require_gaussian
+from interlace.model.fitted import FittedModel, Labelled
+from interlace.model.kinds import require_gaussian
 from interlace.model.scaled import FittedScaledModel
 from interlace.model.structured import FittedStructuredModel
 from interlace.plots.style import (
