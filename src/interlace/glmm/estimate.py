@@ -30,7 +30,7 @@ from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation, Laplace
 from interlace.glmm.links import unbounded
 from interlace.glmm.points import Watch
-from interlace.glmm.probing import Estimated, Solving, stated, with_solver
+from interlace.glmm.probing import Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.search import Search, settled, whole_of
 from interlace.glmm.separated_passes import separated_passes
@@ -334,7 +334,7 @@ def estimate_general(
         x=x,
         u=point.u,
         hessian=hessian,
-        convergence=convergence if left is None else stated(convergence, Estimated(point), left),
+        convergence=convergence if left is None else stated(convergence, point, left),
         n_steps=search.n_steps,
         optimum=point,
     )

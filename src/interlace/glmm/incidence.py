@@ -20,7 +20,7 @@ from interlace.sums.terms import Floats, ReTerm
 # any order from the cache.
 _FEW, _CACHED = 1 << 10, 1 << 17
 # Products of two columns that are stored for a pair of terms, at most: of a row, and of all.
-_STORED, _HELD = 16, 1 << 23
+_STORED, _HELD = 16, 1 << 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,10 +47,14 @@ def with_solver(problem: Problem, solving: Solving) -> Problem:
 
 @dataclass(frozen=True, eq=False)
 class Left:
-    """Monte-Carlo and statistical errors of theta, fixed effects and auxiliary coefficients."""
+    """Monte-Carlo and statistical errors of theta, fixed effects and auxiliary coefficients.
+
+    ``criterion`` is the error of the criterion.
+    """
 
     chance: Floats
     statistical: Floats
+    criterion: float
 
     @property
     def share(self) -> float:
@@ -58,10 +62,12 @@ class Left:
         return largest_share(self.chance, self.statistical)
 
 
-def left_open(problem: Problem, x: Floats, point: Estimated, gain: float) -> Left:
+def left_open(problem: Problem, x: Floats, point: Evaluation, gain: float) -> Left:
     """What probes leave open at an optimum, and the search, which promised a ``gain``."""
-    chance, statistical = monte_carlo_errors(_Reported(problem), x, point)
-    return Left(np.hypot(chance, statistical * np.sqrt(max(gain, SEARCH**2))), statistical)
+    estimated = Estimated(point)
+    chance, statistical = monte_carlo_errors(_Reported(problem), x, estimated)
+    chance = np.hypot(chance, statistical * np.sqrt(max(gain, SEARCH**2)))
+    return Left(chance, statistical, criterion_error_at(estimated))
 
 
 def more_probes(problem: Problem, left: Left, mc_tolerance: float) -> Probes | None:
@@ -71,17 +77,16 @@ def more_probes(problem: Problem, left: Left, mc_tolerance: float) -> Probes | N
     return None if more is None else replace(problem.probes, count=more)
 
 
-def stated(certificate: Convergence, point: Estimated, left: Left) -> Convergence:
+def stated(certificate: Convergence, point: Evaluation, left: Left) -> Convergence:
     """The certificate of an optimum with the errors that probes leave."""
-    n = sum(term.n_theta for term in point.point.problem.rows.terms)
-    factor = point.point.equations
+    n = sum(term.n_theta for term in point.problem.rows.terms)
     return replace(
         certificate,
         solver="iterative",
         monte_carlo_error=left.chance[:n],
-        criterion_error=criterion_error_at(point),
-        n_probes=factor.n_probes,
-        n_iterations=factor.n_iterations,
+        criterion_error=left.criterion,
+        n_probes=point.equations.n_probes,
+        n_iterations=point.equations.n_iterations,
         statistical_error=left.statistical[:n],
     )
 

@@ -13,7 +13,7 @@ from interlace.glmm.curvature import Approximation
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.limits import RunOff
 from interlace.glmm.points import Impossible, Part, Seen, Watch
-from interlace.glmm.probing import Doubt, Estimated, Left, left_open, more_probes
+from interlace.glmm.probing import Doubt, Left, left_open, more_probes
 from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats
 
@@ -65,7 +65,7 @@ def settled(
         point, x = whole_of(found.point), search.full(found.x)
         if not isinstance(point, Evaluation):
             break
-        left = left_open(search.problem, x, Estimated(point), found.predicted_gain)
+        left = left_open(search.problem, x, point, found.predicted_gain)
         more = more_probes(search.problem, left, mc_tolerance)
         if more is None or not found.converged:
             return found, left
