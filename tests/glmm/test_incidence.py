@@ -5,7 +5,7 @@ import pytest
 
 from glmm.models import FAMILY_LINKS, problem
 from interlace.covariance.templates import Full
-from interlace.glmm.incidence import incidence, products
+from interlace.glmm.incidence import Levels, incidence, products
 from interlace.sums.terms import ReTerm
 
 
@@ -41,6 +41,22 @@ def test_images_and_sums_are_products_with_the_columns(n, ordered):
             assert sums.shape == (term.l, term.k, *v.shape[1:])
             wanted = (block.T @ v).reshape(sums.shape)
             np.testing.assert_allclose(sums, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_many_rows_without_slopes_are_not_laid_out(monkeypatch):
+    terms, codes, _, _ = terms_and_rows(60, ordered=False)
+    terms[1] = ReTerm("h", ("Intercept",), np.arange(5), Full(1))
+    laid_out = incidence(terms, codes, [None, None])
+    monkeypatch.setattr("interlace.glmm.incidence._LAID_OUT", 59)
+    found, rng = incidence(terms, codes, [None, None]), np.random.default_rng(1)
+    assert isinstance(found, Levels) and not isinstance(laid_out, Levels)
+    b = [rng.normal(size=(t.l, 1)) for t in terms]
+    np.testing.assert_allclose(found.image(b), laid_out.image(b), rtol=1e-12)
+    for v in (rng.normal(size=60), rng.normal(size=(60, 3))):
+        for one, other in zip(found.sums(v), laid_out.sums(v), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    some = found.some(7, 31).toarray()
+    np.testing.assert_array_equal(some, laid_out.some(7, 31).toarray())
 
 
 @pytest.mark.parametrize("n", [40, 1500])

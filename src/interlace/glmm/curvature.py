@@ -117,16 +117,21 @@ def differenced(approximation: Approximation, x: Floats, point: Evaluation, Q: F
     columns = []
     size = STEP if point.problem.probes is None else _LONGER
     for h in size * Q.T:
-        for step in (h, -h):
-            moved = approximation.beside(point, point.problem.unpack(x + step))
-            if moved is not None:
-                sign = 1.0 if step is h else -1.0
-                columns.append((moved.gradient - point.gradient) * (sign / size))
+        for sign in (1.0, -1.0):
+            gradient = _gradient_beside(approximation, point, x + sign * h)
+            if gradient is not None:
+                columns.append((gradient - point.gradient) * (sign / size))
                 break
         else:
             columns.append(point.newton_matrix @ h / size)
     H = Q.T @ np.stack(columns, axis=1)
     return np.asarray(Q @ (0.5 * (H + H.T)) @ Q.T + point.joined)
+
+
+def _gradient_beside(approximation: Approximation, point: Evaluation, x: Floats) -> Floats | None:
+    """The gradient a tiny step away; nothing else of that point is kept."""
+    found = approximation.beside(point, point.problem.unpack(x))
+    return None if found is None else found.gradient
 
 
 def upright(problem: Problem, at: Parameters, approximation: Approximation) -> Floats:

@@ -254,7 +254,7 @@ class Iterated:
         """Trace parts of the derivatives, estimated."""
         return self.factor.derivatives(reml=False)
 
-    @cached_property
+    @property
     def leverages(self) -> Floats:
         """``z'C~z`` of every row, estimated; rows are without bias, and not without noise."""
         return self.own.forms(self.factor)

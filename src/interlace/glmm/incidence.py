@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
+from interlace.solver.pieces import some_rows
 from interlace.sums.cells import Codes
 from interlace.sums.terms import Floats, ReTerm
 
@@ -21,6 +22,8 @@ from interlace.sums.terms import Floats, ReTerm
 _FEW, _CACHED = 1 << 10, 1 << 17
 # Products of two columns that are stored for a pair of terms, at most: of a row, and of all.
 _STORED, _HELD = 16, 1 << 20
+# Rows up to which columns of ones are laid out too.
+_LAID_OUT = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,10 @@ class Incidence:
     Z: csr_matrix
     transposed: csr_matrix | csc_matrix
     shapes: tuple[tuple[int, int], ...]
+
+    def some(self, start: int, stop: int) -> csr_matrix:
+        """Some of the rows of ``Z``; values and columns are shared."""
+        return some_rows(self.Z, start, stop)
 
     def image(self, b: Sequence[Floats]) -> Floats:
         """``Z b``, ``(n,)``."""
@@ -43,9 +50,41 @@ class Incidence:
         return [flat[a:b].reshape(*shape, *v.shape[1:]) for shape, (a, b) in parts]
 
 
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """The same where every column is of ones: levels tell all, and no matrix is laid out."""
+
+    codes: tuple[Codes, ...]
+    shapes: tuple[tuple[int, int], ...]
+
+    def some(self, start: int, stop: int) -> csr_matrix:
+        """Some of the rows of ``Z``."""
+        starts = accumulate((l for l, _ in self.shapes), initial=0)
+        places = [own[start:stop] + first for own, first in zip(self.codes, starts, strict=False)]
+        index = np.stack(places, axis=1)
+        return _by_row(index, np.ones(index.shape), sum(l for l, _ in self.shapes))
+
+    def image(self, b: Sequence[Floats]) -> Floats:
+        """``Z b``, ``(n,)``."""
+        total = np.zeros(len(self.codes[0]))
+        for part, own in zip(b, self.codes, strict=True):
+            total += part.ravel().take(own)
+        return total
+
+    def sums(self, v: Floats) -> list[Floats]:
+        """``Z_j' v`` of every term: ``(l, k)`` for ``v`` (n,), ``(l, k, c)`` for ``v`` (n, c)."""
+        columns = v.reshape(len(v), -1).T
+        found: list[Floats] = []
+        for own, (l, k) in zip(self.codes, self.shapes, strict=True):
+            sums = [np.bincount(own, weights=column, minlength=l) for column in columns]
+            stacked: Floats = np.stack(sums, axis=1).astype(np.float64, copy=False)
+            found.append(stacked.reshape(l, k, *v.shape[1:]))
+        return found
+
+
 def incidence(
     terms: Sequence[ReTerm], codes: Sequence[Codes], Z: Sequence[Floats | None]
-) -> Incidence:
+) -> Incidence | Levels:
     """The columns of all terms; ``None`` stands for a column of ones."""
     rows = row_matrix(terms, codes, Z)
     shapes = tuple((t.l, t.k) for t in terms)
@@ -57,6 +96,8 @@ def row_matrix(
 ) -> csr_matrix:
     """``Z`` of all terms side by side, ``(n, q)``; ``None`` stands for a column of ones."""
     n = len(codes[0])
+    if n > _LAID_OUT and all(z is None for z in Z):
+        return Levels(tuple(codes), tuple((t.l, t.k) for t in terms))
     starts = accumulate((t.q for t in terms), initial=0)
     places = [
         start + own[:, None] * t.k + np.arange(t.k)

@@ -32,7 +32,6 @@ from interlace.glmm.further import Further, further
 from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.solver.pieces import some_rows
 from interlace.solver.reverse import TermDerivatives
 from interlace.sums.terms import Floats, pack, places
 
@@ -91,18 +90,24 @@ class Evaluation:
         return self.equations.leverages
 
     @cached_property
-    def moved(self) -> tuple[Floats, Floats]:
-        """``c~`` and ``Z a``: how the modes answer to the log determinant, ``(n,)`` each."""
-        rows, curve = self.problem.rows, self.mode.curve
-        c = self.leverages * curve.dW
+    def _answered(self) -> tuple[list[Floats], Floats, Floats]:
+        """How the modes answer to the log determinant: ``q`` (l, k) a term, ``X'c~``, and
+        ``G_k'(lev W_o + (Z a) g_o)`` summed.
+        """
+        problem, rows, curve, lev = self.problem, self.problem.rows, self.mode.curve, self.leverages
+        c = lev * curve.dW
         Za = rows.image(applied(self.equations, rows.sums(c)))
-        return c - curve.W * Za, Za
+        c -= curve.W * Za
+        gamma = np.zeros(0)
+        if problem.sizes[2]:
+            gamma = problem.to_gamma(lev * self.slope.W + Za * self.slope.g)
+        return rows.sums(c), rows.X.T @ c, gamma
 
     @cached_property
     def _of_modes(self) -> list[Floats]:
         """``(q e' + e q') / 2 - e e'`` summed over levels, ``(k, k)`` a term."""
         parts = []
-        for e, q in zip(self.e, self.problem.rows.sums(self.moved[0]), strict=True):
+        for e, q in zip(self.e, self._answered[0], strict=True):
             qe = q.T @ e
             parts.append(0.5 * (qe + qe.T) - e.T @ e)
         return parts
@@ -115,18 +120,16 @@ class Evaluation:
     @cached_property
     def gradient(self) -> Floats:
         """Gradient with respect to all parameters, packed."""
-        problem, (ct, Za) = self.problem, self.moved
+        problem, (_, beta, gamma) = self.problem, self._answered
         G = [
             2.0 * (d.W + m @ T)
             for d, m, T in zip(self.derivatives, self._of_modes, self.at.templates, strict=True)
         ]
-        beta = problem.rows.X.T @ (ct - 2.0 * self.mode.curve.g)
+        beta = beta - 2.0 * (problem.rows.X.T @ self.mode.curve.g)
         if problem.precision is not None:
             beta = beta + 2.0 * problem.precision @ self.at.beta
-        gamma = np.zeros(0)
         if problem.sizes[2]:
-            s = self.slope
-            gamma = problem.to_gamma(self.leverages * s.W + Za * s.g - 2.0 * s.l)
+            gamma = gamma - 2.0 * problem.to_gamma(self.slope.l)
         return np.concatenate([pack(problem.rows.terms, G), beta, gamma])
 
     @cached_property
@@ -199,10 +202,10 @@ class Evaluation:
         equations, problem, rows = self.equations, self.problem, self.problem.rows
         assert isinstance(equations, Iterated)
         m, (_, p, r) = equations.n_probes, problem.sizes
-        random, fixed = np.zeros((rows.incidence.Z.shape[1], m)), np.zeros((p + r, m))
+        random, fixed = np.zeros((sum(t.q for t in rows.terms), m)), np.zeros((p + r, m))
         for part, lev in equations.leverage_shares():
             c = self.mode.curve.dW[part, None] * lev
-            random += some_rows(rows.incidence.Z, part.start, part.stop).T @ c
+            random += rows.incidence.some(part.start, part.stop).T @ c
             fixed[:p] += rows.X[part].T @ c
             if r:
                 weighted = np.einsum("kn,knr->nr", self.slope.W[:, part], problem.G[:, part])

@@ -220,14 +220,14 @@ def problem_of(
     """A problem with one auxiliary coefficient a predictor, unless ``auxiliary`` says otherwise."""
     n = rows.n
     G, parts = parts_of(family, n, rows.p) if auxiliary is None else auxiliary
-    trials = np.ones(n) if trials is None else trials
+    trials = np.broadcast_to(1.0, n) if trials is None else trials
     return Problem(
         family=family,
         rows=rows,
         y=y,
         trials=trials,
         weights=weights,
-        offset=np.zeros(n) if offset is None else offset,
+        offset=np.broadcast_to(0.0, n) if offset is None else offset,
         G=G,
         parts=parts,
         constant=_constant(family, y, trials, weights),

@@ -93,12 +93,15 @@ class RestrictedEvaluation(Evaluation):
         return np.asarray(self.leverages + np.einsum("np,pq,nq->n", D, self.V, D))
 
     @cached_property
-    def moved(self) -> tuple[Floats, Floats]:
-        """``c~`` and the image of ``a``, fixed effects moving too."""
-        rows, curve, D = self.problem.rows, self.mode.curve, self.directions
+    def _answered(self) -> tuple[list[Floats], Floats, Floats]:
+        """The same with fixed effects moving too, which are no parameters."""
+        problem, rows, curve, D = self.problem, self.problem.rows, self.mode.curve, self.directions
         c = self.joint_leverages * curve.dW
         image = rows.image(applied(self.equations, rows.sums(c))) + D @ (self.V @ (D.T @ c))
-        return c - curve.W * image, image
+        gamma = np.zeros(0)
+        if problem.sizes[2]:
+            gamma = problem.to_gamma(self.joint_leverages * self.slope.W + image * self.slope.g)
+        return rows.sums(c - curve.W * image), np.zeros(rows.p), gamma
 
     @cached_property
     def _lost(self) -> list[Floats]:
@@ -115,14 +118,12 @@ class RestrictedEvaluation(Evaluation):
     @cached_property
     def gradient(self) -> Floats:
         """Gradient with respect to all parameters, packed; fixed effects are no parameters."""
-        problem, image = self.problem, self.moved[1]
+        problem, (_, none, gamma) = self.problem, self._answered
         parts = zip(self.derivatives, self._lost, self._of_modes, self.at.templates, strict=True)
         G = [2.0 * (d.W + (m - lost) @ T) for d, lost, m, T in parts]
-        gamma = np.zeros(0)
         if problem.sizes[2]:
-            s = self.slope
-            gamma = problem.to_gamma(self.joint_leverages * s.W + image * s.g - 2.0 * s.l)
-        return np.concatenate([pack(problem.rows.terms, G), np.zeros(problem.rows.p), gamma])
+            gamma = gamma - 2.0 * problem.to_gamma(self.slope.l)
+        return np.concatenate([pack(problem.rows.terms, G), none, gamma])
 
     @cached_property
     def _answers(self) -> Floats:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from interlace.glmm.working import Working
 from interlace.machine.scratch import Column, Scratch, Segment
 from interlace.solver.layout import Layout, make_layout
 from interlace.solver.own import OwnRows
+from interlace.solver.pieces import some_rows
 from interlace.solver.plan import Plan, make_plan
 from interlace.solver.probed import ProbedRows
 from interlace.sums.cells import Cells, Codes
@@ -250,7 +251,13 @@ class Stored:
         """The same for the iterative solver."""
         codes = self.head.rows.codes
         Z = tuple(np.zeros((0, t.k)) for t in self.head.rows.terms)
-        return ProbedRows(self.layout, codes, Z, row_matrix(self.head.rows.terms, codes, Z), {})
+        return ProbedRows(
+            self.layout,
+            codes,
+            Z,
+            partial(some_rows, row_matrix(self.head.rows.terms, codes, Z)),
+            {},
+        )
 
     def cross_products(self, zz: Sequence[Floats], cells: dict[Pair, Floats]) -> CrossProducts:
         """``Z'WZ`` from its blocks."""

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 from interlace.glmm.equations import Equations, Factored, Iterated
-from interlace.glmm.incidence import Incidence, Products, incidence, products
+from interlace.glmm.incidence import Incidence, Levels, Products, incidence, products
 from interlace.glmm.patterns import Patterns, found_patterns
 from interlace.solver.exact import factorize
 from interlace.solver.iterative import iterate
@@ -94,7 +94,7 @@ class Working:
     # -------------------------------------------------------------- products with Z
 
     @cached_property
-    def incidence(self) -> Incidence:
+    def incidence(self) -> Incidence | Levels:
         """``Z`` of all terms as one sparse matrix."""
         return incidence(self.terms, self.codes, self.Z)
 
@@ -212,7 +212,7 @@ class Working:
             self.layout,
             self.codes,
             self._columns,
-            self.incidence.Z,
+            self.incidence.some,
             {pair: index for pair, (_, _, index) in self.pairs.items()},
         )
 

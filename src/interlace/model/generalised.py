@@ -330,7 +330,7 @@ def solving_of(options: Options) -> Solving:
 def problem_at(outcome: Outcome, options: Options) -> Problem:
     """The model as arrays."""
     design, family = outcome.design, outcome.family
-    trials = np.ones(len(outcome.y)) if outcome.trials is None else outcome.trials
+    trials = np.broadcast_to(1.0, len(outcome.y)) if outcome.trials is None else outcome.trials
     held, centre = _centred(design) if isinstance(family, Ordinal) else (design, None)
     rows = working_rows(held, unit_of(family, outcome.y, trials))
     columns = {name: (one.side.names, one.matrix) for name, one in design.components.items()}

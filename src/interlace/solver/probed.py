@@ -14,9 +14,9 @@ chance, and the mean over all probes is unbiased.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -95,8 +95,8 @@ class ProbedRows:
         That of the equations at any weights.
     codes, Z
         ``(n,)`` and ``(n, k)`` a term, as the equations have them.
-    matrix
-        ``Z`` of all terms side by side, ``(n, q)``.
+    some
+        ``Z`` of all terms side by side, ``(r, q)``, of rows from one to another.
     places
         Position of every row's pair of levels among the cells of two terms ``i < j``, ``(n,)``.
     backs
@@ -106,7 +106,7 @@ class ProbedRows:
     layout: Layout
     codes: tuple[Codes, ...]
     Z: tuple[Floats, ...]
-    matrix: csr_matrix
+    some: Callable[[int, int], csr_matrix]
     places: Mapping[tuple[int, int], Codes]
     backs: Mapping[tuple[int, int], Codes] | None = None
 
@@ -118,7 +118,7 @@ class ProbedRows:
         places: Mapping[tuple[int, int], Codes],
     ) -> ProbedRows:
         """Other rows of the same model."""
-        return ProbedRows(self.layout, codes, Z, matrix, places, self.turned)
+        return ProbedRows(self.layout, codes, Z, partial(some_rows, matrix), places, self.turned)
 
     @cached_property
     def turned(self) -> Mapping[tuple[int, int], Codes]:
@@ -153,7 +153,7 @@ class ProbedRows:
         effects, m = known.effects, factor.n_probes
         core = factor.known_inverse.core
         for part in row_pieces(len(total)):
-            images = some_rows(self.matrix, part.start, part.stop) @ effects
+            images = self.some(part.start, part.stop) @ effects
             low = images[:, 2 * m :]
             total[part] = self._alone(known, part) + dot(low @ core, low)
             total[part] += dot(images[:, :m], images[:, m : 2 * m]) / max(1, m)
@@ -166,7 +166,7 @@ class ProbedRows:
         known = known or Known(factor)
         effects, m = known.of_probes, factor.n_probes
         for part in row_pieces(len(self.codes[0])):
-            images = some_rows(self.matrix, part.start, part.stop) @ effects
+            images = self.some(part.start, part.stop) @ effects
             yield part, images[:, :m] * images[:, m:]
 
     def _alone(self, known: Known, part: slice) -> Floats:
