@@ -86,8 +86,10 @@ def incidence(
     terms: Sequence[ReTerm], codes: Sequence[Codes], Z: Sequence[Floats | None]
 ) -> Incidence | Levels:
     """The columns of all terms; ``None`` stands for a column of ones."""
-    rows = row_matrix(terms, codes, Z)
     shapes = tuple((t.l, t.k) for t in terms)
+    if len(codes[0]) > _LAID_OUT and all(z is None for z in Z):
+        return Levels(tuple(codes), shapes)
+    rows = row_matrix(terms, codes, Z)
     return Incidence(rows, _transposed(rows, codes[0]), shapes)
 
 
@@ -96,8 +98,6 @@ def row_matrix(
 ) -> csr_matrix:
     """``Z`` of all terms side by side, ``(n, q)``; ``None`` stands for a column of ones."""
     n = len(codes[0])
-    if n > _LAID_OUT and all(z is None for z in Z):
-        return Levels(tuple(codes), tuple((t.l, t.k) for t in terms))
     starts = accumulate((t.q for t in terms), initial=0)
     places = [
         start + own[:, None] * t.k + np.arange(t.k)
