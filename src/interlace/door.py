@@ -13,7 +13,7 @@ from interlace.design.complete import Missing
 from interlace.errors import InterlaceError
 from interlace.hints import hinted
 from interlace.model.fitted import Options, as_kind
-from interlace.model.fitting import fit_model
+from interlace.model.fitting import fit_model, refuse_generalised
 from interlace.results.result import CrossedLMEResult
 from interlace.solver.choose import Solver
 
@@ -250,7 +250,7 @@ def fit(
         return results.structured.fit_result(options, data)
     if not linear:
         return results.general.fit_result(options, data)
-    _refuse_generalised(options)
+    refuse_generalised(options)
     return as_kind(CrossedLMEResult, fit_model(options, data))
 
 
@@ -262,21 +262,4 @@ def _refuse_residual(options: Options, *, linear: bool) -> None:
             f"residual= is for Gaussian responses, not family={options.family!r}{link}: leave it "
             f"out"
         )
-    _refuse_generalised(options)
-
-
-def _refuse_generalised(options: Options) -> None:
-    """Refuse arguments that only generalised models have."""
-    given = {
-        "trials": options.trials is not None,
-        "exposure": options.exposure is not None,
-        "quadrature": options.quadrature != 1,
-        "zero_inflation": options.zero_inflation is not None,
-        "dispersion": options.dispersion is not None,
-        "fixed_prior": options.fixed_prior is not None,
-    }
-    for name in (name for name, is_given in given.items() if is_given):
-        way = "name one by family="
-        if name == "dispersion":
-            way += ', or write residual="varident(s)" for a variance of every level of s'
-        raise InterlaceError(f"{name}= is for other families than 'gaussian': {way}")
+    refuse_generalised(options)

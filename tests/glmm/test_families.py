@@ -9,6 +9,7 @@ from scipy.integrate import quad
 
 from glmm.models import PLAIN
 from interlace import InterlaceError
+from interlace.glmm import rising
 from interlace.glmm.families import NegativeBinomial
 from interlace.glmm.names import _LINKS, FAMILIES, family_of
 
@@ -153,3 +154,17 @@ def test_names_of_families_and_links():
         family_of(3)
     with pytest.raises(InterlaceError, match="kind of a negative binomial"):
         NegativeBinomial(kind=3)
+
+
+def test_sums_and_gamma_functions_agree():
+    """Of sizes that recur and do not, small and large; counts that are none have no sums."""
+    rng = np.random.default_rng(0)
+    y = rng.poisson(4.0, 300).astype(float)
+    for k in (np.full(300, 0.3), np.full(300, 2e3), np.tile([0.5, 90.0, 1e6], 100)):
+        sums, functions = rising._by_sums(y, k), rising._by_functions(y, k)
+        for a, b in zip(sums, functions, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+        assert all((part[y == 0.0] == 0.0).all() for part in sums)
+    assert rising._by_sums(y + 0.5, np.full(300, 2.0)) is None
+    assert rising._by_sums(1e5 * y, np.full(300, 2.0)) is None
+    assert rising._by_sums(np.linspace(0, 40, 41), rng.gamma(2.0, 1.0, 41)) is None

@@ -247,9 +247,14 @@ def prior_precision(rows: Working, sd: float) -> Floats:
     return np.asarray(rows.fixed.T @ (penalised[:, None] * rows.fixed))
 
 
+def has_units(family: Family) -> bool:
+    """Whether linear predictors carry the units of the response."""
+    return family.link.name in ("identity", "inverse", "sqrt")
+
+
 def unit_of(family: Family, y: Floats, trials: Floats) -> float:
     """Typical size of a linear predictor, for links that carry the units of the response."""
-    if family.link.name not in ("identity", "inverse", "sqrt"):
+    if not has_units(family):
         return 1.0
     eta = family.link.to_eta(family.start(y, trials))
     return float(np.sqrt(np.median(eta**2))) or 1.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interlace.choices import FitMethod
+from interlace.choices import FamilyName, FitMethod, LinkName, is_linear
 from interlace.design import frame
 from interlace.design.complete import MISSING, Missing
 from interlace.design.design import column_of
@@ -16,10 +16,13 @@ from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
     RankDeficiencyWarning,
+    SeparationWarning,
     SingularFitWarning,
+    UndeterminedWarning,
     choose,
     warn,
 )
+from interlace.glmm.families import Family
 from interlace.machine.parallel import in_order, n_workers
 from interlace.machine.progress import counter
 from interlace.many.fits import (
@@ -31,9 +34,12 @@ from interlace.many.fits import (
     rows_of,
     tidy_table,
 )
-from interlace.many.pieces import of_estimate, run, shared_by, tasks
+from interlace.many.general import of_model, shared_general
+from interlace.many.pieces import Share, of_estimate, run, shared_by, tasks
 from interlace.many.responses import LISTED, Arguments, Model, by_rows, model_of, named_responses
 from interlace.model.fitted import METHODS
+from interlace.model.fitting import refuse_generalised
+from interlace.results import CrossedLMEResult
 
 
 def fit_many(
@@ -43,14 +49,21 @@ def fit_many(
     groups: str | Sequence[str] | None = None,
     *,
     random: str | Sequence[str] | None = None,
-    method: FitMethod = "REML",
+    method: FitMethod | None = None,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     missing: Missing = "drop",
+    family: FamilyName | Family = "gaussian",
+    link: LinkName | None = None,
+    trials: str | ArrayLike | None = None,
+    exposure: str | ArrayLike | None = None,
+    zero_inflation: str | None = None,
+    dispersion: str | None = None,
+    quadrature: int = 1,
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> ManyFits:
-    """Fit one linear mixed model to many responses.
+    """Fit one linear or generalised linear mixed model to many responses.
 
     The rows are read once: responses share all cross-products that involve none of them, and
     small models are fitted as a batch.  Each answer is that of :func:`interlace.fit`.
@@ -67,6 +80,9 @@ def fit_many(
         whose columns are named ``"y0", "y1", ..``.
     groups, random, method, weights, offset
         As for :func:`interlace.fit`.
+    family, link, trials, exposure, zero_inflation, dispersion, quadrature
+        As for :func:`interlace.fit`: one family, and the same trials and exposure, of all
+        responses.
     missing
         ``"drop"`` leaves out rows with a missing value in a column of the model and, for each
         response, rows in which it is missing; ``"raise"`` refuses both.  Responses that are missing
@@ -96,11 +112,14 @@ def fit_many(
         Responses failed or did not converge.
     RankDeficiencyWarning
         Fixed effects were dropped.
+    SeparationWarning
+        Coefficients of some responses have no finite estimate.
 
     Notes
     -----
     New responses change ``Z'y, X'y, y'y`` only.  Each search starts at a moment estimate of its
-    own, as that of ``fit`` does.
+    own, as that of ``fit`` does.  Of other families the searches for modes and parameters run side
+    by side, by the rules of a single fit; what they do not settle is fitted alone.
 
     Examples
     --------
@@ -116,23 +135,55 @@ def fit_many(
     7    speed   -0.1110      0.0
     >>> many.result("speed").nobs
     180
+    >>> cbpp = interlace.datasets.load("cbpp")
+    >>> counts = {"seen": cbpp["incidence"], "healthy": cbpp["size"] - cbpp["incidence"]}
+    >>> interlace.fit_many("~ period + (1 | herd)", cbpp, counts, family="binomial", trials="size")
+    <ManyFits ~ period + (1 | herd) | binomial, ML, 2 responses>
     """
+    linear = is_linear(family, link)
+    method = method or ("REML" if linear else "ML")
     _check(method, missing, n_jobs)
     table = frame.open_table(data)
     named = named_responses(responses, table)
-    given = {"weights": weights, "offset": offset}
+    given = {"weights": weights, "offset": offset, "trials": trials, "exposure": exposure}
     for name, values in given.items():
         if values is not None and not isinstance(values, str):
             given[name] = np.asarray(column_of(name, values, table))
-    model = model_of(formula, data, table, named, Arguments(groups, random, method, **given))
-    base = shared_by(model, None)
+    arguments = Arguments(
+        groups,
+        random,
+        method,
+        **given,
+        family=family,
+        link=link,
+        zero_inflation=zero_inflation,
+        dispersion=dispersion,
+        quadrature=quadrature,
+    )
+    if linear:
+        refuse_generalised(arguments.options("", missing))
+    model = model_of(formula, data, table, named, arguments)
+    share: Share = shared_by if linear else shared_general
+    base = share(model, None)
     alike = by_rows(model, base.kept, missing)
     with counter(len(named.names), progress, what="fit_many", unit="responses") as advance:
         pieces: list[Piece] = []
-        for found in in_order(run, tasks(model, base, alike), n_workers(n_jobs, len(named.names))):
+        for found in in_order(
+            run, tasks(model, base, alike, share), n_workers(n_jobs, len(named.names))
+        ):
             pieces += found
             advance(sum(len(piece.which) for piece in found))
     return _collected(model, pieces)
+
+
+# Warnings of single fits, which are said of all responses together.
+_SAID = (
+    RankDeficiencyWarning,
+    SingularFitWarning,
+    ConvergenceWarning,
+    SeparationWarning,
+    UndeterminedWarning,
+)
 
 
 def _check(method: str, missing: str, n_jobs: int) -> None:
@@ -158,8 +209,11 @@ def _collected(model: Model, found: Sequence[Piece]) -> ManyFits:
             errors |= errors_of_one
     errors = {name: errors[name] for name in names if name in errors}
     glance = glance_table(names, pieces, model.arguments.method)
+    separated = glance.loc[glance["separated"], "response"] if "separated" in glance else ()
     unsettled = glance.loc[~glance["converged"], "response"]
-    _warn(names, pieces, errors, [name for name in unsettled if name not in errors])
+    known = {*errors, *separated}
+    _warn(names, pieces, errors, [name for name in unsettled if name not in known])
+    _warn_separated(names, list(separated))
     return ManyFits(
         formula=str(model.spec).removeprefix(model.spec.response).strip(),
         method=model.arguments.method,
@@ -168,6 +222,7 @@ def _collected(model: Model, found: Sequence[Piece]) -> ManyFits:
         errors=errors,
         _glance=glance,
         _model=model,
+        family=model.arguments.family_name,
     )
 
 
@@ -176,12 +231,14 @@ def _again(model: Model, i: int, rows: TableRows) -> tuple[Piece, dict[str, str]
     name = model.responses.names[i]
     which = np.array([i])
     with warnings.catch_warnings():  # said of all responses together
-        for category in (RankDeficiencyWarning, SingularFitWarning, ConvergenceWarning):
+        for category in _SAID:
             warnings.simplefilter("ignore", category)
         try:
             result = model.fit(name)
         except InterlaceError as error:
             return blank(which, rows), {name: str(error)}
+    if not isinstance(result, CrossedLMEResult):
+        return of_model(i, result), {}
     A = result.estimate.A
     return of_estimate(rows_of(A.names, A.terms, result.formula), which, result.estimate), {}
 
@@ -211,4 +268,16 @@ def _warn(
             f"{len(unsettled)} of {len(names)} fits did not converge: "
             f"{', '.join(unsettled[:LISTED])}{more}",
             ConvergenceWarning,
+        )
+
+
+def _warn_separated(names: Sequence[str], separated: Sequence[str]) -> None:
+    """Say of which responses coefficients have no finite estimate."""
+    if separated:
+        more = f" and {len(separated) - LISTED} more" if len(separated) > LISTED else ""
+        warn(
+            f"coefficients of {len(separated)} of {len(names)} responses have no finite estimate, "
+            f"since rows are separated: {', '.join(separated[:LISTED])}{more}; result(name) says "
+            f"which and what to do",
+            SeparationWarning,
         )

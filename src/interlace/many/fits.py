@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from interlace import results
 from interlace.design.formula import MixedFormula
 from interlace.design.frame import hint
 from interlace.errors import InterlaceError
@@ -75,7 +76,7 @@ class Piece:
     """Fits of some responses to the same rows, in the user's units.
 
     ``which`` (B,) are their numbers; ``estimate`` and ``se`` have the columns of ``rows``.  Those
-    in ``failed`` are to be fitted alone.
+    in ``failed`` are to be fitted alone.  ``beside`` are further columns of ``glance``.
     """
 
     which: NDArray[np.intp]
@@ -89,22 +90,13 @@ class Piece:
     converged: NDArray[np.bool_]
     singular: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    beside: Mapping[str, NDArray[np.generic]]
 
     def take(self, keep: NDArray[np.bool_]) -> Piece:
         """Some of the responses."""
-        return Piece(
-            self.which[keep],
-            self.rows,
-            self.nobs,
-            self.nparams,
-            self.dropped,
-            self.estimate[keep],
-            self.se[keep],
-            self.value[keep],
-            self.converged[keep],
-            self.singular[keep],
-            self.failed[keep],
-        )
+        own = ("which", "estimate", "se", "value", "converged", "singular", "failed")
+        beside = {name: values[keep] for name, values in self.beside.items()}
+        return replace(self, beside=beside, **{name: getattr(self, name)[keep] for name in own})
 
 
 def blank(which: Sequence[int] | NDArray[np.intp], rows: TableRows) -> Piece:
@@ -123,6 +115,7 @@ def blank(which: Sequence[int] | NDArray[np.intp], rows: TableRows) -> Piece:
         converged=np.zeros(B, dtype=bool),
         singular=np.zeros(B, dtype=bool),
         failed=np.ones(B, dtype=bool),
+        beside={},
     )
 
 
@@ -165,19 +158,35 @@ def glance_table(names: Sequence[str], pieces: Sequence[Piece], method: str) -> 
     nobs = np.concatenate([np.full(len(p.which), p.nobs) for p in pieces])
     nparams = np.concatenate([np.full(len(p.which), p.nparams) for p in pieces])
     failed = np.concatenate([p.failed for p in pieces])
+    criterion = "REMLcrit" if method == "REML" else "deviance"
+    beside = {name: _beside(name, pieces) for name in _names_beside(pieces)}
     columns = {
         "response": np.array(names, object)[which],
         "nobs": _counts(nobs, failed),
-        "sigma": np.concatenate([p.estimate[:, -1] for p in pieces]),
+        "sigma": beside.pop("sigma", np.full(len(value), np.nan)),
         "logLik": -0.5 * value,
         "AIC": value + 2.0 * nparams,
         "BIC": value + nparams * np.log(np.maximum(nobs, 1)),
-        "REMLcrit" if method == "REML" else "deviance": value,
+        criterion: beside.pop("deviance", value),
         "df.residual": _counts(nobs - nparams, failed),
         "converged": np.concatenate([p.converged for p in pieces]),
         "singular": np.concatenate([p.singular for p in pieces]),
+        **beside,
     }
     return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+
+
+def _names_beside(pieces: Sequence[Piece]) -> list[str]:
+    """Further columns, in their order."""
+    return list(dict.fromkeys(name for piece in pieces for name in piece.beside))
+
+
+def _beside(name: str, pieces: Sequence[Piece]) -> NDArray[np.generic]:
+    """One of them; of fits that failed nan, or False where it says yes or no."""
+    known = next(piece.beside[name] for piece in pieces if name in piece.beside)
+    nothing = False if known.dtype == bool else np.nan
+    parts = [p.beside.get(name, np.full(len(p.which), nothing, known.dtype)) for p in pieces]
+    return np.concatenate(parts)
 
 
 def _counts(values: NDArray[np.integer], failed: NDArray[np.bool_]) -> NDArray[np.generic]:
@@ -191,7 +200,7 @@ def _counts(values: NDArray[np.integer], failed: NDArray[np.bool_]) -> NDArray[n
 class OneResponse(Protocol):
     """A model that can be fitted to one response by name."""
 
-    def fit(self, name: str) -> CrossedLMEResult: ...
+    def fit(self, name: str) -> CrossedLMEResult | results.CrossedGLMMResult: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,13 +213,15 @@ class ManyFits:
         The model, without a response.
     method
         ``"REML"`` or ``"ML"``.
+    family
+        Name of the family of the responses.
     names
         The responses in the order given.
     table
         One row for each response and parameter: ``response, effect, group, term, estimate,
         std.error, statistic, p.value``, as ``tidy`` of a result names them.  Effects
         are ``"fixed"`` (normal tests) and ``"ran_pars"`` (standard deviations and correlations,
-        without standard errors).
+        without standard errors, and a dispersion or the like of a family that has one).
     errors
         Why responses could not be fitted, by name; their rows hold NaN.
 
@@ -234,16 +245,18 @@ class ManyFits:
     errors: Mapping[str, str]
     _glance: pd.DataFrame = field(repr=False)
     _model: OneResponse = field(repr=False)
+    family: str = "gaussian"
 
     def glance(self) -> pd.DataFrame:
         """One row for each response, with the columns of a result's ``glance``.
 
         ``response, nobs, sigma, logLik, AIC, BIC, REMLcrit`` (``deviance`` for ML),
-        ``df.residual, converged, singular``.
+        ``df.residual, converged, singular``; of other families than the Gaussian also their names,
+        dispersions, and whether a coefficient is ``separated``, which has no finite estimate.
         """
         return self._glance.copy()
 
-    def result(self, name: str) -> CrossedLMEResult:
+    def result(self, name: str) -> Any:  # CrossedLMEResult or CrossedGLMMResult, as family= says
         """The fit of one response with all that can be asked of it: ``fit`` of that response.
 
         It is computed when asked for, and warns as ``fit`` does.
@@ -283,4 +296,7 @@ class ManyFits:
         unsettled = int((~self._glance["converged"]).sum()) - len(self.errors)
         parts += [f"{unsettled} not converged"] if unsettled else []
         parts += [f"{self.n_singular} singular"] if self.n_singular else []
-        return f"<ManyFits {self.formula} | {self.method}, {', '.join(parts)}>"
+        if "separated" in self._glance and (n := int(self._glance["separated"].sum())):
+            parts += [f"{n} separated"]
+        kind = self.method if self.family == "gaussian" else f"{self.family}, {self.method}"
+        return f"<ManyFits {self.formula} | {kind}, {', '.join(parts)}>"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,34 @@ _TASK_NUMBERS, _TASK_SINGLES = 1 << 22, 4
 _GAIN = 1e-12
 
 
+class AnyShared(Protocol):
+    """What responses with the same rows share, and how these are fitted."""
+
+    @property
+    def kept(self) -> Mask:
+        """Rows used, ``(n,)`` of those of the data."""
+        ...
+
+    @property
+    def rows(self) -> TableRows:
+        """Rows of the table that a response has."""
+        ...
+
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """Responses of one task."""
+        ...
+
+    def fitted(self, which: Sequence[int], Y: Floats) -> list[Piece]:
+        """Fits of some responses (n, B); those in ``failed`` are for ``fit`` to explain."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Shared:
     """What responses with the same rows share; ``kept`` (n,) are these rows."""
@@ -41,13 +69,45 @@ class Shared:
     kept: Mask
     rows: TableRows
 
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        return self.model.A.n
+
+    @property
+    def at_once(self) -> int:
+        """Responses of one task."""
+        if not self.model.batched:
+            return _TASK_SINGLES
+        A = self.model.A
+        return max(1, min(at_once(A.terms, A.p), _TASK_NUMBERS // A.n))
+
+    def fitted(self, which: Sequence[int], Y: Floats) -> list[Piece]:
+        """Fits of some responses (n, B); those in ``failed`` are for ``fit`` to explain."""
+        failed = blank(which, self.rows)
+        around = Y if self.offset is None else Y - self.offset[:, None]
+        usable = around.min(axis=0) < around.max(axis=0)  # neither constant nor NaN
+        if not usable.any():
+            return [failed]
+        responses = self.model.rows.responses(around[:, usable])
+        numbers = np.array(which)[usable]
+        if self.model.batched:
+            found = [_together(self, numbers, responses)]
+        else:
+            found = [_alone(self, numbers[[i]], responses, i) for i in range(len(numbers))]
+        return [*found, failed.take(~usable)]
+
+
+# What the rows without some of them share.
+Share: TypeAlias = Callable[[Model, Mask | None], AnyShared]
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
     """Responses ``Y`` (n, B) of one set of rows; ``shared`` is ``None`` if no model fits these."""
 
     which: tuple[int, ...]
-    shared: Shared | None
+    shared: AnyShared | None
     Y: Floats
     rows: TableRows
 
@@ -67,33 +127,27 @@ def shared_by(model: Model, gaps: Mask | None) -> Shared:
     return Shared(core, design.offset, design.kept, rows)
 
 
-def tasks(model: Model, base: Shared, groups: Sequence[SameRows]) -> Iterator[Task]:
+def tasks(
+    model: Model, base: AnyShared, groups: Sequence[SameRows], share: Share
+) -> Iterator[Task]:
     """Pieces of responses, with what they share."""
     for group in groups:
-        shared: Shared | None = base
+        shared: AnyShared | None = base
         if group.gaps is not None:
             try:
-                shared = shared_by(model, group.gaps)
+                shared = share(model, group.gaps)
             except InterlaceError:
                 shared = None  # `fit` says why, response by response
         if shared is None:
             yield Task(group.which, None, np.empty((0, 0)), base.rows)
             continue
-        for piece in slices(len(group.which), _at_once(shared)):
+        for piece in slices(len(group.which), shared.at_once):
             yield _task(model, shared, group.which[piece])
 
 
-def _at_once(shared: Shared) -> int:
-    """Responses of one task."""
-    if not shared.model.batched:
-        return _TASK_SINGLES
-    A = shared.model.A
-    return max(1, min(at_once(A.terms, A.p), _TASK_NUMBERS // A.n))
-
-
-def _task(model: Model, shared: Shared, which: tuple[int, ...]) -> Task:
+def _task(model: Model, shared: AnyShared, which: tuple[int, ...]) -> Task:
     """Values of some responses; NaN throughout where ``fit`` has something to say."""
-    Y = np.full((shared.model.A.n, len(which)), np.nan)
+    Y = np.full((shared.n, len(which)), np.nan)
     for column, i in zip(Y.T, which, strict=True):
         name = model.responses.names[i]
         values = values_of(model.responses.read(name), name, shared.kept)
@@ -104,21 +158,9 @@ def _task(model: Model, shared: Shared, which: tuple[int, ...]) -> Task:
 
 def run(task: Task) -> list[Piece]:
     """Fit the responses of a task."""
-    failed = blank(task.which, task.rows)
     if task.shared is None:
-        return [failed]
-    offset = task.shared.offset
-    around = task.Y if offset is None else task.Y - offset[:, None]
-    usable = around.min(axis=0) < around.max(axis=0)  # neither constant nor NaN
-    if not usable.any():
-        return [failed]
-    responses = task.shared.model.rows.responses(around[:, usable])
-    which = np.array(task.which)[usable]
-    if task.shared.model.batched:
-        found = [_together(task.shared, which, responses)]
-    else:
-        found = [_alone(task.shared, which[[i]], responses, i) for i in range(len(which))]
-    return [*found, failed.take(~usable)]
+        return [blank(task.which, task.rows)]
+    return task.shared.fitted(task.which, task.Y)
 
 
 def _together(shared: Shared, which: Numbers, responses: Responses) -> Piece:
@@ -195,4 +237,5 @@ def _piece(
         converged=converged,
         singular=singular,
         failed=np.isnan(value),
+        beside={"sigma": sigma},
     )

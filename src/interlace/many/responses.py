@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interlace.choices import FitMethod
+from interlace import results
+from interlace.choices import FitMethod, is_linear
 from interlace.design import frame
 from interlace.design.complete import Missing
+from interlace.design.components import columns_beside
 from interlace.design.formula import MixedFormula, parse
 from interlace.design.frame import Column, Table
 from interlace.design.labels import aligned
 from interlace.design.reads import PARTS, columns_of
 from interlace.errors import InterlaceError
+from interlace.glmm.families import Family
 from interlace.model.fitted import Options, as_kind
 from interlace.model.fitting import fit_model
 from interlace.results import CrossedLMEResult
@@ -40,11 +43,57 @@ class Arguments:
     method: FitMethod
     weights: str | ArrayLike | None
     offset: str | ArrayLike | None
+    family: str | Family = "gaussian"
+    link: str | None = None
+    trials: str | ArrayLike | None = None
+    exposure: str | ArrayLike | None = None
+    zero_inflation: str | None = None
+    dispersion: str | None = None
+    quadrature: int = 1
+
+    @property
+    def linear(self) -> bool:
+        """Whether responses are Gaussian, with means that are their linear predictors."""
+        return is_linear(self.family, self.link)
+
+    @property
+    def family_name(self) -> str:
+        """Name of the family."""
+        return str(getattr(self.family, "name", self.family))
+
+    @property
+    def beside(self) -> dict[str, str | ArrayLike | None]:
+        """Arguments by row."""
+        return {
+            "weights": self.weights,
+            "offset": self.offset,
+            "trials": self.trials,
+            "exposure": self.exposure,
+        }
 
     @property
     def columns(self) -> list[str]:
-        """Columns named as weights or offset."""
-        return [name for name in (self.weights, self.offset) if isinstance(name, str)]
+        """Columns named as arguments by row."""
+        return [name for name in self.beside.values() if isinstance(name, str)]
+
+    def options(self, formula: str, missing: Missing) -> Options:
+        """Those of the fit of one response."""
+        return Options(
+            formula=formula,
+            groups=self.groups,
+            random=self.random,
+            method=self.method,
+            missing=missing,
+            family="gaussian" if self.linear else self.family,
+            link=None if self.linear else self.link,
+            zero_inflation=self.zero_inflation,
+            dispersion=self.dispersion,
+            quadrature=self.quadrature,
+            weights=self.weights,
+            offset=self.offset,
+            trials=self.trials,
+            exposure=self.exposure,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +116,17 @@ class Model:
         """The formula of one response."""
         return _text(name, self.right)
 
-    def fit(self, name: str, *, missing: Missing = "drop") -> CrossedLMEResult:
+    def fit(
+        self, name: str, *, missing: Missing = "drop"
+    ) -> CrossedLMEResult | results.CrossedGLMMResult:
         """``fit`` of one response."""
         data = self.data
         if data is None:
             columns = {**self.columns, **frame.pick(self.responses, [name])}
             data = columns if self.index is None else pd.DataFrame(columns, index=self.index)
-        a = self.arguments
-        options = Options(
-            formula=self.formula(name),
-            groups=a.groups,
-            random=a.random,
-            method=a.method,
-            weights=a.weights,
-            offset=a.offset,
-            missing=missing,
-        )
+        options = self.arguments.options(self.formula(name), missing)
+        if not self.arguments.linear:
+            return results.general.fit_result(options, data)
         return as_kind(CrossedLMEResult, fit_model(options, data))
 
 
@@ -177,7 +221,9 @@ def model_of(
         index=table.index,
     )
     parts = [part for part in PARTS if part != "response"]
-    wanted = columns_of(held.spec, table, parts=parts, beside=arguments.columns)
+    texts = [one for one in (arguments.zero_inflation, arguments.dispersion) if one is not None]
+    own = columns_beside([text.partition("~")[2] for text in texts], data).values()
+    wanted = columns_of(held.spec, table, parts=parts, beside=[*arguments.columns, *own])
     for name in set(wanted) & set(responses.names):
         _parsed(right, name, arguments)  # refuses a response that is a predictor
     return replace(held, columns=frame.pick(table, wanted))

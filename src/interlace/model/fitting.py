@@ -241,3 +241,20 @@ def _warn(estimate: Estimate) -> None:
             f"estimated as zero; {checked}; singular_report() of the result says what to try",
             SingularFitWarning,
         )
+
+
+def refuse_generalised(options: Options) -> None:
+    """Refuse arguments that only generalised models have."""
+    given = {
+        "trials": options.trials is not None,
+        "exposure": options.exposure is not None,
+        "quadrature": options.quadrature != 1,
+        "zero_inflation": options.zero_inflation is not None,
+        "dispersion": options.dispersion is not None,
+        "fixed_prior": options.fixed_prior is not None,
+    }
+    for name in (name for name, is_given in given.items() if is_given):
+        way = "name one by family="
+        if name == "dispersion":
+            way += ', or write residual="varident(s)" for a variance of every level of s'
+        raise InterlaceError(f"{name}= is for other families than 'gaussian': {way}")

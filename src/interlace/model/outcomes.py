@@ -109,6 +109,7 @@ def read_rows(
     missing: str,
     context: Context | None,
     texts: Mapping[str, str],
+    family: Family,
 ) -> tuple[Design, Floats | None]:
     """Rows of a design whose responses do not matter, the exposure in the offset, and their trials.
 
@@ -117,7 +118,9 @@ def read_rows(
     """
     extra = dict(given)
     design, rows = read_design(formula, data, extra, missing, context)
+    check_terms(design.terms, len(design.y), family)
     refuse_saturated(design.X)
+    check_weights(design.weights)
     offset = exposed(design.offset, extra["exposure"], rows)
     components = encoded_components(texts, rows)
     return replace(design, offset=offset, components=components), trials_of(extra["trials"], rows)

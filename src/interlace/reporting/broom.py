@@ -318,11 +318,12 @@ def _scale(estimate: Estimate | GeneralEstimate) -> float:
 
 def _deviance(result: Coefficients[Any]) -> float:
     """The criterion, or the deviance of a generalised model."""
-    if isinstance(result, FittedGeneralModel):
-        if result.design is None:
-            return float("nan")
-        return float((_deviances(result) ** 2).sum())
-    return result.criterion
+    return deviance_of(result) if isinstance(result, FittedGeneralModel) else result.criterion
+
+
+def deviance_of(model: FittedGeneralModel) -> float:
+    """The sum of squared deviance residuals; NaN where a family or a fit without rows has none."""
+    return float("nan") if model.design is None else float((_deviances(model) ** 2).sum())
 
 
 # ------------------------------------------------------------------ rows

@@ -124,9 +124,14 @@ class GeneralDesigns:
     def rows(self, sizes: Mapping[str, int]) -> tuple[Design, Floats | None]:
         """The rows of a size, noise in place of the response, and their trials."""
         columns, template = self.template.columns_of(sizes), self.template
-        texts = component_texts(self.options, self.family)
         return read_rows(
-            template.formula, columns, template.extra, template.missing, template.context, texts
+            template.formula,
+            columns,
+            template.extra,
+            template.missing,
+            template.context,
+            component_texts(self.options, self.family),
+            self.family,
         )
 
 
