@@ -22,12 +22,12 @@ from interlace.glmm.parts import Parts
 from interlace.glmm.problem import Problem, has_units
 from interlace.many.fits import Piece, TableRows, blank, rows_of
 from interlace.many.responses import Mask, Model
+from interlace.model.arguments import check_general
 from interlace.model.fitted import Options
 from interlace.model.generalised import (
     DISPERSED,
     FittedGeneralModel,
     approximation_of,
-    check_general,
     problem_at,
     refuse_pure,
 )
