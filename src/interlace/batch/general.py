@@ -69,7 +69,6 @@ def is_small(problem: Problem, approximation: Approximation) -> bool:
     remainder = sum(t.q for t in rows.terms) - max(t.q for t in rows.terms)
     return (
         isinstance(approximation, Laplace)
-        and problem.probes is None
         and unbounded(problem.family.link)
         and problem.probes is None
         and rows.n <= _ROWS
