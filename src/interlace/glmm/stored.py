@@ -337,7 +337,7 @@ class Places:
         if self.ordered:
             index: Codes = np.zeros(len(keys), np.intp)
             np.cumsum(keys[1:] != keys[:-1], out=index[1:])
-            a, b = np.searchsorted(self.rows, [left[0], left[0] + 1])
+            a, b = self._starts[left[0] : left[0] + 2]
             first = int(a + np.searchsorted(self.cols[a:b], right[0]))
             return first, int(index[-1]) + 1, index
         index = self._keys_searched(keys) if self.table is None else self.table[keys]
@@ -346,6 +346,11 @@ class Places:
 
     def _keys_searched(self, keys: Codes) -> Codes:
         return np.searchsorted(self._all_keys, keys)
+
+    @cached_property
+    def _starts(self) -> Codes:
+        """Where the pairs of every level on the left begin, and the end of the last."""
+        return np.searchsorted(self.rows, np.arange(self.rows[-1] + 2, dtype=self.rows.dtype))
 
     @cached_property
     def _all_keys(self) -> Codes:
