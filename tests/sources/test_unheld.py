@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from dask import dataframe as dd
 import interlace
 from interlace import InterlaceError
 from interlace.errors import SeparationWarning
-from interlace.glmm import stored
+from interlace.glmm import stored, streamed
+from interlace.machine import scratch
 from interlace.model import sourced
 from sources.general import frame_of, parquet_of, same
 
@@ -162,3 +166,84 @@ def test_dask_and_unknown_sizes(frame: pd.DataFrame, tmp_path: Path) -> None:
         same(
             interlace.fit("count ~ x + site + (1 | g)", data, family="poisson"), wanted, 1e-10, 1e-4
         )
+
+
+def test_an_interrupted_fit_gives_its_place_back(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[scratch.Scratch] = []
+    made, weighed = scratch.Scratch.__post_init__, streamed.weighed_part
+    calls: list[int] = []
+
+    def noted(self: scratch.Scratch) -> None:
+        files.append(self)
+        made(self)
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return weighed(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scratch.Scratch, "__post_init__", noted)
+    monkeypatch.setattr(streamed, "weighed_part", interrupted)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        interlace.fit("count ~ x + (1 | g)", parquet_of(frame, tmp_path), family="poisson")
+    assert files
+    assert all(one.file.closed for one in files)
+    assert threading.active_count() == before
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        closed = False
+
+        def seek(self, place: int) -> None: ...
+
+        def close(self) -> None: ...
+
+        def write(self, data: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scratch, "_opened", Full)
+    with pytest.raises(InterlaceError, match="No space left on device; make room there, or name"):
+        interlace.fit("count ~ x + (1 | g)", parquet_of(frame, tmp_path), family="poisson")
+
+
+def test_progress_shows_every_stage(
+    frame: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = parquet_of(frame, tmp_path)
+    interlace.fit("count ~ x + (1 | g)", path, family="poisson", progress=True)
+    shown = capsys.readouterr().err
+    for stage in ("levels: 100%", "rows: 100%", "sorting: 100%", "evaluation 2: criterion"):
+        assert stage in shown
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_rows_are_stored_changes_nothing(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    source, flag = dd.from_pandas(frame, npartitions=6, sort=False), tmp_path / "killed"
+    wanted = interlace.fit("count ~ x + (1 | g) + (1 | h)", frame, family="poisson")
+    visits = tmp_path / "visits"
+
+    def kill_once(part: pd.DataFrame) -> pd.DataFrame:
+        with visits.open("a") as file:
+            file.write("x")
+        # The first pass visits every partition once; this is the second.
+        if 100 in part.index and visits.stat().st_size > 7 and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part
+
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.LocalCluster(n_workers=2, **options) as cluster, distributed.Client(cluster):
+        lost = source.map_partitions(kill_once, meta=frame[:0])
+        found = interlace.fit("count ~ x + (1 | g) + (1 | h)", lost, family="poisson")
+    assert flag.exists()
+    same(found, wanted, 1e-10, 1e-4)

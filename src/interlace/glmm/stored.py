@@ -22,6 +22,7 @@ from interlace.glmm.equations import SomeRows
 from interlace.glmm.incidence import row_matrix
 from interlace.glmm.problem import Problem
 from interlace.glmm.working import Working
+from interlace.machine.progress import counter
 from interlace.machine.scratch import Column, Scratch, Segment
 from interlace.solver.layout import Layout, make_layout
 from interlace.solver.own import OwnRows
@@ -140,6 +141,8 @@ class Stored:
         How stored columns become working ones.
     pairs
         Levels ``(rows, cols)`` of the pairs of levels that occur, sorted.
+    progress
+        Whether to show a bar for passes that take long; see :func:`interlace.machine.progress`.
     """
 
     scratch: Scratch
@@ -148,6 +151,7 @@ class Stored:
     fixed: Entry
     random: tuple[Entry, ...]
     pairs: dict[Pair, tuple[Codes, Codes]] = field(default_factory=dict)
+    progress: bool | None = False
 
     @property
     def n(self) -> int:
@@ -289,23 +293,35 @@ class Stored:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # per thread
                 return work(self._block(*place))
 
-        with ThreadPoolExecutor(THREADS) as pool:
-            waiting: deque[Future[P]] = deque()
+        waiting: deque[tuple[int, Future[P]]] = deque()
+        with (
+            counter(self.n, self.progress, what="pass", unit="rows") as advance,
+            ThreadPoolExecutor(THREADS) as pool,
+        ):
             try:
                 for place in self._places_of_blocks():
-                    waiting.append(pool.submit(done, place))
+                    waiting.append((place[1].stop - place[1].start, pool.submit(done, place)))
                     if len(waiting) > 2 * THREADS:
-                        add(waiting.popleft().result())
+                        _next(waiting, add, advance)
                 while waiting:
-                    add(waiting.popleft().result())
-            finally:
-                for future in waiting:
+                    _next(waiting, add, advance)
+            finally:  # of an interrupted pass only the blocks at work are waited for
+                for _, future in waiting:
                     future.cancel()
 
     def _places_of_blocks(self) -> Iterator[tuple[Segment, slice]]:
         for segment in self.segments:
             for start in range(0, segment.n, ROWS):
                 yield segment, slice(start, min(start + ROWS, segment.n))
+
+
+def _next(
+    waiting: deque[tuple[int, Future[P]]], add: Callable[[P], None], advance: Callable[[int], None]
+) -> None:
+    """Add what the first block in the queue gives, and count its rows."""
+    n, future = waiting.popleft()
+    add(future.result())
+    advance(n)
 
 
 @dataclass(frozen=True, eq=False)

@@ -197,6 +197,7 @@ def streamed_problem(
     random: Sequence[Entry],
     *,
     precision: Floats | None = None,
+    progress: bool | None = False,
 ) -> StreamedProblem:
     """The problem of rows that have been sorted; ``head`` has none, but their names and maps."""
     none = np.zeros(0)
@@ -214,7 +215,9 @@ def streamed_problem(
         precision=precision,
     )
     places = found.pair_levels()
-    stored = Stored(found.scratch, tuple(found.segments), problem, fixed, tuple(random), places)
+    stored = Stored(
+        found.scratch, tuple(found.segments), problem, fixed, tuple(random), places, progress
+    )
     sample = found.sampled()
     own = {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
     return StreamedProblem(

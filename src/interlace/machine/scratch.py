@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 import weakref
@@ -102,8 +101,3 @@ def compact(column: Column) -> Column:
 def _opened() -> BinaryIO:
     """A file without a name, which closes with its holder."""
     return cast("BinaryIO", tempfile.TemporaryFile(prefix="interlace-"))
-
-
-def room() -> float:
-    """Bytes that are free where temporary files are."""
-    return float(shutil.disk_usage(tempfile.gettempdir()).free)

@@ -122,29 +122,44 @@ def spilled(
     try:
         grams, written = _dealt(source, plan, options, buckets)
         scaled = _checked(spec, written, options, family)
-        charts, sifted = plan.charts, sifted_of(plan.charts, grams)
-        while not all(one.sure for one in sifted):
-            charts = refined(charts, sifted)
-            seen = _rows_again(plan, buckets)
-            again = add_grams(grams_of(rows, charts, moments=True) for rows in seen)
-            assert again is not None
-            sifted = sifted_of(charts, again)
-            grams = again
-        found = Sorted(like.terms, family)
-        rng = np.random.default_rng(0)
-        share = min(1.0, SAMPLE / plan.n)
+        based = _based(plan, buckets, grams)
+        found = _sorted(plan, buckets, options, family, scaled=scaled)
+    finally:
+        buckets.close()
+    return _problem(plan, options, found, *based)
+
+
+def _based(plan: Blueprint, buckets: Buckets, grams: Grams) -> tuple[Charts, list[Sifted], Grams]:
+    """A basis of the columns; rows are looked at again as often as digits are lost."""
+    charts, sifted = plan.charts, sifted_of(plan.charts, grams)
+    while not all(one.sure for one in sifted):
+        charts = refined(charts, sifted)
+        seen = _rows_again(plan, buckets)
+        again = add_grams(grams_of(rows, charts, moments=True) for rows in seen)
+        assert again is not None
+        sifted, grams = sifted_of(charts, again), again
+    sifted[0] = _with_response(sifted[0])
+    return charts, sifted, grams
+
+
+def _sorted(
+    plan: Blueprint, buckets: Buckets, options: Options, family: Family, *, scaled: bool
+) -> Sorted:
+    """The rows of all buckets, sorted into one file; ``scaled`` responses are shares of trials."""
+    found, rng = Sorted(plan.like.terms, family), np.random.default_rng(0)
+    try:
         with counter(plan.n, options.progress, what="sorting", unit="rows") as advance:
             for piece in buckets.emptied():
                 n = len(piece["y"])
                 if scaled:
                     y, trials = (piece[name].astype(np.float64) for name in ("y", "trials"))
                     piece["y"] = np.round(y * trials)
-                found.add(piece, share, rng)
+                found.add(piece, min(1.0, SAMPLE / plan.n), rng)
                 advance(n)
-    finally:
-        buckets.close()
-    sifted[0] = _with_response(sifted[0])
-    return _problem(plan, options, found, charts, sifted, grams)
+    except BaseException:  # also an interruption: the place is given back at once
+        found.scratch.close()
+        raise
+    return found
 
 
 def _dealt(
@@ -283,7 +298,9 @@ def _problem(
     )
     sd = options.fixed_prior
     precision = None if sd is None else prior_precision(head, sd)
-    return streamed_problem(found, head, fixed, random, precision=precision)
+    # Lines of the search say enough where these are asked for; bars are for who is watching.
+    progress = None if options.progress is None else False
+    return streamed_problem(found, head, fixed, random, precision=precision, progress=progress)
 
 
 def _shifts(charts: Charts) -> Basis:

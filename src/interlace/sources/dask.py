@@ -53,7 +53,9 @@ class _Computed:
     i: int
 
     def __call__(self, columns: Sequence[str]) -> Iterator[Foreign]:
-        yield self.frame[list(columns)].get_partition(self.i).compute()
+        with _reading(), _lost():
+            part = self.frame[list(columns)].get_partition(self.i).compute()
+        yield part
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class DaskEngine:
         graph, counts, root = _graph(frame, partial(_visit, work, fold), partial(_add, fold))
         get = dask.base.get_scheduler(collections=[frame]) or frame.__dask_scheduler__
         client = _client_of(get)
-        with _reading():
+        with _reading(), _lost():
             if client is not None:
                 found = _on_cluster(client, graph, counts, root, advance)
             else:
@@ -97,6 +99,28 @@ def _reading() -> Iterator[None]:
         yield
     except (OSError, arrow.ArrowException) as error:
         raise InterlaceError(f"{_TITLE} cannot be read: {error}") from error
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """What goes wrong on a cluster, as an ``InterlaceError``; nothing where there is none."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        yield
+        return
+    try:
+        yield
+    except distributed.KilledWorker as error:
+        raise InterlaceError(
+            f"Dask gave up {_TITLE}: {error.allowed_failures + 1} workers were lost on the same "
+            "task, most often for want of memory; give the workers more memory, or the frame "
+            "smaller partitions (frame.repartition)"
+        ) from error
+    except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
+        raise InterlaceError(
+            f"the connection to the Dask cluster was lost: {str(error) or type(error).__name__}; "
+            "start it again and repeat the call"
+        ) from error
 
 
 # Tasks, run on the workers ------------------------------------------------------------------------
@@ -208,7 +232,6 @@ def _on_cluster(
 ) -> Foreign:
     """By the workers of a client; an interruption cancels what is left."""
     dask = needed("dask", "a Dask DataFrame")
-    distributed = needed("distributed", "a Dask cluster")
     done: queue.SimpleQueue[Foreign] = queue.SimpleQueue()
     # Levels of the factors are in the graph, which may be large: that is meant.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
@@ -229,17 +252,6 @@ def _on_cluster(
                 return future.result()
             else:  # the sum was lost with its worker before we knew that it was there
                 future.add_done_callback(done.put)
-    except distributed.KilledWorker as error:
-        raise InterlaceError(
-            f"Dask gave up {_TITLE}: {error.allowed_failures + 1} workers were lost on the same "
-            "task, most often for want of memory; give the workers more memory, or the frame "
-            "smaller partitions (frame.repartition)"
-        ) from error
-    except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
-        raise InterlaceError(
-            f"the connection to the Dask cluster was lost: {str(error) or type(error).__name__}; "
-            "start it again and repeat the call"
-        ) from error
     finally:
         if not futures[0].done():
             client.cancel(futures, force=True)
