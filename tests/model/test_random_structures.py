@@ -278,11 +278,3 @@ def test_correlation_at_its_bound_and_zero_variance() -> None:
     table = zero.tidy("ran_pars").set_index("term")["estimate"]
     assert table["sd__ar1"] == 0.0
     assert np.isnan(table["rho__ar1"])
-
-
-def test_what_is_refused_of_structures() -> None:
-    result = fitted("ranef_machines_cs_het")
-    with pytest.raises(InterlaceError, match="are not built for models with cs"):
-        result.conf_int(method="profile")
-    with pytest.raises(InterlaceError, match="Gaussian responses so far"):
-        interlace.fit(formula_of("ranef_machines_cs_het"), data("machines"), family="gamma")

@@ -200,7 +200,7 @@ def _information(f: Factor, found: Effects, E: Floats) -> Floats:
     explained = f.half @ _scale_rows(shape, f.templates, c, transpose=True)
     quadratic -= explained.transpose(0, 2, 1) @ explained
     order = shape.permutation
-    a = shape.packed({j: 2.0 * found.eu[j] for j in shape.order})
+    a = shape.pulled(f.templates, {j: 2.0 * found.eu[j] for j in shape.order})
     quadratic = quadratic[:, order[:, None], order]
     r2 = f.r2[:, None, None]
     nu = batch.nu[:, None, None]

@@ -107,7 +107,9 @@ class Evaluation:
             s = self.slope
             rows = self.leverages * s.W + Za * s.g - 2.0 * s.l
             gamma = np.tensordot(rows, problem.G, axes=((0, 1), (0, 1)))
-        return np.concatenate((self.stack.incidence.shape.packed(G), beta, gamma), axis=1)
+        return np.concatenate(
+            (self.stack.incidence.shape.pulled(at.templates, G), beta, gamma), axis=1
+        )
 
     @cached_property
     def newton_matrix(self) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from interlace.errors import InterlaceError
 from interlace.estimation.certificate import Convergence
 from interlace.estimation.criterion import reported_theta
-from interlace.estimation.estimate import SINGULAR_TOLERANCE
+from interlace.estimation.estimate import is_singular
 from interlace.estimation.identified import (
     Undetermined,
     determined,
@@ -32,7 +32,7 @@ from interlace.glmm.links import unbounded
 from interlace.glmm.points import Watch
 from interlace.glmm.probing import Solving, stated, with_solver
 from interlace.glmm.problem import Parameters, Problem
-from interlace.glmm.search import Search, settled, whole_of
+from interlace.glmm.search import Search, lowest, whole_of
 from interlace.glmm.separated_passes import separated_passes
 from interlace.glmm.separation import Separated, directions_to_infinity, suspicious
 from interlace.glmm.start import start_of
@@ -263,7 +263,7 @@ class GeneralEstimate:
         found = [
             t.group
             for t, T, size in zip(self.A.terms, self.user_templates, sizes, strict=True)
-            if (np.diag(T) * size < SINGULAR_TOLERANCE).any()
+            if is_singular(T, size)
         ]
         return tuple(dict.fromkeys(found))
 
@@ -311,7 +311,7 @@ def estimate_general(
     at, u = _near(summed, approximation, near) or begun(summed, approximation)
     start, free = summed.pack(*at), moving(summed, approximation)
     search = Search(summed, approximation, u, start, free)
-    found, left = settled(search, watch, (solving or Solving()).mc_tolerance)
+    search, found, left = lowest(search, watch, (solving or Solving()).mc_tolerance)
     point, summed = whole_of(found.point), search.problem
     if not isinstance(point, Evaluation):
         raise InterlaceError(

@@ -33,7 +33,7 @@ from interlace.glmm.mode import Mode, find_mode, mode_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
 from interlace.solver.reverse import TermDerivatives
-from interlace.sums.terms import Floats, pack, places
+from interlace.sums.terms import Floats, places, pull
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ class Evaluation:
             beta = beta + 2.0 * problem.precision @ self.at.beta
         if problem.sizes[2]:
             gamma = gamma - 2.0 * problem.to_gamma(self.slope.l)
-        return np.concatenate([pack(problem.rows.terms, G), beta, gamma])
+        return np.concatenate([pull(problem.rows.terms, self.at.templates, G), beta, gamma])
 
     @cached_property
     def newton_matrix(self) -> Floats:

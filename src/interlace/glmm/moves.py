@@ -41,7 +41,7 @@ def moves(optimum: Optimum) -> list[Floats]:
     problem, found = optimum.problem, optimum.evaluation
     templates, columns = found.at.templates, []
     for unit in np.eye(len(optimum.x)):
-        to = problem.unpack(optimum.x + unit)
+        to = problem.along(optimum.x, unit)
         # The prediction is linear in the step: that of a whole unit is the derivative.
         u = found.predicted(to)
         parts = zip(u, found.u, to.templates, templates, strict=True)

@@ -18,7 +18,7 @@ from interlace.glmm.problem import Problem
 from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
 from interlace.solver.probes import Probes, inflation
-from interlace.sums.terms import Floats, pack
+from interlace.sums.terms import Floats, pull
 
 # Length of a step from which on the error of the gradient is that at the optimum.
 _SHORT = 0.1
@@ -168,7 +168,8 @@ def gradient_shares(point: Evaluation) -> Floats:
         ):
             qe = own[:, :, i].T @ v
             G.append((2.0 * traces[i] + qe + qe.T) @ T)
-        each.append(np.concatenate((pack(problem.rows.terms, G), fixed[:, i])))
+        pulled = pull(problem.rows.terms, point.at.templates, G)
+        each.append(np.concatenate((pulled, fixed[:, i])))
     return np.stack(each)
 
 

@@ -18,7 +18,7 @@ from interlace.solver.layout import Layout
 from interlace.solver.probes import Probes
 from interlace.sums.cells import Codes
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats, pack, unpack
+from interlace.sums.terms import Floats, pack, places, unpack
 
 # Rows at a time, so that what a family computes on the way stays in the cache.
 _ROWS = 1 << 13
@@ -94,6 +94,14 @@ class Problem:
         """Inverse of :meth:`pack`."""
         t, p, _ = self.sizes
         return Parameters(unpack(self.rows.terms, x[:t]), x[t : t + p], x[t + p :])
+
+    def along(self, x: Floats, step: Floats) -> Parameters:
+        """Parameters at ``x`` moved by a step to first order, whatever its size."""
+        (t, p, _), at, terms = self.sizes, self.unpack(x), self.rows.terms
+        parts = zip(terms, at.templates, places(terms), strict=True)
+        templates = [T + term.template.moved(T, step[None, own])[0] for term, T, own in parts]
+        beta, gamma = at.beta + step[t : t + p], at.gamma + step[t + p :]
+        return Parameters(templates, beta, gamma)
 
     def fixed_part(self, beta: Floats) -> Floats:
         """``offset + X beta``."""

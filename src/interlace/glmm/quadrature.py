@@ -29,7 +29,7 @@ from interlace.errors import InterlaceError
 from interlace.glmm.laplace import Evaluation, evaluate, evaluation_at
 from interlace.glmm.problem import Parameters, Problem
 from interlace.sums.cells import Codes
-from interlace.sums.terms import Floats, pack
+from interlace.sums.terms import Floats, pull
 
 # Effects of one level, and nodes a dimension, at most.
 MOST_COLUMNS, MOST_NODES = 3, 100
@@ -183,7 +183,8 @@ class QuadratureEvaluation(Evaluation):
         if self.problem.sizes[2]:
             rows = means.o + through * self.slope.W + moved * self.slope.g
             gamma = -2.0 * self.problem.to_gamma(rows)
-        return np.concatenate([pack(self.problem.rows.terms, self._blocks(-2.0 * T)), beta, gamma])
+        blocks, terms = self._blocks(-2.0 * T), self.problem.rows.terms
+        return np.concatenate([pull(terms, self.at.templates, blocks), beta, gamma])
 
     def _blocks(self, T: Floats) -> list[Floats]:
         """The diagonal blocks of the terms."""

@@ -28,7 +28,7 @@ from interlace.glmm.leverage import projected
 from interlace.glmm.mode import STEPS, TOLERANCE, Mode, mode_at, safe_equations, shortened
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.working import applied
-from interlace.sums.terms import Floats, pack, places
+from interlace.sums.terms import Floats, places, pull
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class RestrictedEvaluation(Evaluation):
         G = [2.0 * (d.W + (m - lost) @ T) for d, lost, m, T in parts]
         if problem.sizes[2]:
             gamma = gamma - 2.0 * problem.to_gamma(self.slope.l)
-        return np.concatenate([pack(problem.rows.terms, G), none, gamma])
+        own = pull(problem.rows.terms, self.at.templates, G)
+        return np.concatenate([own, none, gamma])
 
     @cached_property
     def _answers(self) -> Floats:

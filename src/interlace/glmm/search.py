@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from interlace.estimation.basins import across
 from interlace.estimation.optimize import Minimum, minimize
 from interlace.estimation.search import Outcome, Secant
 from interlace.glmm.curvature import Approximation
@@ -19,6 +20,8 @@ from interlace.sums.terms import Floats
 
 # Gain at which a search ends: 1e-5 standard errors, above the rounding of modes.
 GAIN = 1e-10
+# Values of two minima that are one.
+_SAME = 1e-9
 # Generalised models gain from corrections of the Newton matrix much earlier than Gaussian ones.
 CORRECT = Secant(small=0.02, slow=0.001, clear=0.1)
 
@@ -75,6 +78,29 @@ def settled(
         again = minimised(search, _later(watch, before))
         found = replace(again, n_evaluations=before + again.n_evaluations)
     return found, None
+
+
+def lowest(
+    search: Search, watch: Watch | None, mc_tolerance: float
+) -> tuple[Search, Minimum[Seen], Left | None]:
+    """The lower of two minima where correlations are parameters of their own, on both sides of it.
+
+    A search for one of them ends where it is zero, or at the wrong side; others have one minimum.
+    """
+    found, left = settled(search, watch, mc_tolerance)
+    point = whole_of(found.point)
+    if not isinstance(point, Evaluation):
+        return search, found, left
+    for templates in across(search.problem.rows.terms, point.at.templates):
+        start = search.problem.pack(templates, point.at.beta, point.at.gamma)
+        again = Search(search.problem, search.approximation, point.u, start, search.free)
+        other, rest = settled(again, _later(watch, found.n_evaluations), mc_tolerance)
+        lower = other.point.value < found.point.value - _SAME
+        count = found.n_evaluations + other.n_evaluations
+        if lower and other.converged >= found.converged:
+            search, found, left = again, other, rest
+        found = replace(found, n_evaluations=count)
+    return search, found, left
 
 
 def whole_of(point: Seen) -> Seen:

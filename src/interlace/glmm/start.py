@@ -107,7 +107,7 @@ def _scored(problem: Problem, beta: Floats, gamma: Floats) -> tuple[Floats, floa
 
 
 def _moments(problem: Problem, curve: Curve) -> list[Floats]:
-    """Templates ``c I``: the excess of ``|Z'g|^2`` over its expectation without random effects.
+    """Templates of size ``c``: the excess of ``|Z'g|^2`` over what it is without random effects.
 
     With variance ``c^2`` in the working basis, ``E |Z'g|^2 = tr N + c^2 tr N^2``, ``N = Z'WZ``.
     """
@@ -123,7 +123,8 @@ def moments(
     for term, e, N in zip(terms, sums, squares, strict=True):
         excess = float((e**2).sum() - np.einsum("lii->", N))
         c2 = excess / max(float((N**2).sum()), 1e-300)
-        found.append(np.sqrt(np.clip(c2, _LOWEST**2, _HIGHEST**2)) * np.eye(term.k))
+        ratio = float(np.sqrt(np.clip(c2, _LOWEST**2, _HIGHEST**2)))
+        found.append(term.template.start(ratio))
     return found
 
 

@@ -18,9 +18,9 @@ def general_errors(estimate: GeneralEstimate) -> VarianceErrors:
     .VarianceErrors`.
     """
     problem, at = estimate.problem, estimate.at
-    steps = [problem.unpack(unit).templates for unit in np.eye(len(estimate.x))]
+    moved = [problem.along(estimate.x, unit).templates for unit in np.eye(len(estimate.x))]
     parts = [
-        _term(B @ T, [B @ step[j] for step in steps], estimate.covariance)
+        _term(B @ T, [B @ (new[j] - T) for new in moved], estimate.covariance)
         for j, (B, T) in enumerate(zip(problem.rows.random, at.templates, strict=True))
     ]
     covariances, sds, correlations = zip(*parts, strict=True)

@@ -120,7 +120,10 @@ def _reductions(model: FittedGeneralModel) -> Iterator[Reduction]:
     encoding, terms = model.encoding, model.estimate.A.terms
     written = encoding.formula.random
     for j in sorted(range(len(terms)), key=lambda j: written.index(random_term(encoding, j))):
-        if terms[j].template.joint == terms[j].k:
+        if terms[j].template.indivisible:
+            size = terms[j].template.size
+            yield Reduction(random_term(encoding, j).label, _selected(model, j, []), size, size)
+        elif terms[j].template.joint == terms[j].k:
             yield from _by_effect(model, j)
         else:
             yield from _by_column(model, j)

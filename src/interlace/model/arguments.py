@@ -14,11 +14,11 @@ from interlace.model.fitted import Options, check_solver
 
 
 def refuse_structures(spec: MixedFormula) -> None:
-    """Refuse structures of random effects that are built for Gaussian responses."""
+    """Refuse structures of random effects that passes over a file are not built for."""
     for term in spec.random:
         if term.structure:
             raise InterlaceError(
-                f"{term.label} is built for Gaussian responses so far: write "
+                f"{term.label} is not built for rows beyond memory: write "
                 f"{replace(term, structure='').label} for a model with family="
             )
 

@@ -179,9 +179,9 @@ def fit_general(options: Options, data: object) -> FittedGeneralModel:
         family = with_zeros(family)
     check_general(options)
     spec = parse(options.formula, groups=options.groups, random=options.random)
-    refuse_structures(spec)
     held = held_rows(spec, data, options, family)
     if isinstance(held, StreamedProblem):
+        refuse_structures(spec)
         return _fitted_unheld(spec, held, options, data)
     outcome = read_outcome(spec, held, options, family)
     problem = problem_at(outcome, options)

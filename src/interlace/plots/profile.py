@@ -12,7 +12,7 @@ from interlace.model.confidence import normal_reach
 from interlace.plots.style import BLUE, GREY, literal, start, titled
 
 if TYPE_CHECKING:
-    from interlace.inference.profiles.profile import Profile
+    from interlace.inference.profiles.curves import Profile
 
 # Characters of a facet label that fit on one line.
 _LABEL_WIDTH = 27

@@ -15,7 +15,7 @@ from interlace.inference.general import TestedGeneralModel
 from interlace.inference.profiles.general import profile_general
 
 if TYPE_CHECKING:
-    from interlace.inference.profiles.profile import Profile
+    from interlace.inference.profiles.curves import Profile
     from interlace.reporting.explained import ICC, R2
 
 

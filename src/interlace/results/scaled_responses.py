@@ -19,7 +19,7 @@ from interlace.model.simulate import simulate
 
 if TYPE_CHECKING:
     from interlace.inference.bootstrap.replicates import BootstrapResult
-    from interlace.inference.profiles.profile import Profile
+    from interlace.inference.profiles.curves import Profile
 
 
 class OfRows(TypedDict, total=False):

@@ -12,7 +12,7 @@ from interlace import inference, reporting
 from interlace.model.fitted import FittedModel
 
 if TYPE_CHECKING:
-    from interlace.inference.profiles.profile import Profile
+    from interlace.inference.profiles.curves import Profile
     from interlace.reporting.explained import ICC, R2
     from interlace.reporting.singular import SingularReport
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from interlace.errors import InterlaceError
-from interlace.inference.profiles.profile import ProfileCurve, Scale
+from interlace.inference.profiles.curves import ProfileCurve, Scale
 from interlace.model.confidence import normal_reach
 from interlace.sums.terms import Floats
 
@@ -141,7 +141,7 @@ class Crossings:
         for side in (-1.0, 1.0):
             for share in _NODES:
                 self.crossing(side * share * z)
-            if usual <= z:
+            if usual < z:
                 ends[_USUAL].append(self.crossing(side * usual))
             ends[level].append(self.crossing(side * z))
         for one, pair in ends.items():

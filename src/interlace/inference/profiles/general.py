@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from interlace.estimation.optimize import minimize
+from interlace.errors import InterlaceError
+from interlace.estimation.optimize import Point, minimize
 from interlace.estimation.parameters import selected
 from interlace.glmm.estimate import GeneralEstimate, maximised
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.points import Impossible, Part
 from interlace.glmm.problem import Problem
 from interlace.inference.profiles.crossing import Crossings, Solve
-from interlace.inference.profiles.general_held import Held, parameters_of, turned
-from interlace.inference.profiles.profile import Profile
+from interlace.inference.profiles.curves import Profile
+from interlace.inference.profiles.general_held import Curved, Held, parameters_of, turned
+from interlace.inference.profiles.numbers import term_numbers
+from interlace.inference.profiles.surface import crossings
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.sums.terms import Floats
@@ -71,7 +74,7 @@ def profile_limits_general(
     return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))
 
 
-def _wanted(estimate: GeneralEstimate, parm: str | Sequence[str] | None) -> list[Held]:
+def _wanted(estimate: GeneralEstimate, parm: str | Sequence[str] | None) -> list[Held | Curved]:
     """The parameters asked for, each with what holds it."""
     held = list(parameters_of(estimate))
     names = [one.name for one in held]
@@ -82,8 +85,10 @@ def _wanted(estimate: GeneralEstimate, parm: str | Sequence[str] | None) -> list
 # ------------------------------------------------------------------ one path
 
 
-def _crossings(estimate: GeneralEstimate, held: Held) -> Crossings:
+def _crossings(estimate: GeneralEstimate, held: Held | Curved) -> Crossings:
     """The least deviance along a parameter."""
+    if isinstance(held, Curved):
+        return _on_surface(estimate, held)
     problem = estimate.summed.problem
 
     def solve(psi: float, near: Floats) -> tuple[float, float, Floats]:
@@ -109,6 +114,66 @@ def _crossings(estimate: GeneralEstimate, held: Held) -> Crossings:
         held.high,
         held.scale,
     )
+
+
+def _on_surface(estimate: GeneralEstimate, held: Curved) -> Crossings:
+    """The same of a parameter of a structure."""
+    if turned(estimate):
+        raise InterlaceError(
+            f"'{held.name}' cannot be profiled by quadrature with several effects a level: fit "
+            "with quadrature=1, or use conf_int(method='bootstrap')"
+        )
+    return crossings(GeneralNumbers(estimate, held.term), held.index, held.name)
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralNumbers:
+    """Standard deviations and correlations of one term, as functions of all packed parameters."""
+
+    estimate: GeneralEstimate
+    term: int
+
+    @property
+    def start(self) -> Floats:
+        """Packed parameters at the estimate."""
+        return self.estimate.x
+
+    @property
+    def least(self) -> float:
+        """The criterion there."""
+        return self.estimate.summed.value
+
+    @property
+    def covariance(self) -> Floats:
+        """Covariance of the packed parameters."""
+        return self.estimate.covariance
+
+    @property
+    def size(self) -> float:
+        """Linear predictors are of size 1."""
+        return 1.0
+
+    def at(self, x: Floats) -> Point:
+        """The criterion at a point; of infinite value where it has none."""
+        problem = self.estimate.summed.problem
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            found = self.estimate.approximation(problem, problem.unpack(x), self.estimate.u)
+        return Nowhere() if found is None else found
+
+    def all(self, x: Floats) -> tuple[Floats, Floats]:
+        """Values ``(m,)`` and Jacobian ``(m, size)``."""
+        rows = self.estimate.problem.rows
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return list(term_numbers(rows.terms, rows.random, x))[self.term]
+
+
+@dataclass(frozen=True, eq=False)
+class Nowhere:
+    """A point without a likelihood."""
+
+    value: float = np.inf
+    gradient: Floats = field(default_factory=lambda: np.zeros(0))
+    newton_matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def _settled(held: Held, solve: Solve) -> tuple[float, float, Floats]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlace.covariance.templates import Diagonal, Full
-from interlace.errors import InterlaceError
+from interlace.estimation.parameters import entry_names
 from interlace.glmm.curvature import moving
 from interlace.glmm.estimate import GeneralEstimate
 from interlace.inference.general_errors import general_errors
-from interlace.inference.profiles.profile import Scale
+from interlace.inference.profiles.curves import Scale
 from interlace.sums.terms import Floats
 
 # Differences of the way that a held parameter moves the others; the largest correlation tried.
@@ -65,7 +65,7 @@ class Held:
         return (self.at(high, z) - self.at(low, z)) / (high - low)
 
 
-def parameters_of(estimate: GeneralEstimate) -> Iterator[Held]:
+def parameters_of(estimate: GeneralEstimate) -> Iterator[Held | Curved]:
     """All parameters that have names, each with what holds it."""
     t, p, _ = estimate.problem.sizes
     units = _Units.of(estimate, None)
@@ -125,7 +125,7 @@ def _back(estimate: GeneralEstimate, own: Iterable[int]) -> Floats:
     start = 0
     for j, (term, B) in enumerate(zip(problem.rows.terms, problem.rows.random, strict=True)):
         size = term.template.size
-        if j not in own:
+        if j not in own or term.template.indivisible:  # of structures no entry is held
             start += size
             continue
         inverse = np.linalg.inv(B)
@@ -159,7 +159,16 @@ def _entry(name: str, i: int, units: _Units, se: float, scale: Scale | None = No
     )
 
 
-def _variances(estimate: GeneralEstimate) -> Iterator[Held]:
+@dataclass(frozen=True)
+class Curved:
+    """Parameter ``index`` of the structure of term ``term``, which no linear equations hold."""
+
+    name: str
+    term: int
+    index: int
+
+
+def _variances(estimate: GeneralEstimate) -> Iterator[Held | Curved]:
     """Standard deviations and correlations of all terms, in the order of their names."""
     errors = general_errors(estimate)
     start = 0
@@ -168,10 +177,9 @@ def _variances(estimate: GeneralEstimate) -> Iterator[Held]:
         own = slice(start, start + template.size)
         start += template.size
         if not isinstance(template, Full | Diagonal):
-            raise InterlaceError(
-                f"the covariance of '{term.group}' has a structure whose parameters cannot be "
-                f"profiled: name the coefficients wanted in parm="
-            )
+            for i, name in enumerate(entry_names(term, "sd_{}", "cor_{}.{}")):
+                yield Curved(f"{name}|{term.group}", j, i)
+            continue
         for b, a in zip(*template.entries, strict=True):
             sd = np.sqrt(np.diag(S))
             if a == b:

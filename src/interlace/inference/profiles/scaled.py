@@ -1,9 +1,6 @@
 """Profile likelihood of models with a variance function and random effects, always by ML.
 
-The free numbers are packed templates, ``eta`` and the logarithm of the residual standard deviation
-``sigma``, which the criterion has profiled out.  With ``s`` the variance that it puts in,
-
-    D(x, sigma) = criterion(x) + nu (log(sigma^2 / s) + s / sigma^2 - 1).
+The free numbers are packed templates, ``eta`` and the logarithm of the residual standard deviation.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
-from interlace.covariance.structures import entries_of
 from interlace.estimation.optimize import minimize
 from interlace.estimation.parameters import selected, variance_parameter_names
 from interlace.estimation.scaled import ScaledCriterion, ScaledEvaluation
@@ -23,7 +19,8 @@ from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.inference.information import unit_inverse
 from interlace.inference.profiles.constrained import CoefficientPoint
 from interlace.inference.profiles.crossing import Crossings
-from interlace.inference.profiles.profile import Profile
+from interlace.inference.profiles.curves import Profile
+from interlace.inference.profiles.numbers import FreeScale, random_numbers
 from interlace.inference.profiles.surface import GAIN, crossings
 from interlace.machine.progress import counter
 from interlace.machine.threads import threads_for
@@ -140,53 +137,6 @@ def _of_coefficient(estimate: ScaledEstimate, j: int) -> Crossings:
 
 
 @dataclass(frozen=True, eq=False)
-class FreeScale:
-    """The criterion with the residual standard deviation free: ``x`` ends with its logarithm."""
-
-    profiled: ScaledEvaluation
-    x: Floats
-
-    @property
-    def _found(self) -> float:
-        """The variance that the criterion has put in."""
-        return 1.0 / self.profiled.rate
-
-    @property
-    def _variance(self) -> float:
-        return float(np.exp(2.0 * self.x[-1]))
-
-    @property
-    def value(self) -> float:
-        share = self._found / self._variance
-        nu = self.profiled.criterion.base.nu
-        return self.profiled.value + nu * (share - float(np.log(share)) - 1.0)
-
-    @cached_property
-    def _slope(self) -> Floats:
-        """Derivative of ``nu`` times the variance put in, by templates and ``eta``."""
-        at = self.profiled
-        pulls = at.point.pulled([-2.0 * (f.e.T @ f.u) for f in at.factor.effects])
-        by_eta = -2.0 * (at.criterion.scales.T @ (at.W * at.residuals**2))
-        return np.append(pulls, by_eta)
-
-    @cached_property
-    def gradient(self) -> Floats:
-        nu, share = self.profiled.criterion.base.nu, self._found / self._variance
-        shift = (1.0 / self._variance - 1.0 / self._found) * self._slope
-        return np.append(self.profiled.gradient + shift, 2.0 * nu * (1.0 - share))
-
-    @cached_property
-    def newton_matrix(self) -> Floats:
-        """That of the criterion with what the variance adds, but for its own second derivatives."""
-        nu, share, g = self.profiled.criterion.base.nu, self._found / self._variance, self._slope
-        M = np.empty((len(self.x),) * 2)
-        M[:-1, :-1] = self.profiled.newton_matrix + np.outer(g, g) / (nu * self._found**2)
-        M[:-1, -1] = M[-1, :-1] = -2.0 * g / self._variance
-        M[-1, -1] = 4.0 * nu * share
-        return M
-
-
-@dataclass(frozen=True, eq=False)
 class ScaledNumbers:
     """Standard deviations, correlations, ratios and powers as functions of the free numbers."""
 
@@ -223,14 +173,17 @@ class ScaledNumbers:
 
     def at(self, x: Floats) -> FreeScale:
         """The criterion at a point."""
-        return FreeScale(self._criterion(x[:-1]), x)
+        at = self._criterion(x[:-1])
+        pulls = at.point.pulled([-2.0 * (f.e.T @ f.u) for f in at.factor.effects])
+        by_eta = -2.0 * (at.criterion.scales.T @ (at.W * at.residuals**2))
+        return FreeScale(at, at.criterion.base.nu, 1.0 / at.rate, np.append(pulls, by_eta), x)
 
     def all(self, x: Floats) -> tuple[Floats, Floats]:
         """Values ``(m,)`` and Jacobian ``(m, size)``, those of random effects first."""
         t, sigma = self._criterion.n_templates, float(np.exp(x[-1])) / self._scale
         eta, q = x[t:-1], len(self.units)
         with np.errstate(divide="ignore", invalid="ignore"):
-            random = list(self._random(x, sigma))
+            random = list(random_numbers(self._criterion.base, x, sigma))
         exps = np.where(self.ratios, np.exp(np.where(self.ratios, eta, 0.0)), eta / self.units)
         J = np.zeros((1 + q, len(x)))
         J[0, -1] = sigma
@@ -242,17 +195,3 @@ class ScaledNumbers:
     def _scale(self) -> float:
         """Working units of the response in one of the user's."""
         return float(self._criterion.A.basis.response_scale)
-
-    def _random(self, x: Floats, sigma: float) -> Iterator[tuple[Floats, Floats]]:
-        """Of every random term."""
-        A, base = self._criterion.A, self._criterion.base
-        templates = base.unpack(x[: base.places[-1].stop])
-        parts = zip(A.terms, A.basis.random, templates, base.places, strict=True)
-        for term, B, T, own in parts:
-            U = sigma * (B @ T)
-            half = sigma * np.einsum("ab,bcs,dc->ads", B, term.template.jacobian(x[own]), U)
-            J = np.zeros((*U.shape, len(x)))
-            J[..., own] = half + np.swapaxes(half, 0, 1)
-            J[..., -1] = 2.0 * (U @ U.T)
-            later, earlier = (np.asarray(i) for i in term.template.entries)
-            yield entries_of(U @ U.T, J, later, earlier)

@@ -22,7 +22,7 @@ from interlace.estimation.parameters import selected, variance_parameter_names
 from interlace.estimation.residual import StructuredEstimate
 from interlace.estimation.structured import StructuredEvaluation
 from interlace.inference.profiles.crossing import Crossings
-from interlace.inference.profiles.profile import Profile, Scale
+from interlace.inference.profiles.curves import Profile, Scale
 from interlace.inference.profiles.surface import GAIN, SCALES, crossings, kind_of
 from interlace.machine.progress import counter
 from interlace.model.confidence import check_level, normal_reach, tails

@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from interlace.errors import InterlaceError
+from interlace.estimation.optimize import Point
 from interlace.inference.profiles.crossing import Crossings
-from interlace.inference.profiles.profile import Scale
+from interlace.inference.profiles.curves import Scale
 from interlace.sums.terms import Floats
 
 # Gain at which an inner search ends, its steps, and halvings of one of these.
@@ -29,17 +30,24 @@ _AGAIN = 3
 _STEP, _FLAT, _ZERO = 1e-5, 1e-9, 1e-5
 
 
-class Located(Protocol):
+@dataclass(frozen=True, eq=False)
+class Located:
     """A criterion at the point ``x``."""
 
+    x: Floats
+    of: Point
+
     @property
-    def x(self) -> Floats: ...
+    def value(self) -> float:
+        return self.of.value
+
     @property
-    def value(self) -> float: ...
+    def gradient(self) -> Floats:
+        return self.of.gradient
+
     @property
-    def gradient(self) -> Floats: ...
-    @property
-    def newton_matrix(self) -> Floats: ...
+    def newton_matrix(self) -> Floats:
+        return self.of.newton_matrix
 
 
 class Numbers(Protocol):
@@ -69,7 +77,7 @@ class Numbers(Protocol):
         """Values ``(m,)`` and Jacobian ``(m, size)``."""
         ...
 
-    def at(self, x: Floats) -> Located:
+    def at(self, x: Floats) -> Point:
         """The criterion at a point."""
         ...
 
@@ -117,7 +125,7 @@ SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
 def kind_of(name: str) -> str:
     """The scale on which a parameter is held, by its name."""
     own = name.rpartition(": ")[2]
-    if own.startswith(("sd", "range", "ratio_")):
+    if own.startswith(("sd", "sigma", "range", "ratio_")):
         return "exp"
     return "tanh" if own.startswith(("cor_", "rho")) else "linear"
 
@@ -126,13 +134,13 @@ def kind_of(name: str) -> str:
 class Surface:
     """The criterion where a function of the free numbers has one value."""
 
-    criterion: Callable[[Floats], Located]
+    criterion: Callable[[Floats], Point]
     held: Callable[[Floats], tuple[float, Floats]]
 
     def __call__(self, psi: float, near: Floats) -> tuple[float, float, Floats]:
         """The least value, its slope by ``psi``, and where it is."""
         x = self.onto(near, psi)
-        at = None if x is None else self.criterion(x)
+        at = None if x is None else Located(x, self.criterion(x))
         if at is None or not np.isfinite(at.value):
             return np.inf, 0.0, near
         bend = self._bend(at.x)
@@ -185,7 +193,7 @@ class Surface:
         for halving in range(_HALVINGS):
             share = 0.5**halving
             x = self.onto(at.x + share * step, psi)
-            new = None if x is None else self.criterion(x)
+            new = None if x is None else Located(x, self.criterion(x))
             if new is not None and new.value < at.value - 0.1 * share * gain:
                 return new
         return None
