@@ -71,6 +71,17 @@ def test_values_and_derivatives_of_own_data(
         agree(points, i, criterion(x[i]))
 
 
+@pytest.mark.parametrize("term", ["cs(0 + f | g)", "ar1(0 + f | g)", "cs(0 + f | g, hom=True)"])
+def test_structured_terms_have_the_derivatives_of_single_fits(term: str) -> None:
+    design = dense.design(f"y ~ x + {term} + (1 | h)")
+    criterion = Criterion(cross_products(design), True)
+    start = criterion.pack([t.template.start(0.6) for t in criterion.A.terms])
+    x = start + np.array([[0.1], [0.2]])
+    points = BatchProblem(stacked([criterion, criterion])).evaluate(x)
+    for i in range(2):
+        agree(points, i, criterion(x[i]))
+
+
 def agree(points: Points, i: int, expected) -> None:
     assert points.value[i] == pytest.approx(expected.value, rel=1e-12)
     scale = np.abs(expected.newton_matrix).max()

@@ -127,10 +127,10 @@ def test_what_is_said_of_a_structure(
     assert table.index.tolist() == ["sd__ar1", "rho__ar1"]
     assert (table["std.error"] > 0.0).all()
     V = 2.0 * np.linalg.inv(result.estimate.hessian)
-    d, phi = result.estimate.x[:2]
-    slopes = np.array([1.0, np.cos(phi)])
+    unit, (d, phi) = result.estimate.A.random[0][0, 0], result.estimate.x[:2]
+    slopes = np.array([unit, np.cos(phi)])
     np.testing.assert_allclose(table["std.error"], slopes * np.sqrt(np.diag(V)[:2]), rtol=1e-6)
-    assert d == pytest.approx(table.loc["sd__ar1", "estimate"], rel=1e-6)
+    assert unit * d == pytest.approx(table.loc["sd__ar1", "estimate"], rel=1e-6)
     ranova = result.ranova()
     assert len(ranova) == 2
     assert ranova["Df"].iloc[1] == 2

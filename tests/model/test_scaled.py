@@ -166,6 +166,9 @@ def test_zero_variance_is_found() -> None:
     [
         ({"residual": "varident(lonely)"}, "has one row, row 7 of the data"),
         ({"residual": "varident(one)"}, "has one stratum"),
+        ({"residual": "varident(several)"}, r"\(and so have 1 others\): a variance needs two"),
+        ({"residual": "varpower(s)"}, "must be numeric, but holds text"),
+        ({"residual": "varident(nothere)"}, "no column 'nothere'"),
         ({"residual": "varpower(zero)"}, "is 0 in row 5 of the data"),
         ({"residual": "varexp(zero)", "ddf": "kenward-roger"}, "take ddf='kenward-roger-linear'"),
         ({"residual": "varident(s)", "ddf": "residual"}, "counts subjects"),
@@ -188,9 +191,25 @@ def test_what_is_refused(options: dict[str, str], says: str) -> None:
         }
     )
     frame["lonely"] = np.where(np.arange(n) == 7, "alone", "together")
+    frame["several"] = np.where(frame.index < 2, frame.index.astype(str), "rest")
     frame["zero"] = np.where(np.arange(n) == 5, 0.0, 1.0 + np.arange(n))
     with pytest.raises(InterlaceError, match=says):
         interlace.fit("y ~ 1 + (1 | g) + (1 | h)", frame, **options)
+
+
+@pytest.mark.parametrize("formula", ["y ~ f + (1 | g)", "y ~ f + (1 | g) + (1 | h)"])
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_strata_that_fixed_effects_reproduce_are_refused(formula: str, method: str) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"y": rng.normal(size=60), "g": np.repeat(np.arange(10), 6)})
+    frame["h"], frame["s"] = rng.integers(0, 5, 60), np.where(frame.index < 2, "few", "rest")
+    frame["f"] = np.where(frame.index < 2, frame.index.astype(str), "rest")
+    says = r"all rows of the stratum few of varident\(s\), such as row 0 of the data"
+    with pytest.raises(InterlaceError, match=says):
+        interlace.fit(formula, frame, residual="varident(s)", method=method)
+    flat = frame.assign(y=frame["y"].where(frame["s"] == "rest", 3.0), x=frame["s"] == "few")
+    with pytest.raises(InterlaceError, match="or of those of a stratum"):
+        interlace.fit("y ~ x + (1 | g) + (1 | h)", flat, residual="varident(s)", method=method)
 
 
 def test_what_a_result_does_not_have(penicillin: ScaledLMEResult) -> None:

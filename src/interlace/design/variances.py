@@ -16,6 +16,9 @@ from interlace.design.groups import Grouping, group_rows, recode_rows
 from interlace.design.newdata import refuse_values
 from interlace.errors import InterlaceError
 
+# Shares of a row that count as none.
+_NONE = 1e-9
+
 VARIANCES = ("varident", "varpower", "varexp")
 
 
@@ -104,9 +107,48 @@ def _codes(term: VarianceTerm, rows: CompleteRows) -> tuple[Grouping, NDArray[np
         row = int(np.flatnonzero(codes == alone[0])[0])
         raise InterlaceError(
             f"the stratum {labels[int(alone[0])]} of {term} has one row, "
-            f"{rows.name(row, 'the data')}: a variance needs two; merge strata, or leave it out"
+            f"{rows.name(row, 'the data')}{_and_more(len(alone))}: a variance needs two; merge "
+            "strata, or leave it out"
         )
     return group, codes
+
+
+def _and_more(count: int) -> str:
+    """How many strata are like the one that is named."""
+    return f" (and so have {count - 1} others)" if count > 1 else ""
+
+
+def refuse_reproduced(
+    term: VarianceTerm | None, X: Floats, strata: Grouping | None, rows: CompleteRows
+) -> None:
+    """Refuse strata whose rows the fixed effects reproduce, whatever the response.
+
+    They say nothing of a variance: by maximum likelihood it would go to zero.  The leverages of
+    such rows in a regression on ``X`` (n, p) are 1, so that they are ``p`` rows at most.
+
+    Raises
+    ------
+    InterlaceError
+        There is such a stratum; the message names it and a row.
+    """
+    if term is None or strata is None:
+        return
+    codes = recode_rows(strata, rows.columns)
+    number = np.bincount(codes)
+    few = number <= X.shape[1]
+    if not few.any():
+        return
+    Q, sizes, _ = np.linalg.svd(X / np.maximum(np.abs(X).max(axis=0), 1e-300), full_matrices=False)
+    leverages = (Q[:, sizes > _NONE * sizes[0]] ** 2).sum(axis=1)
+    left = number - np.bincount(codes, weights=leverages)
+    if (told := np.flatnonzero(few & (left < _NONE * number))).size:
+        label = keys.texts(strata.labels)[int(told[0])]
+        row = int(np.flatnonzero(codes == told[0])[0])
+        raise InterlaceError(
+            f"the fixed effects reproduce all rows of the stratum {label} of {term}, such as "
+            f"{rows.name(row, 'the data')}, whatever the response: they say nothing of its "
+            "variance; merge strata, or leave the fixed effects of these rows out"
+        )
 
 
 def _covariate(term: VarianceTerm, rows: CompleteRows) -> Scales:

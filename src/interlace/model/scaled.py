@@ -21,7 +21,7 @@ from interlace.design.groups import Grouping
 from interlace.design.kept import kept_frame
 from interlace.design.recipe import require_rows
 from interlace.design.repeated import ResidualTerm, parse_residual
-from interlace.design.variances import VarianceTerm, sparse_scales_of
+from interlace.design.variances import VarianceTerm, refuse_reproduced, sparse_scales_of
 from interlace.errors import (
     ConvergenceWarning,
     InterlaceError,
@@ -181,15 +181,16 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
     refuse_unidentifiable(design.terms, len(design.y))
     refuse_saturated(design.X)
     scales, told = sparse_scales_of(term.variance, rows)
+    refuse_reproduced(term.variance, design.X, told.strata, rows)
     criterion = scaled_criterion(design, scales, reml=options.method == "REML")
     with watcher(options.progress) as watch:
         try:
             estimate = estimate_scaled(criterion, watch=watch)
         except np.linalg.LinAlgError as error:
             raise InterlaceError(
-                "the random effects leave no residual variance: the model reproduces the response "
-                "(a grouping factor, or several together, may tell every row apart): leave out a "
-                "term"
+                "no residual variance is left: the model reproduces the response, of all rows (a "
+                "grouping factor, or several together, may tell every row apart) or of those of a "
+                f"stratum of {term}: leave out a term, or merge strata"
             ) from error
     warn_of_scaled(estimate, term)
     units = tuple(told.units.tolist())

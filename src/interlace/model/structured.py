@@ -24,7 +24,7 @@ from interlace.design.kept import kept_frame
 from interlace.design.reads import columns_of
 from interlace.design.recipe import require_rows
 from interlace.design.repeated import ResidualTerm, parse_residual
-from interlace.design.variances import scales_of
+from interlace.design.variances import refuse_reproduced, scales_of
 from interlace.design.visits import Grid, first_rows, grid_of
 from interlace.errors import (
     ConvergenceWarning,
@@ -308,11 +308,13 @@ def _fitted(
     refuse_constant(design.response, f"the response '{spec.response}'")
     refuse_unidentifiable(design.terms, len(design.y))
     refuse_saturated(design.X)
+    scales = scales_of(term.variance, rows)
+    refuse_reproduced(term.variance, design.X, scales.strata, rows)
     grid, criterion = criterion_of(
         design,
         grid_of(term, rows),
         term,
-        scales_of(term.variance, rows),
+        scales,
         reml=options.method == "REML",
     )
     with watcher(options.progress) as watch:
