@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 from pathlib import Path
@@ -121,6 +122,19 @@ def test_what_needs_rows_says_so_and_the_rest_works(frame: pd.DataFrame, tmp_pat
     ):
         with pytest.raises(InterlaceError, match="fitted without holding them: fit it to a frame"):
             verb()
+
+
+@pytest.mark.parametrize("solver", ["exact", "iterative"])
+def test_a_copy_by_pickle_answers_the_same(
+    frame: pd.DataFrame, tmp_path: Path, solver: str
+) -> None:
+    formula, path = "count ~ x + (1 | g) + (1 | h)", parquet_of(frame, tmp_path)
+    found = interlace.fit(formula, path, family="poisson", solver=solver)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.llf == found.llf
+    pd.testing.assert_series_equal(again.random_effects_se["g"], found.random_effects_se["g"])
+    with pytest.raises(InterlaceError, match="fitted without holding them"):
+        _ = again.fittedvalues
 
 
 def test_messages_name_file_and_row(frame: pd.DataFrame, tmp_path: Path) -> None:

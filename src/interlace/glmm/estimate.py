@@ -81,7 +81,8 @@ class GeneralEstimate:
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
         state = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return state | {"optimum": None}
+        # without rows nothing could be computed again
+        return state if isinstance(self.problem, StreamedProblem) else state | {"optimum": None}
 
     @property
     def A(self) -> Working:

@@ -24,6 +24,7 @@ from interlace.glmm.problem import Problem
 from interlace.glmm.working import Working
 from interlace.machine.progress import counter
 from interlace.machine.scratch import Column, Scratch, Segment
+from interlace.machine.threads import blas_threads
 from interlace.solver.layout import Layout, make_layout
 from interlace.solver.own import OwnRows
 from interlace.solver.pieces import some_rows
@@ -37,9 +38,8 @@ from interlace.sums.terms import Floats
 P = TypeVar("P")
 Pair = tuple[int, int]
 
-# Rows of a block, so that what is computed of them stays in the cache; and threads that work on
-# blocks.
-ROWS, THREADS = 1 << 16, 2
+# Rows of a block, so that what is computed of them stays in the cache.
+ROWS = 1 << 16
 # Largest table of all pairs of levels in which the place of a pair is looked up.
 _TABLE = 1 << 26
 
@@ -164,7 +164,8 @@ class Stored:
 
     def __getstate__(self) -> dict[str, object]:
         """Without the file, which belongs to this process."""
-        return {**self.__dict__, "scratch": None, "segments": ()}
+        state = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return state | {"scratch": None, "segments": ()}
 
     def _block(self, segment: Segment, rows: slice) -> Block:
         def read(name: str) -> Column:
@@ -293,15 +294,16 @@ class Stored:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # per thread
                 return work(self._block(*place))
 
+        threads = blas_threads()  # who pins those of numpy pins these
         waiting: deque[tuple[int, Future[P]]] = deque()
         with (
             counter(self.n, self.progress, what="pass", unit="rows") as advance,
-            ThreadPoolExecutor(THREADS) as pool,
+            ThreadPoolExecutor(threads) as pool,
         ):
             try:
                 for place in self._places_of_blocks():
                     waiting.append((place[1].stop - place[1].start, pool.submit(done, place)))
-                    if len(waiting) > 2 * THREADS:
+                    if len(waiting) > 2 * threads:
                         _next(waiting, add, advance)
                 while waiting:
                     _next(waiting, add, advance)

@@ -222,7 +222,7 @@ def _matrices(design: Design) -> Iterator[tuple[tuple[str | None, ...], Floats]]
         if set(term.columns) <= known:
             yield tuple(_stored_as(name) for name in term.columns), Z
         else:
-            yield tuple(f"column:{j}:{name}" for name in term.columns), Z
+            yield tuple(f"column::{j}:{name}" for name in term.columns), Z
 
 
 def _stored_as(name: str) -> str | None:
