@@ -140,6 +140,8 @@ def test_latex() -> None:
     assert found.to_latex().startswith(r"\begin{table}")
     assert interlace.table(models()[0]).to_latex().startswith(r"\begin{tabular}")
     assert latex_text("-1.50**") == "$-1.50$**" and latex_text("[1, 2]") == "{}[1, 2]"
+    greek = latex_text("\u03b8_1 \u039b\u0391 \u03c2\n\u03ac \u2264 \u2212")
+    assert greek == r"$\theta$\_1 $\Lambda$A $\varsigma$ $\alpha$ $\leq$ $-$"
 
 
 def test_markdown_and_typst() -> None:

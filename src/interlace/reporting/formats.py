@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,15 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "\u2212": "$-$", "\u2264": r"$\leq$", "\u2265": r"$\geq$", "\u2260": r"$\neq$",
+    "\u2248": r"$\approx$", "\u221e": r"$\infty$", "\u2192": r"$\rightarrow$",
+    "\u2190": r"$\leftarrow$", "\u2194": r"$\leftrightarrow$",
+    "\u2206": r"$\Delta$", "\u221a": r"$\surd$", "\u22c5": r"$\cdot$",
+}  # fmt: skip
+# Greek capitals that LaTeX has no name for, as they look like Latin letters.
+_LATIN = {
+    "Alpha": "A", "Beta": "B", "Epsilon": "E", "Zeta": "Z", "Eta": "H", "Iota": "I", "Kappa": "K",
+    "Mu": "M", "Nu": "N", "Omicron": "O", "Rho": "P", "Tau": "T", "Chi": "X", "omicron": "o",
 }  # fmt: skip
 
 
@@ -110,8 +120,18 @@ def latex_text(text: str) -> str:
     if re.fullmatch(r"-[\d.]+(\*{0,3})", text):
         stars = text.count("*")
         return f"${text.rstrip('*')}$" + "*" * stars
-    found = "".join(_LATEX.get(sign, sign) for sign in text)
+    found = "".join(_LATEX.get(sign) or _greek(sign) or sign for sign in " ".join(text.split()))
     return "{}" + found if found.startswith("[") else found
+
+
+def _greek(sign: str) -> str | None:
+    """A Greek letter as LaTeX's mathematics has it, without its accent; ``None`` for others."""
+    known = re.match(r"GREEK (SMALL|CAPITAL) LETTER (FINAL )?(\w+)", unicodedata.name(sign, ""))
+    if known is None:
+        return None
+    name = known[3].replace("LAMDA", "LAMBDA").lower()
+    name = name.capitalize() if known[1] == "CAPITAL" else name
+    return _LATIN.get(name) or rf"$\{'var' if known[2] else ''}{name}$"
 
 
 def markdown(title: str, names: Sequence[str], rows: Sequence[Row], notes: Sequence[str]) -> str:
