@@ -395,7 +395,7 @@ def _gathered(
         + p9.coord_flip()
     )
     title = f"{_title(name)} by {unit}"
-    size = (6.5, 2.0 + 0.17 * lines(names))
+    size = (6.5, 2.4 + 0.17 * lines(names))
     return titled(
         figure,
         size=size,

@@ -8,7 +8,19 @@ import pandas as pd
 import plotnine as p9
 
 from interlace.errors import InterlaceError
-from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
+from interlace.plots.style import (
+    BLUE,
+    GREY,
+    colours,
+    legend_below,
+    names_across,
+    start,
+    titled,
+    wrapped,
+)
+
+# Inches.
+_WIDTH = 6.5
 
 
 def plot_means(
@@ -28,25 +40,15 @@ def plot_means(
     table["place"] = _factor(table, [first]) if first else pd.Categorical(["overall"] * len(table))
     others = list(inner[1:])
     table["series"] = _factor(table, others) if others else pd.Categorical([""] * len(table))
-    few = len(table["series"].cat.categories) <= len(PALETTE)
+    series = list(table["series"].cat.categories)
     dodge = p9.position_dodge(width=0.5 if others else 0.0)
-    figure = (
-        (
-            start(table, p9.aes("place", name, color="series", group="series"))
-            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), size=0.8, position=dodge)
-            + p9.geom_point(size=2.4, position=dodge)
-            + p9.scale_color_manual(
-                values=[BLUE] if not others or not few else PALETTE, name=", ".join(others)
-            )
-            + p9.theme(legend_position="bottom" if others else "none")
-        )
-        if few
-        else (
-            start(table, p9.aes("place", name, group="series"))
-            + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), position=dodge)
-            + p9.geom_point(position=dodge)
-        )
-    )
+    figure = start(table, p9.aes("place", name, color="series", group="series"))
+    figure += [
+        p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), size=0.8, position=dodge),
+        p9.geom_point(size=2.4, position=dodge),
+        p9.scale_color_manual(values=colours(len(series)), name=", ".join(others)),
+        *(legend_below(series, _WIDTH) if others else [p9.theme(legend_position="none")]),
+    ]
     return _panelled(figure, table, by, x=first or "", y=y, level=level)
 
 
@@ -84,17 +86,25 @@ def _panelled(
     figure: p9.ggplot, table: pd.DataFrame, by: Sequence[str], *, x: str, y: str, level: float
 ) -> p9.ggplot:
     shown = f"{level:.0%}".replace("%", " %")
-    figure = _faceted(figure, table, by)
-    return titled(figure, size=(6.5, 4.2), title=y, x=x, y=f"Estimate, {shown} intervals")
+    panels = _panels(table, by)
+    columns = min(panels, 2 if panels in (2, 4) else 3)
+    figure = _faceted(figure, table, by, columns)
+    figure += names_across(list(table["place"].cat.categories), (_WIDTH - 0.9) / columns)
+    size = (_WIDTH, max(4.2, 1.2 + 1.9 * -(-panels // columns)))
+    return titled(figure, size=size, title=y, x=x, y=f"Estimate, {shown} intervals")
 
 
-def _faceted(figure: p9.ggplot, table: pd.DataFrame, by: Sequence[str]) -> p9.ggplot:
+def _faceted(
+    figure: p9.ggplot, table: pd.DataFrame, by: Sequence[str], columns: int | None = None
+) -> p9.ggplot:
     """A panel for every group."""
     if not by:
         return figure
+    room = int((_WIDTH - 0.9) / (columns or 2) * 12.0) - 2
     names = [", ".join(f"{n} = {row[n]}" for n in by) for _, row in table.iterrows()]
-    figure.data["panel"] = pd.Categorical(names, list(dict.fromkeys(names)))
-    return figure + p9.facet_wrap("panel")
+    labels = [wrapped(name, room) for name in names]
+    figure.data["panel"] = pd.Categorical(labels, list(dict.fromkeys(labels)))
+    return figure + p9.facet_wrap("panel", ncol=columns)
 
 
 def _panels(table: pd.DataFrame, by: Sequence[str]) -> int:

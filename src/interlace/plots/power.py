@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import pandas as pd
 import plotnine as p9
 
-from interlace.plots.style import BLUE, GREY, PALETTE, start, titled, wrapped
+from interlace.plots.style import (
+    BLUE,
+    GREY,
+    colours,
+    legend_below,
+    names_across,
+    start,
+    titled,
+    wrapped,
+)
 
 
 def plot_power(table: pd.DataFrame, sizes: Sequence[str], *, level: float) -> p9.ggplot:
@@ -25,6 +34,7 @@ def plot_power(table: pd.DataFrame, sizes: Sequence[str], *, level: float) -> p9
             + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), size=0.7, color=BLUE)
             + p9.geom_point(size=2.4, color=BLUE)
         )
+        figure += names_across(list(labels.values()), 5.6)
         return titled(
             _whole(figure),
             size=(6.5, 4.2),
@@ -35,7 +45,6 @@ def plot_power(table: pd.DataFrame, sizes: Sequence[str], *, level: float) -> p9
         )
     first, *others = sizes
     several = len(names) > 1
-    colours = PALETTE if len(names) <= len(PALETTE) else None
     aes = p9.aes(first, "power", group="series", **({"color": "series"} if several else {}))
     own = {} if several else {"color": BLUE}
     figure = (
@@ -45,10 +54,13 @@ def plot_power(table: pd.DataFrame, sizes: Sequence[str], *, level: float) -> p9
         + p9.geom_linerange(p9.aes(ymin="lower", ymax="upper"), size=0.7, **own)
         + p9.geom_point(size=2.2, **own)
         + p9.scale_x_continuous(breaks=sorted(set(data[first])))
-        + p9.theme(legend_position="bottom", legend_title=p9.element_blank())
     )
-    if several and colours:
-        figure = figure + p9.scale_color_manual(values=colours, name="")
+    if several:
+        figure += [
+            p9.scale_color_manual(values=colours(len(names))),
+            *legend_below(list(labels.values()), 6.5),
+            p9.theme(legend_title=p9.element_blank()),
+        ]
     if others:
         data_labels = [", ".join(f"{n} = {row[n]}" for n in others) for _, row in data.iterrows()]
         figure.data["panel"] = pd.Categorical(data_labels, list(dict.fromkeys(data_labels)))

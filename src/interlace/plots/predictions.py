@@ -16,11 +16,12 @@ from interlace.model.confidence import check_level
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
 from interlace.plots.residuals import column_of
-from interlace.plots.style import GREY, PALETTE, start, titled
+from interlace.plots.style import GREY, colours, legend_below, names_across, start, titled
 from interlace.sums.terms import Floats
 
-# Points of a line, and rows that are drawn at most.
+# Points of a line, and rows that are drawn at most; inches.
 _POINTS, _MOST_ROWS = 60, 3000
+_WIDTH = 6.2
 
 
 def plot_predictions(
@@ -97,11 +98,14 @@ def plot_predictions(
         layers += _group_lines(result, table, x, by, groups)
     table = _with_series(table, by)
     mapping = p9.aes(x, "mean", color="series", fill="series", group="series")
-    figure = start(table, mapping) + layers + _means(is_number) + _scales(by)
+    figure = start(table, mapping)
+    figure += [*layers, *_means(is_number), *_scales(table, by)]
+    if not is_number:
+        figure += names_across(list(dict.fromkeys(map(str, table[x]))), _WIDTH - 0.9)
     who = "population" if integrate else "typical group"
     return titled(
         figure,
-        size=(6.2, 4.2),
+        size=(_WIDTH, 4.2),
         title=f"Expected {result.formula.response}" + (f" ({who})" if _is_general(result) else ""),
         x=x,
         y=f"Mean, {level:.0%} intervals".replace("%", " %"),
@@ -134,13 +138,14 @@ def _means(is_number: bool) -> list[object]:
     ]
 
 
-def _scales(by: str | None) -> list[object]:
+def _scales(table: pd.DataFrame, by: str | None) -> list[object]:
     """Colours of the levels."""
-    name = by or ""
+    name, series = by or "", list(table["series"].cat.categories)
+    values = colours(len(series))
     return [
-        p9.scale_color_manual(values=PALETTE, name=name),
-        p9.scale_fill_manual(values=PALETTE, name=name),
-        p9.theme(legend_position="bottom" if by else "none"),
+        p9.scale_color_manual(values=values, name=name),
+        p9.scale_fill_manual(values=values, name=name),
+        *(legend_below(series, _WIDTH) if by else [p9.theme(legend_position="none")]),
     ]
 
 

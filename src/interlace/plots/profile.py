@@ -9,7 +9,7 @@ import pandas as pd
 import plotnine as p9
 
 from interlace.model.confidence import normal_reach
-from interlace.plots.style import BLUE, GREY, literal, start, titled
+from interlace.plots.style import BLUE, GREY, literal, start, titled, wrapped
 
 if TYPE_CHECKING:
     from interlace.inference.profiles.curves import Profile
@@ -80,7 +80,7 @@ def plot_profile(profile: Profile, *, level: float = 0.95) -> p9.ggplot:
 
 def _facets(data: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """Parameters as an ordered factor with labels that fit their facet."""
-    labels = [literal(_wrapped(name)) for name in profile.names]
+    labels = [_wrapped(name) for name in profile.names]
     by_name = dict(zip(profile.names, labels, strict=True))
     facet = pd.Categorical(data["parameter"].map(by_name), categories=labels, ordered=True)
     return data.assign(parameter=facet)
@@ -89,10 +89,11 @@ def _facets(data: pd.DataFrame, profile: Profile) -> pd.DataFrame:
 def _wrapped(name: str) -> str:
     """A long name on several lines: broken before the group, between columns, after colons."""
     if len(name) <= _LABEL_WIDTH:
-        return name
+        return literal(name)
     columns, bar, group = name.partition("|")
     pieces = [piece for part in _columns(columns) for piece in _at_colons(part)]
-    return "\n".join([*pieces, bar + group] if bar else pieces)
+    pieces += [bar + group] if bar else []
+    return "\n".join(wrapped(piece, _LABEL_WIDTH) for piece in pieces)
 
 
 def _columns(names: str) -> list[str]:

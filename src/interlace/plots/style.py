@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import plotnine as p9
+from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.patheffects import withStroke
 from plotnine.composition import Compose
 
@@ -24,6 +25,8 @@ MANY_LEVELS = 60
 
 # Characters of titles and axis labels in an inch.
 _TITLE_DENSITY, _TEXT_DENSITY = 8.5, 12.0
+# And of names at ticks and in legends; characters of a name that is turned.
+_NAME_DENSITY, _TURNED = 13.5, 22
 
 
 def start(data: pd.DataFrame, mapping: p9.aes) -> p9.ggplot:
@@ -93,7 +96,7 @@ def wrapped(text: object, width: int) -> str:
     Lines end at spaces and after punctuation that joins names, or within a word longer than a line.
     """
     width = max(width, 8)
-    pieces = re.split(r"(?<=[\s:_./|,+*-])", str(text).replace("\n", " "))
+    pieces = re.split(r"(?<=[\s:_./|,+*-])(?!%)", str(text).replace("\n", " "))
     lines = [""]
     for piece in pieces:
         while len(lines[-1]) + len(piece.rstrip()) > width:
@@ -104,6 +107,34 @@ def wrapped(text: object, width: int) -> str:
                 lines.append("")
         lines[-1] += piece
     return literal("\n".join(line.rstrip() for line in lines if line.strip()))
+
+
+def names_across(labels: Sequence[str], inches: float) -> list[object]:
+    """Layers for names below an axis of so many inches: on several lines, or turned."""
+    room = int(inches * _NAME_DENSITY / max(len(labels), 1)) - 1
+    words = (w.strip() for label in labels for w in re.split(r"(?<=[\s:_./|,+*-])", label))
+    turned = room < max(map(len, words), default=0)
+    width = _TURNED if turned else room
+    found: list[object] = [
+        p9.scale_x_discrete(labels=lambda names: [wrapped(name, width) for name in names])
+    ]
+    if turned:
+        found.append(p9.theme(axis_text_x=p9.element_text(rotation=90, va="top")))
+    return found
+
+
+def legend_below(labels: Sequence[str], inches: float) -> list[object]:
+    """Layers for a legend of colours below a figure, in as many columns as fit."""
+    columns = max(1, int(inches * _NAME_DENSITY / (longest(labels) + 5)))
+    guide = p9.guide_legend(ncol=min(columns, max(len(labels), 1)))
+    return [p9.guides(color=guide, fill=guide), p9.theme(legend_position="bottom")]
+
+
+def colours(n: int) -> list[str]:
+    """``n`` colours, told apart by all kinds of colour vision if there are few."""
+    if n <= len(PALETTE):
+        return PALETTE[: max(n, 1)]
+    return [to_hex(hsv_to_rgb((i / n, 0.65, 0.6 if i % 2 else 0.85))) for i in range(n)]
 
 
 def longest(labels: Sequence[str]) -> int:
