@@ -26,6 +26,8 @@ from interlace.sums.terms import Floats
 # Simulated responses that are drawn, classes of their frequencies, and inflation worth a line.
 _LINES, _CLASSES, _INFLATED = 40, 32, 10.0
 _SIZE = (5.5, 3.6)
+# Characters of a line below a panel.
+_CAPTION = 58
 
 
 def plot_checks(result: Labelled[Any], *, level: float = 0.95, seed: Seed = 0) -> Figure:
@@ -63,6 +65,8 @@ def plot_checks(result: Labelled[Any], *, level: float = 0.95, seed: Seed = 0) -
     panels = list(_panels(result, level, seed))
     for panel in panels:
         panel += p9.theme(figure_size=_SIZE)
+        if caption := panel.labels.caption:  # narrower than the figure alone
+            panel += p9.labs(caption=wrapped(caption, _CAPTION))
     return in_pairs(panels)
 
 
