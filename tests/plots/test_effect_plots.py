@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -100,3 +101,38 @@ def test_groups_of_balanced_designs_are_named_in_any_case() -> None:
     texts = [layer.geom.data for layer in figure.layers if type(layer.geom).__name__ == "geom_text"]
     assert sorted(n.strip() for text in texts for n in text["label"]) == ["309", "335", "337"]
     assert figure.labels.x == "Position of the Subject in the table"
+
+
+def test_rows_are_drawn_at_an_offset_of_zero() -> None:
+    """As the means are: per unit of exposure with a log link."""
+    cbpp = interlace.datasets.load("cbpp")
+    herds = interlace.fit(
+        "incidence ~ period", cbpp, groups="herd", family="poisson", exposure="size"
+    )
+    figure = plots.plot_predictions(herds, "period", data=True)
+    rows = figure.layers[0].geom.data
+    assert np.allclose(np.sort(rows["mean"]), np.sort(cbpp["incidence"] / cbpp["size"]))
+    sleep = interlace.datasets.load("sleepstudy")
+    shifted = interlace.fit(
+        "Reaction ~ Days + (1 | Subject)", sleep, offset=100.0 + 0.0 * sleep["Days"]
+    )
+    drawn = plots.plot_predictions(shifted, "Days", data=True).layers[0].geom.data
+    assert np.allclose(drawn["mean"], sleep["Reaction"] - 100.0)
+
+
+def test_many_levels_have_colours_and_names_that_fit() -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        {
+            "g": np.repeat(np.arange(30), 10),
+            "kind": rng.choice([f"a rather long kind {i}" for i in range(9)], 300),
+            "y": rng.normal(size=300),
+            "x": rng.normal(size=300),
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = interlace.fit("y ~ kind * x + (1 | g)", frame)
+    plots.plot_predictions(result, "x", by="kind").draw()
+    plots.plot_predictions(result, "kind").draw()
+    result.emmeans(["kind", "x"], at={"x": list(range(9))}).plot().draw()

@@ -70,7 +70,8 @@ def plot_contrasts(table: pd.DataFrame, *, by: Sequence[str], y: str, level: flo
         + p9.geom_segment(p9.aes("lower", xend="upper", yend="place"), size=0.8, color=BLUE)
         + p9.geom_point(size=2.4, color=BLUE)
     )
-    x = f"Contrast of {y}, {level:.0%} intervals".replace("%", " %")
+    what = "Ratio" if name == "ratio" else "Contrast"
+    x = f"{what} of {y}, {level:.0%} intervals".replace("%", " %")
     figure = _faceted(figure, table, by)
     return titled(
         figure,

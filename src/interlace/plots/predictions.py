@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotnine as p9
 
+from interlace.design.design import Design
 from interlace.design.frame import Column
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
@@ -46,7 +47,8 @@ def plot_predictions(
     by
         A factor whose levels have lines of their own.
     data
-        Draw the responses of the rows too.
+        Draw the responses of the rows too, as they would be at an offset of 0: less it, or with a
+        log link per unit of exposure.
     groups
         A grouping factor whose levels have thin lines of their own: what the model expects of each
         of them.
@@ -162,7 +164,7 @@ def _along(values: Floats | None, x: str) -> list[float]:
 def _rows(result: Labelled[Any], x: str, by: str | None, is_number: bool) -> list[object]:
     """Responses of the rows, an even selection of many."""
     design = require_rows(result.design, "plot_predictions with data=True")
-    frame = pd.DataFrame({x: _values(result, x), "mean": design.y})
+    frame = pd.DataFrame({x: _values(result, x), "mean": _without_offset(result, design)})
     if by is not None:
         frame[by] = _values(result, by)
     frame = _with_series(frame, by)
@@ -172,6 +174,15 @@ def _rows(result: Labelled[Any], x: str, by: str | None, is_number: bool) -> lis
         return [p9.geom_point(data=frame.iloc[shown], **look)]
     place = p9.position_jitterdodge(jitter_width=0.25, dodge_width=0.5, random_state=1)
     return [p9.geom_point(data=frame.iloc[shown], position=place, **look)]
+
+
+def _without_offset(result: Labelled[Any], design: Design) -> Floats:
+    """Responses as they would be at an offset of 0, as means are; per unit of exposure."""
+    if design.offset is None:
+        return design.y
+    if not isinstance(result, FittedGeneralModel):
+        return design.y - design.offset
+    return design.y / np.exp(design.offset) if result.link.name == "log" else design.y
 
 
 def _values(result: Labelled[Any], name: str) -> Column:

@@ -134,7 +134,8 @@ def colours(n: int) -> list[str]:
     """``n`` colours, told apart by all kinds of colour vision if there are few."""
     if n <= len(PALETTE):
         return PALETTE[: max(n, 1)]
-    return [to_hex(hsv_to_rgb((i / n, 0.65, 0.6 if i % 2 else 0.85))) for i in range(n)]
+    shades = [hsv_to_rgb((i / n, 0.65, 0.6 if i % 2 else 0.85)) for i in range(n)]
+    return [to_hex((float(r), float(g), float(b))) for r, g, b in shades]
 
 
 def longest(labels: Sequence[str]) -> int:
