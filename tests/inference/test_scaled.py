@@ -67,3 +67,44 @@ def test_average_information_stands_in_for_that_of_many(monkeypatch: pytest.Monk
     assert not np.array_equal(close, exact)
     monkeypatch.setattr(scaled, "MANY", 40)
     np.testing.assert_array_equal(scaled.parameter_covariance(result.estimate), exact)
+
+
+@pytest.mark.parametrize("residual", ["varident(s)", "varpower(z)", "varexp(z)"])
+def test_degrees_of_freedom_are_those_of_matrices(residual: str) -> None:
+    """Satterthwaite's, from differences of the restricted likelihood of all rows at once."""
+    frame = _frame(160, 3).assign(z=np.random.default_rng(2).uniform(0.5, 3.0, 160))
+    formula = "y ~ x + (1 | g) + (1 | h)"
+    result = interlace.fit(formula, frame, residual=residual, ddf="satterthwaite")
+    estimate = result.estimate
+    X, y = result.design.fixed(estimate.A.names), frame["y"].to_numpy()
+    B = np.asarray(estimate.criterion.scales.todense())
+    same = [frame[k].to_numpy()[:, None] == frame[k].to_numpy() for k in ("g", "h")]
+    sizes = [np.log(float(result.variance_components[k])) for k in ("g", "h")]
+    at = np.concatenate((sizes, estimate.eta, [2.0 * np.log(estimate.sigma)]))
+
+    def covariance(v: np.ndarray) -> np.ndarray:
+        noise = np.diag(np.exp(v[-1] + 2.0 * B @ v[2:-1]))
+        return np.exp(v[0]) * same[0] + np.exp(v[1]) * same[1] + noise
+
+    def criterion(v: np.ndarray) -> float:
+        L = np.linalg.cholesky(covariance(v))
+        Xs, ys = np.linalg.solve(L, X), np.linalg.solve(L, y)
+        C = Xs.T @ Xs
+        e = ys - Xs @ np.linalg.solve(C, Xs.T @ ys)
+        constant = (len(y) - X.shape[1]) * np.log(2.0 * np.pi)
+        return 2.0 * np.log(np.diag(L)).sum() + np.linalg.slogdet(C)[1] + e @ e + constant
+
+    def variances(v: np.ndarray) -> np.ndarray:
+        return np.diag(np.linalg.inv(X.T @ np.linalg.solve(covariance(v), X)))
+
+    assert criterion(at) == pytest.approx(result.criterion, abs=1e-8)
+    h = 1e-3
+    steps, f = h * np.eye(len(at)), criterion
+    H = [
+        [(f(at + a + b) - f(at + a - b) - f(at - a + b) + f(at - a - b)) for b in steps]
+        for a in steps
+    ]
+    A = 2.0 * np.linalg.inv(np.array(H) / (4.0 * h**2))
+    g = np.array([(variances(at + a) - variances(at - a)) / (2.0 * h) for a in steps])
+    known = 2.0 * variances(at) ** 2 / np.einsum("kc,kl,lc->c", g, A, g)
+    np.testing.assert_allclose(result.fe_df, known, rtol=1e-5)

@@ -221,7 +221,7 @@ def test_what_a_result_does_not_have(penicillin: ScaledLMEResult) -> None:
         penicillin.conf_int(method="exact")
     with pytest.raises(InterlaceError, match="crossed, so that no one has independent clusters"):
         penicillin.cov_params(robust="CR2")
-    with pytest.raises(InterlaceError, match="not built yet for models with residual="):
+    with pytest.raises(InterlaceError, match="takes residual variances as known"):
         interlace.hlm_influence(penicillin)
     with pytest.raises(InterlaceError, match="another kind"):
         penicillin.update(residual=None)

@@ -367,6 +367,24 @@ def test_tables_and_figures(nested: ScaledLMEResult) -> None:
     assert "recipe" in nested.joint_tests().index
 
 
+def test_the_weighted_model_answers_what_looks_at_rows(nested: ScaledLMEResult) -> None:
+    weighted = nested.weighted
+    assert weighted.criterion == pytest.approx(nested.criterion, abs=1e-8)
+    np.testing.assert_array_equal(weighted.fe_params, nested.fe_params)
+    known = interlace.fit(NESTED, _cake().assign(w=nested.residual_sd**-2.0), weights="w")
+    found = interlace.hlm_influence(weighted)
+    np.testing.assert_allclose(found["cooksd"], interlace.hlm_influence(known)["cooksd"], rtol=1e-4)
+    again = weighted.update(method="ML")
+    assert again.criterion == pytest.approx(known.update(method="ML").criterion, abs=1e-6)
+    table = nested.check(nsim=50).table
+    assert table.loc["homogeneity", "verdict"] in ("fine", "look")
+    holes = _cake()
+    holes.loc[[3, 40], "angle"] = np.nan
+    fit = interlace.fit(NESTED, holes, residual="varident(temperature)", ddf="kenward-roger-linear")
+    assert fit.weighted.update(method="ML", ddf="normal").nobs == 268
+    assert fit.weighted.options.ddf == "kenward-roger"
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -374,6 +392,7 @@ def test_tables_and_figures(nested: ScaledLMEResult) -> None:
         ("icc", "no one value"),
         ("ranova", r"compare with interlace.anova\(m1, m2\)"),
         ("vcov_theta", "ran_pars"),
+        ("deletions", r"weighted.deletions\(\)"),
         ("power", "count the rejections"),
     ],
 )

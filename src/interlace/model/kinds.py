@@ -15,6 +15,11 @@ def require_linear(result: object, verb: str) -> None:
         The result is of another kind.
     """
     if isinstance(result, Labelled) and not isinstance(result, FittedModel):
+        if hasattr(type(result), "weighted"):
+            raise InterlaceError(
+                f"{verb} takes residual variances as known: ask result.weighted, the linear model "
+                f"with the variances that {result.options.residual} was found to have"
+            )
         if result.options.residual is not None:
             raise InterlaceError(
                 f"{verb} is not built yet for models with residual= ({result.options.residual}): "

@@ -35,6 +35,7 @@ from interlace.estimation.scaled import ScaledCriterion
 from interlace.estimation.scaled_estimate import ScaledEstimate, estimate_scaled
 from interlace.machine.progress import watcher
 from interlace.model.fitted import (
+    DDF,
     STRUCTURED_DDF,
     FittedModel,
     Labelled,
@@ -84,8 +85,13 @@ class FittedScaledModel(Labelled[ScaledEstimate]):
     def weighted(self) -> FittedModel:
         """The linear model with the variances of the rows taken as known: as weights."""
         design = require_rows(self.design, "the rows of a model with residual=")
-        design = replace(design, weights=self.estimate.evaluation.W)
-        return FittedModel(self.formula, design, self.estimate.weighted, self.options, self.held)
+        W = self.estimate.evaluation.W
+        weights = np.ones(len(design.kept))  # of all rows of the data
+        weights[design.kept] = W
+        ddf = self.options.ddf if self.options.ddf in DDF else "kenward-roger"
+        options = replace(self.options, residual=None, weights=weights, ddf=ddf)
+        design = replace(design, weights=W)
+        return FittedModel(self.formula, design, self.estimate.weighted, options, self.held)
 
     def _read_beside(self) -> dict[str, str]:
         """Columns of the variance function."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
 
 import pandas as pd
@@ -13,7 +14,7 @@ from interlace.choices import Ddf
 from interlace.design.recipe import require_rows
 from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.hints import missing_attribute
-from interlace.model.fitted import Options
+from interlace.model.fitted import Options, as_kind
 from interlace.model.scaled import fit_scaled
 from interlace.results.means import Means
 from interlace.results.result import CrossedLMEResult
@@ -21,8 +22,10 @@ from interlace.results.saved import Saved
 from interlace.results.scaled_responses import ScaledResponses, as_result
 
 if TYPE_CHECKING:
+    from interlace.model.simulate import Seed
     from interlace.plots.style import Figure
     from interlace.reporting.summary import Summary
+    from interlace.results.checked import Checks
 
 # Verbs of other linear models, and what to do here.
 _INSTEAD = {
@@ -35,10 +38,9 @@ _INSTEAD = {
     "caic": "aic and bic are of the marginal likelihood",
     "step": "compare models with interlace.anova(m1, m2), by AIC with interlace.compare(m1, m2)",
     "power": "simulate() draws responses and refit() fits them: count the rejections",
-    "check": "plot() and normalized_resid show how it fits",
     "bootstrap_se": "bootstrap(statistic=...) draws from the model",
-    "deletions": "robust='CR3' in the tables leaves each cluster out",
-    "cross_validate": "update(data=...) fits a part of the data, and predict() the rest",
+    "deletions": "weighted.deletions() takes the variances found as known",
+    "cross_validate": "weighted.cross_validate() takes the variances found as known",
     "marginal": "emmeans() and emtrends() have means, slopes and their tests",
     "maketables": "interlace.table(result) makes tables for papers: to_latex(), to_html()",
     "report": "summary() and tidy() have the numbers",
@@ -111,6 +113,37 @@ class ScaledLMEResult(Means[ScaledEstimate], ScaledResponses, Saved):
         return reporting.tidy_scaled(
             self, effects, ddf=ddf, conf_int=conf_int, conf_level=conf_level
         )
+
+    @cached_property
+    def weighted(self) -> CrossedLMEResult:
+        """The linear model with the variances of the rows as found, as if they were known.
+
+        Its weights are those that the variances make, so that likelihood, coefficients and random
+        effects are those of this model.  It is for what looks at rows and groups: leverages,
+        influence, deletions, cross-validation.  What is fitted again keeps the weights; its AIC
+        does not count the parameters of the variances.
+
+        Examples
+        --------
+        >>> import interlace
+        >>> cake = interlace.datasets.load("cake")
+        >>> formula = "angle ~ recipe + (1 | replicate) + (1 | temperature)"
+        >>> result = interlace.fit(formula, cake, residual="varident(recipe)")
+        >>> table = interlace.hlm_influence(result.weighted)
+        >>> table[["cooksd", "leverage.overall"]].head(2).round(4)
+           cooksd  leverage.overall
+        0  0.0003            0.0652
+        1  0.0000            0.0652
+        """
+        return as_kind(CrossedLMEResult, super().weighted)
+
+    def check(self, *, nsim: int = 500, seed: Seed = 0) -> Checks:
+        """All checks of the model at once, those of :attr:`weighted`.
+
+        As :meth:`interlace.CrossedLMEResult.check`: homogeneity is that of residuals over their
+        standard deviations, which is what the variance function is to make equal.
+        """
+        return self.weighted.check(nsim=nsim, seed=seed)
 
     def augment(self, newdata: object = None) -> Any:
         """The data with predictions and residuals beside them, as broom does.
