@@ -9,8 +9,7 @@ import pytest
 
 from interlace.covariance.stacks import Separate
 from interlace.covariance.structures import STRUCTURES
-from interlace.estimation.optimize import minimize
-from interlace.estimation.residual import estimate_structured, is_degenerate
+from interlace.estimation.residual import estimate_structured
 from interlace.estimation.structured import StructuredCriterion
 from interlace.sums.crossprod import cross_products
 from interlace.sums.patterns import Visits, patterns
@@ -46,7 +45,7 @@ def criterion(seed: int, name: str) -> StructuredCriterion:
 
 
 def outcome(seed: int, name: str) -> str:
-    """How the search of one trial went."""
+    """How the search of one trial went, from the usual start and from four others."""
     function = criterion(seed, name)
     found = estimate_structured(function)
     if found.degenerate:
@@ -55,13 +54,10 @@ def outcome(seed: int, name: str) -> str:
         return f"false alarm: {seed} {name}"
     rng = np.random.default_rng(seed)
     for _ in range(4):
-        other = minimize(function, function.start() + rng.normal(scale=0.7, size=len(found.x)))
-        if not np.isfinite(other.point.value) or is_degenerate(other.point):
-            continue  # another start may begin where nothing is
-        if other.point.value < found.value - SAME:
-            return f"lower elsewhere: {seed} {name} by {found.value - other.point.value:.2g}"
-        if other.converged and other.point.value > found.value + SAME:
-            return "another start ended higher"
+        start = function.start() + rng.normal(scale=0.7, size=len(found.x))
+        other = estimate_structured(function, start=start)
+        if abs(other.value - found.value) > SAME or not other.convergence.converged:
+            return f"another optimum: {seed} {name} by {found.value - other.value:.2g}"
     return "the same"
 
 
@@ -74,5 +70,4 @@ def test_some_trials(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_two_hundred_trials(name: str) -> None:
     counts = Counter(outcome(seed, name) for seed in range(200))
-    bad = [what for what in counts if what.startswith(("false", "lower"))]
-    assert not bad, counts
+    assert set(counts) <= {"the same", "no maximum"}, counts

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from itertools import accumulate, pairwise
 
 import numpy as np
 
+from interlace.covariance.stacks import Stack
 from interlace.errors import InterlaceError
+from interlace.estimation.basins import across, raised
 from interlace.estimation.certificate import Convergence, certificate
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.crossed import CrossedEvaluation
@@ -21,7 +23,7 @@ from interlace.estimation.structured import (
 )
 from interlace.machine.threads import threads_for
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats, split_theta
+from interlace.sums.terms import Floats, pack, split_theta
 
 Watch = Callable[[int, StructuredEvaluation, float], None]
 # Eigenvalues of the information, scaled to a unit diagonal, that leave a direction open.
@@ -33,6 +35,13 @@ _ELSEWHERE = (0.5, -0.5)
 # Subjects below which, and an eigenvalue of correlations below which, there may be several minima;
 # how many further searches there are then, how far they begin, and what counts as lower.
 _FEW, _NEAR, _MORE, _SPREAD, _LOWER = 150, 0.1, 6, 0.8, 1e-6
+# Random effects to start from over the usual ones, and as a share of what they can be.
+_LARGE, _SHARE = 3.0, 0.9
+# A search has run into a known minimum where its value is what the quadratic model there says, to
+# this share, and little is left to gain.
+_LIKE, _LITTLE = 0.3, 5.0
+
+_Found = Minimum[StructuredEvaluation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,44 +267,115 @@ def least_eigenvalue(at: StructuredEvaluation) -> float:
     return float(np.linalg.eigvalsh(S / (sd[:, :, None] * sd[:, None, :])).min())
 
 
-def _elsewhere(criterion: StructuredCriterion, found: Minimum[StructuredEvaluation]) -> Floats:
-    """Steps from the start of further searches, where there may be several minima.
-
-    That happens with few subjects, where the covariance is not far from singular.
-    """
-    few = criterion.patterns.n_subjects < _FEW and found.converged
-    if not few or not _SINGULAR < least_eigenvalue(found.point) < _NEAR:
-        return np.zeros((0, len(found.x)))
-    return _SPREAD * np.random.default_rng(0).normal(size=(_MORE, len(found.x)))
-
-
 def estimate_structured(
-    criterion: StructuredCriterion, *, watch: Watch | None = None
+    criterion: StructuredCriterion,
+    *,
+    start: Floats | None = None,
+    watch: Watch | None = None,
 ) -> StructuredEstimate:
     """Minimise a criterion from the moments of the residuals of least squares.
 
-    A search that does not end is tried again from elsewhere; the lowest is taken.
+    A search that does not end is tried again from elsewhere, and so is one that may have ended in
+    one of several minima; the lowest is taken.  From another ``start`` the search from the moments
+    is one of these.
     """
-    start = criterion.start()
+    usual = criterion.start()
     with threads_for(criterion.patterns.V):
-        found = minimize(criterion, start, watch=watch)
-        n, starts = found.n_evaluations, 1
-        for step in _ELSEWHERE:
-            if found.converged or not np.isfinite(found.point.value) or is_degenerate(found.point):
-                break
-            other = minimize(criterion, start + step, watch=watch)
-            n, starts = n + other.n_evaluations, starts + 1
-            if (other.converged, -other.point.value) > (found.converged, -found.point.value):
-                found = other
-        for step in _elsewhere(criterion, found):
-            other = minimize(criterion, start + step, watch=watch)
-            n, starts = n + other.n_evaluations, starts + 1
-            lower = other.point.value < found.point.value - _LOWER
-            if lower and other.converged and not is_degenerate(other.point):
-                found = other
-    convergence = replace(certificate(found), n_evaluations=n, n_starts=starts)
-    if found.converged and is_degenerate(found.point):
+        best = minimize(criterion, usual if start is None else start, watch=watch)
+        n, seen = best.n_evaluations, [best]
+        for x in _again(criterion, usual, seen, moments=start is not None):
+            other = minimize(criterion, x, watch=watch, leave=partial(_known, seen))
+            n += other.n_evaluations
+            seen.append(other)
+    best = reduce(_better, seen)
+    convergence = replace(certificate(best), n_evaluations=n, n_starts=len(seen))
+    if best.converged and is_degenerate(best.point):
         # Rounding can end a search on its way to where the likelihood has no bound.
         why = "the covariance of the residuals is singular"
         convergence = replace(convergence, converged=False, message=why)
-    return StructuredEstimate(criterion, found.x, convergence)
+    return StructuredEstimate(criterion, best.x, convergence)
+
+
+def _again(
+    criterion: StructuredCriterion, usual: Floats, seen: Sequence[_Found], *, moments: bool
+) -> Iterator[Floats]:
+    """Where to search again, after what was ``seen``; ``usual`` is the start from moments.
+
+    There may be several minima with few subjects, where the covariance is not far from singular,
+    and where random effects of the subject tell nearly what correlated residuals tell.
+    """
+    if moments:
+        yield usual
+    for step in _ELSEWHERE:
+        if (best := reduce(_better, seen)).converged or not _regular(best):
+            break
+        yield usual + step
+    best, stack = reduce(_better, seen), criterion.stack
+    few = criterion.patterns.n_subjects < _FEW
+    if few and _regular(best) and (stack.templates or not best.converged):
+        yield from _apart(criterion, usual, best.x)
+    several = bool(stack.designs) and not stack.homogeneous
+    sure = best.converged and _regular(best)
+    if few and sure and (several or least_eigenvalue(best.point) < _NEAR):
+        for step in np.random.default_rng(0).normal(size=(_MORE, len(usual))):
+            yield usual + _SPREAD * step
+
+
+def _apart(criterion: StructuredCriterion, usual: Floats, best: Floats) -> Iterator[Floats]:
+    """Starts with large random effects, and with none of them zero, without correlation or with."""
+    stack = criterion.stack
+    own = len(usual) - sum(t.size for t in stack.templates)
+    alone = stack.start(stack(usual) * np.eye(criterion.patterns.V))
+    yield np.append(alone[:own], usual[own:])
+    if not stack.templates:
+        return
+    terms = [criterion.A.terms[j] for j in criterion.order]
+    templates = stack.templates_at(best)
+    sd = float(np.sqrt(np.diagonal(stack.residual(best), axis1=1, axis2=2).mean()))
+    higher = pack(terms, [raised(T, sd) for T in templates])
+    yield np.append(usual[:own], pack(terms, [_LARGE * T for T in stack.templates_at(usual)]))
+    yield np.append(best[:own], higher)
+    yield np.append(alone[:own], higher)
+    if stack.designs:
+        yield _most(stack, usual)
+    for others in across(terms, templates):
+        yield np.append(best[:own], pack(terms, others))
+
+
+def _most(stack: Stack, usual: Floats) -> Floats:
+    """A start with as much of the moments as can be due to random effects of the subject."""
+    S, templates = stack(usual), stack.templates_at(usual)
+    halves = [Z @ T for Z, T in zip(stack.designs, templates, strict=False)]
+    shared = sum((h @ np.swapaxes(h, 1, 2) for h in halves), np.zeros(S.shape))
+    root = np.linalg.inv(np.linalg.cholesky(S))
+    share = _SHARE / float(np.linalg.eigvalsh(root @ shared @ np.swapaxes(root, 1, 2)).max())
+    x = stack.start(S - share * shared)
+    count = sum(t.size for t in stack.templates)
+    x[len(x) - count :] = np.sqrt(share) * usual[len(x) - count :]
+    return x
+
+
+def _regular(found: _Found) -> bool:
+    """Whether a search is at a point, and not on its way to where the likelihood has no bound."""
+    return bool(np.isfinite(found.point.value)) and not is_degenerate(found.point)
+
+
+def _better(best: _Found, other: _Found) -> _Found:
+    """The lower of two minima; one that was found before one that was not."""
+    if not _regular(other) or not (best.converged or _regular(best)):
+        return best if np.isfinite(best.point.value) else other
+    if other.converged == best.converged:
+        return other if other.point.value < best.point.value - _LOWER else best
+    return other if other.converged else best
+
+
+def _known(seen: Sequence[_Found], x: Floats, point: StructuredEvaluation, gain: float) -> bool:
+    """Whether a search is in the bowl of a known minimum, as the quadratic model there says."""
+    for known in seen:
+        excess = point.value - known.point.value
+        if known.converged and -_LOWER < excess < _LITTLE and gain < _LITTLE:
+            away = x - known.x
+            model = 0.5 * float(away @ known.point.newton_matrix @ away)
+            if abs(model - excess) <= _LIKE * excess + _LOWER:
+                return True
+    return False
