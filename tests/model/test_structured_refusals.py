@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -187,3 +189,70 @@ def test_what_is_linear_in_variances_has_one_kind_of_kenward_and_roger(trial: pd
     pd.testing.assert_frame_equal(
         result.coef_table(ddf="kenward-roger"), result.coef_table(ddf="kenward-roger-linear")
     )
+
+
+# ------------------------------------------------------------------ random effects beside
+
+
+def beside() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n = 80
+    frame = pd.DataFrame(
+        {
+            "y": rng.normal(size=n),
+            "x": rng.normal(size=n),
+            "id": np.repeat(np.arange(20), 4),
+            "v": np.tile(np.arange(4), 20),
+            "site": np.repeat(np.arange(5), 16),
+            "rater": rng.integers(0, 4, n),
+            "f": rng.choice(list("abc"), n),
+        }
+    )
+    frame["lonely"] = np.where(np.arange(n) == 7, "alone", "others")
+    frame["date"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["v"], unit="D")
+    frame["label"], frame["half"] = frame["id"].astype(str), frame["v"] + 0.5
+    frame["part"] = frame["id"] * 2 + frame["v"] // 2
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("effects", "residual", "says"),
+    [
+        ("(1 | site)", "ar1(half | id)", "row 0 of the data .* has 0.5"),
+        ("(1 | site)", "ar1(f | site)", r"two rows at f = .*row \d+ of the data .* and row \d+"),
+        ("(1 | site)", "us(v | id, by=f)", r"in two groups of by=f: 'b' in row 0 of the .* row 1"),
+        ("(1 | site)", "car1(date | id)", r"row 0 of the data .*\.dt\.days"),
+        ("(1 | site)", "ar1(v | id) * varident(lonely)", "has one row, row 7 of the data"),
+        ("(1 | site)", "ar1(v | site)", "tell subjects apart by another|site:name"),
+        ("(1 | label)", "us(v | id)", "room for all or some of the random effects of 'label'"),
+        ("(1 | label)", "cs(v | id)", "room for all or some of the random effects of 'label'"),
+        ("(1 | part)", "us(v | id)", "room for all or some of the random effects of 'part'"),
+        ("(1 | id) + (1 | label)", "ar1(v | id)", "random effects of 'id', 'label'"),
+    ],
+)
+def test_what_is_refused_beside_random_effects(effects: str, residual: str, says: str) -> None:
+    with pytest.raises(InterlaceError, match=says):
+        interlace.fit(f"y ~ x + {effects}", beside(), residual=residual)
+
+
+def test_effects_within_subjects_that_a_structure_leaves_room_for() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", interlace.SingularFitWarning)
+        assert interlace.fit("y ~ x + (1 | part)", beside(), residual="cs(v | id)").converged
+        assert interlace.fit("y ~ x + (1 | label)", beside(), residual="ar1(v | id)").converged
+
+
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        ("toep(0 + f | site)", r"no structure of random effects: there are us, diag, cs, ar1"),
+        ("ar1h(0 + f | site)", r"residual='ar1h\(visit \| subject\)'"),
+        ("cs(0 + f, hom=True | site)", "hom= stands after the grouping columns"),
+        ("cs(0 + f | site, hom=1)", "hom=True or hom=False"),
+        ("cs(0 + f || site)", "it has one bar"),
+        ("diag(0 | site)", "no column is left"),
+    ],
+)
+def test_structures_of_random_effects_that_are_none(term: str, says: str) -> None:
+    with pytest.raises(InterlaceError, match=says):
+        interlace.fit(f"y ~ x + {term}", beside())

@@ -18,7 +18,15 @@ from formulaic.utils.code import sanitize_variable_names
 
 from interlace.covariance.patterned import TEMPLATES
 from interlace.covariance.templates import Template
-from interlace.design.marks import FormulaText, Mark, Piece, structure_at, summands, trimmed
+from interlace.design.marks import (
+    FormulaText,
+    Mark,
+    Piece,
+    refuse_structure,
+    structure_at,
+    summands,
+    trimmed,
+)
 from interlace.design.powers import refuse_powers
 from interlace.design.sides import expression, model_terms, names_in, told_from_numbers
 from interlace.errors import InterlaceError
@@ -27,6 +35,7 @@ from interlace.errors import InterlaceError
 _ODD = (RecursionError, TypeError, AttributeError)
 _READING_ERRORS = (FormulaicError, SyntaxError, IndexError, ValueError, *_ODD)
 _HOM = re.compile(r",\s*hom\s*=\s*(TRUE|True|T|FALSE|False|F)\s*$")
+_EARLY = re.compile(r",\s*hom\s*=")
 # Whether one standard deviation is that of all columns, where ``hom=`` does not say: as in lme4.
 _HOMOGENEOUS = {"diag": False, "cs": False, "ar1": True}
 _GROUP_TOKEN = re.compile(r"\s*(?:`(?P<quoted>[^`]+)`|(?P<name>[\w.]+)|(?P<sign>\S))")
@@ -227,6 +236,7 @@ def _right_side(source: FormulaText, start: int) -> _RightSide:
         elif source.slice(piece).startswith("offset(") and source.slice(piece).endswith(")"):
             offset.append(_offset(source, piece))
         else:
+            refuse_structure(source, piece)
             fixed.append(piece)
     return _RightSide(tuple(fixed), tuple(offset), tuple(random))
 
@@ -318,6 +328,9 @@ def _random_terms(source: FormulaText, piece: Piece) -> list[RandomTerm]:
     correlated = len(bars) == 1
     if len(bars) > 2 or (len(bars) == 2 and bars[1].at != bars[0].at + 1):
         raise source.error("a random term has one bar: (1 | g), or '||'", bars[-1].at)
+    if name and (early := _EARLY.search(source.text, piece.start, bars[0].at)):
+        message = f"hom= stands after the grouping columns, as in {name}(0 + f | g, hom=True)"
+        raise source.error(message, early.start())
     expr = _left_of_bar(source, piece, bars[0])
     if not name:
         groups = _groups(source, bars[-1].at + 1, piece.end - 1)

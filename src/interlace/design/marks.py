@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from interlace.covariance.structures import STRUCTURES as RESIDUALS
 from interlace.errors import InterlaceError
 
 # Names before a parenthesis that say how the effects of a random term vary together.
 STRUCTURES = ("us", "diag", "cs", "ar1")
+# Those that residuals alone may have.
+_OF_RESIDUALS = frozenset(RESIDUALS) - {*STRUCTURES, "id"}
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -108,6 +111,17 @@ def structure_at(text: str, at: int) -> str:
         if char == "|" and depth == 1:
             return before[1]
     return ""
+
+
+def refuse_structure(source: FormulaText, piece: Piece) -> None:
+    """Refuse a random term whose structure is none of random effects here."""
+    name, bracket, inside = source.slice(piece).partition("(")
+    if bracket and "|" in inside and name in _OF_RESIDUALS:
+        raise source.error(
+            f"{name}() is no structure of random effects: there are {', '.join(STRUCTURES)}, and "
+            f"of the residuals of a subject residual='{name}(visit | subject)'",
+            piece.start,
+        )
 
 
 def _end_of_quote(source: FormulaText, start: int) -> int:

@@ -256,7 +256,8 @@ def _apart(term: ResidualTerm, rows: CompleteRows, place: Codes) -> str:
             return (
                 f"subjects of one name are apart by '{name}': write '{own}' in place of {subject!r}"
             )
-    return f"keep one of them, or name the columns that tell subjects apart ({subject}:site)"
+    other = "site" if "site" not in term.subject else "name"
+    return f"keep one of them, or name the columns that tell subjects apart ({subject}:{other})"
 
 
 def _refuse_split(

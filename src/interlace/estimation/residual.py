@@ -361,12 +361,11 @@ def _regular(found: _Found) -> bool:
 
 
 def _better(best: _Found, other: _Found) -> _Found:
-    """The lower of two minima; one that was found before one that was not."""
-    if not _regular(other) or not (best.converged or _regular(best)):
-        return best if np.isfinite(best.point.value) else other
-    if other.converged == best.converged:
-        return other if other.point.value < best.point.value - _LOWER else best
-    return other if other.converged else best
+    """The lower of two minima, of which what has no bound and what was not found are none."""
+    for known in (_regular, lambda found: found.converged):
+        if known(other) != known(best):
+            return other if known(other) else best
+    return other if other.point.value < best.point.value - _LOWER else best
 
 
 def _known(seen: Sequence[_Found], x: Floats, point: StructuredEvaluation, gain: float) -> bool:

@@ -14,9 +14,8 @@ from interlace.covariance.structures import STRUCTURES, Structure
 from interlace.design.repeated import ResidualTerm
 from interlace.design.variances import Scales
 from interlace.design.visits import Grid, TooManyRowsError
-from interlace.errors import InterlaceError
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.patterns import Patterns, Visits
+from interlace.sums.patterns import Visits
 from interlace.sums.rows import Rows
 from interlace.sums.terms import Floats
 
@@ -24,8 +23,6 @@ from interlace.sums.terms import Floats
 _MISSED = np.inf
 # Numbers that sums by group may hold: groups, pairs of visits, pairs of columns.
 _MOST = 60_000_000
-# How far from the start numbers are like any others; eigenvalues of products that count as zero.
-_ANYWHERE, _NONE = 0.3, 1e-11
 
 
 def joined(
@@ -76,36 +73,6 @@ def joined(
         Z=tuple(Z),
     )
     return replace(grid, at=at, kinds=grid.at.groups), stack
-
-
-def refuse_overlap(term: ResidualTerm, stack: Joined, at: Patterns) -> None:
-    """Refuse random effects of the subject that the structure has room for already.
-
-    Then derivatives of the covariances of the rows seen together, by the numbers of the structure
-    and by those of the random effects, span fewer directions together than each by themselves.
-    """
-    x = np.random.default_rng(0).normal(scale=_ANYWHERE, size=stack.size)
-    x = x + stack.start(np.broadcast_to(np.eye(at.V), (at.n_groups, at.V, at.V)))
-    seen = np.zeros((at.n_groups, at.V, at.V), dtype=bool)
-    np.logical_or.at(seen, at.groups, at.pairs)
-    found = np.zeros((stack.size, stack.size))
-    for mask, J in zip(seen, stack.jacobians(x), strict=True):
-        found += J[mask].T @ J[mask]
-    end = stack.size - sum(t.size for t in stack.templates)
-    ranks = [_rank(found[part, part]) for part in (slice(None), slice(end), slice(end, None))]
-    if ranks[0] < ranks[1] + ranks[2]:
-        raise InterlaceError(
-            f"residual='{term}' has room for all or some of the random effects of "
-            f"'{':'.join(term.subject)}' already, so that no data can tell the two apart: leave "
-            "the random effects out, or take a structure with fewer parameters, such as 'ar1'"
-        )
-
-
-def _rank(gram: Floats) -> int:
-    """Directions that derivatives with these products span."""
-    size = np.sqrt(np.maximum(np.diag(gram), np.finfo(np.float64).tiny))
-    values = np.linalg.eigvalsh(gram / np.outer(size, size))
-    return int((values > _NONE).sum())
 
 
 def _timed(term: ResidualTerm, points: Floats) -> Structure:

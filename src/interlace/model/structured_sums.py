@@ -14,7 +14,8 @@ from interlace.design.visits import Grid
 from interlace.errors import InterlaceError
 from interlace.estimation.crossed import CrossedCriterion, crossing_of
 from interlace.estimation.structured import StructuredCriterion
-from interlace.model.shared import joined, refuse_overlap
+from interlace.model.overlap import refuse_overlap
+from interlace.model.shared import joined
 from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.patterns import Entered, Patterns, Visits, patterns
 from interlace.sums.rows import Rows
@@ -41,13 +42,14 @@ def criterion_of(
     if own or scales.ratios or grid.times is not None:
         grid, within = joined(rows, grid, term, scales, A, own)
     _refuse_many(term, within, grid.at.n_visits, A.n)
-    sums = sums_of(rows, grid.at, A, keep=bool(across))
-    if own and isinstance(within, Joined):
-        refuse_overlap(term, within, sums)
+    sums, terms = sums_of(rows, grid.at, A, keep=bool(across)), [rows.terms[j] for j in own]
     if not across:
+        refuse_overlap(term, within, sums, terms, None)
         return grid, StructuredCriterion(A, sums, within, reml)
     stack = Beside(within, tuple(rows.terms[j].template for j in across))
-    return grid, crossed_criterion(rows, grid.at, A, sums, stack, across, reml=reml)
+    criterion = crossed_criterion(rows, grid.at, A, sums, stack, across, reml=reml)
+    refuse_overlap(term, within, sums, terms, criterion.crossing)
+    return grid, criterion
 
 
 def parted(term: ResidualTerm, terms: Sequence[ReTerm]) -> tuple[list[int], list[int]]:
