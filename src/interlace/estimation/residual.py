@@ -11,7 +11,7 @@ import numpy as np
 
 from interlace.covariance.stacks import Stack
 from interlace.errors import InterlaceError
-from interlace.estimation.basins import across, raised
+from interlace.estimation.basins import raised
 from interlace.estimation.certificate import Convergence, certificate
 from interlace.estimation.criterion import reported_theta
 from interlace.estimation.crossed import CrossedEvaluation
@@ -23,7 +23,7 @@ from interlace.estimation.structured import (
 )
 from interlace.machine.threads import threads_for
 from interlace.sums.crossprod import CrossProducts
-from interlace.sums.terms import Floats, pack, split_theta
+from interlace.sums.terms import Floats, split_theta
 
 Watch = Callable[[int, StructuredEvaluation, float], None]
 # Eigenvalues of the information, scaled to a unit diagonal, that leave a direction open.
@@ -329,17 +329,24 @@ def _apart(criterion: StructuredCriterion, usual: Floats, best: Floats) -> Itera
     yield np.append(alone[:own], usual[own:])
     if not stack.templates:
         return
-    terms = [criterion.A.terms[j] for j in criterion.order]
     templates = stack.templates_at(best)
     sd = float(np.sqrt(np.diagonal(stack.residual(best), axis1=1, axis2=2).mean()))
-    higher = pack(terms, [raised(T, sd) for T in templates])
-    yield np.append(usual[:own], pack(terms, [_LARGE * T for T in stack.templates_at(usual)]))
+    higher = _packed(stack, [raised(T, sd) for T in templates])
+    yield np.append(usual[:own], _packed(stack, [_LARGE * T for T in stack.templates_at(usual)]))
     yield np.append(best[:own], higher)
     yield np.append(alone[:own], higher)
     if stack.designs:
         yield _most(stack, usual)
-    for others in across(terms, templates):
-        yield np.append(best[:own], pack(terms, others))
+    turned = [t.elsewhere(T) for t, T in zip(stack.templates, templates, strict=True)]
+    if any(T is not None for T in turned):
+        pairs = zip(turned, templates, strict=True)
+        yield np.append(best[:own], _packed(stack, [T if U is None else U for U, T in pairs]))
+
+
+def _packed(stack: Stack, templates: Sequence[Floats]) -> Floats:
+    """The numbers of the templates of all random terms."""
+    pairs = zip(stack.templates, templates, strict=True)
+    return np.concatenate([t.pack(T) for t, T in pairs])
 
 
 def _most(stack: Stack, usual: Floats) -> Floats:
