@@ -14,6 +14,7 @@ from interlace.plots.general import (
     plot_rootogram,
 )
 from interlace.plots.influence import dotplot_diag, plot_influence
+from interlace.plots.ordinal import plot_probabilities, plot_thresholds
 from interlace.plots.overview import plot
 from interlace.plots.predictions import plot_predictions
 from interlace.plots.profile import plot_profile
@@ -31,6 +32,7 @@ __all__ = [
     "plot_influence",
     "plot_predictions",
     "plot_predictive",
+    "plot_probabilities",
     "plot_profile",
     "plot_qq",
     "plot_quantile_residuals",
@@ -40,4 +42,5 @@ __all__ = [
     "plot_scale_location",
     "plot_semivariogram",
     "plot_shrinkage",
+    "plot_thresholds",
 ]

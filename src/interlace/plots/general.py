@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from interlace.diagnostics.checks import is_count
 from interlace.diagnostics.general import residuals
 from interlace.errors import InterlaceError
+from interlace.glmm.ordinal import Ordinal
 from interlace.model.confidence import check_level, normal_reach
 from interlace.model.drawn import law_at
 from interlace.model.generalised import FittedGeneralModel
@@ -170,7 +171,8 @@ def plot_rootogram(result: FittedGeneralModel) -> p9.ggplot:
 def plot_calibration(result: FittedGeneralModel, *, groups: int = _GROUPS) -> p9.ggplot:
     """Observed against predicted means, in groups of rows with similar predictions.
 
-    Bars are two standard deviations of the observed mean to both sides of the prediction.
+    Bars are two standard deviations of the observed mean to both sides of the prediction.  Of
+    ordered categories shares of rows beyond every threshold are compared.
 
     Parameters
     ----------
@@ -196,6 +198,8 @@ def plot_calibration(result: FittedGeneralModel, *, groups: int = _GROUPS) -> p9
     _general(result, "plot_calibration")
     if not isinstance(groups, int | np.integer) or groups < 2:
         raise InterlaceError(f"groups must be a whole number of at least 2, not {groups!r}")
+    if isinstance(result.family, Ordinal):
+        return _of_categories(result, result.family, int(groups))
     data = _calibrated(result, int(groups))
     figure = (
         start(data, p9.aes("predicted", "observed"))
@@ -222,11 +226,41 @@ def _calibrated(result: FittedGeneralModel, groups: int) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["predicted", "observed", "low", "high"])
 
 
+def _of_categories(result: FittedGeneralModel, family: Ordinal, groups: int) -> p9.ggplot:
+    """Shares of rows beyond every threshold, in groups with similar probabilities of it."""
+    P = family.probabilities(result.estimate.eta, result.estimate.omega)
+    code = family.codes(result.estimate.problem.y)
+    cuts, parts = list(result.thresholds.index), []
+    for j, cut in enumerate(cuts):
+        p = P[:, j + 1 :].sum(axis=1)
+        order = np.argsort(p, kind="stable")
+        for rows in np.array_split(order, min(groups, len(order))):
+            predicted, observed = float(p[rows].mean()), float((code[rows] > j).mean())
+            half = 2.0 * float(np.sqrt((p[rows] * (1.0 - p[rows])).sum())) / len(rows)
+            parts.append((f"beyond {cut}", predicted, observed, predicted - half, predicted + half))
+    data = pd.DataFrame(parts, columns=["cut", "predicted", "observed", "low", "high"])
+    data["cut"] = pd.Categorical(data["cut"], [f"beyond {cut}" for cut in cuts])
+    figure = (
+        start(data, p9.aes("predicted", "observed"))
+        + p9.geom_abline(slope=1.0, intercept=0.0, color=GREY, linetype="dashed")
+        + p9.geom_linerange(p9.aes(ymin="low", ymax="high"), color=GREY, size=0.8)
+        + p9.geom_point(color=BLUE, size=2.0)
+        + p9.facet_wrap("cut")
+    )
+    return titled(
+        figure,
+        size=(6.4, 5.0) if len(cuts) > 2 else (6.4, 3.6),
+        title="Calibration",
+        x="Predicted probability",
+        y="Observed share",
+    )
+
+
 def plot_general(result: FittedGeneralModel, *, level: float = 0.95) -> Figure:
     """Quantile residuals twice, the rootogram or calibration, and the random effects."""
     _general(result, "plot")
     normal_reach(check_level(level))
-    third = plot_rootogram if result.family.name in ("poisson", "negative-binomial") else None
+    third = plot_rootogram if is_count(result.family) else None
     fit = plot_calibration(result) if third is None else third(result)
     upper = quantiles_of(result, 0) | against_fitted(result, 0)
     lower = fit | effects_panel(effects_table(result, level=level), level)

@@ -12,7 +12,10 @@ from interlace.design.design import Design
 from interlace.design.frame import Column
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError, choose
+from interlace.glmm.ordinal import Ordinal
+from interlace.inference.means.parts import seen_of_all
 from interlace.inference.means.variables import combinations
+from interlace.model.auxiliary import is_plain
 from interlace.model.confidence import check_level
 from interlace.model.fitted import Labelled
 from interlace.model.generalised import FittedGeneralModel
@@ -67,11 +70,12 @@ def plot_predictions(
     ------
     InterlaceError
         An unknown column or grouping factor; data or the range of a number of a result that does
-        not hold its rows; ``groups`` with ``integrate``.
+        not hold its rows; ``groups`` with ``integrate``; ordered categories.
 
     Notes
     -----
-    Means are those of ``emmeans``: other factors are averaged over, other numbers at their mean.
+    Means are those of ``emmeans``: other factors are averaged over, other numbers at their mean;
+    with zero inflation or a hurdle they are of all responses, ``component="mean"``.
     Lines of groups add the conditional modes of the random effects of that factor, on the scale of
     the link.  Of more than 3,000 rows an even selection is drawn.
 
@@ -84,12 +88,15 @@ def plot_predictions(
     >>> figure = plot_predictions(result, "Days", data=True, groups="Subject")
     """
     check_level(level)
-    seen: Any = result._seen  # type: ignore[attr-defined]
+    _refuse_ordered(result, groups)
+    whole = _is_general(result) and not is_plain(result.family)  # type: ignore[attr-defined]
+    seen: Any = seen_of_all(result) if whole else result._seen  # type: ignore
     is_number = x in seen.variables.numbers
-    at = {x: _along(seen.values(x), x)} if is_number else None
+    at = {x: along(seen.values(x), x)} if is_number else None
     specs = [x] if by is None else [x, by]
     means: Any = result.emmeans  # type: ignore[attr-defined]
-    found = means(specs, at=at, type="response", integrate=integrate, level=level, ddf=ddf)
+    what = {"component": "mean"} if whole else {"type": "response"}
+    found = means(specs, at=at, integrate=integrate, level=level, ddf=ddf, **what)
     table = found.table.rename(columns={found.name: "mean"})
     layers: list[object] = _rows(result, x, by, is_number) if data else []
     if groups is not None:
@@ -98,7 +105,7 @@ def plot_predictions(
                 "integrate=True averages over the groups: leave it out to draw lines of each"
             )
         layers += _group_lines(result, table, x, by, groups)
-    table = _with_series(table, by)
+    table = with_series(table, by)
     mapping = p9.aes(x, "mean", color="series", fill="series", group="series")
     figure = start(table, mapping)
     figure += [*layers, *_means(is_number), *_scales(table, by)]
@@ -114,11 +121,26 @@ def plot_predictions(
     )
 
 
+def _refuse_ordered(result: object, groups: str | None) -> None:
+    """Refuse ordered categories, and lines of groups whose means are not those of a link."""
+    if not isinstance(result, FittedGeneralModel):
+        return
+    if isinstance(result.family, Ordinal):
+        raise InterlaceError(
+            "ordered categories have probabilities in place of a mean: use plot_probabilities"
+        )
+    if groups is not None and not is_plain(result.family):
+        raise InterlaceError(
+            f"lines of groups are not there for family={result.family.name!r}, whose means are not "
+            f"those of the linear predictor alone: leave groups out"
+        )
+
+
 def _is_general(result: object) -> bool:
     return isinstance(result, FittedGeneralModel)
 
 
-def _with_series(table: pd.DataFrame, by: str | None) -> pd.DataFrame:
+def with_series(table: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """The table with the levels of ``by``, in their order."""
     if by is None:
         return table.assign(series=pd.Categorical([""] * len(table)))
@@ -151,7 +173,7 @@ def _scales(table: pd.DataFrame, by: str | None) -> list[object]:
     ]
 
 
-def _along(values: Floats | None, x: str) -> list[float]:
+def along(values: Floats | None, x: str) -> list[float]:
     """Even steps over the range of a column."""
     if values is None:
         raise InterlaceError(f"the range of '{x}' is not known, as the rows are not held")
@@ -167,7 +189,7 @@ def _rows(result: Labelled[Any], x: str, by: str | None, is_number: bool) -> lis
     frame = pd.DataFrame({x: _values(result, x), "mean": _without_offset(result, design)})
     if by is not None:
         frame[by] = _values(result, by)
-    frame = _with_series(frame, by)
+    frame = with_series(frame, by)
     shown = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), _MOST_ROWS)).astype(int))
     look = {"size": 1.1, "stroke": 0, "alpha": 0.35 if len(shown) <= 500 else 0.15}
     if is_number:
@@ -208,7 +230,7 @@ def _group_lines(
     lines = pd.concat([table[[x] if by is None else [x, by]]] * len(levels), ignore_index=True)
     lines["mean"] = _unlinked(result, np.tile(eta, len(levels)) + shift)
     lines["level"] = np.repeat(levels, len(table))
-    lines = _with_series(lines, by)
+    lines = with_series(lines, by)
     lines["line"] = lines["level"] + " " + lines["series"].astype(str)
     alpha = float(np.clip(8.0 / len(levels), 0.12, 0.5))
     if by is None:
