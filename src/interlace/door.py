@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from interlace import results
 from interlace.choices import Ddf, FamilyName, FitMethod, LinkName, is_linear
 from interlace.design.complete import Missing
-from interlace.errors import InterlaceError
 from interlace.hints import hinted
 from interlace.model.fitted import Options, as_kind
 from interlace.model.fitting import fit_model, refuse_generalised
@@ -246,20 +245,8 @@ def fit(
         residual=residual,
     )
     if residual is not None:
-        _refuse_residual(options, linear=linear)
         return results.structured.fit_result(options, data)
     if not linear:
         return results.general.fit_result(options, data)
     refuse_generalised(options)
     return as_kind(CrossedLMEResult, fit_model(options, data))
-
-
-def _refuse_residual(options: Options, *, linear: bool) -> None:
-    """Refuse a residual structure of a generalised model."""
-    if not linear:
-        link = "" if options.link is None else f" with link={options.link!r}"
-        raise InterlaceError(
-            f"residual= is for Gaussian responses, not family={options.family!r}{link}: leave it "
-            f"out"
-        )
-    refuse_generalised(options)

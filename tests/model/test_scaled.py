@@ -223,8 +223,15 @@ def test_what_a_result_does_not_have(penicillin: ScaledLMEResult) -> None:
         penicillin.cov_params(robust="CR2")
     with pytest.raises(InterlaceError, match="takes residual variances as known"):
         interlace.hlm_influence(penicillin)
-    with pytest.raises(InterlaceError, match="another kind"):
-        penicillin.update(residual=None)
+    for change in ({"residual": None}, {"residual": "ar1(plate | sample)"}, {"residual": 3}):
+        with pytest.raises(InterlaceError, match=r"update\(\) to residual=.* another kind"):
+            penicillin.update(**change)
+    with pytest.raises(InterlaceError, match="to no random effects would make a model of another"):
+        penicillin.update("diameter ~ 1")
+    with pytest.raises(InterlaceError, match="is for Gaussian responses, not family='poisson'"):
+        penicillin.update(family="poisson")
+    with pytest.raises(InterlaceError, match="quadrature= is for other families"):
+        penicillin.update(quadrature=3)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         penicillin.nonsense  # noqa: B018
 

@@ -256,3 +256,10 @@ def test_effects_within_subjects_that_a_structure_leaves_room_for() -> None:
 def test_structures_of_random_effects_that_are_none(term: str, says: str) -> None:
     with pytest.raises(InterlaceError, match=says):
         interlace.fit(f"y ~ x + {term}", beside())
+
+
+def test_an_update_to_another_family_is_refused() -> None:
+    frame = interlace.datasets.load("orthodont")
+    result = interlace.fit("distance ~ age", frame, residual="ar1(age | Subject)")
+    with pytest.raises(InterlaceError, match="is for Gaussian responses, not family='poisson'"):
+        result.update(family="poisson")

@@ -261,8 +261,11 @@ def updated(
     model: FittedScaledModel, formula: str | None, data: object, changes: Mapping[str, object]
 ) -> tuple[Options, object]:
     """Options and data of a fit with some options changed; see the method ``update``."""
-    if "residual" in changes and changes["residual"] is None:
+    options, source = updated_options(model, formula, data, changes)
+    alone = variance_alone(options) is not None
+    if not alone or n_factors(options) == 0:
+        beside = "no random effects" if alone else f"residual={options.residual!r}"
         raise InterlaceError(
-            "update(residual=None) would be a model of another kind: fit it with interlace.fit"
+            f"update() to {beside} would make a model of another kind: fit it with interlace.fit"
         )
-    return updated_options(model, formula, data, changes)
+    return options, source

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from interlace.choices import is_linear
 from interlace.design import keys
 from interlace.design.design import (
     read_design,
@@ -45,6 +46,7 @@ from interlace.model.fitted import (
     as_kept,
     read_only,
 )
+from interlace.model.fitting import refuse_generalised
 from interlace.model.predict import fitted
 from interlace.model.structured_sums import criterion_of, sums_of
 from interlace.model.updating import updated_options
@@ -369,6 +371,13 @@ def with_subject(term: ResidualTerm, spec: MixedFormula) -> ResidualTerm:
 
 def check_structured(options: Options) -> None:
     """Refuse options that a model with a residual structure does not have."""
+    if not is_linear(options.family, options.link):
+        link = "" if options.link is None else f" with link={options.link!r}"
+        raise InterlaceError(
+            f"residual= is for Gaussian responses, not family={options.family!r}{link}: leave it "
+            f"out"
+        )
+    refuse_generalised(options)
     choose("method", options.method, METHODS)
     choose("ddf", options.ddf, STRUCTURED_DDF, one_of=True)
     if options.ddf.startswith("kenward-roger") and options.method == "ML":
