@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMULA = "y ~ 1 + (1 | u) + (1 | m)"
 # Probes of the evaluation that is timed, the same at all sizes.
 PROBES = 8
+# Ratings above this one are a yes.
+ABOVE = 3.0
 # One evaluation is repeated for as many seconds, and at least and at most so often.
 EVALUATING, FEWEST, MOST = 1.0, 3, 21
 DASK_WORKERS = 2
@@ -66,6 +68,29 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class General:
+    """What a fit of a generalised model cost and found; errors as in :class:`Fit`."""
+
+    n: int
+    levels: tuple[int, ...]
+    seconds: float
+    cpu_seconds: float
+    data_gib: float
+    peak_gib: float
+    solver: str
+    converged: bool
+    theta: tuple[float, ...]
+    monte_carlo_error: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    errors: tuple[float, ...]
+    log_likelihood: float
+    log_likelihood_error: float
+    probes: int
+    evaluations: int
+    iterations: int
+
+
+@dataclass(frozen=True)
 class Made:
     """What making the data cost."""
 
@@ -96,6 +121,30 @@ def fit_arrays(job: Job) -> Fit:
     with _clock() as clock:
         result = interlace.fit(FORMULA, data)
     return _fit(result, clock, before, shape.sds)
+
+
+def fit_general(job: Job) -> General:
+    """Fit whether responses are above three from arrays in memory."""
+    import interlace
+
+    data = shapes.read(Path(job.directory))
+    data["y"] = data["y"] > ABOVE
+    before = _peak_gib()
+    with _clock() as clock:
+        result = interlace.fit(FORMULA, data, family="binomial")
+    return _general(result, clock, before)
+
+
+def fit_answers(job: Job) -> General:
+    """Fit yes-no answers with a covariate, made here, that many pairs of levels give once."""
+    import interlace
+
+    shape = shapes.ANSWERS.scaled(job.scale)
+    data = shapes.answers(shape)
+    before = _peak_gib()
+    with _clock() as clock:
+        result = interlace.fit("y ~ 1 + x + (1 | u) + (1 | m)", data, family="binomial")
+    return _general(result, clock, before)
 
 
 def evaluate(job: Job) -> Fit:
@@ -141,6 +190,8 @@ KINDS = {
     "make": make,
     "make files": make_files,
     "fit": fit_arrays,
+    "fit general": fit_general,
+    "fit answers": fit_answers,
     "evaluate": evaluate,
     "parquet": fit_files,
     "dask": fit_dask,
@@ -202,6 +253,30 @@ def _fit(
         evaluations=certificate.n_evaluations,
         iterations=certificate.n_iterations or 0,
         evaluation_seconds=evaluation_seconds,
+    )
+
+
+def _general(result: interlace.CrossedGLMMResult, clock: Clock, data_gib: float) -> General:
+    certificate = result.convergence
+    error = certificate.monte_carlo_error
+    return General(
+        n=result.nobs,
+        levels=tuple(term.l for term in result.estimate.A.terms),
+        seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+        data_gib=data_gib,
+        peak_gib=_peak_gib(),
+        solver=certificate.solver,
+        converged=certificate.converged,
+        theta=tuple(result.theta.tolist()),
+        monte_carlo_error=() if error is None else tuple(error.tolist()),
+        coefficients=tuple(result.fe_params.tolist()),
+        errors=tuple(result.fe_bse.tolist()),
+        log_likelihood=result.llf,
+        log_likelihood_error=(certificate.criterion_error or 0.0) / 2.0,
+        probes=certificate.n_probes or 0,
+        evaluations=certificate.n_evaluations,
+        iterations=certificate.n_iterations or 0,
     )
 
 

@@ -74,6 +74,21 @@ def response(shape: Shape, u: Codes, m: Codes, rng: np.random.Generator) -> Floa
     return y
 
 
+def answers(shape: Shape) -> dict[str, NDArray[np.generic]]:
+    """Yes-no answers of levels with uneven frequencies, with a covariate ``x``."""
+    rng = np.random.default_rng(shape.seed)
+    n, codes = shape.n, []
+    for levels, power in ((shape.users, 1.5), (shape.items, 1.0)):
+        weights = rng.gamma(power, 1.0, levels)
+        codes.append(rng.choice(levels, n, p=weights / weights.sum()).astype(np.int32))
+    x = rng.standard_normal(n)
+    eta = 0.3 + 0.5 * x
+    for own, levels, sd in zip(codes, (shape.users, shape.items), shape.sds, strict=False):
+        eta += (sd * rng.standard_normal(levels))[own]
+    y = rng.random(n) * (1.0 + np.exp(-eta)) < 1.0
+    return {"y": y, "x": x, "u": codes[0], "m": codes[1]}
+
+
 # ------------------------------------------------------------------ ratings
 
 
@@ -227,6 +242,17 @@ GROWING = Shape(
     ratings,
     heads=(3.0e-6, 2.0e-5),
     level_power=1.0,
+)
+# Made by :func:`answers`, not by :func:`write`: ``sds`` are those of ``u``, ``m`` and nothing.
+ANSWERS = Shape(
+    "answers",
+    "2e6 yes-no answers, 98,067 x 9,956 crossed, a covariate",
+    2_000_000,
+    100_000,
+    10_000,
+    uniform,
+    sds=(0.8, 0.6, 0.0),
+    seed=5,
 )
 RECORDS = (MOVIELENS_32M, MOVIELENS_1M, CROSSED_1E6, CAREERS)
 SHAPES = {shape.name: shape for shape in (*RECORDS, GROWING)}
