@@ -110,6 +110,20 @@ def test_fits_and_growth(
     assert "One evaluation as the cells grow" in shown
 
 
+def test_yes_no_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        large, "run", lambda job: json.loads(json.dumps(asdict(jobs.KINDS[job.kind](job))))
+    )
+    result = small("general", "general", tmp_path, monkeypatch)
+    above, answers = result["general"]
+    assert above["converged"] and answers["converged"]
+    known = zip(answers["coefficients"], answers["errors"], (0.3, 0.5), strict=True)
+    assert all(abs(value - true) < 5.0 * error for value, error, true in known)
+    assert "## Yes-no answers" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_files_by_path_and_through_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files give the same answer either way."""

@@ -87,6 +87,17 @@ def fits(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def general(args: argparse.Namespace) -> list[Row]:
+    """Yes-no answers: whether ratings are above three, and crossed answers with a covariate."""
+    shape = shapes.MOVIELENS_32M
+    with scratch(args.dir) as directory:
+        job = Job("make", shape.name, args.scale, str(directory))
+        title = f"{shape.title}, above three"
+        rows: list[Row] = [{"title": title, "made": run(job), **run_as(job, "fit general")}]
+    job = Job("fit answers", shapes.ANSWERS.name, args.scale, "")
+    return [*rows, {"title": shapes.ANSWERS.title, **run(job)}]
+
+
 def growth(args: argparse.Namespace) -> list[Row]:
     """One evaluation as the number of distinct cells grows."""
     rows = []
@@ -125,6 +136,7 @@ def peers(args: argparse.Namespace) -> list[Row]:
 
 STAGES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "fits": fits,
+    "general": general,
     "growth": growth,
     "files": files,
     "peers": peers,

@@ -73,6 +73,46 @@ def _fits(title: str, rows: Sequence[Values]) -> str:
     return f"## {title}\n\n" + table(FIT_HEADER, [fit_row(row) for row in rows])
 
 
+GENERAL_HEADER = (
+    "data",
+    "s",
+    "CPU, s",
+    "peak GiB",
+    "theta",
+    "Monte-Carlo error",
+    "coefficients (errors)",
+    "log-likelihood",
+    "probes",
+    "evaluations",
+    "iterations",
+)
+
+
+def _general(rows: Sequence[Values]) -> str:
+    shown = [
+        [str(row["title"]), row["reason"], *[""] * (len(GENERAL_HEADER) - 2)]
+        if "reason" in row
+        else [
+            str(row["title"]),
+            number(row["seconds"], ".3g"),
+            number(row["cpu_seconds"], ".3g"),
+            number(row["peak_gib"], ".2f"),
+            ", ".join(f"{value:.4f}" for value in row["theta"]),
+            ", ".join(f"{error:.1e}" for error in row["monte_carlo_error"]),
+            ", ".join(
+                f"{value:.4f} ({error:.4f})"
+                for value, error in zip(row["coefficients"], row["errors"], strict=True)
+            ),
+            f"{row['log_likelihood']:.3f} ± {row['log_likelihood_error']:.1g}",
+            str(row["probes"]),
+            str(row["evaluations"]),
+            str(row["iterations"]),
+        ]
+        for row in rows
+    ]
+    return "## Yes-no answers, from arrays to the result\n\n" + table(GENERAL_HEADER, shown)
+
+
 def _growth(rows: Sequence[Values]) -> str:
     header = ("cells", "one evaluation, s", "ns a cell", "iterations")
     shown = [
@@ -105,6 +145,7 @@ def _peers(rows: Sequence[Values]) -> str:
 
 PARTS = {
     "fits": lambda rows: _fits("From arrays to the result", rows),
+    "general": _general,
     "growth": _growth,
     "files": lambda rows: _fits("From files to the result", rows),
     "peers": _peers,

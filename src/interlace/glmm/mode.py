@@ -34,6 +34,7 @@ SHARE = 1e-3
 class Mode:
     """Spherical effects ``u`` (l, k) a term, ``eta``, and the likelihood there.
 
+    Likelihoods of rows are summed in ``deviance``, and not kept in ``curve``.
     ``slope`` are the derivatives in the auxiliary predictor where these are known already.
     """
 
@@ -110,7 +111,8 @@ def _state(problem: Problem, u: list[Floats], eta: Floats, omega: Floats, n: int
         return None
     curve = problem.curve(eta, omega)
     deviance = float(-2.0 * curve.l.sum() + sum(float((v**2).sum()) for v in u))
-    return Mode(u, eta, curve, deviance, n) if np.isfinite(deviance) else None
+    kept = curve._replace(l=np.zeros(0))
+    return Mode(u, eta, kept, deviance, n) if np.isfinite(deviance) else None
 
 
 def _newton(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from interlace.solver.own import OwnRows
 from interlace.solver.plan import Plan, make_plan, refill
 from interlace.solver.probed import ProbedRows
 from interlace.solver.probes import Probes
-from interlace.sums.cells import Cells, Codes, indexed_pairs
+from interlace.sums.cells import Cells, Codes, indexed_pairs, narrow
 from interlace.sums.columns import Pool, working_columns, working_random
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.moments import Moments
@@ -112,11 +112,11 @@ class Working:
     def pairs(self) -> dict[tuple[int, int], tuple[Codes, Codes, Codes]]:
         """Pairs of levels that occur in rows, and the position among them of every row's."""
         terms, codes = self.terms, self.codes
-        return {
-            (i, j): indexed_pairs((codes[i], codes[j]), (terms[i].l, terms[j].l))
-            for i in range(len(terms))
-            for j in range(i + 1, len(terms))
-        }
+        found = {}
+        for i, j in combinations(range(len(terms)), 2):
+            rows, cols, index = indexed_pairs((codes[i], codes[j]), (terms[i].l, terms[j].l))
+            found[i, j] = rows, cols, narrow(index)
+        return found
 
     def cross_products(self, W: Floats) -> CrossProducts:
         """``Z'WZ``, without fixed effects and response."""
