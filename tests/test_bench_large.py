@@ -163,7 +163,9 @@ def test_scales_outside_the_range_are_refused(
 
 
 def test_unknown_stages_are_refused() -> None:
-    with pytest.raises(SystemExit, match="unknown: fit; known: fits, general, growth, files, peers"):
+    with pytest.raises(
+        SystemExit, match="unknown: fit; known: fits, general, growth, files, peers"
+    ):
         large.main(["--only", "fit"])
 
 
