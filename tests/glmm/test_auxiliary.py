@@ -377,3 +377,21 @@ def test_cases_are_drawn_with_all_their_columns(file):
         found = result.bootstrap(6, kind="cases", seed=4)
     values = found.replicates.to_numpy()
     assert np.isfinite(values).all(axis=1).sum() >= 4
+
+
+def test_zeros_in_excess_are_tested_by_the_ratio_of_likelihoods():
+    inflated = fitted("glmm_zip_owls")
+    plain = inflated.update(zero_inflation=None)
+    by_food = inflated.update(zero_inflation="~ ft")
+    found = interlace.anova(plain, inflated, by_food)
+    ratio = found.table["Chisq"]
+    assert ratio.iloc[1] == pytest.approx(2.0 * (inflated.llf - plain.llf))
+    assert ratio.iloc[2] == pytest.approx(2.0 * (by_food.llf - inflated.llf))
+    assert list(found.table["Df"].iloc[1:]) == [1, 1]
+    assert "differ in zeros in excess, whose share is then at its bound" in str(found)
+    assert len([n for n in found.notes if "in excess" in n]) == 1
+    table = interlace.compare(plain, inflated)
+    assert table["delta_AIC"].iloc[1] == 0.0
+    hurdle = fitted("glmm_hurdle_owls")
+    with pytest.raises(InterlaceError, match="neither is part of the other"):
+        interlace.anova(plain, hurdle)
