@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from glmm.models import FAMILY_LINKS, STRUCTURES, name_of, point, problem
@@ -16,12 +18,12 @@ from interlace.glmm.laplace import Laplace, evaluate, zeros
 from interlace.glmm.probing import Estimated
 from interlace.glmm.problem import Problem
 from interlace.glmm.stored import Entry
-from interlace.glmm.storing import Sorted, codes_of, streamed_problem
+from interlace.glmm.storing import Buckets, Sorted, codes_of, streamed_problem
 from interlace.glmm.streamed import Passes, StreamedProblem
 from interlace.solver.probes import Probes
 
 
-def streamed(held: Problem) -> StreamedProblem:
+def streamed(held: Problem, buckets: int = 1) -> StreamedProblem:
     """The problem with its rows, in the working basis, in a scratch file."""
     rows = held.rows
     piece = {codes_of(t.group): codes for t, codes in zip(rows.terms, rows.codes, strict=True)} | {
@@ -38,7 +40,11 @@ def streamed(held: Problem) -> StreamedProblem:
         piece |= {} if Z is None else dict(zip(own, Z.T, strict=True))
         random.append(entry(own or [None]))
     found = Sorted(rows.terms, held.family)
-    found.add(piece, 0.5, np.random.default_rng(1))
+    dealt = Buckets.of(rows.terms[0].group, rows.terms[0].l, buckets * (1 << 21))
+    for part in np.array_split(np.arange(rows.n), 3):
+        dealt.deal({name: np.asarray(column)[part] for name, column in piece.items()})
+    for bucket in dealt.emptied():
+        found.add(bucket, 0.5, np.random.default_rng(1))
     made = streamed_problem(found, rows.some(np.zeros(0, np.intp)), entry(names), random)
     return replace(made, probes=held.probes)
 
@@ -92,3 +98,24 @@ def test_the_iterative_solver_has_the_same_probes(family, structure) -> None:
     assert_allclose(found.newton_matrix, wanted.newton_matrix, rtol=1e-4, atol=1e-4)
     one, other = Estimated(found).gradient_covariance, Estimated(wanted).gradient_covariance
     assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.integers(1, 90),
+    buckets=st.integers(1, 8),
+    seed=st.integers(0, 99),
+    structure=st.sampled_from(STRUCTURES),
+)
+def test_blocks_and_buckets_of_any_size_give_the_same_sums(
+    monkeypatch: pytest.MonkeyPatch, rows: int, buckets: int, seed: int, structure: str
+) -> None:
+    monkeypatch.setattr(stored, "ROWS", rows)
+    held = problem(Binomial(), structure, seed=seed)
+    at = held.unpack(point(held, np.random.default_rng(seed)))
+    near = evaluate(held, at, zeros(held)).u
+    wanted, found = evaluate(held, at, near), Passes()(streamed(held, buckets), at, near)
+    assert_allclose(found.value, wanted.value, rtol=1e-10)
+    assert_allclose(found.gradient, wanted.gradient, rtol=1e-6, atol=1e-6)

@@ -367,13 +367,14 @@ def begun(problem: Problem, approximation: Approximation) -> tuple[Parameters, l
     InterlaceError
         There is none even then.
     """
-    if isinstance(problem, StreamedProblem):
-        return problem.begun()
     link = problem.family.link
-    if unbounded(link):
-        return start_of(problem)
     for joint in (True, False):
-        at, u = start_of(problem, joint=joint)
+        if isinstance(problem, StreamedProblem):
+            at, u = problem.begun()
+        else:
+            at, u = start_of(problem, joint=joint)
+        if unbounded(link):
+            return at, u
         for share in (1.0, 0.3, 0.1, 0.01):
             smaller = Parameters([share * T for T in at.templates], at.beta, at.gamma)
             if approximation(problem, smaller, u) is not None:
