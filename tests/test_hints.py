@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ from interlace import families
 from interlace.errors import InterlaceError, spelled
 from interlace.glmm.families import Family
 from interlace.glmm.names import family_of
-from interlace.hints import ARGUMENTS, FAMILIES, MODULE_NAMES, RESULT_NAMES
+from interlace.hints import ARGUMENTS, FAMILIES, MEANS_NAMES, MODULE_NAMES, RESULT_NAMES
 
 SLEEP = interlace.datasets.load("sleepstudy")
 
@@ -59,7 +60,7 @@ def test_names_asked_of_the_package(name: str) -> None:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments_of_fit(name: str) -> None:
     for error in (TypeError, InterlaceError):
-        with pytest.raises(error, match=f"unexpected keyword argument '{name}': write ") as found:
+        with pytest.raises(error, match=f"unexpected keyword argument '{name}': ") as found:
             interlace.fit("Reaction ~ Days + (1 | Subject)", SLEEP, **{name: 1})
     assert ARGUMENTS[name] in str(found.value)
     with pytest.raises(TypeError, match=name):
@@ -75,6 +76,25 @@ def test_arguments_of_verbs() -> None:
         TypeError, match=r"coef_table\(\) got an unexpected keyword argument 'zzz'$"
     ):
         result().coef_table(zzz=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", MEANS_NAMES)
+def test_names_asked_of_means(name: str) -> None:
+    means = result().emmeans("1")
+    package, _, here = MEANS_NAMES[name]
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}': {package}'s ") as found:
+        getattr(means, name)
+    assert here in str(found.value)
+    for attribute in re.findall(r"means\.(\w+)", here):
+        assert hasattr(means, attribute)
+    assert "emmean" in pickle.loads(pickle.dumps(means)).table
+
+
+def test_models_are_compared_by_a_function() -> None:
+    with pytest.raises(InterlaceError, match=r"compare interlace.anova\(a, b\)"):
+        result().anova(result())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="argument 'direction': leave it out"):
+        result().step(direction="both")  # type: ignore[call-arg]
 
 
 def test_near_names() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -79,6 +79,22 @@ RESULT_NAMES: dict[str, tuple[str, str, str]] = {
     "vif": ("car", "vif(model)", "interlace.check_collinearity(result)"),
     "powerSim": ("simr", "powerSim(model)", "result.power()"),
     "powerCurve": ("simr", "powerCurve(model)", "result.power(sizes=...)"),
+    "simulate_residuals": ("DHARMa", "simulateResiduals()", "interlace.check_residuals(result)"),
+    "plot_effects": ("effects", "plot(allEffects(model))", "interlace.plot_predictions(result, x)"),
+    "effects": ("effects", "allEffects(model)", "result.emmeans(), or plot_predictions"),
+    "ggpredict": ("ggeffects", "ggpredict(model, ...)", "interlace.plot_predictions(result, x)"),
+    "pairs": ("emmeans", "pairs(emmeans(model, ...))", "result.emmeans(...).contrasts()"),
+    "contrast": ("emmeans", "contrast(emmeans(model, ...))", "result.emmeans(...).contrasts()"),
+    "linear_hypothesis": ("car", "linearHypothesis(model)", "result.wald_test()"),
+    "linearHypothesis": ("car", "linearHypothesis(model)", "result.wald_test()"),
+    "Anova": ("car", "Anova(model)", "result.anova()"),
+    "vcovCR": ("clubSandwich", "vcovCR(model, ...)", 'result.cov_params(robust="CR2")'),
+    "coef_test": ("clubSandwich", "coef_test(model, ...)", 'result.coef_table(robust="CR2")'),
+    "cAIC": ("cAIC4", "cAIC(model)", "result.caic()"),
+    "r_squared": ("MuMIn", "r.squaredGLMM(model)", "result.r2()"),
+    "standardize_parameters": ("parameters", "standardize_parameters()", "result.standardized()"),
+    "dfbetas": ("R", "dfbetas(model)", "interlace.hlm_influence(result, approx=False)"),
+    "dfbeta": ("R", "dfbeta(model)", "interlace.hlm_influence(result, approx=False)"),
     "fit": ("statsmodels", "model.fit()", "interlace.fit(), which has done that"),
 }
 
@@ -106,6 +122,27 @@ MODULE_NAMES: dict[str, tuple[str, str]] = {
     "vif": ("car", "interlace.check_collinearity(result)"),
     "ggpredict": ("ggeffects", "interlace.plot_predictions(result, ...)"),
     "plot_model": ("sjPlot", "interlace.plot_coef(result), or plot_predictions"),
+    "simulate_residuals": ("DHARMa", "interlace.check_residuals(result)"),
+    "plot_effects": ("effects", "interlace.plot_predictions(result, x)"),
+    "allEffects": ("effects", "result.emmeans(), or plot_predictions"),
+    "powerSim": ("simr", "result.power(), or interlace.power(...) from nothing"),
+    "powerCurve": ("simr", "result.power(sizes=...)"),
+    "vcovCR": ("clubSandwich", 'result.cov_params(robust="CR2")'),
+    "step": ("lmerTest", "result.step()"),
+    "mice": ("mice", "interlace.pool(results) of fits to the imputed data"),
+    "cAIC": ("cAIC4", "result.caic()"),
+}
+
+# What is asked of estimated means elsewhere.
+MEANS_NAMES: dict[str, tuple[str, str, str]] = {
+    "pairs": ("emmeans", "pairs(means)", "means.contrasts()"),
+    "contrast": ("emmeans", "contrast(means, ...)", "means.contrasts()"),
+    "cld": ("multcomp", "cld(means)", "means.letters()"),
+    "summary": ("emmeans", "summary(means)", "means.table"),
+    "confint": ("emmeans", "confint(means)", "means.table"),
+    "test": ("emmeans", "test(means, joint=TRUE)", "means.joint_tests()"),
+    "regrid": ("emmeans", "regrid(means)", 'result.emmeans(..., type="response")'),
+    "to_frame": ("pandas", "means.to_frame()", "means.table"),
 }
 
 # Arguments of functions elsewhere, and what to write here.
@@ -145,6 +182,7 @@ ARGUMENTS: dict[str, str] = {
     "cov_type": 'robust="CR2", cluster=',
     "cov_kwds": 'robust="CR2", cluster=',
     "pairwise": 'emmeans(...).contrasts("pairwise")',
+    "direction": "leave it out: step() goes backwards, from the model to fewer terms",
     "pbkrtest_limit": "leave it out: there is no limit of rows",
 }
 
@@ -200,11 +238,17 @@ def of_family(name: str) -> str:
     return FAMILIES.get(name, "")
 
 
-def missing_attribute(kind: str, name: str, known: list[str]) -> AttributeError:
-    """The error of an attribute that a result does not have."""
+def missing_attribute(
+    kind: str,
+    name: str,
+    known: list[str],
+    names: Mapping[str, tuple[str, str, str]] = RESULT_NAMES,
+) -> AttributeError:
+    """The error of an attribute that a result does not have, or another value."""
     said = f"{kind!r} object has no attribute {name!r}"
-    more = of_result(name)
-    if not more:
+    package, there, here = names.get(name, ("", "", ""))
+    more = f"{package}'s {there} is {here}"
+    if not package:
         near = get_close_matches(name, [n for n in known if not n.startswith("_")], n=1)
         more = f"did you mean {near[0]!r}?" if near else ""
     return AttributeError(f"{said}: {more}" if more else said)
@@ -232,6 +276,8 @@ def unknown_argument(function: str, name: str, known: list[str]) -> UnknownArgum
     """The error of an argument that a function does not have."""
     said = f"{function}() got an unexpected keyword argument {name!r}"
     if name in ARGUMENTS:
-        return UnknownArgumentError(f"{said}: write {ARGUMENTS[name]}")
+        here = ARGUMENTS[name]
+        verb = "" if here.startswith(("leave ", "fit ")) else "write "
+        return UnknownArgumentError(f"{said}: {verb}{here}")
     near = get_close_matches(name, known, n=1)
     return UnknownArgumentError(f"{said}: did you mean {near[0]!r}?" if near else said)

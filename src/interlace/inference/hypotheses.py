@@ -98,6 +98,8 @@ def term_hypotheses(
     """
     kind = TYPES.get(type)
     if kind is None:
+        if not isinstance(type, int | str):
+            raise InterlaceError("anova() of a model takes a type: compare interlace.anova(a, b)")
         raise InterlaceError(f"type must be 1, 2 or 3 (or 'I', 'II', 'III'), not {type!r}")
     part = design if isinstance(design, FixedPart) else part_of_rows(design)
     kept = columns_kept(part.names, names)

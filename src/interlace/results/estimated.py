@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from interlace.choices import Adjustment
 from interlace.design.frame import Levels
 from interlace.errors import InterlaceError
 from interlace.glmm.averages import bounded
+from interlace.hints import MEANS_NAMES, missing_attribute
 from interlace.inference.means.adjust import (
     Family,
     adjusted,
@@ -326,6 +327,10 @@ class EstimatedMeans:
 
     def _repr_html_(self) -> str:
         return as_html(self.table, title=self.title, notes=self._said)
+
+    def __getattr__(self, name: str) -> Never:
+        """Reached for names that there are not: an error that says what is meant."""
+        raise missing_attribute(type(self).__name__, name, dir(type(self)), MEANS_NAMES)
 
     @property
     def _said(self) -> tuple[str, ...]:

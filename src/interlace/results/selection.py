@@ -11,6 +11,7 @@ import pandas as pd
 from interlace import inference
 from interlace.choices import Ddf
 from interlace.design.recipe import require_rows
+from interlace.hints import hinted
 from interlace.inference.tested import TestedModel
 from interlace.model.fitted import as_kind
 from interlace.results.shown import as_html, as_text
@@ -182,6 +183,7 @@ class Selection(TestedModel):
         """
         return inference.conditional.caic(self)
 
+    @hinted
     def step(
         self,
         *,
