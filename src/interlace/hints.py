@@ -217,16 +217,8 @@ class UnknownArgumentError(InterlaceError, TypeError):
     """An argument that a function does not have, with what it may be called here."""
 
 
-def of_result(name: str) -> str:
-    """What a name elsewhere is here, for messages about a result; empty if nothing is known."""
-    if name not in RESULT_NAMES:
-        return ""
-    package, there, here = RESULT_NAMES[name]
-    return f"{package}'s {there} is {here}"
-
-
 def of_module(name: str) -> str:
-    """The same of a function of the package."""
+    """What a function elsewhere is here; empty if nothing is known."""
     if name not in MODULE_NAMES:
         return ""
     package, here = MODULE_NAMES[name]
