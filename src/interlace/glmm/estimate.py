@@ -30,7 +30,7 @@ from interlace.glmm.families import Family
 from interlace.glmm.laplace import Evaluation, Laplace
 from interlace.glmm.links import unbounded
 from interlace.glmm.points import Watch
-from interlace.glmm.probing import Solving, stated, with_solver
+from interlace.glmm.probing import Solving, stated, threads_of, with_solver
 from interlace.glmm.problem import Parameters, Problem
 from interlace.glmm.search import Search, lowest, whole_of
 from interlace.glmm.separated_passes import separated_passes
@@ -309,10 +309,25 @@ def estimate_general(
     summed = problem.collapsed()
     if solving is not None and plain:
         summed = with_solver(summed, solving)
+    with threads_of(summed):
+        found = _estimated(summed, approximation, near, watch, (solving or Solving()).mc_tolerance)
+    if summed.rows is problem.rows:
+        return found
+    return replace(found, problem=replace(problem, probes=found.problem.probes))
+
+
+def _estimated(
+    summed: Problem,
+    approximation: Approximation,
+    near: GeneralEstimate | None,
+    watch: Watch | None,
+    mc_tolerance: float,
+) -> GeneralEstimate:
+    """The estimate of rows added up, by the solver of the problem."""
     at, u = _near(summed, approximation, near) or begun(summed, approximation)
     start, free = summed.pack(*at), moving(summed, approximation)
     search = Search(summed, approximation, u, start, free)
-    search, found, left = lowest(search, watch, (solving or Solving()).mc_tolerance)
+    search, found, left = lowest(search, watch, mc_tolerance)
     point, summed = whole_of(found.point), search.problem
     if not isinstance(point, Evaluation):
         raise InterlaceError(
@@ -330,7 +345,7 @@ def estimate_general(
         hessian = differenced(approximation, x, point, Q)
     convergence = certificate(found, point.gradient, hessian, Q)
     return GeneralEstimate(
-        problem=summed if summed.rows is problem.rows else replace(problem, probes=summed.probes),
+        problem=summed,
         approximation=approximation,
         x=x,
         u=point.u,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from interlace.estimation.criterion import reported_theta
 from interlace.glmm.equations import Iterated
 from interlace.glmm.laplace import Evaluation
 from interlace.glmm.problem import Problem
+from interlace.machine.threads import threads_for
 from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
 from interlace.solver.probes import Probes, inflation
@@ -45,6 +47,18 @@ def with_solver(problem: Problem, solving: Solving) -> Problem:
     """
     found = choose_solver(problem.pattern, solving.solver, solving.seed, factors=_FACTORS)
     return replace(problem, probes=found.probes if isinstance(found, Iterative) else None)
+
+
+def threads_of(problem: Problem) -> AbstractContextManager[None]:
+    """One thread for the linear algebra where the iterative solver forms nothing dense.
+
+    Products with its sparse blocks have threads of their own, as many as there are when these are
+    laid out.
+    """
+    if problem.probes is None:
+        return nullcontext()
+    _ = problem.layout
+    return threads_for(0)
 
 
 @dataclass(frozen=True, eq=False)
