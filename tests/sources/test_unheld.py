@@ -64,6 +64,15 @@ def test_fits_are_those_of_the_frame(
     same(found, wanted, llf=1e-10, rest=1e-4)
 
 
+def test_pairs_of_levels_are_found_without_a_table(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "_TABLE", 0)
+    formula = "count ~ x + (x | g) + (1 | h) + (1 | site)"
+    found = interlace.fit(formula, parquet_of(frame, tmp_path), family="poisson")
+    same(found, interlace.fit(formula, frame, family="poisson"), 1e-10, 1e-4)
+
+
 def test_rows_that_share_levels_and_covariates_are_added_up(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     n = 6000
