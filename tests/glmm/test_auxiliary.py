@@ -395,3 +395,30 @@ def test_zeros_in_excess_are_tested_by_the_ratio_of_likelihoods():
     hurdle = fitted("glmm_hurdle_owls")
     with pytest.raises(InterlaceError, match="neither is part of the other"):
         interlace.anova(plain, hurdle)
+
+
+def ordered_by(x, seed):
+    """Three categories of rows in groups, of which those with x = 1 are all in the highest."""
+    rng = np.random.default_rng(seed)
+    g = np.arange(len(x)) % 12
+    latent = 0.5 * rng.normal(size=12)[g] + rng.logistic(size=len(x))
+    y = np.where(x == 1, 2, np.digitize(latent, [-1.0, 0.5]))
+    return pd.DataFrame({"g": g, "x": x, "z": rng.normal(size=len(x)), "y": y + 1})
+
+
+@pytest.mark.filterwarnings("ignore::interlace.errors.SingularFitWarning")
+def test_separated_categories_are_named():
+    x = np.random.default_rng(1).integers(0, 2, 120)
+    data = ordered_by(x, 1)
+    with pytest.warns(interlace.SeparationWarning, match=r"separated along 'x': its coefficient"):
+        result = interlace.fit("y ~ x + z + (1 | g)", data, family="ordinal")
+    assert [one.name for one in result.separated] == ["x"]
+    assert result.separated[0].sign == 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", interlace.SeparationWarning)
+        held = interlace.fit("y ~ x + z + (1 | g)", data, family="ordinal", fixed_prior=3.0)
+        data.loc[data.index[x == 1][0], "y"] = 1
+        near = interlace.fit("y ~ x + z + (1 | g)", data, family="ordinal")
+    assert 0.0 < held.fe_params["x"] < 10.0
+    assert near.separated == ()

@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from interlace.glmm.ordinal import Ordinal
 from interlace.glmm.problem import Problem
 from interlace.sums.terms import Floats
 
@@ -47,6 +48,11 @@ def suspicious(problem: Problem, beta: Floats, se: Floats) -> bool:
 
 def directions_to_infinity(problem: Problem) -> Iterator[Separated]:
     """The coefficients of a direction that separates the rows, if there is one."""
+    if isinstance(problem.family, Ordinal):
+        d = _between_thresholds(problem, problem.family)
+        for j in np.flatnonzero(np.abs(d) > ENTRY):
+            yield Separated(problem.rows.names[j], float(np.sign(d[j])), None)
+        return
     signs = signs_of(problem)
     if signs is None:
         return
@@ -79,6 +85,20 @@ def separating(X: Floats, signs: Floats) -> Floats:
     if found.x is None or -float(found.fun or 0.0) <= ENTRY * len(A):
         return np.zeros(X.shape[1])
     return np.asarray(found.x / np.where(size > 0.0, size, 1.0))
+
+
+def _between_thresholds(problem: Problem, family: Ordinal) -> Floats:
+    """A direction (p,) that, thresholds moving too, takes no row out of its category."""
+    X, code, k = user_columns(problem), family.codes(problem.y), family.categories - 1
+    above, below = code < k, code > 0  # rows with a threshold above them, and below
+    unit = np.eye(k)
+    held = np.concatenate(
+        (
+            np.column_stack((-X[above], unit[code[above]])),
+            np.column_stack((X[below], -unit[code[below] - 1])),
+        )
+    )
+    return separating(held, np.ones(len(held)))[: X.shape[1]]
 
 
 def pure_groups(problem: Problem) -> list[str]:
