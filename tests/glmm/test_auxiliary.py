@@ -392,6 +392,7 @@ def test_zeros_in_excess_are_tested_by_the_ratio_of_likelihoods():
     assert len([n for n in found.notes if "in excess" in n]) == 1
     table = interlace.compare(plain, inflated)
     assert table["delta_AIC"].iloc[1] == 0.0
+    assert "by method ." not in str(table)
     hurdle = fitted("glmm_hurdle_owls")
     with pytest.raises(InterlaceError, match="neither is part of the other"):
         interlace.anova(plain, hurdle)

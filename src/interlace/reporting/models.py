@@ -171,10 +171,8 @@ def _general(results: Sequence[FittedGeneralModel], labels: Sequence[str]) -> Mo
     deviance = np.array([e.value for e in estimates])
     explained, reasons = zip(*(_explained(r) for r in results), strict=True)
     methods = {e[3] for e in explained if e[3]}
-    notes = [
-        *said,
-        f"R2 and ICC on the scale of the linear predictor, by method {_listed(methods)}.",
-    ]
+    how = f"R2 and ICC on the scale of the linear predictor, by method {_listed(methods)}."
+    notes = [*said, *([how] if methods else [])]
     notes += [f"No R2 of {n}: {why}." for n, why in zip(labels, reasons, strict=True) if why]
     if len({r.family.name for r in results}) > 1:
         notes.append("Log-likelihoods have all constants, so that criteria of families compare.")
