@@ -50,12 +50,20 @@ class Case:
         if name == "binomial":
             trials = dict(self.options).get("trials")
             return rng.binomial(6 if trials else 1, expit(eta)).astype(float)
+        if name == "ordinal":
+            found = np.digitize(eta + rng.logistic(size=len(eta)), [-0.7, 0.6, 1.5])
+            return pd.Categorical.from_codes(found, list("lmhx"), ordered=True)
+        if name == "beta":
+            return np.clip(rng.beta(8.0 * expit(eta), 8.0 * expit(-eta)), 1e-4, 1.0 - 1e-4)
+        if name == "student-t":
+            return eta + 0.5 * rng.standard_t(5, len(eta))
         if name == "gamma":
             return rng.gamma(3.0, np.exp(eta) / 3.0) + 1e-9
         mean = np.exp(eta) * (hours if dict(self.options).get("exposure") else 1.0)
         if name == "negative-binomial":
             mean = mean * rng.gamma(2.0, 0.5, len(eta))
-        return rng.poisson(mean).astype(float)
+        present = rng.random(len(eta)) > (0.25 if dict(self.options).get("zero_inflation") else 0.0)
+        return rng.poisson(mean) * present.astype(float)
 
     def fit(self, solver, **more):
         return interlace.fit(
@@ -136,6 +144,18 @@ CASES = (
     ),
     Case(
         "probit two", TWO, "binomial", 6000, (300, 130), (0.6, 0.5), options=(("link", "probit"),)
+    ),
+    Case("ordinal two", TWO, "ordinal", 4000, (150, 100), (0.5, 0.4)),
+    Case("beta two", TWO, "beta", 4000, (150, 100), (0.5, 0.4)),
+    Case("student two", TWO, "student-t", 4000, (150, 100), (0.5, 0.4)),
+    Case(
+        "zeros two",
+        TWO,
+        "negative-binomial",
+        4000,
+        (150, 100),
+        (0.5, 0.4),
+        options=(("zero_inflation", "~ x"),),
     ),
 )
 BY_NAME = {case.name: case for case in CASES}
