@@ -74,7 +74,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(interlace\..*\.)?(Design|Encoding|Estimate|MixedFormula|Options|Scale|Table)"),
     ("py:class", r"(interlace\..*\.)?(Coefficients|Figure|FittedScaledModel|Hypothesis|Reference)"),
     ("py:class", r"(interlace\..*\.)?(Arguments|Cluster|Family|Link|M|Names)"),
-    ("py:class", r"(interlace\..*\.)?(Asked|E|ForMakeTables|Seed|Sizes|Spread)"),
+    ("py:class", r"(interlace\..*\.)?(Asked|E|ForMakeTables|GeneralMeans|Seed|Sizes|Spread)"),
     # Choices by name, which the text of every parameter lists.
     ("py:.*", r"(interlace\.choices\.)?(" + "|".join(vars(interlace.choices)) + ")"),
 ]

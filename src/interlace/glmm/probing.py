@@ -24,8 +24,6 @@ from interlace.sums.terms import Floats, pull
 
 # Length of a step from which on the error of the gradient is that at the optimum.
 _SHORT = 0.1
-# How often an evaluation solves the equations: for steps to the modes, derivatives, curvature.
-_FACTORS = 4.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def with_solver(problem: Problem, solving: Solving) -> Problem:
     InterlaceError
         The solver, or with ``"auto"`` both, would need more memory than there is.
     """
-    found = choose_solver(problem.pattern, solving.solver, solving.seed, factors=_FACTORS)
+    found = choose_solver(problem.pattern, solving.solver, solving.seed)
     return replace(problem, probes=found.probes if isinstance(found, Iterative) else None)
 
 

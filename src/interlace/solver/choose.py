@@ -35,7 +35,7 @@ class Prediction:
     iterative: Cost
 
 
-def choose_solver(A: CrossProducts, solver: str, seed: int, *, factors: float = 1.0) -> Equations:
+def choose_solver(A: CrossProducts, solver: str, seed: int) -> Equations:
     """The solver to fit with, before anything is laid out.
 
     Parameters
@@ -46,23 +46,21 @@ def choose_solver(A: CrossProducts, solver: str, seed: int, *, factors: float = 
         ``"exact"``, ``"iterative"``, or ``"auto"`` for the quicker one, the exact one if in doubt.
     seed
         Of the probes.
-    factors
-        How often an evaluation solves the equations.
 
     Raises
     ------
     InterlaceError
         The solver, or with ``"auto"`` both, would need more memory than there is.
     """
-    limit, quick = memory_limit(), _QUICK / factors
+    limit = memory_limit()
     if solver != "iterative" and (
-        _is_quick(cost_at_most(A), limit, quick) or _is_quick(_exact_cost(A), limit, quick)
+        _is_quick(cost_at_most(A), limit) or _is_quick(_exact_cost(A), limit)
     ):
         return Exact()
     found = predict_costs(A)
     rival = found.exact.seconds if solver == "auto" and found.exact.bytes <= limit else None
     if solver == "auto":
-        solver = _quicker(found, limit, quick)
+        solver = _quicker(found, limit)
     needed = found.exact.bytes if solver == "exact" else found.iterative.bytes
     if needed > limit:
         raise InterlaceError(_too_large(A, solver, found, limit))
@@ -73,9 +71,9 @@ def choose_solver(A: CrossProducts, solver: str, seed: int, *, factors: float = 
     )
 
 
-def _is_quick(cost: Cost, limit: float, quick: float) -> bool:
+def _is_quick(cost: Cost, limit: float) -> bool:
     """Whether solving the equations exactly is so quick that no other solver is asked for."""
-    return cost.seconds < quick and cost.bytes <= limit
+    return cost.seconds < _QUICK and cost.bytes <= limit
 
 
 def predict_costs(A: CrossProducts) -> Prediction:
@@ -89,11 +87,11 @@ def _exact_cost(A: CrossProducts) -> Cost:
     return min(exact_costs(A), key=lambda cost: (cost.bytes > limit, cost.seconds))
 
 
-def _quicker(found: Prediction, limit: float, quick: float) -> str:
+def _quicker(found: Prediction, limit: float) -> str:
     """The solver to use if none is asked for."""
     if found.exact.bytes > limit:
         return "iterative"
-    enough = found.exact.seconds < max(quick, _ADVANTAGE * found.iterative.seconds)
+    enough = found.exact.seconds < max(_QUICK, _ADVANTAGE * found.iterative.seconds)
     return "exact" if enough or found.iterative.bytes > limit else "iterative"
 
 

@@ -107,7 +107,7 @@ class ProfileCurve:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Profile:
-    """Profile likelihood of some parameters; see :func:`profile`.
+    """Profile likelihood of some parameters; see :meth:`interlace.CrossedLMEResult.profile`.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ class Profile:
         level
             Coverage; not above the level of the profile.
         parm
-            Parameters wanted, as for :func:`profile`; ``None`` for all of the profile.
+            Parameters wanted, as when it was made; ``None`` for all of the profile.
 
         Returns
         -------
