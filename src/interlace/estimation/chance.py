@@ -16,6 +16,8 @@ from interlace.sums.terms import Floats
 # Accuracy of a search in standard errors, whatever the probes: tolerances of conjugate gradients,
 # rounding of a criterion of some millions.  It is part of every stated error.
 SEARCH = 1e-4
+# Gain at which a search ends: 1e-5 standard errors; what is left counts as error.
+GAIN = 1e-10
 _ROUNDING = 1e-11
 # Step of the differences that bring errors to theta.
 _STEP = 1e-5

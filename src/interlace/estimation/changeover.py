@@ -23,7 +23,11 @@ MOST_PROBES = 1024
 
 
 class DearerError(Exception):
-    """Thrown out of a search that is to be given up for the exact solver."""
+    """Thrown out of a search that is to be given up for the exact solver, with where it was."""
+
+    def __init__(self, why: str, x: Floats, evaluations: int) -> None:
+        super().__init__(why)
+        self.x, self.evaluations = x, evaluations
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ def forecast(
     if equations.exact_seconds is None:
         return None
     A, factor = point.criterion.A, point.factor
-    count, q = equations.probes.count, equations.rows_at_once(A)
+    count, q = equations.probes.count, point.criterion.rows_at_once
     final = probes_needed(count, q, excess)
     ahead = 0.0 if searched else _WHOLE * iterative_seconds(A, count, factor.n_iterations)
     if final is not None:

@@ -19,7 +19,7 @@ from interlace.estimation.likelihood import criterion_value, degrees, residual_v
 from interlace.solver.blocks import inner, solved
 from interlace.solver.equations import Equations, Exact, Solved
 from interlace.solver.exact import Factor
-from interlace.solver.probes import inflation
+from interlace.solver.probes import covariance_of_mean
 from interlace.solver.reverse import TermDerivatives
 from interlace.solver.sharp import SharpFactor
 from interlace.sums.crossprod import Basis, CrossProducts
@@ -146,6 +146,11 @@ class Evaluation:
         return self.factor.exact(what, instead)
 
     @property
+    def weighted(self) -> Evaluation:
+        """Itself: of the templates alone."""
+        return self
+
+    @property
     def work(self) -> str:
         """What the iterative solver did, in words; empty for the exact one."""
         if not self.factor.n_probes:
@@ -154,18 +159,18 @@ class Evaluation:
 
     @cached_property
     def gradient_covariance(self) -> Floats:
-        """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver.
+        """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver."""
+        return covariance_of_mean(self.gradient_shares)
 
-        From the spread between probes, enlarged as their standard errors are.
-        """
-        size, chance = len(self.gradient), self.factor.chance
-        if not (m := chance.m):
-            return np.zeros((size, size))
+    @property
+    def gradient_shares(self) -> Floats:
+        """Share of every random probe in :attr:`gradient`, ``(m, c)``; the mean is meant."""
+        chance = self.factor.chance
+        if not chance.m:
+            return np.zeros((0, len(self.gradient)))
         pairs = zip(chance.traces, self.factor.templates, strict=True)
         parts = [2.0 * traces @ T for traces, T in pairs]
-        each = np.stack([self.pulled([part[i] for part in parts]) for i in range(m)])
-        around = each - each.mean(axis=0)
-        return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+        return np.stack([self.pulled([part[i] for part in parts]) for i in range(chance.m)])
 
     def doubt(self, step: Floats) -> float:
         """How far the values at the ends of a step may be from what the gradient says.
@@ -176,12 +181,16 @@ class Evaluation:
         """
         if not self.factor.chance.m:
             return self.rounding
+        return self.doubt_along(step, self.gradient_covariance)
+
+    def doubt_along(self, step: Floats, covariance: Floats) -> float:
+        """:meth:`doubt` of random probes, from the covariance of the error of a gradient."""
         sizes = [
             float(np.linalg.norm(step)),
             *(float(np.abs(T).max()) for T in self.factor.templates),
         ]
         change = self.value_error * min(1.0, sizes[0] / max(min(sizes[1:]), 1e-3))
-        along = float(step @ self.gradient_covariance @ step)
+        along = float(step @ covariance @ step)
         return 3.0 * (float(np.sqrt(max(along, 0.0))) + change)
 
     @property

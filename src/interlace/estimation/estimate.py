@@ -12,19 +12,9 @@ import numpy as np
 
 from interlace.covariance.templates import canonical
 from interlace.errors import InterlaceError
-from interlace.estimation.certificate import Convergence, certificate, certificate_of
-from interlace.estimation.chance import (
-    SEARCH,
-    criterion_error_at,
-    level_covariances,
-    monte_carlo_errors,
-)
-from interlace.estimation.changeover import (
-    DearerError,
-    forecast,
-    largest_share,
-    probes_needed,
-)
+from interlace.estimation.certificate import Convergence, certificate_of
+from interlace.estimation.chance import level_covariances
+from interlace.estimation.changeover import DearerError
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.identified import (
     PERHAPS,
@@ -34,7 +24,8 @@ from interlace.estimation.identified import (
     undetermined,
 )
 from interlace.estimation.moments import moment_start
-from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.optimize import Minimum
+from interlace.estimation.probed import Probed, changed_over, search
 from interlace.estimation.unbounded import minimised, require_maximum
 from interlace.machine.threads import threads_for
 from interlace.solver.equations import Exact, Iterative
@@ -51,9 +42,6 @@ _ERRORS = "standard errors are, see coef_table() of the result, or give it in ot
 _FAR = 100.0
 # lme4's limit on the diagonal of a template below which a fit is called singular.
 SINGULAR_TOLERANCE = 1e-4
-# The iterative solver: gain at which a search ends (1e-5 standard errors; what is left counts as
-# error).
-_GAIN = 1e-10
 
 Watch = Callable[[int, Evaluation, float], None]
 
@@ -300,8 +288,8 @@ def estimate_theta(
     """
     require_maximum(criterion)
     start = _start(criterion, theta0)
-    if isinstance(criterion.equations, Iterative):
-        return _estimate_iteratively(criterion, start, mc_tolerance, watch)
+    if isinstance(equations := criterion.equations, Iterative):
+        return _estimate_iteratively(criterion, equations, start, mc_tolerance, watch)
     if abs(math.log(criterion.A.basis.response_scale)) > _FAR:
         # The units of the response add a constant that would hide digits of the criterion.
         near = criterion.on(with_basis(criterion.A, _units(criterion.A)))
@@ -346,95 +334,21 @@ def _estimate(
 
 def _estimate_iteratively(
     criterion: Criterion,
+    equations: Iterative,
     start: Sequence[Floats],
     mc_tolerance: float,
     watch: Watch | None,
 ) -> Estimate:
-    """Minimise, and again with more probes as long as their error counts.
-
-    Once the exact solver turns out to be quicker, it takes over; that is asked at the first point
-    and wherever there are to be more probes.
-    """
-    x, evaluations = criterion.pack(start), 0
-    while True:
-        equations, first = criterion.equations, evaluations == 0
-        assert isinstance(equations, Iterative)
-        after = _checked(criterion, x, mc_tolerance, watch) if first else _later(watch, evaluations)
-        try:
-            found = minimize(
-                criterion, x, gain_tolerance=_GAIN, watch=after, doubt=Evaluation.doubt
-            )
-        except DearerError as why:
-            return _changed_over(criterion, x, 1, str(why), watch)
-        evaluations, x = evaluations + found.n_evaluations, found.x
-        error, statistical = monte_carlo_errors(criterion, x, found.point)
-        error = np.hypot(error, statistical * np.sqrt(max(found.predicted_gain, SEARCH**2)))
-        excess = largest_share(error, statistical) / mc_tolerance
-        more = probes_needed(equations.probes.count, equations.rows_at_once(criterion.A), excess)
-        if more is None or not found.converged:
-            break
-        ahead = forecast(equations, found.point, excess, searched=True)
-        if ahead is not None and ahead.dearer:
-            return _changed_over(criterion, x, evaluations, ahead.words, watch)
-        criterion = replace(criterion, solver=equations.with_probes(more))
-    factor = found.point.factor
-    convergence = replace(
-        certificate(found),
-        n_evaluations=evaluations,
-        solver="iterative",
-        monte_carlo_error=error,
-        criterion_error=criterion_error_at(found.point),
-        n_probes=factor.n_probes,
-        n_iterations=factor.n_iterations,
-        statistical_error=statistical,
-    )
-    return _estimate(criterion, found, convergence)
-
-
-def _later(watch: Watch | None, before: int) -> Watch:
-    """A watch that counts on from the evaluations ``before``."""
-
-    def after(n: int, point: Evaluation, gain: float) -> None:
-        if watch is not None:
-            watch(before + n, point, gain)
-
-    return after
-
-
-def _checked(criterion: Criterion, x: Floats, mc_tolerance: float, watch: Watch | None) -> Watch:
-    """A watch that gives up at the first point, ``x``, if the exact solver would be quicker."""
-    equations, tell = criterion.equations, _later(watch, 0)
-
-    def after(n: int, point: Evaluation, gain: float) -> None:
-        tell(n, point, gain)
-        if n == 1 and isinstance(equations, Iterative):
-            share = largest_share(*monte_carlo_errors(criterion, x, point))
-            found = forecast(equations, point, share / mc_tolerance, searched=False)
-            if found is not None and found.dearer:
-                raise DearerError(found.words)
-
-    return after
-
-
-def _changed_over(
-    criterion: Criterion,
-    x: Floats,
-    evaluations: int,
-    why: str,
-    watch: Watch | None,
-) -> Estimate:
-    """Minimise with the exact solver from where the iterative one was left."""
-    exact, later = replace(criterion, solver=Exact()), _later(watch, evaluations)
-    estimate = estimate_theta(exact, theta0=exact.theta(exact.unpack(x)), watch=later)
-    found = estimate.convergence
-    return replace(
-        estimate,
-        convergence=replace(
-            found,
-            message=f"{found.message}; {why}",
-            n_evaluations=evaluations + found.n_evaluations,
-        ),
-    )
+    """Minimise by the iterative solver, or by the exact one once that turns out to be quicker."""
+    of = Probed(lambda solver: replace(criterion, solver=solver), criterion, mc_tolerance, watch)
+    try:
+        equations, found, convergence = search(of, equations, criterion.pack(start))
+    except DearerError as why:
+        exact = replace(criterion, solver=Exact())
+        theta0 = exact.theta(exact.unpack(why.x))
+        estimate = estimate_theta(exact, theta0=theta0, watch=of.later(why.evaluations))
+        return replace(estimate, convergence=changed_over(estimate.convergence, why))
+    return _estimate(replace(criterion, solver=equations), found, convergence)
 
 
 class Chanced(Protocol):

@@ -12,19 +12,28 @@ each ``eta``: with ``s_a = -2 b_a W r`` and ``v_a = C~ [Z X]' s_a``,
 
     [eta_a, eta_b]   = q (sum s_a s_b / W - s_a' [Z X] v_b) - (q^2 / nu) (s_a' r) (s_b' r)
     [theta_k, eta_a] = -q h_k' Z' (s_a - W [Z X] v_a) + (q^2 / nu) (h_k' Z' W r) (s_a' r).
+
+Where the equations are solved iteratively, sums of leverages are means over the probes of traces
+(:mod:`interlace.solver.probed`); what the fixed effects add to leverages is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix, diags, hstack
 
 from interlace.estimation.criterion import Criterion, Evaluation
+from interlace.solver.equations import Equations, Iterative
 from interlace.solver.exact import Factor
+from interlace.solver.iterative import IterativeFactor
+from interlace.solver.own import row_pieces
+from interlace.solver.pieces import some_rows
+from interlace.solver.probed import Known, ProbedRows, fixed_on_random
+from interlace.solver.probes import covariance_of_mean
 from interlace.solver.rows import own_forms
 from interlace.solver.solve import gram_times
 from interlace.sums.crossprod import CrossProducts
@@ -36,6 +45,8 @@ from interlace.sums.weighted import FixedRows
 _WIDEST = 40.0
 # Ratio of the largest weight to the smallest from which on digits of sums are lost.
 _UNLIKE = 1e3
+# Residuals of conjugate gradients, relative to the right-hand side, of the Newton matrix.
+_NEWTON = 3e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +69,11 @@ class ScaledCriterion:
     rows: FixedRows
     scales: csr_matrix
     prior: Floats
+
+    def __getstate__(self) -> dict[str, object]:
+        """Fields alone: what is laid out is laid out again when asked for."""
+        kept = ("base", "rows", "scales", "prior")
+        return {name: getattr(self, name) for name in kept}
 
     @property
     def A(self) -> CrossProducts:
@@ -91,6 +107,23 @@ class ScaledCriterion:
         parts = zip(self.rows.codes, self.working.Z, self.A.terms, strict=True)
         return tuple(by_level(codes, Z, t.q).T.tocsr() for codes, Z, t in parts)
 
+    @cached_property
+    def probed(self) -> ProbedRows:
+        """The random part of the rows against equations that are solved iteratively."""
+        equations, rows = self.base.equations, self.rows
+        assert isinstance(equations, Iterative)
+        return ProbedRows(
+            equations.laid_out(self.A),
+            rows.codes,
+            self.working.Z,
+            partial(some_rows, csr_matrix(hstack([Z.T for Z in self.random]))),
+            {pair: found.index for pair, found in rows.pairs.items()},
+        )
+
+    def solved_by(self, solver: Equations) -> ScaledCriterion:
+        """The same function, by another solver or with other probes."""
+        return replace(self, base=replace(self.base, solver=solver))
+
     def of_eta(self, eta: Floats) -> Criterion:
         """The criterion of the templates at some variances of the rows."""
         return self.base.on(self.rows.at(self.weights(eta)))
@@ -120,17 +153,32 @@ class ScaledEvaluation:
     criterion: ScaledCriterion
     eta: Floats
     point: Evaluation
-    work = ""
 
     @property
     def value(self) -> float:
         """Minus twice the profiled (restricted) log-likelihood, constants included."""
         return self.point.value
 
-    @cached_property
-    def factor(self) -> Factor:
-        """The equations, factored."""
-        return self.point.dense("residual= with these random effects needs")
+    @property
+    def weighted(self) -> Evaluation:
+        """The criterion of the templates at these variances."""
+        return self.point
+
+    @property
+    def work(self) -> str:
+        """What the iterative solver did, in words; empty for the exact one."""
+        return self.point.work
+
+    @property
+    def value_error(self) -> float:
+        """Monte-Carlo standard error of the value; zero for the exact solver."""
+        return self.point.value_error
+
+    @property
+    def factor(self) -> Factor | IterativeFactor:
+        """The equations, solved."""
+        found = self.point.factor
+        return found if isinstance(found, IterativeFactor) else found.exact("this needs")
 
     @cached_property
     def W(self) -> Floats:
@@ -152,12 +200,63 @@ class ScaledEvaluation:
 
     @cached_property
     def left(self) -> Floats:
-        """``1 - h - q W r^2`` of every row, ``(n,)``: the derivative by its log variance."""
-        forms = own_forms(self.factor, self.criterion.working, fixed=self.criterion.reml)
-        return np.asarray(1.0 - self.W * (forms + self.rate * self.residuals**2))
+        """``1 - h - q W r^2`` of every row, ``(n,)``: the derivative by its log variance.
+
+        With random probes without bias, and means over many rows without much noise.
+        """
+        return np.asarray(1.0 - self.W * (self._forms + self.rate * self.residuals**2))
+
+    @property
+    def _forms(self) -> Floats:
+        """``z' C~ z`` of every row, ``(n,)``."""
+        factor, criterion = self.factor, self.criterion
+        if not isinstance(factor, IterativeFactor):
+            return own_forms(factor, criterion.working, fixed=criterion.reml)
+        forms = criterion.probed.forms(factor, self._known)
+        return forms + self._fixed_forms(factor) if criterion.reml else forms
+
+    def _fixed_forms(self, factor: IterativeFactor) -> Floats:
+        """What estimated fixed effects add to forms, ``(n,)``."""
+        X, b, found = self.criterion.working.X, fixed_on_random(factor), np.empty(len(self.W))
+        parts = list(zip(self.criterion.rows.codes, self.criterion.working.Z, b, strict=True))
+        for part in row_pieces(len(found)):
+            left = X[part].copy()
+            for codes, Z, own in parts:
+                for a in range(Z.shape[1]):
+                    left -= Z[part, a, None] * own[codes[part], a]
+            found[part] = np.einsum("rp,pq,rq->r", left, factor.vcov, left, optimize=True)
+        return found
+
+    @cached_property
+    def _known(self) -> Known:
+        """What equations solved iteratively say of any row."""
+        assert isinstance(self.factor, IterativeFactor)
+        return Known(self.factor)
+
+    @property
+    def _eta_shares(self) -> Floats:
+        """Share of every random probe in :attr:`eta_gradient`, ``(m, q)``; the mean is meant."""
+        criterion, total = self.criterion, np.zeros((len(self.eta), self.point.factor.chance.m))
+        if not total.size or not isinstance(self.factor, IterativeFactor):
+            return total.T
+        for part, lev in criterion.probed.shares(self.factor, self._known):
+            rows = some_rows(criterion.scales, part.start, part.stop)
+            total -= 2.0 * (rows.T @ (self.W[part, None] * lev))
+        return total.T
+
+    @cached_property
+    def gradient_covariance(self) -> Floats:
+        """Covariance of the Monte-Carlo error of :attr:`gradient`; zero for the exact solver."""
+        each = np.concatenate((self.point.gradient_shares, self._eta_shares), axis=1)
+        return covariance_of_mean(each)
 
     def doubt(self, step: Floats) -> float:
-        """How far values may be off by rounding: of sums in which some weights are far larger."""
+        """How far values may be off: by random probes, as those of the templates alone may.
+
+        Without these by rounding: of sums in which some weights are far larger.
+        """
+        if self.point.factor.chance.m:
+            return self.point.doubt_along(step, self.gradient_covariance)
         spread = float(self.W.max() / self.W.min())
         nu, eps = self.criterion.base.nu, float(np.finfo(np.float64).eps)
         return self.point.rounding + (4.0 * nu * eps * spread if spread > _UNLIKE else 0.0)
@@ -183,7 +282,7 @@ class ScaledEvaluation:
             for Z, term in zip(self.criterion.random, self.criterion.A.terms, strict=True)
         ]
         fixed = np.asarray((shifts.T @ self.criterion.working.X).T)
-        b, beta = self.factor.solve(random, fixed)
+        b, beta = self._solved(random, fixed)
         along = np.asarray(shifts.T @ r)
         squares = (B.T @ diags(4.0 * (q * self.W * r**2 + self.left)) @ B).toarray()
         explained = sum(
@@ -196,6 +295,14 @@ class ScaledEvaluation:
         M[:t, t:] = self._crossed(random, b, beta, along)
         M[t:, :t] = M[:t, t:].T
         return M
+
+    def _solved(
+        self, random: Sequence[Floats], fixed: Floats
+    ) -> tuple[tuple[Floats, ...], Floats]:
+        """``[b; beta] = C~ [random; fixed]``, to what a Newton matrix needs."""
+        if isinstance(self.factor, IterativeFactor):
+            return self.factor.solve(random, fixed, tolerance=_NEWTON)
+        return self.factor.solve(random, fixed)
 
     def _crossed(
         self, random: Sequence[Floats], b: Sequence[Floats], beta: Floats, along: Floats

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,12 +10,16 @@ import numpy as np
 
 from interlace.estimation.basins import across, elsewhere, identity, suspect
 from interlace.estimation.certificate import Convergence, certificate
+from interlace.estimation.changeover import DearerError
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.moments import moment_start
 from interlace.estimation.optimize import Minimum, minimize
+from interlace.estimation.probed import Probed, changed_over, search
 from interlace.estimation.scaled import ScaledCriterion, ScaledEvaluation
 from interlace.machine.threads import threads_for
+from interlace.solver.equations import Exact, Iterative
+from interlace.solver.probes import Chance
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats
 
@@ -52,6 +56,11 @@ class ScaledEstimate:
         """The model of independent residuals with the weights found, as if they were given."""
         point = self.evaluation.point
         return Estimate(point.criterion, self.templates, self.convergence, point)
+
+    @property
+    def chance(self) -> Chance:
+        """What random probes leave open."""
+        return self.weighted.chance
 
     @property
     def A(self) -> CrossProducts:
@@ -137,6 +146,7 @@ def estimate_scaled(
     criterion: ScaledCriterion,
     *,
     near: ScaledEstimate | None = None,
+    mc_tolerance: float = 0.01,
     watch: Watch | None = None,
 ) -> ScaledEstimate:
     """Minimise from moments, with equal variances, or from another estimate of the same terms.
@@ -145,16 +155,34 @@ def estimate_scaled(
     Where a variance of random effects is zero or near it, and where correlations are parameters of
     their own, the criterion is searched again from elsewhere, and the lowest minimum is taken.
 
+    With the iterative solver the number of probes is raised until the Monte-Carlo standard error of
+    every entry of theta and of ``eta`` is below ``mc_tolerance`` times its statistical one; it is
+    searched once, or by the exact solver from where that turns out to be quicker.
+
     Raises
     ------
     numpy.linalg.LinAlgError
         No residual variance is left.
     """
     base, q = criterion.base, criterion.scales.shape[1]
-    with threads_for(base.rows_at_once):
-        start = np.append(base.pack(moment_start(base)), np.zeros(q))
-        if near is not None and not near.is_singular:
-            start = np.append(base.pack(near.templates_in(base)), near.eta)
+    start = np.append(base.pack(moment_start(base)), np.zeros(q))
+    if near is not None and not near.is_singular:
+        start = np.append(base.pack(near.templates_in(base)), near.eta)
+    if not isinstance(equations := base.equations, Iterative):
+        return _searched(criterion, start, watch)
+    reported = Reported(base, criterion.n_templates)
+    of = Probed(criterion.solved_by, reported, mc_tolerance, watch)
+    try:
+        equations, found, convergence = search(of, equations, start)
+    except DearerError as why:
+        estimate = _searched(criterion.solved_by(Exact()), why.x, of.later(why.evaluations))
+        return replace(estimate, convergence=changed_over(estimate.convergence, why))
+    return _estimate(criterion.solved_by(equations), found.x, convergence)
+
+
+def _searched(criterion: ScaledCriterion, start: Floats, watch: Watch | None) -> ScaledEstimate:
+    """The best minimum by the exact solver."""
+    with threads_for(criterion.base.rows_at_once):
         best = minimize(criterion, start, watch=watch, doubt=ScaledEvaluation.doubt)
         n, starts = best.n_evaluations, 1
         for x in _again(criterion, best):
@@ -166,13 +194,36 @@ def estimate_scaled(
             lower = found.point.value < best.point.value - _SAME
             if found.converged >= best.converged and (lower or not best.converged):
                 best = found
-    t = criterion.n_templates
     convergence = replace(certificate(best), n_evaluations=n, n_starts=starts)
     lost = best.point.doubt(best.x) > 0.0 and convergence.predicted_gain < _LEFT
     if not convergence.converged and lost:
         message = "what is left to gain is below the rounding of weights that differ by far"
         convergence = replace(convergence, converged=True, message=message)
-    return ScaledEstimate(criterion, tuple(base.unpack(best.x[:t])), best.x[t:], convergence)
+    return _estimate(criterion, best.x, convergence)
+
+
+def _estimate(criterion: ScaledCriterion, x: Floats, convergence: Convergence) -> ScaledEstimate:
+    """The estimate at the end of a search."""
+    t = criterion.n_templates
+    return ScaledEstimate(criterion, tuple(criterion.base.unpack(x[:t])), x[t:], convergence)
+
+
+@dataclass(frozen=True, eq=False)
+class Reported:
+    """Theta in lme4's order, and ``eta`` after it, as functions of what a search moves."""
+
+    base: Criterion
+    n_templates: int
+
+    def unpack(self, x: Floats) -> list[Floats]:
+        """All parameters as one vector, in a list."""
+        return [x]
+
+    def theta(self, templates: Sequence[Floats]) -> Floats:
+        """The reported ones."""
+        (x,) = templates
+        t = self.n_templates
+        return np.append(self.base.theta(self.base.unpack(x[:t])), x[t:])
 
 
 def _again(criterion: ScaledCriterion, best: Minimum[ScaledEvaluation]) -> Iterator[Floats]:

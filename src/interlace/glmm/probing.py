@@ -19,7 +19,7 @@ from interlace.glmm.problem import Problem
 from interlace.machine.threads import threads_for
 from interlace.solver.choose import choose_solver
 from interlace.solver.equations import Iterative
-from interlace.solver.probes import Probes, inflation
+from interlace.solver.probes import Probes, covariance_of_mean
 from interlace.sums.terms import Floats, pull
 
 # Length of a step from which on the error of the gradient is that at the optimum.
@@ -154,12 +154,9 @@ class Estimated:
     @cached_property
     def gradient_covariance(self) -> Floats:
         """Covariance of the error of the gradient, enlarged as standard errors are."""
-        size, m = len(self.point.gradient), self.point.equations.chance.m
-        if not m:
-            return np.zeros((size, size))
-        each = gradient_shares(self.point)
-        around = each - each.mean(axis=0)
-        return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+        if not self.point.equations.chance.m:
+            return np.zeros((len(self.point.gradient),) * 2)
+        return covariance_of_mean(gradient_shares(self.point))
 
 
 def gradient_shares(point: Evaluation) -> Floats:

@@ -28,6 +28,8 @@ from interlace.solver.rows import fixed_on_random, own_forms
 from interlace.solver.traces import projected_traces
 from interlace.sums.terms import Floats
 
+# Begins the message for fits of the iterative solver.
+_NEEDED = "these degrees of freedom need"
 # Bytes of the matrices between all random effects.
 _MAX_BYTES = 8e9
 
@@ -35,7 +37,8 @@ _MAX_BYTES = 8e9
 def explained(at: ScaledEvaluation) -> Floats:
     """``W^-1 Omega^-1 X`` (n, p): ``X - Z b`` with ``b`` the random effects of every column."""
     left = at.criterion.working.X.copy()
-    for Z, b in zip(at.criterion.random, fixed_on_random(at.factor), strict=True):
+    factor = at.point.dense(_NEEDED)
+    for Z, b in zip(at.criterion.random, fixed_on_random(factor), strict=True):
         left -= Z.T @ b.reshape(-1, b.shape[2])
     return left
 
@@ -80,8 +83,9 @@ class ScaledKenwardRoger(KenwardRoger):
     @cached_property
     def _W(self) -> Floats:
         estimate, at = self.estimate, self._at
-        first, second = projected_traces(at.factor, self._directions)
-        h = at.W * own_forms(at.factor, at.criterion.working, fixed=True)
+        factor = at.point.dense(_NEEDED)
+        first, second = projected_traces(factor, self._directions)
+        h = at.W * own_forms(factor, at.criterion.working, fixed=True)
         B = self._doubled
         by_eta = np.asarray(B.T @ (1.0 - h))
         own, crossed = self._traces
@@ -161,4 +165,4 @@ class ScaledKenwardRoger(KenwardRoger):
         pairs = zip(at.criterion.random, self.estimate.A.terms, strict=True)
         random = [np.asarray(Z @ WY).reshape(t.l, t.k, -1) for Z, t in pairs]
         fixed = at.criterion.working.X.T @ WY
-        return np.asarray(Y.T @ WY - at.factor.explained(random, fixed))
+        return np.asarray(Y.T @ WY - at.point.dense(_NEEDED).explained(random, fixed))

@@ -37,7 +37,7 @@ from interlace.model.responses import new_response
 from interlace.model.undetermined import in_words
 from interlace.model.updating import updated_options
 from interlace.solver.choose import choose_solver
-from interlace.solver.equations import Iterative
+from interlace.solver.equations import Equations, Iterative
 from interlace.sources.build import of_formula, read
 from interlace.sources.opening import open_source
 from interlace.sums.crossprod import CrossProducts, cross_products, with_response
@@ -121,12 +121,7 @@ def _fitted(
     _warn_of_columns(A, recipe_of(design, A).encoding)
     theta0 = None if options.theta0 is None else _start(A, options.theta0)
     solver = choose_solver(A, options.solver, options.seed)
-    if isinstance(solver, Iterative) and options.ddf != "normal":
-        raise InterlaceError(
-            f"ddf={options.ddf!r} needs the inverse of the mixed-model equations, which the "
-            f"iterative solver never forms: leave ddf out, or fit with solver='exact' where the "
-            f"model is small enough for it"
-        )
+    refuse_tests(solver, options.ddf)
     criterion = Criterion(A, options.method == "REML", solver)
     with watcher(options.progress) as watch:
         try:
@@ -144,6 +139,16 @@ def _fitted(
         what = in_words(estimate.undetermined, A.terms, recipe_of(design, A).encoding)
         warn(what, UndeterminedWarning)
     return FittedModel(recipe_of(design, A).encoding.formula, design, estimate, options, data)
+
+
+def refuse_tests(solver: Equations, ddf: str) -> None:
+    """Refuse degrees of freedom that the iterative solver does not have."""
+    if isinstance(solver, Iterative) and ddf != "normal":
+        raise InterlaceError(
+            f"ddf={ddf!r} needs the inverse of the mixed-model equations, which the "
+            f"iterative solver never forms: leave ddf out, or fit with solver='exact' where the "
+            f"model is small enough for it"
+        )
 
 
 def _searched(

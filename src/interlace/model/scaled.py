@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -43,10 +43,13 @@ from interlace.model.fitted import (
     as_kept,
     read_only,
 )
+from interlace.model.fitting import refuse_tests
 from interlace.model.predict import fitted
 from interlace.model.structured import check_structured, in_memory
 from interlace.model.updating import updated_options
-from interlace.sums.crossprod import cross_products
+from interlace.solver.choose import choose_solver
+from interlace.solver.equations import Equations
+from interlace.sums.crossprod import CrossProducts, cross_products
 from interlace.sums.rows import Rows
 from interlace.sums.sizes import require_squares
 from interlace.sums.terms import Floats
@@ -188,10 +191,16 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
     refuse_saturated(design.X)
     scales, told = sparse_scales_of(term.variance, rows)
     refuse_reproduced(term.variance, design.X, told.strata, rows)
-    criterion = scaled_criterion(design, scales, reml=options.method == "REML")
+
+    def solver(A: CrossProducts) -> Equations:
+        found = choose_solver(A, options.solver, options.seed)
+        refuse_tests(found, options.ddf)
+        return found
+
+    criterion = scaled_criterion(design, scales, reml=options.method == "REML", solver=solver)
     with watcher(options.progress) as watch:
         try:
-            estimate = estimate_scaled(criterion, watch=watch)
+            estimate = estimate_scaled(criterion, mc_tolerance=options.mc_tolerance, watch=watch)
         except np.linalg.LinAlgError as error:
             raise InterlaceError(
                 "no residual variance is left: the model reproduces the response, of all rows (a "
@@ -205,11 +214,17 @@ def fit_scaled(options: Options, data: object) -> FittedScaledModel:
     )
 
 
-def scaled_criterion(rows: Rows, scales: csr_matrix, *, reml: bool) -> ScaledCriterion:
-    """The criterion of rows whose variances follow scales, laid out."""
+def scaled_criterion(
+    rows: Rows,
+    scales: csr_matrix,
+    *,
+    reml: bool,
+    solver: Callable[[CrossProducts], Equations],
+) -> ScaledCriterion:
+    """The criterion of rows whose variances follow scales, laid out for a solver of their sums."""
     require_squares(rows)
     A = cross_products(rows)
-    base = Criterion(A, reml)
+    base = Criterion(A, reml, solver(A))
     n = len(rows.y)
     prior: Floats = np.ones(n) if rows.weights is None else np.asarray(rows.weights)
     return ScaledCriterion(Criterion(A, reml, base.equations), fixed_rows(rows, A), scales, prior)
@@ -250,9 +265,11 @@ def warn_of_scaled(estimate: ScaledEstimate, term: ResidualTerm) -> None:
         )
     if estimate.is_singular:
         groups = ", ".join(map(repr, estimate.singular_groups))
+        searched = estimate.convergence.solver == "exact"
+        elsewhere = "other starts, which might lead to a better optimum, were not tried"
         warn(
             f"singular fit: a variance, or a combination of random effects, of {groups} is "
-            "estimated as zero; the estimates are valid",
+            f"estimated as zero; {'the estimates are valid' if searched else elsewhere}",
             SingularFitWarning,
         )
 

@@ -80,8 +80,11 @@ def refitted_scaled(model: FittedScaledModel, y: ArrayLike) -> FittedScaledModel
 def re_estimated_scaled(model: FittedScaledModel, design: Design) -> ScaledEstimate:
     """The estimate of the model on its rows with another response, searched from this one."""
     old = model.estimate.criterion
-    criterion = scaled_criterion(design, old.scales, reml=old.reml)
-    return estimate_scaled(criterion, near=model.estimate)
+    solver = old.base.equations
+    criterion = scaled_criterion(design, old.scales, reml=old.reml, solver=lambda A: solver)
+    return estimate_scaled(
+        criterion, near=model.estimate, mc_tolerance=model.options.mc_tolerance
+    )
 
 
 def scaled_ml(model: FittedScaledModel) -> ScaledEstimate:
@@ -90,7 +93,11 @@ def scaled_ml(model: FittedScaledModel) -> ScaledEstimate:
         return model.estimate
     criterion = model.estimate.criterion
     base = criterion.base.on(criterion.A, reml=False)
-    estimate = estimate_scaled(replace(criterion, base=base), near=model.estimate)
+    estimate = estimate_scaled(
+        replace(criterion, base=base),
+        near=model.estimate,
+        mc_tolerance=model.options.mc_tolerance,
+    )
     if not estimate.convergence.converged:
         warn(
             f"the refit of {model.formula} with {model.residual} did not converge: "

@@ -19,6 +19,8 @@ from interlace.sources.archive import group_in, group_out
 from interlace.sources.consistent import is_grouping
 from interlace.sources.container import Array, Header
 from interlace.sources.labels import Packed
+from interlace.solver.equations import Equations, Exact, Iterative
+from interlace.solver.probes import Probes
 from interlace.sums.terms import Floats
 
 
@@ -36,6 +38,7 @@ def scaled_out(model: FittedScaledModel, packed: Packed) -> Header:
         "units": packed.add(np.array(model.units)),
         "templates": [packed.add(T) for T in model.estimate.templates],
         "eta": packed.add(model.estimate.eta),
+        "probes": _probes_out(model.estimate.criterion.base.equations),
     }
 
 
@@ -69,13 +72,30 @@ def scaled_in(h: Header, options: Options, arrays: Mapping[str, Array]) -> Fitte
         if not known or codes.shape != (n,) or not 0 <= codes.min() <= codes.max() <= len(eta):
             raise ValueError("strata")
         scales = one_hot(codes, len(eta))
-    criterion = scaled_criterion(design, scales, reml=options.method == "REML")
+    solver = _solver_in(h.get("probes"))
+    criterion = scaled_criterion(
+        design, scales, reml=options.method == "REML", solver=lambda A: solver
+    )
     templates = tuple(floats(arrays[name], 2) for name in h["templates"])
     if [T.shape for T in templates] != [(t.k, t.k) for t in criterion.A.terms]:
         raise ValueError("templates")
     estimate = ScaledEstimate(criterion, templates, eta, certificate_in(h["convergence"], arrays))
     formula, told = design.encoding.formula, tuple(units.tolist())
     return FittedScaledModel(formula, design, estimate, options, None, term, ratios, told, strata)
+
+
+def _probes_out(solver: Equations) -> list[int] | None:
+    """Number and seed of the probes of the iterative solver."""
+    return [solver.probes.count, solver.probes.seed] if isinstance(solver, Iterative) else None
+
+
+def _solver_in(stored: object) -> Equations:
+    match stored:
+        case None:
+            return Exact()
+        case [int(count), int(seed)] if 0 < count <= 1 << 20 and seed >= 0:
+            return Iterative(Probes(count, seed))
+    raise ValueError("probes")
 
 
 def _sparse(rows: Floats, shape: tuple[int, int]) -> csr_matrix:

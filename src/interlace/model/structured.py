@@ -44,6 +44,7 @@ from interlace.model.fitted import (
     Labelled,
     Options,
     as_kept,
+    check_solver,
     read_only,
 )
 from interlace.model.fitting import refuse_generalised
@@ -271,6 +272,7 @@ def fit_structured(options: Options, data: object) -> FittedStructuredModel:
     """
     options, data = as_kept(options), kept_frame(data)
     check_structured(options)
+    refuse_iterative(options)
     spec = parse(options.formula, groups=options.groups, random=options.random, fixed_alone=True)
     terms = [with_subject(one, spec) for one in _structures(options.residual)]
     data = in_memory(options, data, spec, terms)
@@ -384,10 +386,19 @@ def check_structured(options: Options) -> None:
         raise InterlaceError(
             f"ddf={options.ddf!r} corrects a fit by REML: use method='REML', or ddf='satterthwaite'"
         )
-    if options.solver not in ("auto", "exact"):
-        raise InterlaceError("models with residual= are fitted by solver='exact': leave solver out")
+    check_solver(options)
     if options.theta0 is not None:
         raise InterlaceError("theta0 is of random effects, which residual= does not have yet")
+
+
+def refuse_iterative(options: Options) -> None:
+    """Refuse the iterative solver, where subjects are solved for one by one."""
+    if options.solver == "iterative":
+        raise InterlaceError(
+            f"residual={options.residual!r} with these random effects is fitted by "
+            "solver='exact': leave solver out (the iterative solver is for variance functions "
+            "beside random effects of several factors)"
+        )
 
 
 def in_memory(

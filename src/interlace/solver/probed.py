@@ -85,6 +85,19 @@ def explained(factor: IterativeFactor, random: Sequence[Floats]) -> Floats:
     return np.asarray(sides.within + 0.5 * (half + half.T))
 
 
+def fixed_on_random(factor: IterativeFactor) -> list[Floats]:
+    """``C~ Z'X`` per term, ``(l, k, p)``: the random effects that every column of ``X`` would get.
+
+    As :func:`interlace.solver.rows.fixed_on_random` of the exact solver.
+    """
+    reduced, p = factor.reduced, factor.A.p
+    columns = np.vstack((np.eye(p), np.zeros((1, p))))
+    b = factor.fixed_images
+    found = {s: own for s, (own, _) in reduced.chain_images(-b, columns).items()}
+    found |= {j: reduced.blocks(j, part) for j, part in reduced.layout.split(b).items()}
+    return [found[j] for j in range(len(factor.A.terms))]
+
+
 @dataclass(frozen=True, eq=False)
 class ProbedRows:
     """Rows of a model, and where they meet in its equations.

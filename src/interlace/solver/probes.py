@@ -105,6 +105,18 @@ def error_of_mean(values: Floats, complete: bool) -> Floats:
     return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(m) * inflation(m), dtype=np.float64)
 
 
+def covariance_of_mean(each: Floats) -> Floats:
+    """Covariance ``(c, c)`` of the error of a mean over ``m`` probes of ``each`` (m, c).
+
+    Enlarged as their standard errors are; zero where nothing is left to chance.
+    """
+    m, c = each.shape
+    if m < 2:
+        return np.zeros((c, c))
+    around = each - each.mean(axis=0)
+    return np.asarray(around.T @ around * (inflation(m) ** 2 / (m * (m - 1))))
+
+
 def inflation(m: int) -> float:
     """Ratio of the upper confidence limit of a standard deviation to that of ``m`` values."""
     low = 2.0 * gammaincinv(0.5 * (m - 1), 1.0 - _CONFIDENCE)  # quantile of chi squared

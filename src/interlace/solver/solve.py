@@ -15,6 +15,7 @@ from scipy.linalg.lapack import dtrtrs
 from interlace.solver.blocks import multiply
 from interlace.solver.equations import Solved
 from interlace.solver.exact import Factor
+from interlace.solver.iterative import IterativeFactor
 from interlace.solver.scaled import scale_rows
 from interlace.sums.terms import Floats
 
@@ -51,8 +52,10 @@ def fixed_images(factor: Factor) -> tuple[Floats, ...]:
     return tuple(e for _, e in factor.images(v))
 
 
-def gram_times(factor: Factor, H: Sequence[Floats]) -> tuple[Floats, ...]:
+def gram_times(factor: Factor | IterativeFactor, H: Sequence[Floats]) -> tuple[Floats, ...]:
     """``Z_i' Z H`` of every term for coefficients ``H`` (l, k, c) a term."""
+    if isinstance(factor, IterativeFactor):
+        return tuple(factor.reduced.layout.gram(factor.A, H))
     terms, c = factor.A.terms, H[0].shape[2]
     found = []
     for i, term in enumerate(terms):

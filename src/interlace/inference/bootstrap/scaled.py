@@ -121,9 +121,11 @@ class _Resampled:
             design, rows = self.cases.redrawn(uniform[i])
             scales = old.scales[rows]
             self._refuse_lost(scales.getnnz(axis=0))
-            criterion = scaled_criterion(design, scales, reml=old.reml)
+            solver = old.base.equations
+            criterion = scaled_criterion(design, scales, reml=old.reml, solver=lambda A: solver)
             self.cases.refuse_others(criterion.A.names)
-            return design, estimate_scaled(criterion, near=self.result.estimate)
+            mc = self.result.options.mc_tolerance
+            return design, estimate_scaled(criterion, near=self.result.estimate, mc_tolerance=mc)
 
         return fit
 
