@@ -142,7 +142,8 @@ def fit(
         crossed factors with very many levels, and estimates log determinant and traces from random
         probes; ``"auto"`` predicts work and memory and takes the exact one unless it would take
         much longer or not fit.  ``convergence.solver`` says which one it was.  Quadrature, and REML
-        of other families than the Gaussian, are by the exact one.
+        of other families than the Gaussian, are by the exact one; so is ``residual=``, but for
+        variance functions beside random effects of several factors, where there is the choice.
     theta0
         Where to start the search, in lme4's order; by default a moment estimate.
     progress
@@ -150,8 +151,8 @@ def fit(
         ``None`` shows a bar when the fit takes long and standard error is a terminal.
     mc_tolerance
         Monte-Carlo standard error that the iterative solver may leave in ``theta``, as a share of
-        its statistical standard error; more probes are drawn until it is met.  Of other families
-        than the Gaussian in all parameters.
+        its statistical standard error; more probes are drawn until it is met.  With a variance
+        function in its parameters too, of other families than the Gaussian in all parameters.
     seed
         Of the probes; the same seed gives the same answer.
     family

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import interlace
-from interlace.estimation import estimate
+from interlace.estimation import probed
 from interlace.estimation.changeover import forecast, probes_needed
 from interlace.estimation.criterion import Criterion, Evaluation
 from interlace.estimation.estimate import Estimate, estimate_theta
@@ -77,7 +77,7 @@ def test_a_fit_changes_where_more_probes_are_needed(monkeypatch: pytest.MonkeyPa
         assert honest is not None
         return honest if searched else replace(honest, iterative=0.0)
 
-    monkeypatch.setattr(estimate, "forecast", wrong)
+    monkeypatch.setattr(probed, "forecast", wrong)
     found, told = fitted(0.0, tolerance=1e-3)
     assert asked == [False, True]
     assert found.convergence.solver == "exact"

@@ -34,7 +34,10 @@ class Convergence:
     solver
         ``"exact"`` or ``"iterative"``.
     monte_carlo_error
-        Standard error of ``theta`` from random probes; ``None`` for the exact solver.
+        Standard error of ``theta`` from random probes; ``None`` for the exact solver.  With a
+        variance function those of its parameters follow, as the search has them: logarithms of
+        ratios, and exponents by their largest logarithm; ``residual_parameters`` has them as they
+        are reported.
     criterion_error
         Standard error of the criterion from them, twice that of the log-likelihood.
     n_probes
@@ -42,7 +45,7 @@ class Convergence:
     n_iterations
         Iterations of conjugate gradients at the optimum.
     statistical_error
-        Standard error of ``theta`` from the data, to compare the former with.
+        Standard errors of the same from the data, to compare the former with.
     n_basins
         Different minima that were seen; the lowest is taken.
     n_starts

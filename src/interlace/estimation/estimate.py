@@ -342,13 +342,13 @@ def _estimate_iteratively(
     """Minimise by the iterative solver, or by the exact one once that turns out to be quicker."""
     of = Probed(lambda solver: replace(criterion, solver=solver), criterion, mc_tolerance, watch)
     try:
-        equations, found, convergence = search(of, equations, criterion.pack(start))
+        found, convergence = search(of, equations, criterion.pack(start))
     except DearerError as why:
         exact = replace(criterion, solver=Exact())
         theta0 = exact.theta(exact.unpack(why.x))
         estimate = estimate_theta(exact, theta0=theta0, watch=of.later(why.evaluations))
         return replace(estimate, convergence=changed_over(estimate.convergence, why))
-    return _estimate(replace(criterion, solver=equations), found, convergence)
+    return _estimate(found.point.criterion, found, convergence)
 
 
 class Chanced(Protocol):

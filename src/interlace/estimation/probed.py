@@ -1,4 +1,4 @@
-"""The search for an optimum by the iterative solver: with more probes as long as their error counts.
+"""The search for an optimum by the iterative solver, with probes until their error does not count.
 
 Once the exact solver turns out to be quicker, it is to take over; that is asked at the first point
 and wherever there are to be more probes.
@@ -84,10 +84,8 @@ class Probed(Generic[P]):
         return np.hypot(error, statistical * np.sqrt(max(gain, SEARCH**2))), statistical
 
 
-def search(
-    of: Probed[P], equations: Iterative, x: Floats
-) -> tuple[Iterative, Minimum[P], Convergence]:
-    """Minimise from ``x``: the solver with the probes that were enough, and where the search ended.
+def search(of: Probed[P], equations: Iterative, x: Floats) -> tuple[Minimum[P], Convergence]:
+    """Minimise from ``x``: where the search with the probes that were enough ended.
 
     Raises
     ------
@@ -122,12 +120,10 @@ def search(
         n_iterations=weighted.factor.n_iterations,
         statistical_error=statistical,
     )
-    return equations, found, convergence
+    return found, convergence
 
 
-def _checked(
-    of: Probed[P], equations: Iterative, x: Floats
-) -> Callable[[int, P, float], None]:
+def _checked(of: Probed[P], equations: Iterative, x: Floats) -> Callable[[int, P, float], None]:
     """A watch that gives up at the first point, ``x``, if the exact solver would be quicker."""
     tell = of.later(0)
 

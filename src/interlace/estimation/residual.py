@@ -22,6 +22,7 @@ from interlace.estimation.structured import (
     StructuredEvaluation,
 )
 from interlace.machine.threads import threads_for
+from interlace.solver.probes import CERTAIN, Chance
 from interlace.sums.crossprod import CrossProducts
 from interlace.sums.terms import Floats, split_theta
 
@@ -58,6 +59,11 @@ class StructuredEstimate:
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
         return {name: getattr(self, name) for name in ("criterion", "x", "convergence")}
+
+    @property
+    def chance(self) -> Chance:
+        """Nothing is left to chance."""
+        return CERTAIN
 
     @cached_property
     def evaluation(self) -> StructuredEvaluation:

@@ -296,9 +296,7 @@ class ScaledEvaluation:
         M[t:, :t] = M[:t, t:].T
         return M
 
-    def _solved(
-        self, random: Sequence[Floats], fixed: Floats
-    ) -> tuple[tuple[Floats, ...], Floats]:
+    def _solved(self, random: Sequence[Floats], fixed: Floats) -> tuple[tuple[Floats, ...], Floats]:
         """``[b; beta] = C~ [random; fixed]``, to what a Newton matrix needs."""
         if isinstance(self.factor, IterativeFactor):
             return self.factor.solve(random, fixed, tolerance=_NEWTON)

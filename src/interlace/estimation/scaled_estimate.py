@@ -33,22 +33,30 @@ class ScaledEstimate:
     """An optimum of a criterion with residual variances by row, in the user's units.
 
     ``templates`` are the working templates, ``eta`` the numbers that the variances follow;
-    everything else is that of the model with the weights that these give.
+    everything else is that of the model with the weights that these give.  ``point`` is the
+    criterion there, if it is known already.
     """
 
     criterion: ScaledCriterion
     templates: tuple[Floats, ...]
     eta: Floats
     convergence: Convergence
+    point: ScaledEvaluation | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: what is derived is computed again when asked for."""
         kept = ("criterion", "templates", "eta", "convergence")
-        return {name: getattr(self, name) for name in kept}
+        return {name: getattr(self, name) for name in kept} | {"point": None}
 
     @cached_property
     def evaluation(self) -> ScaledEvaluation:
         """The criterion at the optimum."""
+        known = self.point
+        if known is not None and known.criterion is self.criterion:
+            pairs = zip(known.point.factor.templates, self.templates, strict=True)
+            same = all(np.array_equal(one, other) for one, other in pairs)
+            if same and np.array_equal(known.eta, self.eta):
+                return known
         return self.criterion.at(self.templates, self.eta)
 
     @cached_property
@@ -173,11 +181,11 @@ def estimate_scaled(
     reported = Reported(base, criterion.n_templates)
     of = Probed(criterion.solved_by, reported, mc_tolerance, watch)
     try:
-        equations, found, convergence = search(of, equations, start)
+        found, convergence = search(of, equations, start)
     except DearerError as why:
         estimate = _searched(criterion.solved_by(Exact()), why.x, of.later(why.evaluations))
         return replace(estimate, convergence=changed_over(estimate.convergence, why))
-    return _estimate(criterion.solved_by(equations), found.x, convergence)
+    return _estimate(found, convergence)
 
 
 def _searched(criterion: ScaledCriterion, start: Floats, watch: Watch | None) -> ScaledEstimate:
@@ -199,13 +207,15 @@ def _searched(criterion: ScaledCriterion, start: Floats, watch: Watch | None) ->
     if not convergence.converged and lost:
         message = "what is left to gain is below the rounding of weights that differ by far"
         convergence = replace(convergence, converged=True, message=message)
-    return _estimate(criterion, best.x, convergence)
+    return _estimate(best, convergence)
 
 
-def _estimate(criterion: ScaledCriterion, x: Floats, convergence: Convergence) -> ScaledEstimate:
+def _estimate(found: Minimum[ScaledEvaluation], convergence: Convergence) -> ScaledEstimate:
     """The estimate at the end of a search."""
+    x, criterion = found.x, found.point.criterion
     t = criterion.n_templates
-    return ScaledEstimate(criterion, tuple(criterion.base.unpack(x[:t])), x[t:], convergence)
+    templates = tuple(criterion.base.unpack(x[:t]))
+    return ScaledEstimate(criterion, templates, x[t:], convergence, found.point)
 
 
 @dataclass(frozen=True, eq=False)

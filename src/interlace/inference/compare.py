@@ -203,6 +203,7 @@ def _anova_structured(
         f"{labels[i]}: {results[i].formula}, residuals {residual_of(results[i])}" for i in order
     ]
     doubts = [*not_nested(ordered, table), *not_inside(ordered, table)]
+    doubts += _by_chance([estimates[i] for i in order], table)
     return ModelComparison("Likelihood-ratio tests", table, (*notes, *doubts, *formulas))
 
 

@@ -29,7 +29,7 @@ from interlace.solver.traces import projected_traces
 from interlace.sums.terms import Floats
 
 # Begins the message for fits of the iterative solver.
-_NEEDED = "these degrees of freedom need"
+_NEEDED, _INSTEAD = "these degrees of freedom need", ", or use ddf='normal'"
 # Bytes of the matrices between all random effects.
 _MAX_BYTES = 8e9
 
@@ -37,7 +37,7 @@ _MAX_BYTES = 8e9
 def explained(at: ScaledEvaluation) -> Floats:
     """``W^-1 Omega^-1 X`` (n, p): ``X - Z b`` with ``b`` the random effects of every column."""
     left = at.criterion.working.X.copy()
-    factor = at.point.dense(_NEEDED)
+    factor = at.point.dense(_NEEDED, _INSTEAD)
     for Z, b in zip(at.criterion.random, fixed_on_random(factor), strict=True):
         left -= Z.T @ b.reshape(-1, b.shape[2])
     return left
@@ -83,7 +83,7 @@ class ScaledKenwardRoger(KenwardRoger):
     @cached_property
     def _W(self) -> Floats:
         estimate, at = self.estimate, self._at
-        factor = at.point.dense(_NEEDED)
+        factor = at.point.dense(_NEEDED, _INSTEAD)
         first, second = projected_traces(factor, self._directions)
         h = at.W * own_forms(factor, at.criterion.working, fixed=True)
         B = self._doubled
@@ -165,4 +165,4 @@ class ScaledKenwardRoger(KenwardRoger):
         pairs = zip(at.criterion.random, self.estimate.A.terms, strict=True)
         random = [np.asarray(Z @ WY).reshape(t.l, t.k, -1) for Z, t in pairs]
         fixed = at.criterion.working.X.T @ WY
-        return np.asarray(Y.T @ WY - at.point.dense(_NEEDED).explained(random, fixed))
+        return np.asarray(Y.T @ WY - at.point.dense(_NEEDED, _INSTEAD).explained(random, fixed))

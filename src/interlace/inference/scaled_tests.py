@@ -49,12 +49,15 @@ class TestedScaledModel(TestedResidualModel[ScaledEstimate], FittedScaledModel):
     def residual_parameters(self) -> pd.DataFrame:
         """The residual standard deviation where the function is 1, and the function's parameters.
 
-        Columns ``estimate`` and ``se``, the latter by the delta method.
+        Columns ``estimate`` and ``se``, the latter by the delta method; after a fit by the
+        iterative solver also ``mc_error``, the Monte-Carlo error of the function's parameters.
         """
         names, values = zip(*self.residual_values.items(), strict=True)
         ratios = [is_ratio for _, is_ratio in self.ratios]
         slopes = np.where(ratios, values[1:], 1.0 / np.array(self.units))
         q, V = len(self.units), np.diag(self.parameter_covariance)
         errors = np.sqrt(np.append(V[-1], slopes**2 * V[len(V) - 1 - q : -1]))
-        index = pd.Index(names, name="parameter")
-        return pd.DataFrame({"estimate": values, "se": errors}, index=index)
+        columns = {"estimate": values, "se": errors}
+        if (chance := self.convergence.monte_carlo_error) is not None:
+            columns["mc_error"] = np.append(np.nan, np.abs(slopes) * chance[-q:])
+        return pd.DataFrame(columns, index=pd.Index(names, name="parameter"))

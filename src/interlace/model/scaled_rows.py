@@ -82,9 +82,7 @@ def re_estimated_scaled(model: FittedScaledModel, design: Design) -> ScaledEstim
     old = model.estimate.criterion
     solver = old.base.equations
     criterion = scaled_criterion(design, old.scales, reml=old.reml, solver=lambda A: solver)
-    return estimate_scaled(
-        criterion, near=model.estimate, mc_tolerance=model.options.mc_tolerance
-    )
+    return estimate_scaled(criterion, near=model.estimate, mc_tolerance=model.options.mc_tolerance)
 
 
 def scaled_ml(model: FittedScaledModel) -> ScaledEstimate:

@@ -34,7 +34,12 @@ from interlace.model.stored_general import general_in, general_out
 from interlace.model.stored_options import certificate_in, certificate_out, options_in, options_out
 from interlace.model.stored_rows import codes_in, codes_out, design_in, design_out, floats
 from interlace.model.stored_scaled import scaled_in, scaled_out
-from interlace.model.structured import FittedStructuredModel, check_structured, refuse_iterative, with_subject
+from interlace.model.structured import (
+    FittedStructuredModel,
+    check_structured,
+    refuse_iterative,
+    with_subject,
+)
 from interlace.model.structured_sums import criterion_of, scales_at
 from interlace.solver.equations import Equations, Exact, Iterative
 from interlace.solver.probes import Probes

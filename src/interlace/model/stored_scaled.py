@@ -15,12 +15,12 @@ from interlace.model.scaled import FittedScaledModel, refuse_ddf, scaled_criteri
 from interlace.model.stored_options import certificate_in
 from interlace.model.stored_rows import codes_in, codes_out, design_in, design_out, floats
 from interlace.model.structured import check_structured
+from interlace.solver.equations import Equations, Exact, Iterative
+from interlace.solver.probes import Probes
 from interlace.sources.archive import group_in, group_out
 from interlace.sources.consistent import is_grouping
 from interlace.sources.container import Array, Header
 from interlace.sources.labels import Packed
-from interlace.solver.equations import Equations, Exact, Iterative
-from interlace.solver.probes import Probes
 from interlace.sums.terms import Floats
 
 

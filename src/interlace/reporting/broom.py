@@ -16,6 +16,7 @@ from interlace.design.recipe import require_rows
 from interlace.diagnostics.general import prior_weights, residuals
 from interlace.diagnostics.leverage import hat_cooks, hat_values
 from interlace.errors import InterlaceError
+from interlace.estimation.certificate import Convergence
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.parameters import broom_names
 from interlace.glmm.estimate import GeneralEstimate
@@ -297,15 +298,19 @@ def glance(result: Coefficients[Any]) -> pd.DataFrame:
     if isinstance(result, FittedGeneralModel):
         row |= {"family": result.family.name, "link": result.link.name}
         row |= {result.family.auxiliary: result.dispersion} if result.family.auxiliary else {}
-    found = result.convergence
-    if found.criterion_error is not None:
-        row |= {
-            "solver": found.solver,
-            "logLik.error": 0.5 * found.criterion_error,
-            "n_probes": found.n_probes,
-            "n_iterations": found.n_iterations,
-        }
-    return pd.DataFrame([row])
+    return pd.DataFrame([row | chance_columns(result.convergence)])
+
+
+def chance_columns(found: Convergence) -> Row:
+    """What the iterative solver left to chance; nothing after the exact one."""
+    if found.criterion_error is None:
+        return {}
+    return {
+        "solver": found.solver,
+        "logLik.error": 0.5 * found.criterion_error,
+        "n_probes": found.n_probes,
+        "n_iterations": found.n_iterations,
+    }
 
 
 def _scale(estimate: Estimate | GeneralEstimate) -> float:

@@ -19,7 +19,15 @@ from interlace.reporting.broom import (
     parameter_rows,
     wanted_effects,
 )
-from interlace.reporting.summary import Summary, Table, aligned, fixed_table, random_table
+from interlace.reporting.summary import (
+    Summary,
+    Table,
+    aligned,
+    chance_notes,
+    chance_table,
+    fixed_table,
+    random_table,
+)
 
 if TYPE_CHECKING:
     from interlace.inference.scaled_tests import TestedScaledModel
@@ -31,7 +39,12 @@ def summarize_scaled(result: TestedScaledModel) -> Summary:
     return Summary(
         title=f"Linear mixed model with unequal residual variances fitted by {result.method}",
         facts=_facts(result),
-        tables=(random, _residuals(result), fixed_table(result)),
+        tables=(
+            random,
+            _residuals(result),
+            fixed_table(result),
+            *chance_table(result, _moved(result)),
+        ),
         notes=_notes(result),
     )
 
@@ -59,11 +72,21 @@ def _residuals(result: TestedScaledModel) -> Table:
     return Table("Residual parameters", ("", "Estimate"), tuple(numbers), labels=1)
 
 
+def _moved(result: TestedScaledModel) -> dict[str, tuple[float, float]]:
+    """Logarithms of ratios, and exponents, by name; and how they change with what is searched."""
+    found = {}
+    parts = zip(result.ratios, result.units, result.estimate.eta.tolist(), strict=True)
+    for (name, is_ratio), unit, eta in parts:
+        rate = 1.0 if is_ratio else 1.0 / unit
+        found[f"log {name}" if is_ratio else name] = (rate * eta, rate)
+    return found
+
+
 def _notes(result: TestedScaledModel) -> tuple[str, ...]:
-    dropped = result.estimate.A.dropped
-    if not dropped:
-        return ()
-    return (f"Dropped as linearly dependent on earlier columns: {', '.join(dropped)}",)
+    notes, dropped = chance_notes(result), result.estimate.A.dropped
+    if dropped:
+        notes.append(f"Dropped as linearly dependent on earlier columns: {', '.join(dropped)}")
+    return tuple(notes)
 
 
 # ------------------------------------------------------------------ tidy
@@ -101,6 +124,8 @@ def _parameters(result: TestedScaledModel) -> pd.DataFrame:
     ]
     rows += [
         {"group": "Residual", "term": name, "estimate": value, "std.error": error}
-        for name, value, error in result.residual_parameters.itertuples(name=None)
+        for name, value, error in result.residual_parameters[["estimate", "se"]].itertuples(
+            name=None
+        )
     ]
     return pd.DataFrame(rows).assign(effect="ran_pars")

@@ -13,7 +13,13 @@ from interlace.estimation.parameters import entry_names
 from interlace.inference.profiles.structured import covariance_table
 from interlace.model.confidence import check_level
 from interlace.model.fitted import shown_components
-from interlace.reporting.broom import fixed_rows, joined, level_rows, wanted_effects
+from interlace.reporting.broom import (
+    chance_columns,
+    fixed_rows,
+    joined,
+    level_rows,
+    wanted_effects,
+)
 from interlace.reporting.summary import (
     Row,
     Summary,
@@ -174,4 +180,4 @@ def glance_structured(result: TestedStructuredModel | TestedScaledModel) -> pd.D
         "REMLcrit" if result.method == "REML" else "deviance": result.criterion,
         "df.residual": result.nobs - result.nparams,
     }
-    return pd.DataFrame([row])
+    return pd.DataFrame([row | chance_columns(result.convergence)])

@@ -195,16 +195,24 @@ def chance_notes(result: Coefficients[Any]) -> list[str]:
     return ["AIC and BIC have twice the Monte-Carlo error of the log-likelihood."]
 
 
-def chance_table(result: Coefficients[Any]) -> tuple[Table, ...]:
-    """Monte-Carlo errors that the iterative solver left; nothing after the exact one."""
+def chance_table(
+    result: Coefficients[Any], further: Mapping[str, tuple[float, float]] | None = None
+) -> tuple[Table, ...]:
+    """Monte-Carlo errors that the iterative solver left; nothing after the exact one.
+
+    ``further`` are parameters beside theta, by name: the value, and the rate at which it changes
+    with what a search moves.
+    """
     found = result.convergence
     error, statistical = found.monte_carlo_error, found.statistical_error
     if error is None or statistical is None or found.criterion_error is None:
         return ()
-    names, theta = theta_names(result.estimate.A.terms), result.theta
+    names = [f"theta {name}" for name in theta_names(result.estimate.A.terms)]
+    shown = dict(zip(names, ((value, 1.0) for value in result.theta), strict=True))
+    shown |= further or {}
     rows: list[Row] = [
-        (f"theta {name}", f"{value:.6g}", f"{mc:.1e}", f"{se:.1e}", _share(mc, se))
-        for name, value, mc, se in zip(names, theta, error, statistical, strict=True)
+        (name, f"{value:.6g}", f"{rate * mc:.1e}", f"{rate * se:.1e}", _share(mc, se))
+        for (name, (value, rate)), mc, se in zip(shown.items(), error, statistical, strict=True)
     ]
     rows.append(("Log-likelihood", f"{result.llf:.4f}", f"{0.5 * found.criterion_error:.1e}"))
     title = (

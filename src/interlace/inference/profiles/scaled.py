@@ -29,6 +29,9 @@ from interlace.model.scaled import FittedScaledModel
 from interlace.model.scaled_rows import scaled_ml
 from interlace.sums.terms import Floats
 
+# Begins and ends the message for fits of the iterative solver.
+_PROFILES, _INSTEAD = "profiles need", ", or use conf_int(method='bootstrap')"
+
 
 def profile_scaled(
     model: FittedScaledModel,
@@ -39,7 +42,7 @@ def profile_scaled(
 ) -> Profile:
     """Profile of the deviance along parameters; see the method ``profile``."""
     z = normal_reach(check_level(level))
-    best = scaled_ml(model)
+    best = _by_maximum_likelihood(model)
     wanted = list(_wanted(best, model, parm))
     curves = []
     shown = counter(len(wanted), progress, what="profile", unit="parameters")
@@ -55,10 +58,16 @@ def profile_limits_scaled(
 ) -> pd.DataFrame:
     """Profile-likelihood limits alone."""
     z = normal_reach(check_level(level))
-    best = scaled_ml(model)
+    best = _by_maximum_likelihood(model)
     with threads_for(best.criterion.base.rows_at_once):
         found = {one.name: one.limits(z) for one in _wanted(best, model, parm)}
     return pd.DataFrame.from_dict(found, orient="index", columns=tails(level))
+
+
+def _by_maximum_likelihood(model: FittedScaledModel) -> ScaledEstimate:
+    """The fit by ML, by the exact solver."""
+    model.estimate.evaluation.point.dense(_PROFILES, _INSTEAD)
+    return scaled_ml(model)
 
 
 def scaled_names(model: FittedScaledModel) -> list[str]:
