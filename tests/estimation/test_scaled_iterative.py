@@ -176,3 +176,23 @@ def test_gradient_against_differences_at_an_optimum_of_other_probes() -> None:
     slopes = differences(lambda at: c(at).value, x, 1e-3)
     stated = np.sqrt(np.diag(c(x).gradient_covariance))
     assert (np.abs(c(x).gradient - slopes) < 6.0 * stated + 1e-6).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DESIGNS)
+def test_stated_errors_of_fits_over_many_sets_of_probes(name: str) -> None:
+    """Errors in units of those stated, which are upper limits, have a spread of less than one."""
+    formula, options = DESIGNS[name]
+    options, data = STRATA | options, made(7)
+    exact = interlace.fit(formula, data, solver="exact", **options)
+    known, shares = np.append(exact.theta, exact.estimate.eta), []
+    for seed in range(25):
+        found = interlace.fit(formula, data, solver="iterative", seed=seed, **options)
+        stated = found.convergence
+        assert stated.monte_carlo_error is not None
+        assert stated.criterion_error is not None
+        moved = np.append(found.theta, found.estimate.eta) - known
+        above = found.criterion - exact.criterion
+        shares.append(np.append(moved / stated.monte_carlo_error, above / stated.criterion_error))
+    assert (np.sqrt(np.square(shares).mean(axis=0)) < 1.0).all()
+    assert np.abs(shares).max() < 3.0
