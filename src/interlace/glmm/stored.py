@@ -24,7 +24,7 @@ from interlace.glmm.problem import Problem
 from interlace.glmm.working import Working
 from interlace.machine.progress import counter
 from interlace.machine.scratch import Column, Scratch, Segment
-from interlace.machine.threads import blas_threads
+from interlace.machine.threads import blas_threads, threads_for
 from interlace.solver.layout import Layout, make_layout
 from interlace.solver.own import OwnRows
 from interlace.solver.pieces import some_rows
@@ -143,6 +143,9 @@ class Stored:
         Levels ``(rows, cols)`` of the pairs of levels that occur, sorted.
     progress
         Whether to show a bar for passes that take long; see :func:`interlace.machine.progress`.
+    threads
+        Blocks at a time: as many as the linear algebra has threads, outside a search, which leaves
+        it one.
     """
 
     scratch: Scratch
@@ -152,6 +155,7 @@ class Stored:
     random: tuple[Entry, ...]
     pairs: dict[Pair, tuple[Codes, Codes]] = field(default_factory=dict)
     progress: bool | None = False
+    threads: int = field(default_factory=blas_threads)
 
     @property
     def n(self) -> int:
@@ -294,16 +298,16 @@ class Stored:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # per thread
                 return work(self._block(*place))
 
-        threads = blas_threads()  # who pins those of numpy pins these
         waiting: deque[tuple[int, Future[P]]] = deque()
         with (
             counter(self.n, self.progress, what="pass", unit="rows") as advance,
-            ThreadPoolExecutor(threads) as pool,
+            threads_for(1),  # blocks are shared out, not the products of one
+            ThreadPoolExecutor(self.threads) as pool,
         ):
             try:
                 for place in self._places_of_blocks():
                     waiting.append((place[1].stop - place[1].start, pool.submit(done, place)))
-                    if len(waiting) > 2 * threads:
+                    if len(waiting) > 2 * self.threads:
                         _next(waiting, add, advance)
                 while waiting:
                     _next(waiting, add, advance)
