@@ -141,7 +141,7 @@ def minimized(
         np.sqrt(factor.sigma2),
         found.value,
         share_left(batch, factor),
-        found.failures | lost(batch, factor),
+        lost(batch, factor) | found.failures,
     )
 
 
@@ -159,8 +159,12 @@ def with_digits(point: Evaluation) -> Evaluation:
 
 
 def share_left(batch: Batch, factor: Factor) -> Floats:
-    """Residual sums of squares as shares of those of the responses, ``(B,)``."""
-    return np.asarray(factor.sigma2 * batch.nu / batch.yy, dtype=np.float64)
+    """Residual sums of squares as shares of those of the responses, ``(B,)``.
+
+    Zero where the sums, added again at the end of a search, leave nothing.
+    """
+    share = factor.sigma2 * batch.nu / batch.yy
+    return np.where(np.isnan(share), 0.0, share)
 
 
 def lost(batch: Batch, factor: Factor) -> dict[int, str]:
