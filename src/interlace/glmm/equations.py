@@ -22,7 +22,7 @@ from interlace.solver.exact import Factor, Inverse
 from interlace.solver.iterative import IterativeFactor
 from interlace.solver.own import OwnRows
 from interlace.solver.probed import Known, ProbedRows, explained, products, spherical
-from interlace.solver.probes import Chance
+from interlace.solver.probes import Chance, WithoutChance
 from interlace.solver.reverse import Reverse, TermDerivatives
 from interlace.sums.cells import Codes
 from interlace.sums.rows import WorkingRows
@@ -110,7 +110,7 @@ class Equations(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Factored:
+class Factored(WithoutChance):
     """Equations factored by the exact solver; ``own`` are the rows that they were made of."""
 
     factor: Factor
@@ -125,21 +125,6 @@ class Factored:
     def logdet(self) -> float:
         """``log|M|``."""
         return self.factor.logdet_u
-
-    @property
-    def n_iterations(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def n_probes(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def chance(self) -> Chance:
-        """Nothing is left open."""
-        return self.factor.chance
 
     def solve(self, random: Sequence[Floats]) -> tuple[Floats, ...]:
         """``C~ r``."""

@@ -14,7 +14,8 @@ from interlace.estimation.parameters import variance_parameter_names, variance_p
 from interlace.inference.bootstrap.general import GeneralParameters
 from interlace.inference.correlated import TestedStructuredModel
 from interlace.inference.general import TestedGeneralModel
-from interlace.inference.profiles.structured import Numbers, covariance_names
+from interlace.inference.profiles.numbers import covariance_names
+from interlace.inference.profiles.structured import Numbers
 from interlace.inference.tables import two_sided
 from interlace.inference.tested import TestedModel
 from interlace.model.confidence import check_level, reach

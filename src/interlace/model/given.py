@@ -58,8 +58,7 @@ def predict_structured(
     reference: Reference,
 ) -> Floats | pd.DataFrame:
     """Expected response, and how well it is known; see the method ``predict``."""
-    interval = choose("interval", interval, INTERVALS)
-    check_level(level)
+    interval, level = choose("interval", interval, INTERVALS), check_level(level)
     terms = model.estimate.A.terms
     include = [True] * len(terms) if conditional else included(terms, include_re)
     subject = [include[j] for j in of_subject(model.estimate)]

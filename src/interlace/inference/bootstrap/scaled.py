@@ -18,7 +18,7 @@ from interlace.estimation.scaled_estimate import ScaledEstimate, estimate_scaled
 from interlace.inference.bootstrap.cases import Cases, cases, groups_of
 from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.running import Fit, OneByOne, Statistic, check, replicated
-from interlace.inference.profiles.scaled import scaled_names
+from interlace.inference.profiles.numbers import covariance_names
 from interlace.model.scaled import FittedScaledModel, scaled_criterion, values_of
 from interlace.model.scaled_rows import re_estimated_scaled
 from interlace.model.simulate import Block, Seed, Simulator, expected
@@ -70,7 +70,7 @@ class ScaledParameters:
 
     @property
     def names(self) -> list[str]:
-        return [*self.result.estimate.A.names, *scaled_names(self.result)]
+        return [*self.result.estimate.A.names, *covariance_names(self.result)]
 
     @cached_property
     def estimate(self) -> Floats:

@@ -13,10 +13,11 @@ import pandas as pd
 from interlace.design.design import Design
 from interlace.design.recipe import require_rows
 from interlace.errors import InterlaceError
-from interlace.estimation.parameters import variance_parameter_names, variance_parameters
+from interlace.estimation.parameters import variance_parameters
 from interlace.estimation.residual import StructuredEstimate
 from interlace.inference.bootstrap.replicates import BootstrapResult
 from interlace.inference.bootstrap.running import Fit, OneByOne, Statistic, check, replicated
+from interlace.inference.profiles.numbers import covariance_names
 from interlace.model.simulate import Block, Seed
 from interlace.model.structured import FittedStructuredModel
 from interlace.model.subjects import Draws, re_estimated
@@ -63,12 +64,7 @@ class StructuredParameters:
 
     @property
     def names(self) -> list[str]:
-        A = self.result.estimate.A
-        return [
-            *A.names,
-            *variance_parameter_names(A.terms)[:-1],
-            *self.result.parameter_names,
-        ]
+        return [*self.result.estimate.A.names, *covariance_names(self.result)]
 
     @cached_property
     def estimate(self) -> Floats:

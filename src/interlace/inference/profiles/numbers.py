@@ -8,6 +8,7 @@ its logarithm comes last.  With ``s`` the variance that the criterion puts in,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,17 @@ from interlace.covariance.structures import entries_of
 from interlace.estimation.criterion import Criterion
 from interlace.estimation.estimate import Estimate
 from interlace.estimation.optimize import Point
+from interlace.estimation.parameters import variance_parameter_names
+from interlace.estimation.scaled_estimate import ScaledEstimate
 from interlace.inference.information import unit_inverse
+from interlace.model.scaled import FittedScaledModel
+from interlace.model.structured import FittedStructuredModel
 from interlace.sums.terms import Floats, ReTerm, places, unpack
+
+
+def covariance_names(model: FittedStructuredModel | FittedScaledModel) -> list[str]:
+    """Standard deviations and correlations of random effects, then parameters of the residuals."""
+    return [*variance_parameter_names(model.estimate.A.terms)[:-1], *model.parameter_names]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,20 +111,23 @@ def term_numbers(
 
 
 @dataclass(frozen=True, eq=False)
-class LinearNumbers:
-    """Those of a linear model: standard deviations and correlations, then ``sigma``."""
+class ScaleNumbers(ABC):
+    """Numbers of a model with a residual standard deviation, whose logarithm comes last."""
 
-    estimate: Estimate
+    estimate: Estimate | ScaledEstimate
 
-    @cached_property
+    @property
+    @abstractmethod
     def start(self) -> Floats:
         """The free numbers at the estimate."""
-        packed = self.estimate.criterion.pack(self.estimate.templates)
-        return np.append(packed, 0.5 * np.log(self.estimate.evaluation.sigma2))
+
+    @abstractmethod
+    def at(self, x: Floats) -> FreeScale:
+        """The criterion at a point."""
 
     @property
     def least(self) -> float:
-        """The criterion there."""
+        """The criterion at the estimate."""
         return self.estimate.value
 
     @cached_property
@@ -127,6 +140,19 @@ class LinearNumbers:
     def size(self) -> float:
         """The residual standard deviation."""
         return self.estimate.sigma
+
+
+@dataclass(frozen=True, eq=False)
+class LinearNumbers(ScaleNumbers):
+    """Those of a linear model: standard deviations and correlations, then ``sigma``."""
+
+    estimate: Estimate
+
+    @cached_property
+    def start(self) -> Floats:
+        """The free numbers at the estimate."""
+        packed = self.estimate.criterion.pack(self.estimate.templates)
+        return np.append(packed, 0.5 * np.log(self.estimate.evaluation.sigma2))
 
     def at(self, x: Floats) -> FreeScale:
         """The criterion at a point."""

@@ -13,16 +13,18 @@ import numpy as np
 import pandas as pd
 
 from interlace.estimation.optimize import minimize
-from interlace.estimation.parameters import selected, variance_parameter_names
 from interlace.estimation.scaled import ScaledCriterion, ScaledEvaluation
 from interlace.estimation.scaled_estimate import ScaledEstimate
-from interlace.inference.information import unit_inverse
 from interlace.inference.profiles.constrained import CoefficientPoint
 from interlace.inference.profiles.crossing import Crossings
 from interlace.inference.profiles.curves import Profile
-from interlace.inference.profiles.numbers import FreeScale, random_numbers
-from interlace.inference.profiles.surface import GAIN, crossings
-from interlace.machine.progress import counter
+from interlace.inference.profiles.numbers import (
+    FreeScale,
+    ScaleNumbers,
+    covariance_names,
+    random_numbers,
+)
+from interlace.inference.profiles.surface import GAIN, profiled, wanted_crossings
 from interlace.machine.threads import threads_for
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.model.scaled import FittedScaledModel
@@ -41,16 +43,11 @@ def profile_scaled(
     progress: bool | None = None,
 ) -> Profile:
     """Profile of the deviance along parameters; see the method ``profile``."""
-    z = normal_reach(check_level(level))
+    check_level(level)
     best = _by_maximum_likelihood(model)
     wanted = list(_wanted(best, model, parm))
-    curves = []
-    shown = counter(len(wanted), progress, what="profile", unit="parameters")
-    with shown as advance, threads_for(best.criterion.base.rows_at_once):
-        for one in wanted:
-            curves.append(one.curve(z, level))
-            advance(1)
-    return Profile(tuple(curves), best.value, level)
+    with threads_for(best.criterion.base.rows_at_once):
+        return profiled(wanted, best.value, level, progress)
 
 
 def profile_limits_scaled(
@@ -70,27 +67,14 @@ def _by_maximum_likelihood(model: FittedScaledModel) -> ScaledEstimate:
     return scaled_ml(model)
 
 
-def scaled_names(model: FittedScaledModel) -> list[str]:
-    """Standard deviations and correlations of random effects, then the residual parameters."""
-    return [*variance_parameter_names(model.estimate.A.terms)[:-1], *model.parameter_names]
-
-
 def _wanted(
     estimate: ScaledEstimate, model: FittedScaledModel, parm: str | Sequence[str] | None
 ) -> Iterator[Crossings]:
     """The parameters asked for, each with what holds it."""
-    A = estimate.A
-    every = [*A.names, *scaled_names(model)]
-    wanted = selected(every, parm, A.p)
     ratios = tuple(is_ratio for _, is_ratio in model.ratios)
     numbers = ScaledNumbers(estimate, ratios, np.array(model.units))
-    for i, name in enumerate(every):
-        if name not in wanted:
-            continue
-        if i < A.p:
-            yield _of_coefficient(estimate, i)
-        else:
-            yield crossings(numbers, i - A.p, name)
+    names = (estimate.A.names, covariance_names(model))
+    return wanted_crossings(names, parm, partial(_of_coefficient, estimate), numbers)
 
 
 # ------------------------------------------------------------------ fixed effects
@@ -146,7 +130,7 @@ def _of_coefficient(estimate: ScaledEstimate, j: int) -> Crossings:
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledNumbers:
+class ScaledNumbers(ScaleNumbers):
     """Standard deviations, correlations, ratios and powers as functions of the free numbers."""
 
     estimate: ScaledEstimate
@@ -163,22 +147,6 @@ class ScaledNumbers:
         packed = self._criterion.base.pack(self.estimate.templates)
         log_sigma = -0.5 * np.log(self.estimate.evaluation.rate)
         return np.concatenate((packed, self.estimate.eta, [log_sigma]))
-
-    @property
-    def least(self) -> float:
-        """The criterion there."""
-        return self.estimate.value
-
-    @cached_property
-    def covariance(self) -> Floats:
-        """Covariance of the free numbers, by the average information."""
-        H = self.at(self.start).newton_matrix
-        return 2.0 * unit_inverse(H, floor=np.zeros(len(H)))
-
-    @property
-    def size(self) -> float:
-        """The residual standard deviation."""
-        return self.estimate.sigma
 
     def at(self, x: Floats) -> FreeScale:
         """The criterion at a point."""

@@ -18,13 +18,13 @@ import pandas as pd
 from interlace.covariance.structures import entries_of
 from interlace.estimation.crossed import CrossedCriterion, CrossedEvaluation
 from interlace.estimation.optimize import minimize
-from interlace.estimation.parameters import selected, variance_parameter_names
+from interlace.estimation.parameters import variance_parameter_names
 from interlace.estimation.residual import StructuredEstimate
 from interlace.estimation.structured import StructuredEvaluation
 from interlace.inference.profiles.crossing import Crossings
 from interlace.inference.profiles.curves import Profile, Scale
-from interlace.inference.profiles.surface import GAIN, SCALES, crossings, kind_of
-from interlace.machine.progress import counter
+from interlace.inference.profiles.numbers import covariance_names
+from interlace.inference.profiles.surface import GAIN, SCALES, kind_of, profiled, wanted_crossings
 from interlace.model.confidence import check_level, normal_reach, tails
 from interlace.model.structured import FittedStructuredModel
 from interlace.model.subjects import ml_estimate
@@ -41,15 +41,8 @@ def profile_structured(
 ) -> Profile:
     """Profile of the deviance along parameters; see the method ``profile``."""
     check_level(level)
-    z = normal_reach(level)
     best = ml_estimate(model)
-    wanted = list(_wanted(best, names, parm))
-    curves = []
-    with counter(len(wanted), progress, what="profile", unit="parameters") as advance:
-        for one in wanted:
-            curves.append(one.curve(z, level))
-            advance(1)
-    return Profile(tuple(curves), best.value, level)
+    return profiled(list(_wanted(best, names, parm)), best.value, level, progress)
 
 
 def profile_limits_structured(
@@ -69,18 +62,9 @@ def _wanted(
     estimate: StructuredEstimate, names: Sequence[str], parm: str | Sequence[str] | None
 ) -> Iterator[Crossings]:
     """The parameters asked for, each with what holds it; ``names`` are of the structure."""
-    A = estimate.A
-    random = variance_parameter_names(A.terms)[:-1]
-    every = [*A.names, *random, *names]
-    wanted = selected(every, parm, A.p)
-    numbers = Numbers(estimate)
-    for i, name in enumerate(every):
-        if name not in wanted:
-            continue
-        if i < A.p:
-            yield _of_coefficient(estimate, i)
-        else:
-            yield crossings(numbers, i - A.p, name)
+    random = variance_parameter_names(estimate.A.terms)[:-1]
+    every = (estimate.A.names, [*random, *names])
+    return wanted_crossings(every, parm, partial(_of_coefficient, estimate), Numbers(estimate))
 
 
 # ------------------------------------------------------------------ fixed effects
@@ -158,11 +142,6 @@ def _of_coefficient(estimate: StructuredEstimate, j: int) -> Crossings:
 
 
 # ------------------------------------------------------------------ numbers of the covariance
-
-
-def covariance_names(model: FittedStructuredModel) -> list[str]:
-    """Standard deviations and correlations of random effects, then parameters of the residuals."""
-    return [*variance_parameter_names(model.estimate.A.terms)[:-1], *model.parameter_names]
 
 
 def covariance_table(model: FittedStructuredModel, level: float) -> pd.DataFrame:

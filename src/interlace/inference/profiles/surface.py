@@ -6,7 +6,7 @@ curvature of the surface counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +14,11 @@ import numpy as np
 
 from interlace.errors import InterlaceError
 from interlace.estimation.optimize import Point
+from interlace.estimation.parameters import selected
 from interlace.inference.profiles.crossing import Crossings
-from interlace.inference.profiles.curves import Scale
+from interlace.inference.profiles.curves import Profile, Scale
+from interlace.machine.progress import counter
+from interlace.model.confidence import check_level, normal_reach
 from interlace.sums.terms import Floats
 
 # Gain at which an inner search ends, its steps, and halvings of one of these.
@@ -80,6 +83,37 @@ class Numbers(Protocol):
     def at(self, x: Floats) -> Point:
         """The criterion at a point."""
         ...
+
+
+def wanted_crossings(
+    names: tuple[Sequence[str], Sequence[str]],
+    parm: str | Sequence[str] | None,
+    coefficient: Callable[[int], Crossings],
+    numbers: Numbers,
+) -> Iterator[Crossings]:
+    """The parameters asked for, each with what holds it.
+
+    ``names`` are of the coefficients, which ``coefficient`` holds, and of the ``numbers``.
+    """
+    fixed, every = names[0], [*names[0], *names[1]]
+    wanted = selected(every, parm, len(fixed))
+    for i, name in enumerate(every):
+        if name in wanted and i < len(fixed):
+            yield coefficient(i)
+        elif name in wanted:
+            yield crossings(numbers, i - len(fixed), name)
+
+
+def profiled(
+    wanted: Sequence[Crossings], least: float, level: float, progress: bool | None
+) -> Profile:
+    """Profiles of parameters up to a level, with a bar for who watches."""
+    z, curves = normal_reach(check_level(level)), []
+    with counter(len(wanted), progress, what="profile", unit="parameters") as advance:
+        for one in wanted:
+            curves.append(one.curve(z, level))
+            advance(1)
+    return Profile(tuple(curves), least, level)
 
 
 def crossings(numbers: Numbers, i: int, name: str) -> Crossings:
